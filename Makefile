@@ -1,0 +1,38 @@
+# One command each; `make help` lists them. Everything real happens in CMake and in scripts/.
+BUILD ?= build
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
+.DEFAULT_GOAL := build
+.PHONY: build setup test test-asan demo bench format clean help
+
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: ## Install what the build needs: Debian packages and the pinned libtorch (asks sudo when not root)
+	@scripts/setup.sh
+
+build: setup ## Build the release binaries into build/bin
+	@cmake --preset release -B $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+	@cmake --build $(BUILD)
+
+test: build ## Build, then run every test: unit, integration, end to end, Python
+	@scripts/test.sh $(BUILD)
+
+test-asan: setup ## Run the unit tests under the address and undefined-behaviour sanitizers
+	@cmake --preset asan
+	@cmake --build build-asan
+	@ctest --test-dir build-asan -L unit --output-on-failure
+
+demo: build ## Train Fashion-MNIST on an embedded cluster and print accuracy and where the weights are
+	@scripts/demo.sh $(BUILD)
+
+bench: build ## Measure, and write bench/RESULTS.md
+	@bench/run.sh $(BUILD)
+
+format: ## Format the C++ sources
+	@git ls-files '*.cc' '*.h' | xargs clang-format -i
+
+clean: ## Remove build folders (the libtorch cache stays)
+	@rm -rf build build-asan build-tsan build-debug

@@ -1,0 +1,54 @@
+# How every target of the project is built, and the three functions that declare them.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # Precompiled headers are cached too when the time macros they may hold are declared harmless.
+  set(launcher "${CMAKE_COMMAND}" -E env "CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime" "${CCACHE_PROGRAM}")
+  set(CMAKE_C_COMPILER_LAUNCHER ${launcher})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${launcher})
+endif()
+
+add_library(cyxwiz_flags INTERFACE)
+target_compile_options(cyxwiz_flags INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers -fno-omit-frame-pointer)
+target_include_directories(cyxwiz_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")
+target_compile_definitions(cyxwiz_flags INTERFACE CYXWIZ_VERSION="${PROJECT_VERSION}")
+if(CYXWIZ_SANITIZE)
+  add_compile_options(-fsanitize=${CYXWIZ_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${CYXWIZ_SANITIZE})
+endif()
+
+# cyxwiz_library(NAME SOURCES a.cc ... DEPENDS cyxwiz_base ...)
+function(cyxwiz_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_link_libraries(${name} PUBLIC cyxwiz_flags ${arg_DEPENDS})
+endfunction()
+
+# cyxwiz_program(NAME SOURCES main.cc DEPENDS ...): lands in build/bin/NAME
+function(cyxwiz_program name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE cyxwiz_flags ${arg_DEPENDS})
+endfunction()
+
+# cyxwiz_test(NAME SOURCES x_test.cc ... DEPENDS ...): a GoogleTest program, run by ctest under label "unit"
+function(cyxwiz_test name)
+  if(NOT CYXWIZ_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/test")
+  target_link_libraries(${name} PRIVATE cyxwiz_flags ${arg_DEPENDS} GTest::gtest GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 300)
+endfunction()
