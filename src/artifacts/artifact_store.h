@@ -1,0 +1,41 @@
+// Files stored by their content: a file's name is its SHA-256, so what was stored once is never stored twice and a
+// wrong byte is noticed. Layout: <folder>/sha256/ab/abcdef...; files being written lie in <folder>/incoming/.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace cyxwiz::artifacts {
+
+// A file being stored. Dropped without a trace when destroyed before Finish.
+class Upload {
+ public:
+  virtual ~Upload() = default;
+  // RESOURCE_EXHAUSTED when the size limit or the disk is reached.
+  virtual Status Append(std::string_view data) = 0;
+  // Fsyncs and moves the file into place. DATA_LOSS when `expected_sha256` (hex) is given and differs.
+  // Returns the SHA-256 in hex.
+  virtual Result<std::string> Finish(const std::string& expected_sha256) = 0;
+};
+
+// Any number of threads.
+class ArtifactStore {
+ public:
+  virtual ~ArtifactStore() = default;
+  virtual Result<std::unique_ptr<Upload>> Begin() = 0;
+  // Path of a stored file to read from; NOT_FOUND; INVALID_ARGUMENT when `sha256` is not 64 hex digits.
+  virtual Result<std::string> PathOf(const std::string& sha256) const = 0;
+  virtual Result<int64_t> SizeOf(const std::string& sha256) const = 0;
+};
+
+// Removes what an earlier crash left in incoming/.
+Result<std::unique_ptr<ArtifactStore>> OpenLocalStore(const std::string& folder, int64_t max_file_bytes);
+
+// SHA-256 of a file, in hex.
+Result<std::string> HashFile(const std::string& path);
+
+}  // namespace cyxwiz::artifacts
