@@ -15,7 +15,8 @@ TEST(Json, SaysWhereTheTextIsWrong) {
   ASSERT_FALSE(result.ok());
   EXPECT_EQ(result.status().code(), Code::kInvalidArgument);
   EXPECT_NE(result.status().message().find("model_definition"), std::string::npos);
-  EXPECT_NE(result.status().message().find("line 2, column 8"), std::string::npos) << result.status();
+  EXPECT_NE(result.status().message().find("line 2, column 8"), std::string::npos)
+      << result.status();
 }
 
 TEST(Json, RefusesAMegabyteOfNestedBrackets) {
@@ -58,7 +59,8 @@ TEST(Text, ParsesWholeNumbersOnly) {
 
 TEST(Ids, AreSafeInFileNames) {
   EXPECT_TRUE(IsValidId("job-1.a_B"));
-  for (const char* bad : {"", ".", "..", "a/b", "-x", "a b", "a\n"}) EXPECT_FALSE(IsValidId(bad)) << bad;
+  for (const char* bad : {"", ".", "..", "a/b", "-x", "a b", "a\n"})
+    EXPECT_FALSE(IsValidId(bad)) << bad;
   EXPECT_FALSE(IsValidId(std::string(129, 'a')));
 }
 

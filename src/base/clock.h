@@ -1,5 +1,5 @@
-// Time is an input: the decisions of the control core and of the node take `Now` as an argument; only the
-// outermost loops read a clock.
+// Time is an input: the decisions of the control core and of the node take `Now` as an argument;
+// only the outermost loops read a clock.
 #pragma once
 
 #include <chrono>
@@ -37,8 +37,10 @@ struct Now {
 // Reads the clocks of the machine.
 inline Now ReadClocks() {
   using std::chrono::duration_cast;
-  return {{duration_cast<Duration>(std::chrono::steady_clock::now().time_since_epoch()).count()},
-          {duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count()}};
+  return {
+      {duration_cast<Duration>(std::chrono::steady_clock::now().time_since_epoch()).count()},
+      {duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+           .count()}};
 }
 
 }  // namespace cyxwiz

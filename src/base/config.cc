@@ -1,11 +1,11 @@
 #include "base/config.h"
 
+#include <toml++/toml.h>
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "base/suggest.h"
 #include "base/text.h"
@@ -22,7 +22,8 @@ std::string FlagOf(const std::string& key) {
 
 std::string VariableOf(const std::string& prefix, const std::string& key) {
   std::string variable = prefix + "_" + key;
-  for (char& c : variable) c = c == '.' || c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (char& c : variable)
+    c = c == '.' || c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return variable;
 }
 
@@ -72,7 +73,9 @@ Status Flatten(const toml::table& table, const std::string& prefix,
 }  // namespace
 
 Config::Config(std::string program, std::string description, std::string environment_prefix)
-    : program_(std::move(program)), description_(std::move(description)), prefix_(std::move(environment_prefix)) {}
+    : program_(std::move(program)),
+      description_(std::move(description)),
+      prefix_(std::move(environment_prefix)) {}
 
 void Config::Declare(Setting setting) {
   setting.flag = FlagOf(setting.key);
@@ -81,12 +84,22 @@ void Config::Declare(Setting setting) {
 }
 
 void Config::Add(const std::string& key, std::string* target, const std::string& help) {
-  Declare({.key = key, .help = help, .default_text = *target, .type = "TEXT",
-           .set = [target](const std::string& text) { *target = text; return OkStatus(); }});
+  Declare({.key = key,
+           .help = help,
+           .default_text = *target,
+           .type = "TEXT",
+           .set = [target](const std::string& text) {
+             *target = text;
+             return OkStatus();
+           }});
 }
 
-void Config::Add(const std::string& key, int64_t* target, const std::string& help, int64_t least, int64_t most) {
-  Declare({.key = key, .help = help, .default_text = std::to_string(*target), .type = "N",
+void Config::Add(const std::string& key, int64_t* target, const std::string& help, int64_t least,
+                 int64_t most) {
+  Declare({.key = key,
+           .help = help,
+           .default_text = std::to_string(*target),
+           .type = "N",
            .set = [target, least, most](const std::string& text) -> Status {
              auto value = ParseInt(text);
              if (!value) return InvalidArgument("expected a whole number, found '" + text + "'");
@@ -102,31 +115,50 @@ void Config::Add(const std::string& key, int64_t* target, const std::string& hel
 void Config::Add(const std::string& key, double* target, const std::string& help) {
   std::ostringstream default_text;
   default_text << *target;
-  Declare({.key = key, .help = help, .default_text = default_text.str(), .type = "X",
+  Declare({.key = key,
+           .help = help,
+           .default_text = default_text.str(),
+           .type = "X",
            .set = [target](const std::string& text) -> Status {
              auto value = ParseDouble(text);
-             if (!value || *value != *value) return InvalidArgument("expected a number, found '" + text + "'");
+             if (!value || *value != *value)
+               return InvalidArgument("expected a number, found '" + text + "'");
              *target = *value;
              return OkStatus();
            }});
 }
 
 void Config::Add(const std::string& key, bool* target, const std::string& help) {
-  Declare({.key = key, .help = help, .default_text = *target ? "true" : "false", .type = "",
+  Declare({.key = key,
+           .help = help,
+           .default_text = *target ? "true" : "false",
+           .type = "",
            .set = [target](const std::string& text) -> Status {
-             if (text == "true" || text == "1") *target = true;
-             else if (text == "false" || text == "0") *target = false;
-             else return InvalidArgument("expected true or false, found '" + text + "'");
+             if (text == "true" || text == "1")
+               *target = true;
+             else if (text == "false" || text == "0")
+               *target = false;
+             else
+               return InvalidArgument("expected true or false, found '" + text + "'");
              return OkStatus();
            },
            .is_bool = true});
 }
 
-void Config::Add(const std::string& key, std::vector<std::string>* target, const std::string& help) {
+void Config::Add(const std::string& key, std::vector<std::string>* target,
+                 const std::string& help) {
   std::string default_text;
-  for (const std::string& value : *target) default_text += (default_text.empty() ? "" : ",") + value;
-  Declare({.key = key, .help = help, .default_text = default_text, .type = "TEXT",
-           .set = [target](const std::string& text) { target->push_back(text); return OkStatus(); },
+  for (const std::string& value : *target)
+    default_text += (default_text.empty() ? "" : ",") + value;
+  Declare({.key = key,
+           .help = help,
+           .default_text = default_text,
+           .type = "TEXT",
+           .set =
+               [target](const std::string& text) {
+                 target->push_back(text);
+                 return OkStatus();
+               },
            .clear = [target] { target->clear(); },
            .is_list = true});
 }
@@ -137,17 +169,21 @@ std::vector<std::string> Config::Keys() const {
   return keys;
 }
 
-Status Config::Set(Setting& setting, const std::vector<std::string>& values, const std::string& where) {
-  if (!setting.is_list && values.size() != 1) return InvalidArgument(where + ": expected one value, found a list");
+Status Config::Set(Setting& setting, const std::vector<std::string>& values,
+                   const std::string& where) {
+  if (!setting.is_list && values.size() != 1)
+    return InvalidArgument(where + ": expected one value, found a list");
   if (setting.clear) setting.clear();
   for (const std::string& value : values) {
     Status status = setting.set(value);
-    if (!status.ok()) return InvalidArgument(where + ": " + status.message(), "see " + program_ + " --help");
+    if (!status.ok())
+      return InvalidArgument(where + ": " + status.message(), "see " + program_ + " --help");
   }
   return OkStatus();
 }
 
-Status Config::ReadToml(const std::string& path, std::map<std::string, std::vector<std::string>>* values) const {
+Status Config::ReadToml(const std::string& path,
+                        std::map<std::string, std::vector<std::string>>* values) const {
   toml::table table;
   try {
     table = toml::parse_file(path);
@@ -159,13 +195,15 @@ Status Config::ReadToml(const std::string& path, std::map<std::string, std::vect
     return InvalidArgument(message.str());
   }
   Status status = Flatten(table, "", values);
-  if (!status.ok()) return InvalidArgument("configuration file '" + path + "': " + status.message());
+  if (!status.ok())
+    return InvalidArgument("configuration file '" + path + "': " + status.message());
   for (const auto& [key, value] : *values) {
     auto keys = Keys();
     if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
       std::string nearest = NearestName(key, keys);
-      return InvalidArgument("configuration file '" + path + "': unknown key '" + key + "'",
-                             nearest.empty() ? "see " + program_ + " --help" : "did you mean '" + nearest + "'?");
+      return InvalidArgument(
+          "configuration file '" + path + "': unknown key '" + key + "'",
+          nearest.empty() ? "see " + program_ + " --help" : "did you mean '" + nearest + "'?");
     }
   }
   return OkStatus();
@@ -188,14 +226,16 @@ Status Config::Parse(int argc, const char* const* argv, bool* done) {
     }
     std::string name = argument.substr(0, argument.find('='));
     bool has_value = name.size() != argument.size();
-    auto setting = std::find_if(settings_.begin(), settings_.end(), [&](const Setting& s) { return s.flag == name; });
+    auto setting = std::find_if(settings_.begin(), settings_.end(),
+                                [&](const Setting& s) { return s.flag == name; });
     bool is_config = name == "--config";
     if (setting == settings_.end() && !is_config) {
       std::vector<std::string> names = {"--config", "--help", "--version"};
       for (const Setting& s : settings_) names.push_back(s.flag);
       std::string nearest = NearestName(name, names);
-      return InvalidArgument("unknown flag '" + argument + "'",
-                             nearest.empty() ? "see " + program_ + " --help" : "did you mean '" + nearest + "'?");
+      return InvalidArgument(
+          "unknown flag '" + argument + "'",
+          nearest.empty() ? "see " + program_ + " --help" : "did you mean '" + nearest + "'?");
     }
     std::string value;
     if (has_value) {
@@ -222,10 +262,12 @@ Status Config::Parse(int argc, const char* const* argv, bool* done) {
     if (auto flag = flags.find(setting.flag); flag != flags.end()) {
       RETURN_IF_ERROR(Set(setting, flag->second, "flag " + setting.flag));
     } else if (const char* variable = std::getenv(setting.variable.c_str())) {
-      RETURN_IF_ERROR(Set(setting, setting.is_list ? SplitCommas(variable) : std::vector<std::string>{variable},
-                          "environment variable " + setting.variable));
+      RETURN_IF_ERROR(
+          Set(setting, setting.is_list ? SplitCommas(variable) : std::vector<std::string>{variable},
+              "environment variable " + setting.variable));
     } else if (auto entry = file.find(setting.key); entry != file.end()) {
-      RETURN_IF_ERROR(Set(setting, entry->second, "configuration file '" + path + "', key '" + setting.key + "'"));
+      RETURN_IF_ERROR(Set(setting, entry->second,
+                          "configuration file '" + path + "', key '" + setting.key + "'"));
     }
   }
   return OkStatus();
@@ -233,12 +275,15 @@ Status Config::Parse(int argc, const char* const* argv, bool* done) {
 
 std::string Config::Help() const {
   std::ostringstream out;
-  out << program_ << " - " << description_ << "\n\nUsage: " << program_ << " [--config FILE] [flags]\n\n"
-      << "Each setting is a flag, an environment variable and a key of the TOML file; the flag weighs most, the file least.\n\n"
+  out << program_ << " - " << description_ << "\n\nUsage: " << program_
+      << " [--config FILE] [flags]\n\n"
+      << "Each setting is a flag, an environment variable and a key of the TOML file; the flag "
+         "weighs most, the file least.\n\n"
       << "  --config FILE\n        TOML file to read (" << prefix_ << "_CONFIG)\n";
   for (const Setting& s : settings_) {
-    out << "  " << s.flag << (s.type.empty() ? "" : " " + s.type) << (s.is_list ? " (repeatable)" : "") << "\n        " << s.help
-        << "\n        key " << s.key << ", variable " << s.variable;
+    out << "  " << s.flag << (s.type.empty() ? "" : " " + s.type)
+        << (s.is_list ? " (repeatable)" : "") << "\n        " << s.help << "\n        key " << s.key
+        << ", variable " << s.variable;
     if (!s.default_text.empty()) out << ", default " << s.default_text;
     out << "\n";
   }

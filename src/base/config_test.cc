@@ -69,7 +69,9 @@ TEST_F(ConfigTest, UnknownKeysAndFlagsAreErrorsWithAHint) {
 }
 
 TEST_F(ConfigTest, WrongTypesAndRangesNameTheirPlace) {
-  EXPECT_NE(Parse({"--node-slots", "many"}).message().find("flag --node-slots: expected a whole number, found 'many'"),
+  EXPECT_NE(Parse({"--node-slots", "many"})
+                .message()
+                .find("flag --node-slots: expected a whole number, found 'many'"),
             std::string::npos);
   EXPECT_FALSE(Parse({"--node-slots", "65"}).ok());
   File("[node]\nslots = \n");

@@ -25,7 +25,8 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
     if (n < 0) return ErrnoStatus("cannot read '" + path + "'", errno);
     if (n == 0) return content;
     if (content.size() + static_cast<size_t>(n) > max_bytes) {
-      return ResourceExhausted("'" + path + "' is larger than " + std::to_string(max_bytes) + " bytes");
+      return ResourceExhausted("'" + path + "' is larger than " + std::to_string(max_bytes) +
+                               " bytes");
     }
     content.append(buffer, static_cast<size_t>(n));
   }
@@ -50,7 +51,8 @@ Status WriteFileAtomically(const std::string& path, std::string_view content, in
       return Status(s.code(), "'" + temporary + "': " + s.message());
     }
     if (::fsync(fd.get()) != 0) return ErrnoStatus("cannot fsync '" + temporary + "'", errno);
-    if (::rename(temporary.c_str(), path.c_str()) != 0) return ErrnoStatus("cannot rename to '" + path + "'", errno);
+    if (::rename(temporary.c_str(), path.c_str()) != 0)
+      return ErrnoStatus("cannot rename to '" + path + "'", errno);
     return OkStatus();
   }();
   if (!written.ok()) {
@@ -60,7 +62,8 @@ Status WriteFileAtomically(const std::string& path, std::string_view content, in
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
   UniqueFd dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!dir || ::fsync(dir.get()) != 0) return ErrnoStatus("cannot fsync folder '" + folder + "'", errno);
+  if (!dir || ::fsync(dir.get()) != 0)
+    return ErrnoStatus("cannot fsync folder '" + folder + "'", errno);
   return OkStatus();
 }
 

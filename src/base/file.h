@@ -33,8 +33,9 @@ class UniqueFd {
 // Whole content of a file of at most `max_bytes`.
 Result<std::string> ReadFile(const std::string& path, size_t max_bytes = 64u << 20);
 
-// Replaces `path` with `content`: written beside it, fsynced, renamed, the folder fsynced. After a failure or a
-// crash the file has its old content or the new one, never a part. mode as for open(2).
+// Replaces `path` with `content`: written beside it, fsynced, renamed, the folder fsynced. After a
+// failure or a crash the file has its old content or the new one, never a part. mode as for
+// open(2).
 Status WriteFileAtomically(const std::string& path, std::string_view content, int mode = 0644);
 
 // Writes all of `data` to `fd`, going on after short writes and signals.

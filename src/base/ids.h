@@ -31,13 +31,15 @@ struct AttemptId {
   auto operator<=>(const AttemptId&) const = default;
 };
 
-// Client-chosen ids: 1 to 128 of [A-Za-z0-9._-], not beginning with a dot or a dash. Such an id is safe in a
-// file name and in a URL.
+// Client-chosen ids: 1 to 128 of [A-Za-z0-9._-], not beginning with a dot or a dash. Such an id is
+// safe in a file name and in a URL.
 bool IsValidId(std::string_view id);
 
 }  // namespace cyxwiz
 
 template <typename Tag>
 struct std::hash<cyxwiz::StringId<Tag>> {
-  size_t operator()(const cyxwiz::StringId<Tag>& id) const { return std::hash<std::string>()(id.value); }
+  size_t operator()(const cyxwiz::StringId<Tag>& id) const {
+    return std::hash<std::string>()(id.value);
+  }
 };

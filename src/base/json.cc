@@ -20,8 +20,8 @@ std::string Position(std::string_view text, size_t byte) {
   return "line " + std::to_string(line) + ", column " + std::to_string(column);
 }
 
-// The first position where the text nests deeper than allowed, or npos. Strings are skipped; whether the
-// text is JSON at all is left to the parser.
+// The first position where the text nests deeper than allowed, or npos. Strings are skipped;
+// whether the text is JSON at all is left to the parser.
 size_t FindTooDeep(std::string_view text) {
   int depth = 0;
   bool in_string = false;
@@ -45,16 +45,16 @@ size_t FindTooDeep(std::string_view text) {
 
 Result<Json> ParseJson(std::string_view text, std::string_view what) {
   if (size_t deep = FindTooDeep(text); deep != std::string_view::npos) {
-    return InvalidArgument(std::string(what) + " nests deeper than " + std::to_string(kMaxJsonDepth) + " levels at " +
-                           Position(text, deep));
+    return InvalidArgument(std::string(what) + " nests deeper than " +
+                           std::to_string(kMaxJsonDepth) + " levels at " + Position(text, deep));
   }
   std::vector<std::set<std::string>> keys;
   std::string duplicate;
   auto on_event = [&](int, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second &&
-        duplicate.empty()) {
+    if (event == Json::parse_event_t::key &&
+        !keys.back().insert(parsed.get<std::string>()).second && duplicate.empty()) {
       duplicate = parsed.get<std::string>();
     }
     return true;
@@ -62,14 +62,16 @@ Result<Json> ParseJson(std::string_view text, std::string_view what) {
   try {
     Json value = Json::parse(text.begin(), text.end(), on_event);
     if (!duplicate.empty()) {
-      return InvalidArgument(std::string(what) + " has the key \"" + duplicate + "\" twice in one object");
+      return InvalidArgument(std::string(what) + " has the key \"" + duplicate +
+                             "\" twice in one object");
     }
     return value;
   } catch (const Json::parse_error& e) {
     // The library counts bytes from 1.
     size_t byte = e.byte > 0 ? e.byte - 1 : 0;
     return InvalidArgument(std::string(what) + " is not JSON: unexpected " +
-                           (byte >= text.size() ? std::string("end of text") : "text") + " at " + Position(text, byte));
+                           (byte >= text.size() ? std::string("end of text") : "text") + " at " +
+                           Position(text, byte));
   } catch (const Json::exception& e) {
     return InvalidArgument(std::string(what) + " is not JSON: " + e.what());
   }

@@ -12,8 +12,9 @@ using Json = nlohmann::json;
 
 inline constexpr int kMaxJsonDepth = 64;
 
-// Parses one JSON value. INVALID_ARGUMENT, naming line and column, when the text is not JSON, has duplicate
-// keys in an object, or nests deeper than kMaxJsonDepth. `what` names the text in the message ("model_definition").
+// Parses one JSON value. INVALID_ARGUMENT, naming line and column, when the text is not JSON, has
+// duplicate keys in an object, or nests deeper than kMaxJsonDepth. `what` names the text in the
+// message ("model_definition").
 Result<Json> ParseJson(std::string_view text, std::string_view what);
 
 }  // namespace cyxwiz

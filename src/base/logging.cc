@@ -7,7 +7,8 @@ namespace cyxwiz {
 Status SetUpLogging(const std::string& program, const std::string& level) {
   auto parsed = spdlog::level::from_str(level == "warn" ? "warning" : level);
   if (parsed == spdlog::level::off && level != "off") {
-    return InvalidArgument("unknown log level '" + level + "'", "one of trace, debug, info, warn, error, off");
+    return InvalidArgument("unknown log level '" + level + "'",
+                           "one of trace, debug, info, warn, error, off");
   }
   auto logger = spdlog::stderr_color_mt(program);
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%-5l%$ %n: %v");

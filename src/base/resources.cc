@@ -27,7 +27,8 @@ std::string ToString(const Resources& resources) {
   }
   std::string text = std::string(cores) + (resources.cpu_millis == 1000 ? " core, " : " cores, ") +
                      FormatBytes(resources.memory_bytes);
-  if (resources.gpus > 0) text += ", " + std::to_string(resources.gpus) + (resources.gpus == 1 ? " GPU" : " GPUs");
+  if (resources.gpus > 0)
+    text += ", " + std::to_string(resources.gpus) + (resources.gpus == 1 ? " GPU" : " GPUs");
   return text;
 }
 

@@ -7,15 +7,16 @@
 namespace cyxwiz {
 
 struct Resources {
-  int64_t cpu_millis = 0;    // thousandths of a core
+  int64_t cpu_millis = 0;  // thousandths of a core
   int64_t memory_bytes = 0;
-  int64_t gpus = 0;          // whole devices
+  int64_t gpus = 0;  // whole devices
 
   bool operator==(const Resources&) const = default;
 
   // Whether `other` fits into this.
   bool Holds(const Resources& other) const {
-    return other.cpu_millis <= cpu_millis && other.memory_bytes <= memory_bytes && other.gpus <= gpus;
+    return other.cpu_millis <= cpu_millis && other.memory_bytes <= memory_bytes &&
+           other.gpus <= gpus;
   }
   Resources operator+(const Resources& o) const {
     return {cpu_millis + o.cpu_millis, memory_bytes + o.memory_bytes, gpus + o.gpus};

@@ -1,4 +1,5 @@
-// Errors are values: a Status says whether something worked, and if not, why and what to do about it.
+// Errors are values: a Status says whether something worked, and if not, why and what to do about
+// it.
 #pragma once
 
 #include <optional>
@@ -74,8 +75,8 @@ std::ostream& operator<<(std::ostream& out, const Status& status);
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : content_(std::move(value)) {}           // NOLINT: implicit on purpose
-  Result(Status status) : content_(std::move(status)) {}    // NOLINT: implicit on purpose
+  Result(T value) : content_(std::move(value)) {}         // NOLINT: implicit on purpose
+  Result(Status status) : content_(std::move(status)) {}  // NOLINT: implicit on purpose
 
   bool ok() const { return std::holds_alternative<T>(content_); }
   const Status& status() const {
@@ -101,10 +102,10 @@ class [[nodiscard]] Result {
 #define CYXWIZ_CONCAT(a, b) CYXWIZ_CONCAT_(a, b)
 
 // Returns the Status of `expression` to the caller when it is not ok.
-#define RETURN_IF_ERROR(expression)                      \
-  do {                                                   \
-    ::cyxwiz::Status status_ = (expression);             \
-    if (!status_.ok()) return status_;                   \
+#define RETURN_IF_ERROR(expression)          \
+  do {                                       \
+    ::cyxwiz::Status status_ = (expression); \
+    if (!status_.ok()) return status_;       \
   } while (false)
 
 // `target` = the value of the Result `expression`, or returns its Status to the caller.

@@ -7,8 +7,8 @@
 
 namespace cyxwiz {
 
-// Number of single-character insertions, deletions, substitutions and swaps of neighbours that turn `a` into `b`.
-// Source: optimal string alignment distance.
+// Number of single-character insertions, deletions, substitutions and swaps of neighbours that turn
+// `a` into `b`. Source: optimal string alignment distance.
 size_t EditDistance(std::string_view a, std::string_view b);
 
 // The candidate nearest to `name`, or "" when none is near enough to be meant.

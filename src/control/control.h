@@ -1,11 +1,12 @@
-// The control core: every decision about jobs, attempts, nodes and leases, and nothing else. Deterministic and
-// single-threaded: no I/O, no clock, no randomness of its own; what it decides follows from its state, the
-// commands and `now`.
+// The control core: every decision about jobs, attempts, nodes and leases, and nothing else.
+// Deterministic and single-threaded: no I/O, no clock, no randomness of its own; what it decides
+// follows from its state, the commands and `now`.
 //
-//   commands ──► Apply(batch, now) ──► records (to be made durable) + effects (held back until they are)
+//   commands ──► Apply(batch, now) ──► records (to be made durable) + effects (held back until they
+//   are)
 //
-// The caller commits `records` as one transaction and only then carries out `effects` (replies among them). When
-// the commit fails the process must end: the core's memory is ahead of the disk.
+// The caller commits `records` as one transaction and only then carries out `effects` (replies
+// among them). When the commit fails the process must end: the core's memory is ahead of the disk.
 #pragma once
 
 #include <deque>
@@ -27,40 +28,56 @@ namespace cyxwiz::control {
 // Identifies who waits for the reply to a command; chosen by the caller, 0 when nobody does.
 using ReplyTo = uint64_t;
 
-// ---- Commands --------------------------------------------------------------------------------------------
+// ---- Commands
+// --------------------------------------------------------------------------------------------
 
 struct SubmitJob {
   ReplyTo reply_to = 0;
-  Job job;                                  // id (chosen by client or caller), name, user, type, priority, resources, ...
+  Job job;  // id (chosen by client or caller), name, user, type, priority, resources, ...
   std::shared_ptr<const JobBody> body;
 };
-struct CancelJob { ReplyTo reply_to = 0; JobId job; std::string reason; };
-struct RemoveJob { ReplyTo reply_to = 0; JobId job; };          // DeleteJob on the wire; final jobs only
-struct GetJob { ReplyTo reply_to = 0; JobId job; };
+struct CancelJob {
+  ReplyTo reply_to = 0;
+  JobId job;
+  std::string reason;
+};
+struct RemoveJob {
+  ReplyTo reply_to = 0;
+  JobId job;
+};  // DeleteJob on the wire; final jobs only
+struct GetJob {
+  ReplyTo reply_to = 0;
+  JobId job;
+};
 struct ListJobs {
   ReplyTo reply_to = 0;
   int32_t page_size = 100;
-  int64_t after_sequence = INT64_MAX;       // newest first; jobs with a smaller sequence than this
-  std::string user;                         // empty: all
-  int32_t type = 0;                         // 0: all
-  std::vector<JobState> states;             // empty: all
+  int64_t after_sequence = INT64_MAX;  // newest first; jobs with a smaller sequence than this
+  std::string user;                    // empty: all
+  int32_t type = 0;                    // 0: all
+  std::vector<JobState> states;        // empty: all
 };
-struct GetNode { ReplyTo reply_to = 0; NodeId node; };
-struct ListNodes { ReplyTo reply_to = 0; };
+struct GetNode {
+  ReplyTo reply_to = 0;
+  NodeId node;
+};
+struct ListNodes {
+  ReplyTo reply_to = 0;
+};
 
 struct RegisterNode {
   ReplyTo reply_to = 0;
-  Node node;                                // id: as the node remembers it, or fresh from the caller
-  std::vector<AttemptId> active;            // attempts it still runs
-  std::string session;                      // new session token of this registration; earlier ones stop working
+  Node node;                      // id: as the node remembers it, or fresh from the caller
+  std::vector<AttemptId> active;  // attempts it still runs
+  std::string session;  // new session token of this registration; earlier ones stop working
 };
 struct Heartbeat {
   ReplyTo reply_to = 0;
   NodeId node;
-  std::string session;                      // empty: not checked (a caller that speaks only the old wire)
+  std::string session;  // empty: not checked (a caller that speaks only the old wire)
   std::vector<AttemptId> active;
   Resources available;
-  std::string info;                         // serialised NodeInfo of the heartbeat; empty: unchanged
+  std::string info;  // serialised NodeInfo of the heartbeat; empty: unchanged
 };
 // Outcome of an AssignJob call to a node.
 struct AssignOutcome {
@@ -72,7 +89,7 @@ struct AssignOutcome {
 struct ReportProgress {
   ReplyTo reply_to = 0;
   NodeId node;
-  AttemptId attempt;                        // attempt 0: the current one
+  AttemptId attempt;  // attempt 0: the current one
   double progress = 0;
   int32_t epoch = 0;
   std::map<std::string, double> metrics;
@@ -80,7 +97,7 @@ struct ReportProgress {
 struct ReportCompletion {
   ReplyTo reply_to = 0;
   NodeId node;
-  AttemptId attempt;                        // attempt 0: the current one
+  AttemptId attempt;  // attempt 0: the current one
   enum class Outcome { kSucceeded, kFailed, kCancelled } outcome = Outcome::kSucceeded;
   Cause cause = Cause::kNone;
   ErrorInfo error;
@@ -91,10 +108,12 @@ struct ReportCompletion {
 // Time has passed; also given when nothing else is due so that deadlines fire.
 struct Tick {};
 
-using Command = std::variant<SubmitJob, CancelJob, RemoveJob, GetJob, ListJobs, GetNode, ListNodes, RegisterNode, Heartbeat,
-                             AssignOutcome, ReportProgress, ReportCompletion, Tick>;
+using Command =
+    std::variant<SubmitJob, CancelJob, RemoveJob, GetJob, ListJobs, GetNode, ListNodes,
+                 RegisterNode, Heartbeat, AssignOutcome, ReportProgress, ReportCompletion, Tick>;
 
-// ---- Replies and effects ---------------------------------------------------------------------------------
+// ---- Replies and effects
+// ---------------------------------------------------------------------------------
 
 // A node as clients see it.
 struct NodeView {
@@ -107,28 +126,51 @@ struct NodeView {
 struct JobView {
   Job job;
   std::shared_ptr<const JobBody> body;
-  std::string node_endpoint;                // of job.node while it is Assigned or Running
-  std::vector<scheduler::Reason> reasons;   // while Queued: everything that holds it back
+  std::string node_endpoint;               // of job.node while it is Assigned or Running
+  std::vector<scheduler::Reason> reasons;  // while Queued: everything that holds it back
 };
 
-struct SubmitReply { JobView view; bool existed = false; };   // existed: same id and body were accepted before
-struct JobReply { JobView view; };                            // GetJob, CancelJob
+struct SubmitReply {
+  JobView view;
+  bool existed = false;
+};  // existed: same id and body were accepted before
+struct JobReply {
+  JobView view;
+};  // GetJob, CancelJob
 struct RemoveReply {};
-struct ListReply { std::vector<JobView> jobs; int64_t next_after_sequence = 0 /* 0: last page */; int64_t total = 0; };
-struct NodeReply { NodeView view; };
-struct NodesReply { std::vector<NodeView> nodes; };
-struct RegisterReply { NodeId node; std::vector<AttemptId> stop; };
-struct HeartbeatReply { std::vector<AttemptId> stop; };       // attempts the node shall stop
-struct ReportReply { bool continue_job = true; std::string message; };
+struct ListReply {
+  std::vector<JobView> jobs;
+  int64_t next_after_sequence = 0 /* 0: last page */;
+  int64_t total = 0;
+};
+struct NodeReply {
+  NodeView view;
+};
+struct NodesReply {
+  std::vector<NodeView> nodes;
+};
+struct RegisterReply {
+  NodeId node;
+  std::vector<AttemptId> stop;
+};
+struct HeartbeatReply {
+  std::vector<AttemptId> stop;
+};  // attempts the node shall stop
+struct ReportReply {
+  bool continue_job = true;
+  std::string message;
+};
 
 // Exactly one for each command that has a reply_to: the Status, and when ok the content.
 struct Reply {
   ReplyTo to = 0;
   Status status;
-  std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, NodeReply, NodesReply, RegisterReply,
-               HeartbeatReply, ReportReply> content;
+  std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, NodeReply, NodesReply,
+               RegisterReply, HeartbeatReply, ReportReply>
+      content;
 };
-// Call AssignJob on the node and give the result back as AssignOutcome. The token is made by the caller.
+// Call AssignJob on the node and give the result back as AssignOutcome. The token is made by the
+// caller.
 struct AssignEffect {
   AttemptId attempt;
   NodeId node;
@@ -137,9 +179,17 @@ struct AssignEffect {
   std::shared_ptr<const JobBody> body;
 };
 // Tell the node to stop an attempt now (heartbeats repeat it, so this may be lost).
-struct StopEffect { AttemptId attempt; NodeId node; std::string endpoint; std::string reason; };
+struct StopEffect {
+  AttemptId attempt;
+  NodeId node;
+  std::string endpoint;
+  std::string reason;
+};
 // The job changed: tell those who follow it.
-struct UpdateEffect { JobView view; bool removed = false; };
+struct UpdateEffect {
+  JobView view;
+  bool removed = false;
+};
 using Effect = std::variant<Reply, AssignEffect, StopEffect, UpdateEffect>;
 
 struct Output {
@@ -147,21 +197,26 @@ struct Output {
   std::vector<Effect> effects;
 };
 
-// ---- The core --------------------------------------------------------------------------------------------
+// ---- The core
+// --------------------------------------------------------------------------------------------
 
 struct Options {
-  Duration lease = std::chrono::seconds(10);               // of a node's attempts, from its last heartbeat
-  Duration assign_timeout = std::chrono::seconds(10);      // an AssignJob without outcome counts as unreachable
-  Duration progress_flush = std::chrono::seconds(1);       // last progress values reach the store at least so often
-  Duration retry_backoff = std::chrono::seconds(1);        // doubled at each further failure, at most retry_backoff_most
+  Duration lease = std::chrono::seconds(10);  // of a node's attempts, from its last heartbeat
+  Duration assign_timeout =
+      std::chrono::seconds(10);  // an AssignJob without outcome counts as unreachable
+  Duration progress_flush =
+      std::chrono::seconds(1);  // last progress values reach the store at least so often
+  Duration retry_backoff =
+      std::chrono::seconds(1);  // doubled at each further failure, at most retry_backoff_most
   Duration retry_backoff_most = std::chrono::seconds(60);
-  int64_t max_queued = 1'000'000;                          // SubmitJob beyond it: RESOURCE_EXHAUSTED
+  int64_t max_queued = 1'000'000;  // SubmitJob beyond it: RESOURCE_EXHAUSTED
 };
 
 struct Counters {
-  int64_t jobs_by_state[8] = {};                           // indexed by JobState
+  int64_t jobs_by_state[8] = {};  // indexed by JobState
   int64_t nodes_online = 0, nodes_known = 0;
-  int64_t submitted = 0, succeeded = 0, failed = 0, cancelled = 0, attempts_started = 0, attempts_lost = 0;
+  int64_t submitted = 0, succeeded = 0, failed = 0, cancelled = 0, attempts_started = 0,
+          attempts_lost = 0;
 };
 
 class Control {
@@ -169,11 +224,12 @@ class Control {
   explicit Control(Options options);
   ~Control();
 
-  // Called once, before the first Apply. Attempts that were Assigned or Running keep their node, which has one
-  // lease from `now` to come back and claim them.
+  // Called once, before the first Apply. Attempts that were Assigned or Running keep their node,
+  // which has one lease from `now` to come back and claim them.
   void Load(Snapshot snapshot, Now now);
 
-  // Applies the commands in order, then fires deadlines that are due, then schedules. Appends to `output`.
+  // Applies the commands in order, then fires deadlines that are due, then schedules. Appends to
+  // `output`.
   void Apply(std::span<Command> batch, Now now, Output* output);
 
   // When Apply must be called next though no command came; Never() when nothing is pending.

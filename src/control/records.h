@@ -1,4 +1,5 @@
-// What the control core remembers of jobs, attempts and nodes, and what the store keeps: plain values.
+// What the control core remembers of jobs, attempts and nodes, and what the store keeps: plain
+// values.
 #pragma once
 
 #include <cstdint>
@@ -15,21 +16,40 @@
 
 namespace cyxwiz::control {
 
-enum class JobState { kQueued = 1, kAssigned = 2, kRunning = 3, kPaused = 4, kSucceeded = 5, kFailed = 6, kCancelled = 7 };
-inline bool IsFinal(JobState s) { return s == JobState::kSucceeded || s == JobState::kFailed || s == JobState::kCancelled; }
+enum class JobState {
+  kQueued = 1,
+  kAssigned = 2,
+  kRunning = 3,
+  kPaused = 4,
+  kSucceeded = 5,
+  kFailed = 6,
+  kCancelled = 7
+};
+inline bool IsFinal(JobState s) {
+  return s == JobState::kSucceeded || s == JobState::kFailed || s == JobState::kCancelled;
+}
 const char* JobStateName(JobState state);  // "Queued"
 
 // Numbers of the wire's FailureCause.
 enum class Cause {
-  kNone = 0, kUserError = 1, kDataUnavailable = 2, kOutOfMemory = 3, kOutOfGpuMemory = 4, kRunnerCrashed = 5,
-  kNodeLost = 6, kNodeRejected = 7, kCancelled = 8, kInternal = 9, kDiverged = 10,
+  kNone = 0,
+  kUserError = 1,
+  kDataUnavailable = 2,
+  kOutOfMemory = 3,
+  kOutOfGpuMemory = 4,
+  kRunnerCrashed = 5,
+  kNodeLost = 6,
+  kNodeRejected = 7,
+  kCancelled = 8,
+  kInternal = 9,
+  kDiverged = 10,
 };
 const char* CauseName(Cause cause);  // "node lost"
 
-// The immutable body of a job, shared by all jobs that were submitted with the same one. `config` is the
-// serialised wire JobConfig without job_id, name and user; the core does not look into it.
+// The immutable body of a job, shared by all jobs that were submitted with the same one. `config`
+// is the serialised wire JobConfig without job_id, name and user; the core does not look into it.
 struct JobBody {
-  std::string sha256;        // of config, raw 32 bytes: the key of the body
+  std::string sha256;  // of config, raw 32 bytes: the key of the body
   std::string config;
 };
 
@@ -39,31 +59,31 @@ struct Artifact {
 };
 
 struct ErrorInfo {
-  int32_t code = 0;          // gRPC code numbers
+  int32_t code = 0;  // gRPC code numbers
   std::string message;
   std::string details;
 };
 
 // A job's changing part. Small: it is rewritten at every transition.
 struct Job {
-  int64_t sequence = 0;      // order of acceptance, unique, only grows
+  int64_t sequence = 0;  // order of acceptance, unique, only grows
   JobId id;
   std::string name, user;
-  int32_t type = 1;          // wire numbers of JobType
-  int32_t priority = 1;      // wire numbers: 0 low .. 3 critical
-  std::string body_sha256;   // raw 32 bytes
+  int32_t type = 1;         // wire numbers of JobType
+  int32_t priority = 1;     // wire numbers: 0 low .. 3 critical
+  std::string body_sha256;  // raw 32 bytes
   Resources resources;
-  int32_t device = 0;        // wire DeviceType; 0 any
+  int32_t device = 0;  // wire DeviceType; 0 any
   int32_t max_retries = 2;
   int32_t total_epochs = 0;
 
   JobState state = JobState::kQueued;
-  std::string message;       // why it is in this state, for a person
-  UnixTime created_at, started_at, ended_at;   // 0 while it has not happened
-  UnixTime not_before;       // backoff: not scheduled earlier
-  AttemptNumber attempt = 0; // current or last
-  NodeId node;               // of the current or last attempt
-  int32_t retries = 0;       // failures that counted against max_retries
+  std::string message;                        // why it is in this state, for a person
+  UnixTime created_at, started_at, ended_at;  // 0 while it has not happened
+  UnixTime not_before;                        // backoff: not scheduled earlier
+  AttemptNumber attempt = 0;                  // current or last
+  NodeId node;                                // of the current or last attempt
+  int32_t retries = 0;                        // failures that counted against max_retries
   bool cancel_requested = false;
   std::string cancel_reason;
   Cause cause = Cause::kNone;
@@ -75,14 +95,14 @@ struct Job {
   std::map<std::string, double> metrics;
 
   // Result
-  std::vector<Artifact> artifacts;   // "weights.safetensors" first
+  std::vector<Artifact> artifacts;  // "weights.safetensors" first
   double compute_seconds = 0;
 };
 
 struct Node {
   NodeId id;
-  std::string endpoint;      // host:port of its NodeService
-  std::string info;          // serialised wire NodeInfo as last registered; the core does not look into it
+  std::string endpoint;  // host:port of its NodeService
+  std::string info;  // serialised wire NodeInfo as last registered; the core does not look into it
   Resources capacity;
   std::vector<int32_t> devices;  // wire DeviceType of each kind it has
   UnixTime registered_at;
@@ -90,16 +110,24 @@ struct Node {
 };
 
 // One durable change. A batch of them is one transaction.
-struct PutBody { std::shared_ptr<const JobBody> body; };
-struct PutJob { Job job; };                // insert or replace by id
-struct DeleteJob { JobId id; };
-struct PutNode { Node node; };
+struct PutBody {
+  std::shared_ptr<const JobBody> body;
+};
+struct PutJob {
+  Job job;
+};  // insert or replace by id
+struct DeleteJob {
+  JobId id;
+};
+struct PutNode {
+  Node node;
+};
 using Record = std::variant<PutBody, PutJob, DeleteJob, PutNode>;
 
 // Everything durable, as read at start.
 struct Snapshot {
   std::vector<std::shared_ptr<const JobBody>> bodies;
-  std::vector<Job> jobs;     // in order of sequence
+  std::vector<Job> jobs;  // in order of sequence
   std::vector<Node> nodes;
 };
 

@@ -1,0 +1,853 @@
+#include "control/control.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "control/job_index.h"
+#include "control/transitions.h"
+
+namespace cyxwiz::control {
+namespace {
+
+using scheduler::Reason;
+
+template <typename... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+
+// A broken invariant is a bug of this program: going on would write it to disk.
+void Require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "control: broken invariant: %s\n", what);
+  std::abort();
+}
+
+// Whether a failure with this cause is tried again (within max_retries). The others are the job's
+// own fault and would only happen again.
+bool IsRetried(Cause cause) {
+  switch (cause) {
+    case Cause::kOutOfMemory:
+    case Cause::kOutOfGpuMemory:
+    case Cause::kRunnerCrashed:
+    case Cause::kDataUnavailable:
+    case Cause::kInternal:
+      return true;
+    default:
+      return false;
+  }
+}
+
+struct JobEntry {
+  Job job;
+  std::shared_ptr<const JobBody> body;
+  bool stored = false;      // the store has a row of it
+  bool changed = false;     // must be written with this batch
+  bool progressed = false;  // must be written within progress_flush
+  bool touched = false;     // followers must be told with this batch
+  // Of the current attempt:
+  bool accepted = false;    // the node has said yes, or has been heard of it
+  MonotonicTime last_seen;  // when its node last listed or reported it
+};
+
+struct NodeEntry {
+  Node node;
+  bool online = false;
+  bool changed = false;
+  std::string session;
+  UnixTime last_heartbeat;
+  MonotonicTime lease_end = MonotonicTime::Never();
+  MonotonicTime held_until;
+  Resources reserved;
+  std::set<JobId> jobs;  // whose current attempt is assigned or running here
+};
+
+struct BodyEntry {
+  std::shared_ptr<const JobBody> body;
+  int64_t jobs = 0;
+  bool stored = false;
+};
+
+enum class TimerKind { kLease, kAssign, kBackoff, kHeld, kFlush };
+struct Timer {
+  MonotonicTime at;
+  TimerKind kind;
+  std::string id;  // of the job or node
+  auto operator<=>(const Timer&) const = default;
+};
+
+// A line of the queue: same priority, same request.
+struct LineKey {
+  int32_t priority;
+  scheduler::Request request;
+  auto Tie() const {
+    return std::tie(priority, request.resources.cpu_millis, request.resources.memory_bytes,
+                    request.resources.gpus, request.device);
+  }
+  bool operator<(const LineKey& other) const { return Tie() < other.Tie(); }
+};
+
+scheduler::Request RequestOf(const Job& job) { return {job.resources, job.device}; }
+LineKey LineOf(const Job& job) { return {job.priority, RequestOf(job)}; }
+
+}  // namespace
+
+struct Control::State {
+  explicit State(Options o) : options(o) {}
+
+  Options options;
+  std::unordered_map<JobId, std::unique_ptr<JobEntry>> jobs;
+  std::unordered_map<int64_t, JobEntry*> by_sequence;
+  std::map<NodeId, NodeEntry> nodes;
+  std::unordered_map<std::string, BodyEntry> bodies;
+  JobIndex index;
+  std::map<LineKey, std::set<int64_t>> lines;  // jobs that may be scheduled now
+  std::set<Timer> timers;
+  std::set<int64_t> unflushed;  // sequences of jobs with progressed
+  bool flush_armed = false;
+  int64_t next_sequence = 1;
+  Counters counters;
+
+  // Of the batch in work:
+  Now now;
+  Output* output = nullptr;
+  bool reschedule = false;
+  std::vector<JobEntry*> touched;
+  std::vector<JobId> removed;
+  std::vector<NodeEntry*> changed_nodes;
+  struct PendingReply {
+    ReplyTo to;
+    JobId job;
+    bool is_submit, existed;
+  };
+  std::vector<PendingReply> pending;
+  std::map<LineKey, std::vector<Reason>> explained;
+
+  // ---- Small steps ----
+
+  JobEntry* Find(const JobId& id) {
+    auto found = jobs.find(id);
+    return found == jobs.end() ? nullptr : found->second.get();
+  }
+  NodeEntry* FindNode(const NodeId& id) {
+    auto found = nodes.find(id);
+    return found == nodes.end() ? nullptr : &found->second;
+  }
+
+  void Answer(ReplyTo to, Status status, decltype(Reply::content) content = std::monostate()) {
+    if (to != 0) output->effects.push_back(Reply{to, std::move(status), std::move(content)});
+  }
+  static Status NoSuchJob(const JobId& id) {
+    return NotFound("there is no job '" + id.value + "'", "list the jobs with 'cyxwiz ps'");
+  }
+
+  void Touch(JobEntry& entry) {
+    if (!entry.touched) touched.push_back(&entry);
+    entry.touched = true;
+  }
+  void MarkChanged(JobEntry& entry) {
+    entry.changed = true;
+    Touch(entry);
+  }
+  void MarkChanged(NodeEntry& node) {
+    if (!node.changed) changed_nodes.push_back(&node);
+    node.changed = true;
+  }
+
+  void Arm(MonotonicTime at, TimerKind kind, const std::string& id) {
+    timers.insert({at, kind, id});
+  }
+  void Disarm(MonotonicTime at, TimerKind kind, const std::string& id) {
+    timers.erase({at, kind, id});
+  }
+
+  void SetState(JobEntry& entry, JobState to, std::string message) {
+    Job& job = entry.job;
+    Require(IsLegal(job.state, to), "illegal change of a job's state");
+    index.Move(job, to);
+    counters.jobs_by_state[static_cast<int>(job.state)]--;
+    counters.jobs_by_state[static_cast<int>(to)]++;
+    if (job.state == JobState::kQueued) LeaveLine(job);
+    job.state = to;
+    job.message = std::move(message);
+    if (IsFinal(to)) {
+      job.ended_at = now.unix;
+      if (to == JobState::kSucceeded) counters.succeeded++;
+      if (to == JobState::kFailed) counters.failed++;
+      if (to == JobState::kCancelled) counters.cancelled++;
+    }
+    if (to == JobState::kQueued) EnterLine(job);
+    MarkChanged(entry);
+  }
+
+  void EnterLine(const Job& job) {
+    Duration wait = std::chrono::milliseconds(job.not_before.ms - now.unix.ms);
+    if (wait > Duration::zero()) {
+      // not_before is calendar time because it is durable; a clock that jumped must not make a job
+      // wait for ever.
+      Arm(now.monotonic + std::min(wait, options.retry_backoff_most), TimerKind::kBackoff,
+          job.id.value);
+      return;
+    }
+    lines[LineOf(job)].insert(job.sequence);
+    reschedule = true;
+  }
+  void LeaveLine(const Job& job) {
+    auto line = lines.find(LineOf(job));
+    if (line == lines.end()) return;
+    line->second.erase(job.sequence);
+    if (line->second.empty()) lines.erase(line);
+  }
+  bool IsInLine(const Job& job) const {
+    auto line = lines.find(LineOf(job));
+    return line != lines.end() && line->second.count(job.sequence) > 0;
+  }
+
+  // Gives back what the current attempt holds on its node.
+  void Release(JobEntry& entry) {
+    NodeEntry* node = FindNode(entry.job.node);
+    Require(node != nullptr && node->jobs.erase(entry.job.id) == 1,
+            "an attempt is not on its node");
+    node->reserved = node->reserved - entry.job.resources;
+    Require(!node->reserved.IsNegative(), "a node has given back more than it gave");
+    DisarmAssign(entry);
+    reschedule = true;
+  }
+  void DisarmAssign(JobEntry& entry) {
+    if (!entry.accepted)
+      Disarm(entry.last_seen + options.assign_timeout, TimerKind::kAssign, entry.job.id.value);
+  }
+  void Accept(JobEntry& entry) {
+    DisarmAssign(entry);
+    entry.accepted = true;
+    entry.last_seen = now.monotonic;
+  }
+
+  Duration Backoff(int32_t failures) const {
+    Duration wait = options.retry_backoff;
+    for (int32_t i = 1; i < failures && wait < options.retry_backoff_most; ++i) wait *= 2;
+    return std::min(wait, options.retry_backoff_most);
+  }
+
+  // The attempt is over without being the job's failure: the job goes back into the queue, or ends
+  // if it was cancelled.
+  void Lose(JobEntry& entry, const std::string& why, Duration wait) {
+    Job& job = entry.job;
+    Release(entry);
+    counters.attempts_lost++;
+    if (job.cancel_requested) {
+      SetState(entry, JobState::kCancelled, CancelMessage(job));
+      return;
+    }
+    job.cause = Cause::kNodeLost;
+    job.progress = 0;
+    job.current_epoch = 0;
+    job.not_before = {wait > Duration::zero()
+                          ? now.unix.ms +
+                                std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()
+                          : 0};
+    SetState(entry, JobState::kQueued, "queued again: " + why);
+  }
+
+  static std::string CancelMessage(const Job& job) {
+    return job.cancel_reason.empty() ? "cancelled" : "cancelled: " + job.cancel_reason;
+  }
+
+  // ---- Views ----
+
+  std::vector<scheduler::NodeState> NodeStates() const {
+    std::vector<scheduler::NodeState> states;
+    states.reserve(nodes.size());
+    for (const auto& [id, entry] : nodes) {
+      states.push_back({.id = id,
+                        .online = entry.online,
+                        .held = entry.held_until > now.monotonic,
+                        .capacity = entry.node.capacity,
+                        .free = entry.node.capacity - entry.reserved,
+                        .devices = entry.node.devices});
+    }
+    return states;
+  }
+
+  // All jobs of a line wait for the same; asked once a batch.
+  const std::vector<Reason>& Explained(const Job& job) {
+    auto [entry, fresh] = explained.try_emplace(LineOf(job));
+    if (fresh) entry->second = scheduler::Explain(RequestOf(job), NodeStates());
+    return entry->second;
+  }
+
+  JobView View(const JobEntry& entry) {
+    JobView view{.job = entry.job, .body = entry.body};
+    const Job& job = entry.job;
+    if (job.state == JobState::kAssigned || job.state == JobState::kRunning) {
+      if (const NodeEntry* node = FindNode(job.node)) view.node_endpoint = node->node.endpoint;
+    }
+    if (job.state == JobState::kQueued) {
+      if (!IsInLine(job)) {
+        view.reasons.push_back({"BACKOFF", "waits before the next try", {}});
+      }
+      const auto& reasons = Explained(job);
+      view.reasons.insert(view.reasons.end(), reasons.begin(), reasons.end());
+      if (view.reasons.empty())
+        view.reasons.push_back({"QUEUED", "waits for its turn behind jobs that go first", {}});
+      std::string why;
+      for (const Reason& reason : view.reasons) why += (why.empty() ? "" : "; ") + reason.message;
+      view.job.message = job.message.empty() ? why : job.message + "; " + why;
+    }
+    return view;
+  }
+
+  NodeView View(const NodeEntry& entry) const {
+    NodeView view{.node = entry.node,
+                  .online = entry.online,
+                  .last_heartbeat = entry.last_heartbeat,
+                  .available = entry.node.capacity - entry.reserved};
+    for (const JobId& id : entry.jobs) view.attempts.push_back({id, jobs.at(id)->job.attempt});
+    return view;
+  }
+
+  // ---- Commands of clients ----
+
+  void Apply(SubmitJob& c) {
+    if (JobEntry* existing = Find(c.job.id)) {
+      const Job& old = existing->job;
+      bool same =
+          old.body_sha256 == c.body->sha256 && old.name == c.job.name && old.user == c.job.user;
+      if (!same) {
+        return Answer(c.reply_to, AlreadyExists("a different job with the id '" + c.job.id.value +
+                                                    "' exists already",
+                                                "leave job_id empty, or choose another"));
+      }
+      pending.push_back({c.reply_to, c.job.id, true, true});
+      return;
+    }
+    int64_t queued = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
+    if (queued >= options.max_queued) {
+      return Answer(c.reply_to,
+                    ResourceExhausted("the queue is full: " + std::to_string(queued) + " jobs wait",
+                                      "try again later"));
+    }
+    std::string reason;
+    if (!scheduler::CouldEverRun(RequestOf(c.job), NodeStates(), &reason)) {
+      return Answer(c.reply_to, FailedPrecondition(
+                                    reason, "ask for less in \"resources\", or add a larger node"));
+    }
+    auto entry = std::make_unique<JobEntry>();
+    Job& job = entry->job;
+    job = std::move(c.job);
+    job.sequence = next_sequence++;
+    job.body_sha256 = c.body->sha256;
+    job.state = JobState::kQueued;
+    job.created_at = now.unix;
+    BodyEntry& body = bodies[c.body->sha256];
+    if (body.body == nullptr) body.body = c.body;
+    body.jobs++;
+    entry->body = body.body;
+    JobEntry& inserted = *entry;
+    by_sequence[job.sequence] = entry.get();
+    pending.push_back({c.reply_to, job.id, true, false});
+    jobs.emplace(job.id, std::move(entry));
+    index.Insert(inserted.job);
+    counters.jobs_by_state[static_cast<int>(JobState::kQueued)]++;
+    counters.submitted++;
+    EnterLine(inserted.job);
+    MarkChanged(inserted);
+  }
+
+  void Apply(CancelJob& c) {
+    JobEntry* entry = Find(c.job);
+    if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+    Job& job = entry->job;
+    if (IsFinal(job.state)) {
+      if (job.state == JobState::kCancelled) {
+        pending.push_back({c.reply_to, job.id, false, false});
+        return;
+      }
+      return Answer(c.reply_to,
+                    FailedPrecondition("job '" + job.id.value +
+                                       "' has ended already: " + JobStateName(job.state)));
+    }
+    if (!job.cancel_requested) {
+      job.cancel_requested = true;
+      job.cancel_reason = c.reason;
+    }
+    if (job.state == JobState::kQueued || job.state == JobState::kPaused) {
+      Disarm(BackoffTimer(job), TimerKind::kBackoff, job.id.value);
+      SetState(*entry, JobState::kCancelled, CancelMessage(job));
+    } else {
+      job.message = "cancelling";
+      MarkChanged(*entry);
+      SendStop(*entry, CancelMessage(job));
+    }
+    pending.push_back({c.reply_to, job.id, false, false});
+  }
+
+  void SendStop(const JobEntry& entry, const std::string& reason) {
+    if (const NodeEntry* node = FindNode(entry.job.node)) {
+      output->effects.push_back(StopEffect{
+          {entry.job.id, entry.job.attempt}, node->node.id, node->node.endpoint, reason});
+    }
+  }
+
+  // A backoff timer that no longer matters finds its job not queued, or in line, and does nothing;
+  // none is searched for.
+  MonotonicTime BackoffTimer(const Job& job) const {
+    return now.monotonic + std::chrono::milliseconds(job.not_before.ms - now.unix.ms);
+  }
+
+  void Apply(RemoveJob& c) {
+    JobEntry* entry = Find(c.job);
+    if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+    if (!IsFinal(entry->job.state)) {
+      return Answer(c.reply_to,
+                    FailedPrecondition("job '" + c.job.value +
+                                           "' has not ended: " + JobStateName(entry->job.state),
+                                       "cancel it first with 'cyxwiz cancel " + c.job.value + "'"));
+    }
+    UpdateEffect update{View(*entry), true};
+    output->effects.push_back(std::move(update));
+    index.Erase(entry->job);
+    by_sequence.erase(entry->job.sequence);
+    unflushed.erase(entry->job.sequence);
+    counters.jobs_by_state[static_cast<int>(entry->job.state)]--;
+    auto body = bodies.find(entry->job.body_sha256);
+    Require(body != bodies.end() && body->second.jobs > 0, "a job without its body");
+    // The store drops a body with its last job by itself.
+    if (--body->second.jobs == 0) bodies.erase(body);
+    if (entry->touched) std::erase(touched, entry);
+    if (entry->stored) removed.push_back(c.job);
+    jobs.erase(c.job);
+    Answer(c.reply_to, OkStatus(), RemoveReply{});
+  }
+
+  void Apply(GetJob& c) {
+    if (Find(c.job) == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+    pending.push_back({c.reply_to, c.job, false, false});
+  }
+
+  void Apply(ListJobs& c) {
+    auto page =
+        index.List(c.user, c.type, c.states, c.after_sequence, static_cast<size_t>(c.page_size));
+    ListReply reply{.jobs = {},
+                    .next_after_sequence = page.more ? page.sequences.back() : 0,
+                    .total = page.total};
+    for (int64_t sequence : page.sequences) reply.jobs.push_back(View(*by_sequence.at(sequence)));
+    Answer(c.reply_to, OkStatus(), std::move(reply));
+  }
+
+  static Status NoSuchNode(const NodeId& id) {
+    return NotFound("there is no node '" + id.value + "'", "list the nodes with 'cyxwiz nodes'");
+  }
+
+  void Apply(GetNode& c) {
+    NodeEntry* node = FindNode(c.node);
+    if (node == nullptr) return Answer(c.reply_to, NoSuchNode(c.node));
+    Answer(c.reply_to, OkStatus(), NodeReply{View(*node)});
+  }
+
+  void Apply(ListNodes& c) {
+    NodesReply reply;
+    for (const auto& [id, node] : nodes) reply.nodes.push_back(View(node));
+    Answer(c.reply_to, OkStatus(), std::move(reply));
+  }
+
+  // ---- Commands of nodes ----
+
+  void RenewLease(NodeEntry& node) {
+    Disarm(node.lease_end, TimerKind::kLease, node.node.id.value);
+    node.lease_end = now.monotonic + options.lease;
+    Arm(node.lease_end, TimerKind::kLease, node.node.id.value);
+    node.last_heartbeat = now.unix;
+    if (!node.online) {
+      node.online = true;
+      counters.nodes_online++;
+      reschedule = true;
+    }
+  }
+
+  // Marks the attempts that a node says it runs as seen, and returns those it must stop.
+  std::vector<AttemptId> Claim(NodeEntry& node, const std::vector<AttemptId>& active) {
+    std::vector<AttemptId> stop;
+    for (const AttemptId& id : active) {
+      JobEntry* entry = Find(id.job);
+      bool current = entry != nullptr && node.jobs.count(id.job) > 0 &&
+                     (id.attempt == 0 || id.attempt == entry->job.attempt);
+      if (!current) {
+        stop.push_back(id);
+        continue;
+      }
+      Accept(*entry);
+      if (entry->job.cancel_requested) stop.push_back({id.job, entry->job.attempt});
+    }
+    return stop;
+  }
+
+  void Apply(RegisterNode& c) {
+    auto [found, fresh] = nodes.try_emplace(c.node.id);
+    NodeEntry& node = found->second;
+    int64_t completed = fresh ? c.node.jobs_completed : node.node.jobs_completed;
+    node.node = std::move(c.node);
+    node.node.registered_at = now.unix;
+    node.node.jobs_completed = completed;
+    node.session = std::move(c.session);
+    node.held_until = {};
+    if (fresh) counters.nodes_known++;
+    reschedule = true;
+    RenewLease(node);
+    MarkChanged(node);
+    std::vector<AttemptId> stop = Claim(node, c.active);
+    // What the node does not run any more is lost: it has been restarted.
+    std::vector<JobId> here(node.jobs.begin(), node.jobs.end());
+    for (const JobId& id : here) {
+      JobEntry& entry = *jobs.at(id);
+      bool runs = std::any_of(c.active.begin(), c.active.end(), [&](const AttemptId& a) {
+        return a.job == id && (a.attempt == 0 || a.attempt == entry.job.attempt);
+      });
+      if (!runs) Lose(entry, "node " + node.node.id.value + " was restarted", Duration::zero());
+    }
+    Answer(c.reply_to, OkStatus(), RegisterReply{node.node.id, std::move(stop)});
+  }
+
+  void Apply(Heartbeat& c) {
+    NodeEntry* node = FindNode(c.node);
+    if (node == nullptr || node->session.empty()) {
+      // Without a session the node registered with an earlier run of this server.
+      return Answer(c.reply_to,
+                    NotFound("node '" + c.node.value + "' is not registered", "register again"));
+    }
+    if (!c.session.empty() && c.session != node->session) {
+      return Answer(c.reply_to, Unauthenticated("the session of node '" + c.node.value +
+                                                    "' is not the current one",
+                                                "register again"));
+    }
+    RenewLease(*node);
+    if (!c.info.empty()) node->node.info = std::move(c.info);
+    HeartbeatReply reply{Claim(*node, c.active)};
+    // An attempt that the node accepted and has not listed for a whole lease is gone: it was
+    // stopped on the node's side while the two were cut off from each other.
+    std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
+    for (const JobId& id : here) {
+      JobEntry& entry = *jobs.at(id);
+      if (entry.accepted && now.monotonic - entry.last_seen > options.lease) {
+        Lose(entry, "node " + c.node.value + " no longer runs it", Duration::zero());
+      }
+    }
+    Answer(c.reply_to, OkStatus(), std::move(reply));
+  }
+
+  // The job's entry when `attempt` on `node` is its current one, else nullptr.
+  JobEntry* Current(const AttemptId& attempt, const NodeId& node) {
+    JobEntry* entry = Find(attempt.job);
+    if (entry == nullptr || entry->job.node != node) return nullptr;
+    if (entry->job.state != JobState::kAssigned && entry->job.state != JobState::kRunning)
+      return nullptr;
+    return attempt.attempt == 0 || attempt.attempt == entry->job.attempt ? entry : nullptr;
+  }
+
+  void Apply(AssignOutcome& c) {
+    JobEntry* entry = Current(c.attempt, c.node);
+    if (entry == nullptr || entry->job.state != JobState::kAssigned) return;
+    if (c.kind == AssignOutcome::Kind::kAccepted) {
+      Accept(*entry);
+      if (entry->job.cancel_requested) SendStop(*entry, CancelMessage(entry->job));
+      return;
+    }
+    if (entry->accepted) return;  // its node was heard to run it meanwhile
+    GiveUpAssignment(*entry, c.kind == AssignOutcome::Kind::kRejected
+                                 ? "refused it: " + c.message
+                                 : "could not be reached: " + c.message);
+  }
+
+  void GiveUpAssignment(JobEntry& entry, const std::string& what) {
+    NodeEntry& node = *FindNode(entry.job.node);
+    // The node may have taken it all the same; its next heartbeat is told to stop it.
+    node.held_until = now.monotonic + options.retry_backoff;
+    Arm(node.held_until, TimerKind::kHeld, node.node.id.value);
+    Lose(entry, "node " + node.node.id.value + " " + what, Duration::zero());
+  }
+
+  void Apply(ReportProgress& c) {
+    if (Find(c.attempt.job) == nullptr) return Answer(c.reply_to, NoSuchJob(c.attempt.job));
+    JobEntry* entry = Current(c.attempt, c.node);
+    if (entry == nullptr)
+      return Answer(c.reply_to, OkStatus(), ReportReply{false, NotCurrent(c.attempt, c.node)});
+    Accept(*entry);
+    Job& job = entry->job;
+    if (job.state == JobState::kAssigned) {
+      if (job.started_at.ms == 0) job.started_at = now.unix;
+      counters.attempts_started++;
+      SetState(*entry, JobState::kRunning, job.cancel_requested ? "cancelling" : "");
+      job.cause = Cause::kNone;
+    }
+    job.progress = c.progress;
+    job.current_epoch = c.epoch;
+    for (auto& [name, value] : c.metrics) job.metrics[name] = value;
+    if (!entry->progressed) {
+      entry->progressed = true;
+      unflushed.insert(job.sequence);
+      if (!flush_armed) Arm(now.monotonic + options.progress_flush, TimerKind::kFlush, "");
+      flush_armed = true;
+    }
+    Touch(*entry);
+    Answer(c.reply_to, OkStatus(),
+           ReportReply{!job.cancel_requested, job.cancel_requested ? CancelMessage(job) : ""});
+  }
+
+  std::string NotCurrent(const AttemptId& attempt, const NodeId& node) {
+    const Job& job = Find(attempt.job)->job;
+    if (IsFinal(job.state))
+      return "job '" + job.id.value + "' has ended: " + JobStateName(job.state);
+    return "attempt " + std::to_string(attempt.attempt) + " on node '" + node.value +
+           "' is not the current one of job '" + job.id.value + "'";
+  }
+
+  void Apply(ReportCompletion& c) {
+    if (Find(c.attempt.job) == nullptr) return Answer(c.reply_to, NoSuchJob(c.attempt.job));
+    JobEntry* entry = Current(c.attempt, c.node);
+    if (entry == nullptr)
+      return Answer(c.reply_to, OkStatus(), ReportReply{false, NotCurrent(c.attempt, c.node)});
+    Job& job = entry->job;
+    using Outcome = ReportCompletion::Outcome;
+    if (c.outcome == Outcome::kCancelled && !job.cancel_requested) {
+      // Stopped by the node's own decision: it shuts down, or its lease ended.
+      Lose(*entry,
+           "node " + c.node.value + " stopped it" +
+               (c.error.message.empty() ? "" : ": " + c.error.message),
+           Duration::zero());
+      return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+    }
+    Release(*entry);
+    for (auto& [name, value] : c.metrics) job.metrics[name] = value;
+    job.compute_seconds += c.compute_seconds;
+    NodeEntry& node = *FindNode(c.node);
+    if (c.outcome == Outcome::kSucceeded) {
+      job.artifacts = std::move(c.artifacts);
+      job.progress = 1;
+      job.current_epoch = job.total_epochs;
+      job.cause = Cause::kNone;
+      job.error = {};
+      node.node.jobs_completed++;
+      MarkChanged(node);
+      SetState(*entry, JobState::kSucceeded, "");
+    } else if (job.cancel_requested) {
+      job.cause = Cause::kCancelled;
+      SetState(*entry, JobState::kCancelled, CancelMessage(job));
+    } else {
+      job.cause = c.cause == Cause::kNone ? Cause::kInternal : c.cause;
+      job.error = std::move(c.error);
+      if (IsRetried(job.cause) && job.retries < job.max_retries) {
+        job.retries++;
+        Duration wait = Backoff(job.retries);
+        job.not_before = {now.unix.ms +
+                          std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()};
+        job.progress = 0;
+        job.current_epoch = 0;
+        SetState(*entry, JobState::kQueued,
+                 "attempt " + std::to_string(job.attempt) + " failed (" + CauseName(job.cause) +
+                     ": " + job.error.message + "), retry " + std::to_string(job.retries) + " of " +
+                     std::to_string(job.max_retries));
+      } else {
+        SetState(*entry, JobState::kFailed, job.error.message);
+      }
+    }
+    Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+  }
+
+  void Apply(Tick&) {}
+
+  // ---- Deadlines ----
+
+  void Fire(const Timer& timer) {
+    switch (timer.kind) {
+      case TimerKind::kLease: {
+        NodeEntry* node = FindNode(NodeId{timer.id});
+        if (node == nullptr || node->lease_end != timer.at) return;
+        if (node->online) counters.nodes_online--;
+        node->online = false;
+        node->lease_end = MonotonicTime::Never();
+        std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
+        for (const JobId& id : here)
+          Lose(*jobs.at(id), "node " + timer.id + " was lost", Duration::zero());
+        return;
+      }
+      case TimerKind::kAssign: {
+        JobEntry* entry = Find(JobId{timer.id});
+        if (entry == nullptr || entry->job.state != JobState::kAssigned || entry->accepted ||
+            entry->last_seen + options.assign_timeout != timer.at) {
+          return;
+        }
+        GiveUpAssignment(*entry, "did not answer");
+        return;
+      }
+      case TimerKind::kBackoff: {
+        JobEntry* entry = Find(JobId{timer.id});
+        if (entry == nullptr || entry->job.state != JobState::kQueued || IsInLine(entry->job))
+          return;
+        entry->job.not_before = {};
+        EnterLine(entry->job);
+        Touch(*entry);
+        return;
+      }
+      case TimerKind::kHeld:
+        reschedule = true;
+        return;
+      case TimerKind::kFlush:
+        flush_armed = false;
+        for (int64_t sequence : unflushed) {
+          JobEntry& entry = *by_sequence.at(sequence);
+          if (entry.progressed) MarkChanged(entry);
+        }
+        return;
+    }
+  }
+
+  // ---- Scheduling ----
+
+  void Schedule() {
+    scheduler::Snapshot snapshot{NodeStates(), {}};
+    for (const auto& [key, sequences] : lines) {
+      int64_t most = scheduler::MostPlacements(key.request, snapshot.nodes);
+      if (most == 0) continue;
+      scheduler::Line line{key.priority, key.request, {}};
+      for (int64_t sequence : sequences) {
+        if (most-- == 0) break;
+        line.jobs.emplace_back(sequence, by_sequence.at(sequence)->job.id);
+      }
+      snapshot.lines.push_back(std::move(line));
+    }
+    if (snapshot.lines.empty()) return;
+    for (const scheduler::Placement& placement : scheduler::Schedule(std::move(snapshot))) {
+      JobEntry& entry = *Find(placement.job);
+      NodeEntry& node = *FindNode(placement.node);
+      Job& job = entry.job;
+      job.attempt++;
+      job.node = placement.node;
+      job.not_before = {};
+      node.reserved = node.reserved + job.resources;
+      Require(node.node.capacity.Holds(node.reserved), "a node is oversold");
+      node.jobs.insert(job.id);
+      entry.accepted = false;
+      entry.last_seen = now.monotonic;
+      Arm(now.monotonic + options.assign_timeout, TimerKind::kAssign, job.id.value);
+      SetState(entry, JobState::kAssigned, "");
+      output->effects.push_back(
+          AssignEffect{{job.id, job.attempt}, placement.node, node.node.endpoint, job, entry.body});
+    }
+  }
+
+  // ---- The end of a batch ----
+
+  void Finish() {
+    for (NodeEntry* node : changed_nodes) {
+      node->changed = false;
+      output->records.push_back(PutNode{node->node});
+    }
+    for (JobEntry* entry : touched) {
+      if (entry->changed || !entry->stored) {
+        BodyEntry& body = bodies.at(entry->job.body_sha256);
+        if (!body.stored) output->records.push_back(PutBody{body.body});
+        body.stored = true;
+        output->records.push_back(PutJob{entry->job});
+        entry->stored = true;
+        entry->changed = false;
+        entry->progressed = false;
+        unflushed.erase(entry->job.sequence);
+      }
+      entry->touched = false;
+      output->effects.push_back(UpdateEffect{View(*entry), false});
+    }
+    for (const JobId& id : removed) output->records.push_back(DeleteJob{id});
+    for (const PendingReply& reply : pending) {
+      if (reply.to == 0) continue;
+      const JobEntry* entry = Find(reply.job);
+      if (entry == nullptr) {
+        Answer(reply.to, NoSuchJob(reply.job));
+      } else if (reply.is_submit) {
+        Answer(reply.to, OkStatus(), SubmitReply{View(*entry), reply.existed});
+      } else {
+        Answer(reply.to, OkStatus(), JobReply{View(*entry)});
+      }
+    }
+    touched.clear();
+    removed.clear();
+    changed_nodes.clear();
+    pending.clear();
+  }
+};
+
+Control::Control(Options options) : state_(std::make_unique<State>(options)) {}
+Control::~Control() = default;
+
+void Control::Load(Snapshot snapshot, Now now) {
+  State& s = *state_;
+  s.now = now;
+  for (auto& body : snapshot.bodies) {
+    std::string key = body->sha256;
+    s.bodies[key] = {std::move(body), 0, true};
+  }
+  for (Node& node : snapshot.nodes) {
+    NodeEntry& entry = s.nodes[node.id];
+    entry.node = std::move(node);
+    s.counters.nodes_known++;
+  }
+  for (Job& job : snapshot.jobs) {
+    auto entry = std::make_unique<JobEntry>();
+    entry->job = std::move(job);
+    entry->stored = true;
+    Job& j = entry->job;
+    BodyEntry& body = s.bodies[j.body_sha256];
+    Require(body.body != nullptr, "a stored job without its body");
+    body.jobs++;
+    entry->body = body.body;
+    s.next_sequence = std::max(s.next_sequence, j.sequence + 1);
+    s.by_sequence[j.sequence] = entry.get();
+    s.index.Insert(j);
+    s.counters.jobs_by_state[static_cast<int>(j.state)]++;
+    if (j.state == JobState::kQueued) s.EnterLine(j);
+    if (j.state == JobState::kAssigned || j.state == JobState::kRunning) {
+      NodeEntry* node = s.FindNode(j.node);
+      Require(node != nullptr, "a stored attempt without its node");
+      node->reserved = node->reserved + j.resources;
+      node->jobs.insert(j.id);
+      entry->accepted = true;
+      entry->last_seen = now.monotonic;
+      if (node->lease_end == MonotonicTime::Never()) {
+        node->lease_end = now.monotonic + s.options.lease;
+        s.Arm(node->lease_end, TimerKind::kLease, node->node.id.value);
+      }
+    }
+    s.jobs.emplace(j.id, std::move(entry));
+  }
+}
+
+void Control::Apply(std::span<Command> batch, Now now, Output* output) {
+  State& s = *state_;
+  s.now = now;
+  s.output = output;
+  s.explained.clear();
+  for (Command& command : batch) {
+    std::visit([&s](auto& c) { s.Apply(c); }, command);
+  }
+  while (!s.timers.empty() && s.timers.begin()->at <= now.monotonic) {
+    Timer timer = *s.timers.begin();
+    s.timers.erase(s.timers.begin());
+    s.Fire(timer);
+  }
+  if (s.reschedule) s.Schedule();
+  s.reschedule = false;
+  s.explained.clear();
+  s.Finish();
+  s.output = nullptr;
+}
+
+MonotonicTime Control::NextDeadline() const {
+  return state_->timers.empty() ? MonotonicTime::Never() : state_->timers.begin()->at;
+}
+
+Counters Control::counters() const { return state_->counters; }
+
+}  // namespace cyxwiz::control

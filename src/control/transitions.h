@@ -1,0 +1,18 @@
+// The one table of a job's life. Every change of state goes through it.
+#pragma once
+
+#include "control/records.h"
+
+namespace cyxwiz::control {
+
+// from → to:
+//   Queued   → Assigned (plan), Cancelled
+//   Assigned → Running (start reported), Queued (rejected, unreachable, lease lost), Succeeded and
+//   Failed (a short attempt
+//              may end before its start was reported), Cancelled
+//   Running  → Succeeded, Failed, Queued (attempt lost or retried), Cancelled, Paused
+//   Paused   → Queued, Cancelled
+// Succeeded, Failed and Cancelled are final.
+bool IsLegal(JobState from, JobState to);
+
+}  // namespace cyxwiz::control
