@@ -1,0 +1,17 @@
+// The wire's JobConfig as the job description that src/spec checks and the runner receives.
+#pragma once
+
+#include "base/resources.h"
+#include "cyxwiz/protocol/job.pb.h"
+#include "spec/job_spec.h"
+
+namespace cyxwiz {
+
+// Copies every field that says what the job does; ids, priority, retries and the fields that this
+// project ignores stay behind. Checks nothing: that is spec::CheckJob's part.
+spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config);
+
+Resources ResourcesFromWire(const protocol::ResourceRequest& wire);
+protocol::ResourceRequest ResourcesToWire(const Resources& resources);
+
+}  // namespace cyxwiz
