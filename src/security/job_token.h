@@ -1,5 +1,5 @@
-// Job tokens: the server's signed word that a node may run an attempt. Opaque to clients and nodes alike, except
-// that a node checks the signature with the server's public key.
+// Job tokens: the server's signed word that a node may run an attempt. Opaque to clients and nodes
+// alike, except that a node checks the signature with the server's public key.
 //
 //   token  = "cyx1." base64url(claims) "." base64url(signature)
 //   claims = JSON {"job", "attempt", "node", "exp": Unix seconds}
@@ -24,15 +24,19 @@ struct JobClaims {
 // Signs tokens. Safe for any number of threads.
 class TokenSigner {
  public:
-  // Reads the private key from `path` (PEM, mode 0600), or makes one there.
+  // Reads the private key from `path` (PEM, mode 0600), or makes one there; programs that start at
+  // once agree on one key. PERMISSION_DENIED when others may read it, FAILED_PRECONDITION when it
+  // is no Ed25519 key.
   static Result<std::unique_ptr<TokenSigner>> Open(const std::string& path);
   virtual ~TokenSigner() = default;
   virtual std::string Sign(const JobClaims& claims) const = 0;
   virtual std::string public_key() const = 0;  // 32 raw bytes
 };
 
-// UNAUTHENTICATED, saying which, when the token is absent, malformed, signed by another key, or expired.
-Result<JobClaims> VerifyToken(const std::string& token, const std::string& public_key, UnixTime now);
+// UNAUTHENTICATED, saying which, when the token is absent, malformed, signed by another key, or
+// expired.
+Result<JobClaims> VerifyToken(const std::string& token, const std::string& public_key,
+                              UnixTime now);
 
 std::string Sha256(std::string_view data);     // 32 raw bytes
 std::string HexEncode(std::string_view data);  // lower case
