@@ -52,6 +52,8 @@ struct JobEntry {
   // Of the current attempt:
   bool accepted = false;    // the node has said yes, or has been heard of it
   MonotonicTime last_seen;  // when its node last listed or reported it
+  // While Queued and not in line: its backoff timer. Older timers of the job fire without effect.
+  MonotonicTime wake;
 };
 
 struct NodeEntry {
@@ -180,17 +182,18 @@ struct Control::State {
       if (to == JobState::kFailed) counters.failed++;
       if (to == JobState::kCancelled) counters.cancelled++;
     }
-    if (to == JobState::kQueued) EnterLine(job);
+    if (to == JobState::kQueued) EnterLine(entry);
     MarkChanged(entry);
   }
 
-  void EnterLine(const Job& job) {
+  void EnterLine(JobEntry& entry) {
+    const Job& job = entry.job;
     Duration wait = std::chrono::milliseconds(job.not_before.ms - now.unix.ms);
     if (wait > Duration::zero()) {
       // not_before is calendar time because it is durable; a clock that jumped must not make a job
       // wait for ever.
-      Arm(now.monotonic + std::min(wait, options.retry_backoff_most), TimerKind::kBackoff,
-          job.id.value);
+      entry.wake = now.monotonic + std::min(wait, options.retry_backoff_most);
+      Arm(entry.wake, TimerKind::kBackoff, job.id.value);
       return;
     }
     lines[LineOf(job)].insert(job.sequence);
@@ -354,7 +357,7 @@ struct Control::State {
     index.Insert(inserted.job);
     counters.jobs_by_state[static_cast<int>(JobState::kQueued)]++;
     counters.submitted++;
-    EnterLine(inserted.job);
+    EnterLine(inserted);
     MarkChanged(inserted);
   }
 
@@ -376,7 +379,6 @@ struct Control::State {
       job.cancel_reason = c.reason;
     }
     if (job.state == JobState::kQueued || job.state == JobState::kPaused) {
-      Disarm(BackoffTimer(job), TimerKind::kBackoff, job.id.value);
       SetState(*entry, JobState::kCancelled, CancelMessage(job));
     } else {
       job.message = "cancelling";
@@ -391,12 +393,6 @@ struct Control::State {
       output->effects.push_back(StopEffect{
           {entry.job.id, entry.job.attempt}, node->node.id, node->node.endpoint, reason});
     }
-  }
-
-  // A backoff timer that no longer matters finds its job not queued, or in line, and does nothing;
-  // none is searched for.
-  MonotonicTime BackoffTimer(const Job& job) const {
-    return now.monotonic + std::chrono::milliseconds(job.not_before.ms - now.unix.ms);
   }
 
   void Apply(RemoveJob& c) {
@@ -685,10 +681,11 @@ struct Control::State {
       }
       case TimerKind::kBackoff: {
         JobEntry* entry = Find(JobId{timer.id});
-        if (entry == nullptr || entry->job.state != JobState::kQueued || IsInLine(entry->job))
+        if (entry == nullptr || entry->job.state != JobState::kQueued || IsInLine(entry->job) ||
+            entry->wake != timer.at)
           return;
         entry->job.not_before = {};
-        EnterLine(entry->job);
+        EnterLine(*entry);
         Touch(*entry);
         return;
       }
@@ -807,7 +804,7 @@ void Control::Load(Snapshot snapshot, Now now) {
     s.by_sequence[j.sequence] = entry.get();
     s.index.Insert(j);
     s.counters.jobs_by_state[static_cast<int>(j.state)]++;
-    if (j.state == JobState::kQueued) s.EnterLine(j);
+    if (j.state == JobState::kQueued) s.EnterLine(*entry);
     if (j.state == JobState::kAssigned || j.state == JobState::kRunning) {
       NodeEntry* node = s.FindNode(j.node);
       Require(node != nullptr, "a stored attempt without its node");
