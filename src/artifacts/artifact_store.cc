@@ -9,8 +9,9 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
+#include <mutex>
 #include <new>
-#include <optional>
+#include <set>
 #include <vector>
 
 #include "base/file.h"
@@ -72,12 +73,38 @@ Status SyncFolder(const std::string& folder) {
   return OkStatus();
 }
 
+// The folders sha256/00 .. sha256/ff, each made when the first file needs it. Any number of
+// threads.
+class Shards {
+ public:
+  explicit Shards(std::string folder) : folder_(std::move(folder)) {}
+
+  // The folder of `hash`, durable: a thread that finds it made by another one, not yet fsynced,
+  // waits.
+  Result<std::string> Make(const std::string& hash) {
+    std::string shard = PathOf(hash);
+    std::lock_guard lock(mutex_);
+    if (!durable_.contains(shard)) {
+      RETURN_IF_ERROR(MakeFolder(shard));
+      RETURN_IF_ERROR(SyncFolder(folder_));
+      durable_.insert(shard);
+    }
+    return shard;
+  }
+  std::string PathOf(const std::string& hash) const { return folder_ + "/" + hash.substr(0, 2); }
+
+ private:
+  const std::string folder_;
+  std::mutex mutex_;
+  std::set<std::string> durable_;  // at most 256
+};
+
 class LocalUpload : public Upload {
  public:
-  LocalUpload(UniqueFd fd, std::string temporary, std::string store, int64_t max_bytes)
+  LocalUpload(UniqueFd fd, std::string temporary, std::shared_ptr<Shards> shards, int64_t max_bytes)
       : fd_(std::move(fd)),
         temporary_(std::move(temporary)),
-        store_(std::move(store)),
+        shards_(std::move(shards)),
         max_bytes_(max_bytes) {}
 
   ~LocalUpload() override { Drop(); }
@@ -116,14 +143,15 @@ class LocalUpload : public Upload {
     }
     // When the same content is there already it is replaced by itself, which also heals a damaged
     // copy.
-    std::string shard = store_ + "/sha256/" + hash.substr(0, 2);
-    if (::rename(temporary_.c_str(), (shard + "/" + hash).c_str()) != 0) {
-      return Fail(ErrnoStatus("cannot move '" + temporary_ + "' to '" + shard + "'", errno));
+    Result<std::string> shard = shards_->Make(hash);
+    if (!shard.ok()) return Fail(shard.status());
+    if (::rename(temporary_.c_str(), (*shard + "/" + hash).c_str()) != 0) {
+      return Fail(ErrnoStatus("cannot move '" + temporary_ + "' to '" + *shard + "'", errno));
     }
     temporary_.clear();
     failed_ = FailedPrecondition("the upload is finished");
     fd_.Reset();
-    RETURN_IF_ERROR(SyncFolder(shard));
+    RETURN_IF_ERROR(SyncFolder(*shard));
     return hash;
   }
 
@@ -142,7 +170,7 @@ class LocalUpload : public Upload {
 
   UniqueFd fd_;
   std::string temporary_;  // empty once moved or dropped
-  const std::string store_;
+  const std::shared_ptr<Shards> shards_;
   const int64_t max_bytes_;
   int64_t size_ = 0;
   Sha256Stream hash_;
@@ -152,14 +180,17 @@ class LocalUpload : public Upload {
 class LocalStore : public ArtifactStore {
  public:
   LocalStore(std::string folder, UniqueFd lock, int64_t max_file_bytes)
-      : folder_(std::move(folder)), lock_(std::move(lock)), max_file_bytes_(max_file_bytes) {}
+      : folder_(std::move(folder)),
+        shards_(std::make_shared<Shards>(folder_ + "/sha256")),
+        lock_(std::move(lock)),
+        max_file_bytes_(max_file_bytes) {}
 
   Result<std::unique_ptr<Upload>> Begin() override {
     std::string path = folder_ + "/incoming/" + std::to_string(next_.fetch_add(1));
     UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) return ErrnoStatus("cannot create '" + path + "'", errno);
     return std::unique_ptr<Upload>(
-        new LocalUpload(std::move(fd), std::move(path), folder_, max_file_bytes_));
+        new LocalUpload(std::move(fd), std::move(path), shards_, max_file_bytes_));
   }
 
   Result<std::string> PathOf(const std::string& sha256) const override {
@@ -177,13 +208,14 @@ class LocalStore : public ArtifactStore {
  private:
   Result<std::string> Find(const std::string& sha256, struct stat* info) const {
     ASSIGN_OR_RETURN(std::string hash, CheckedHash(sha256));
-    std::string path = folder_ + "/sha256/" + hash.substr(0, 2) + "/" + hash;
+    std::string path = shards_->PathOf(hash) + "/" + hash;
     if (::stat(path.c_str(), info) == 0) return path;
     if (errno == ENOENT) return NotFound("no artifact with SHA-256 " + hash + " is stored here");
     return ErrnoStatus("cannot inspect '" + path + "'", errno);
   }
 
   const std::string folder_;
+  const std::shared_ptr<Shards> shards_;
   const UniqueFd lock_;
   const int64_t max_file_bytes_;
   std::atomic<uint64_t> next_{1};  // incoming/ is empty at the start and nobody else's
@@ -221,12 +253,7 @@ Result<std::unique_ptr<ArtifactStore>> OpenLocalStore(const std::string& folder,
     if (!error) std::filesystem::remove_all(path, error);
   }
   if (error) return ErrnoStatus("cannot empty '" + incoming + "'", error.value());
-  // All 256 folders at once, so that storing a file never has to create one and make it durable.
-  static constexpr char kDigits[] = "0123456789abcdef";
-  for (int i = 0; i < 256; ++i) {
-    RETURN_IF_ERROR(MakeFolder(folder + "/sha256/" + kDigits[i >> 4] + kDigits[i & 15]));
-  }
-  RETURN_IF_ERROR(SyncFolder(folder + "/sha256"));
+  RETURN_IF_ERROR(MakeFolder(folder + "/sha256"));
   RETURN_IF_ERROR(SyncFolder(folder));
   return std::unique_ptr<ArtifactStore>(new LocalStore(folder, std::move(lock), max_file_bytes));
 }
