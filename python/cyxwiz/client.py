@@ -1,0 +1,368 @@
+"""The client of a CyxWiz cluster."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import random
+import secrets
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, Optional, Union
+
+import grpc
+
+from cyxwiz import errors
+from cyxwiz.job_file import JobLike, job_config
+from cyxwiz.protocol import (
+    deployment_pb2,
+    deployment_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    log_pb2,
+    log_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+)
+from cyxwiz.types import (
+    JobState,
+    JobStatus,
+    Node,
+    Submission,
+    node_from_wire,
+    status_from_wire,
+)
+
+DEFAULT_SERVER = "127.0.0.1:50051"
+_PROBLEMS_KEY = "cyxwiz-submit-response-bin"
+
+#: What names a job: its id, or anything that carries one.
+JobRef = Union[str, Submission, JobStatus]
+
+
+def _id(job: JobRef) -> str:
+    return job if isinstance(job, str) else job.job_id
+
+
+def _error(call: grpc.RpcError) -> errors.CyxwizError:
+    """The exception for a failed call."""
+    code, message = call.code(), call.details() or call.code().name
+    name = code.name
+    if code == grpc.StatusCode.NOT_FOUND:
+        return errors.NotFound(message, name)
+    if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS,
+                grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.OUT_OF_RANGE,
+                grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED):
+        return errors.Refused(message, name, _problems(call))
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return errors.Unreachable(message, name)
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return errors.Timeout(message, name)
+    return errors.CyxwizError(f"{name}: {message}", name)
+
+
+def _problems(call: grpc.RpcError) -> List[errors.Problem]:
+    for key, value in call.trailing_metadata() or ():
+        if key == _PROBLEMS_KEY:
+            response = job_pb2.SubmitJobResponse.FromString(value)
+            return [errors.Problem(p.path, p.message, p.expected, p.found, p.hint) for p in response.problems]
+    return []
+
+
+class _Patience:
+    """Keeps trying to reach the server, with growing pauses, for at most `seconds` without an answer."""
+
+    def __init__(self, seconds: float, deadline: Optional[float]) -> None:
+        self._seconds, self._deadline = seconds, deadline
+        self.reset()
+
+    def reset(self) -> None:
+        self._until, self._pause = time.monotonic() + self._seconds, 0.05
+
+    def after(self, error: errors.CyxwizError) -> None:
+        """Waits a moment, or raises `error` when patience has run out."""
+        until = self._until if self._deadline is None else min(self._until, self._deadline)
+        left = until - time.monotonic()
+        if left <= 0:
+            raise error
+        time.sleep(min(left, self._pause * random.uniform(0.5, 1.0)))
+        self._pause = min(self._pause * 2, 2.0)
+
+
+class Client:
+    """Submits, follows and fetches jobs of one cluster. Use it from any number of threads.
+
+    Args:
+        server: ``host:port`` of the Central Server's gRPC side; default: ``$CYXWIZ_SERVER``, else 127.0.0.1:50051.
+        timeout: seconds that one call may take. Streams (watch, wait, logs, download) have no such limit.
+        patience: seconds for which watch, wait and logs keep trying to reach a server that has gone away
+            (it may be restarting) before they raise Unreachable.
+        credentials: TLS credentials of grpcio; default: plaintext, as ``cyxwiz up`` speaks it on loopback.
+
+    Every method raises Unreachable when no server answers, and Timeout when the call takes longer than `timeout`.
+    """
+
+    def __init__(self, server: Optional[str] = None, *, timeout: float = 30.0, patience: float = 30.0,
+                 credentials: Optional[grpc.ChannelCredentials] = None) -> None:
+        self.server = server or os.environ.get("CYXWIZ_SERVER") or DEFAULT_SERVER
+        self._timeout, self._patience = timeout, patience
+        options = [
+            # Come back quickly to a server that restarts.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+            # A proxy from the environment is never meant for a cluster's own address.
+            ("grpc.enable_http_proxy", 0),
+        ]
+        self._channel = (grpc.secure_channel(self.server, credentials, options) if credentials
+                         else grpc.insecure_channel(self.server, options))
+        self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
+        self._nodes = node_pb2_grpc.NodeDiscoveryServiceStub(self._channel)
+        self._models = deployment_pb2_grpc.ModelServiceStub(self._channel)
+        self._logs = log_pb2_grpc.JobLogServiceStub(self._channel)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; calls that are under way end with Unreachable or CyxwizError."""
+        self._channel.close()
+
+    # ---- jobs ----
+
+    def submit(self, job: Optional[JobLike] = None, **fields: Any) -> Submission:
+        """Submits a job. When this returns, the job is durable: it will run.
+
+        Args:
+            job: the job in the form of a job file: a mapping, or the path of a JSON file. May be left out.
+            **fields: keys of a job file, which win over `job`'s: ``model`` (mapping, or JSON text), ``hyperparameters``
+                (mapping; values may be numbers, booleans or text), ``dataset`` (``mock://...`` or ``file://...``),
+                ``name``, ``type``, ``priority``, ``resources``, ... as docs/reference/job-files.md has them.
+
+        Returns:
+            The job's id, and the node that was given it when one was free.
+
+        Raises:
+            Refused: something is wrong with the job; ``problems`` says everything that is.
+            ValueError: the job has not the form of a job file (an unknown key, a value of the wrong kind).
+        """
+        config = job_config(job, **fields)
+        response = self._call(self._jobs.SubmitJob, job_pb2.SubmitJobRequest(config=config))
+        return Submission(response.job_id, response.assigned_node_id)
+
+    def status(self, job: JobRef) -> JobStatus:
+        """Where the job stands now, with its result once it has ended. Raises NotFound."""
+        response = self._call(self._jobs.GetJobStatus, job_pb2.GetJobStatusRequest(job_id=_id(job)))
+        return status_from_wire(response.status, response.result if response.HasField("result") else None)
+
+    def watch(self, job: JobRef, timeout: Optional[float] = None) -> Iterator[JobStatus]:
+        """The job's status now and at every change, until it has ended; the last one is final.
+
+        The server pushes; nothing polls. Survives a restart of the server (see `patience`).
+
+        Args:
+            timeout: seconds until Timeout is raised; None waits as long as it takes.
+
+        Raises:
+            NotFound, Timeout, Unreachable.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        request = job_pb2.GetJobStatusRequest(job_id=_id(job))
+        patience = _Patience(self._patience, deadline)
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            stream = self._jobs.StreamJobUpdates(request, timeout=left)
+            try:
+                for update in stream:
+                    patience.reset()
+                    status = status_from_wire(update.status)
+                    yield status
+                    if status.final:
+                        return
+                patience.after(errors.Unreachable(f"{self.server}: the stream of job {_id(job)} ended before the job did"))
+            except grpc.RpcError as call:
+                if call.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise errors.Timeout(f"job {_id(job)} has not ended within {timeout} s", "DEADLINE_EXCEEDED") from None
+                error = _error(call)
+                if not isinstance(error, errors.Unreachable):
+                    raise error from None
+                patience.after(error)
+            finally:
+                stream.cancel()
+
+    def wait(self, job: JobRef, timeout: Optional[float] = None, check: bool = True) -> JobStatus:
+        """Waits until the job has ended.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+            check: whether to raise JobFailed or JobCancelled when it ended otherwise than with success.
+
+        Returns:
+            The final status, with the result.
+
+        Raises:
+            NotFound, Timeout, Unreachable, JobFailed, JobCancelled.
+        """
+        for _ in self.watch(job, timeout):
+            pass
+        status = self.status(job)
+        if check and status.state is JobState.FAILED:
+            raise errors.JobFailed(f"job {status.job_id} failed: {status.error or status.message}", status)
+        if check and status.state is JobState.CANCELLED:
+            raise errors.JobCancelled(f"job {status.job_id} was cancelled: {status.message}", status)
+        return status
+
+    def jobs(self, *, user: str = "", page_size: int = 100) -> Iterator[JobStatus]:
+        """All jobs, newest first; fetched page by page as the iterator goes on.
+
+        Args:
+            user: only this user's.
+            page_size: jobs a call, 1 to 1000.
+        """
+        yield from (status_from_wire(s) for s in self._pages(
+            self._jobs.ListJobs, lambda token: job_pb2.ListJobsRequest(user_id=user, page_size=page_size, page_token=token),
+            "jobs"))
+
+    def cancel(self, job: JobRef, reason: str = "") -> None:
+        """Asks that the job be cancelled. A running job has ended only once its processes are gone: see wait().
+
+        Raises NotFound; Refused when the job has already ended.
+        """
+        self._call(self._jobs.CancelJob, job_pb2.CancelJobRequest(job_id=_id(job), reason=reason))
+
+    def delete(self, job: JobRef) -> None:
+        """Forgets a job that has ended. Raises NotFound; Refused while it has not ended."""
+        self._call(self._jobs.DeleteJob, job_pb2.DeleteJobRequest(job_id=_id(job)))
+
+    def logs(self, job: JobRef, *, follow: bool = False, attempt: int = 0) -> Iterator[str]:
+        """The log of an attempt, line by line without the line ends.
+
+        Args:
+            follow: go on with what is written until the attempt has ended.
+            attempt: its number; 0 means the current or last one.
+
+        Raises:
+            NotFound, Unreachable.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        offset, rest = 0, ""
+        patience = _Patience(self._patience if follow else 0, None)
+        while True:
+            stream = self._logs.ReadLog(
+                log_pb2.ReadLogRequest(job_id=_id(job), attempt=attempt, offset=offset, follow=follow))
+            try:
+                for chunk in stream:
+                    patience.reset()
+                    attempt = chunk.attempt or attempt
+                    offset = chunk.offset + len(chunk.data)
+                    *lines, rest = (rest + decoder.decode(chunk.data)).split("\n")
+                    yield from lines
+                break
+            except grpc.RpcError as call:
+                error = _error(call)
+                if not isinstance(error, errors.Unreachable):
+                    raise error from None
+                patience.after(error)
+            finally:
+                stream.cancel()
+        rest += decoder.decode(b"", True)
+        if rest:
+            yield rest
+
+    def download(self, job: JobRef, directory: Union[str, "os.PathLike[str]"]) -> List[Path]:
+        """Fetches every file that the job left into `directory`, which is made when missing.
+
+        Each file is checked against the size and SHA-256 of the job's result and appears under its name only when
+        whole and right; one that is already there and right is not fetched again.
+
+        Returns:
+            The files' paths, the weights first.
+
+        Raises:
+            NotFound: no such job, or it left no files.
+            Corrupt: what arrived is not what the job left.
+        """
+        status = self.status(job)
+        if status.result is None or not status.result.artifacts:
+            raise errors.NotFound(f"job {status.job_id} is {status.state.name} and has left no files", "NOT_FOUND")
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for artifact in status.result.artifacts:
+            name = artifact.name
+            # The name comes from another machine: it must not lead out of the folder.
+            if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+                raise errors.Corrupt(f"job {status.job_id} has a file with the unsafe name {name!r}")
+            paths.append(folder / name)
+            if not _is(paths[-1], artifact.sha256, artifact.size):
+                self._fetch(status.job_id, name, artifact.sha256, artifact.size, paths[-1])
+        return paths
+
+    def _fetch(self, job_id: str, name: str, sha256: str, size: int, path: Path) -> None:
+        digest, received = hashlib.sha256(), 0
+        partial = path.with_name(f".{name}.{secrets.token_hex(6)}.partial")
+        try:
+            with partial.open("xb") as out:
+                stream = self._models.DownloadModel(
+                    deployment_pb2.DownloadModelMetadataRequest(model_id=job_id, file=name))
+                try:
+                    for chunk in stream:
+                        out.write(chunk.data)
+                        digest.update(chunk.data)
+                        received += len(chunk.data)
+                        if received > size:
+                            stream.cancel()
+                            break
+                except grpc.RpcError as call:
+                    raise _error(call) from None
+                out.flush()
+                os.fsync(out.fileno())
+            if received != size or digest.hexdigest() != sha256:
+                raise errors.Corrupt(f"{name} of job {job_id}: expected {size} bytes with SHA-256 {sha256}, "
+                                     f"received {received} bytes with SHA-256 {digest.hexdigest()}; download again")
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    # ---- nodes ----
+
+    def nodes(self, *, online_only: bool = False) -> List[Node]:
+        """The cluster's nodes."""
+        return [node_from_wire(info) for info in self._pages(
+            self._nodes.ListNodes, lambda token: node_pb2.ListNodesRequest(page_token=token, online_only=online_only),
+            "nodes")]
+
+    # ---- calls ----
+
+    def _call(self, method: Callable[..., Any], request: Any) -> Any:
+        try:
+            return method(request, timeout=self._timeout)
+        except grpc.RpcError as call:
+            raise _error(call) from None
+
+    def _pages(self, method: Callable[..., Any], request: Callable[[str], Any], items: str) -> Iterator[Any]:
+        token = ""
+        while True:
+            response = self._call(method, request(token))
+            yield from getattr(response, items)
+            token = response.next_page_token
+            if not token:
+                return
+
+
+def _is(path: Path, sha256: str, size: int) -> bool:
+    """Whether `path` is a file of this size and SHA-256."""
+    try:
+        if not path.is_file() or path.stat().st_size != size:
+            return False
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+        return digest.hexdigest() == sha256
+    except OSError:
+        return False

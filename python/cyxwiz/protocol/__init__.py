@@ -1,0 +1,1 @@
+"""The wire: messages and stubs generated from the .proto files when the package is built."""

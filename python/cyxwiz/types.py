@@ -1,0 +1,266 @@
+"""Plain values for what the wire says of jobs and nodes."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Dict, List, Optional
+
+from cyxwiz.protocol import job_pb2, node_pb2
+
+
+class JobState(enum.Enum):
+    """Where a job stands. SUCCEEDED, FAILED and CANCELLED are final."""
+
+    UNKNOWN = 0
+    QUEUED = 1
+    ASSIGNED = 2
+    RUNNING = 3
+    PAUSED = 4
+    SUCCEEDED = 5
+    FAILED = 6
+    CANCELLED = 7
+
+    @property
+    def final(self) -> bool:
+        """Whether the job will never leave this state."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class FailureCause(enum.Enum):
+    """Why an attempt ended badly."""
+
+    NONE = 0
+    USER_ERROR = 1
+    DATA_UNAVAILABLE = 2
+    OUT_OF_MEMORY = 3
+    OUT_OF_GPU_MEMORY = 4
+    RUNNER_CRASHED = 5
+    NODE_LOST = 6
+    NODE_REJECTED = 7
+    CANCELLED = 8
+    INTERNAL = 9
+    DIVERGED = 10
+
+
+class Priority(enum.IntEnum):
+    """Jobs of a higher priority start first; among equals the older one."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    CRITICAL = 3
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An accepted job: it is durable from here on."""
+
+    job_id: str
+    #: The node that was given the job at once; empty while it waits.
+    assigned_node_id: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason why a job waits."""
+
+    #: For programs: ``NO_NODES``, ``NOT_ENOUGH_FREE``, ...
+    code: str
+    message: str
+    #: The nodes it holds for; empty when it holds for all.
+    nodes: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that a job left."""
+
+    name: str
+    #: ``artifact://sha256/<hex>``
+    uri: str
+    #: In hex.
+    sha256: str
+    #: Bytes.
+    size: int
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a finished job left."""
+
+    #: Every file, the weights (``weights.safetensors``) first.
+    artifacts: List[Artifact]
+    #: SHA-256 of the weights in hex.
+    weights_sha256: str
+    #: Of the weights, bytes.
+    weights_size: int
+    weights_uri: str
+    metrics: Dict[str, float]
+    #: Seconds.
+    compute_seconds: int
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Where a job stands."""
+
+    job_id: str
+    name: str
+    state: JobState
+    #: 0.0 to 1.0.
+    progress: float
+    #: The epoch in work, from 1; 0 before the first.
+    epoch: int
+    total_epochs: int
+    #: Number of the current or last attempt; 0 before the first.
+    attempt: int
+    #: Failures that counted against the job's retries.
+    retries: int
+    priority: Priority
+    #: Of the current or last attempt; empty before the first.
+    node_id: str
+    #: One sentence: why the job is in this state and what it waits for.
+    message: str
+    #: While the job waits: everything that holds it back.
+    reasons: List[Reason]
+    #: Last reported: ``train_loss``, ``train_accuracy``, ``validation_*``, ``test_*``, ``samples_per_second``.
+    metrics: Dict[str, float]
+    #: When it happened, None while it has not.
+    created_at: Optional[datetime]
+    started_at: Optional[datetime]
+    ended_at: Optional[datetime]
+    cause: FailureCause
+    #: Why it failed, for a person; empty otherwise.
+    error: str
+    user: str
+    #: Only from Client.status and Client.wait, once the job has ended.
+    result: Optional[JobResult] = None
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended."""
+        return self.state.final
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of a node."""
+
+    #: ``"cpu"``, ``"cuda"``, ...
+    type: str
+    name: str
+    #: Bytes.
+    memory_total: int
+
+
+@dataclass(frozen=True)
+class Resources:
+    """An amount of each resource."""
+
+    #: Cores.
+    cpus: float
+    #: Bytes.
+    memory: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Server Node of the cluster."""
+
+    node_id: str
+    name: str
+    endpoint: str
+    online: bool
+    last_heartbeat: Optional[datetime]
+    cpu_cores: int
+    #: What the node gives to jobs, and what of it is free.
+    capacity: Resources
+    available: Resources
+    devices: List[Device]
+    #: Ids of the jobs that run there now.
+    jobs: List[str]
+    jobs_completed: int
+    libtorch_version: str
+
+
+def _time(seconds: int) -> Optional[datetime]:
+    return datetime.fromtimestamp(seconds, timezone.utc) if seconds else None
+
+
+def _enum(kind, number: int, otherwise):
+    # A newer server may send a number that this release does not know.
+    try:
+        return kind(number)
+    except ValueError:
+        return otherwise
+
+
+def result_from_wire(result: job_pb2.JobResult) -> JobResult:
+    """The JobResult of a wire message."""
+    return JobResult(
+        artifacts=[Artifact(a.name, a.uri, a.sha256, a.size) for a in result.artifacts],
+        weights_sha256=result.model_weights_hash,
+        weights_size=result.model_size,
+        weights_uri=result.model_weights_uri,
+        metrics=dict(result.final_metrics),
+        compute_seconds=result.total_compute_time,
+    )
+
+
+def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResult] = None) -> JobStatus:
+    """The JobStatus of a wire message."""
+    error = status.error.message
+    if status.error.details:
+        error += f" ({status.error.details})"
+    return JobStatus(
+        job_id=status.job_id,
+        name=status.name,
+        state=_enum(JobState, status.state, JobState.UNKNOWN),
+        progress=status.progress,
+        epoch=status.current_epoch,
+        total_epochs=status.total_epochs,
+        attempt=status.attempt,
+        retries=status.retries,
+        priority=_enum(Priority, status.priority, Priority.NORMAL),
+        node_id=status.current_node_id,
+        message=status.message,
+        reasons=[Reason(r.code, r.message, list(r.nodes)) for r in status.reasons],
+        metrics=dict(status.metrics),
+        created_at=_time(status.created_at),
+        started_at=_time(status.start_time),
+        ended_at=_time(status.end_time),
+        cause=_enum(FailureCause, status.cause, FailureCause.INTERNAL),
+        error=error,
+        user=status.user_id,
+        result=result_from_wire(result) if result is not None else None,
+    )
+
+
+def node_from_wire(info: node_pb2.NodeInfo) -> Node:
+    """The Node of a wire message."""
+    from cyxwiz.protocol import common_pb2
+
+    def device_type(number: int) -> str:
+        name = common_pb2.DeviceType.Name(number) if number in common_pb2.DeviceType.values() else f"device {number}"
+        return name[len("DEVICE_"):].lower() if name.startswith("DEVICE_") else name
+
+    def amount(r: job_pb2.ResourceRequest) -> Resources:
+        return Resources(r.cpu_millis / 1000, r.memory_bytes, r.gpus)
+
+    return Node(
+        node_id=info.node_id,
+        name=info.name,
+        endpoint=info.endpoint,
+        online=info.is_online,
+        last_heartbeat=_time(info.last_heartbeat),
+        cpu_cores=info.cpu_cores,
+        capacity=amount(info.capacity),
+        available=amount(info.available),
+        devices=[Device(device_type(d.device_type), d.device_name, d.memory_total) for d in info.devices],
+        jobs=[a.job_id for a in info.attempts],
+        jobs_completed=info.total_jobs_completed,
+        libtorch_version=info.libtorch_version,
+    )

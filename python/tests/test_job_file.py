@@ -1,0 +1,93 @@
+"""A job file's content becomes the wire's JobConfig."""
+
+import json
+
+import pytest
+
+import cyxwiz
+from cyxwiz.protocol import common_pb2, job_pb2
+
+
+def test_all_keys_arrive():
+    config = cyxwiz.job_config({
+        "name": "mlp",
+        "type": "training",
+        "priority": "high",
+        "model": {"layers": [{"type": "dense", "units": 10}]},
+        "hyperparameters": {"learning_rate": 1e-3, "nesterov": True, "batch_size": 32, "optimizer": "sgd"},
+        "dataset": "mock://random_data",
+        "resources": {"cpu_millis": 1500, "memory_bytes": 1 << 30},
+        "max_retries": 0,
+    })
+    assert config.name == "mlp"
+    assert config.job_type == job_pb2.JOB_TYPE_TRAINING
+    assert config.priority == job_pb2.PRIORITY_HIGH
+    assert json.loads(config.model_definition) == {"layers": [{"type": "dense", "units": 10}]}
+    assert dict(config.hyperparameters) == {
+        "learning_rate": "0.001", "nesterov": "true", "batch_size": "32", "optimizer": "sgd"}
+    assert config.dataset_uri == "mock://random_data"
+    assert config.resources.cpu_millis == 1500 and config.resources.memory_bytes == 1 << 30
+    assert config.HasField("max_retries") and config.max_retries == 0
+
+
+def test_fields_win_over_the_file(tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps({"name": "from file", "dataset": "mock://random_data"}))
+    config = cyxwiz.job_config(path, name="given", epochs=3)
+    assert (config.name, config.dataset_uri, config.epochs) == ("given", "mock://random_data", 3)
+
+
+def test_a_priority_not_given_is_normal():
+    assert cyxwiz.job_config(name="x").priority == job_pb2.PRIORITY_NORMAL
+    assert cyxwiz.job_config(priority="low").priority == job_pb2.PRIORITY_LOW
+
+
+def test_model_text_is_taken_as_it_is():
+    # The server says what is wrong with it, so nothing is checked or changed here.
+    assert cyxwiz.job_config(model="{not json").model_definition == "{not json"
+
+
+def test_a_wrong_key_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="unknown key 'modle'.*did you mean 'model'"):
+        cyxwiz.job_config({"modle": {}})
+    with pytest.raises(ValueError, match="unknown key 'memory_byte'.*did you mean 'memory_bytes'"):
+        cyxwiz.job_config(resources={"memory_byte": 1})
+
+
+@pytest.mark.parametrize("job, message", [
+    ({"priority": "urgent"}, "priority: expected one of low, normal, high, critical, found 'urgent'"),
+    ({"epochs": 1.5}, "epochs: expected a whole number, found 1.5"),
+    ({"epochs": True}, "epochs: expected a whole number, found True"),
+    ({"epochs": 1 << 40}, "epochs"),
+    ({"hyperparameters": {"a": None}}, "hyperparameters.a: expected"),
+    ({"hyperparameters": []}, "hyperparameters: expected a mapping"),
+    ({"model": 3}, "model: expected a mapping or JSON text"),
+    ({"dataset": 3}, "dataset: expected text"),
+])
+def test_a_value_of_the_wrong_kind_is_refused(job, message):
+    with pytest.raises(ValueError, match=message):
+        cyxwiz.job_config(job)
+
+
+def test_a_file_that_is_not_json_is_named(tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"job\.json: not a JSON file"):
+        cyxwiz.job_config(path)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match=r"job\.json: expected a JSON object"):
+        cyxwiz.job_config(path)
+
+
+def test_learning_rate_keeps_every_digit():
+    assert cyxwiz.job_config(hyperparameters={"learning_rate": 0.1 + 0.2}).hyperparameters["learning_rate"] == repr(0.1 + 0.2)
+
+
+def test_stub_modules_import():
+    import importlib
+
+    for name in ("common", "job", "node", "deployment", "log", "agent"):
+        importlib.import_module(f"cyxwiz.protocol.{name}_pb2")
+        importlib.import_module(f"cyxwiz.protocol.{name}_pb2_grpc")
+    assert common_pb2.STATUS_COMPLETED == 5
+    assert job_pb2.JobConfig.DESCRIPTOR.file.package == "cyxwiz.protocol"
