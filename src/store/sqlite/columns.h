@@ -1,0 +1,32 @@
+// Lists and maps of a record as the text of one column, readable with the
+// sqlite3 shell.
+//
+//   metrics     {"train_loss":0.25,"test_loss":"nan"}     numbers round trip
+//   exactly; "nan", "inf", "-inf" as text artifacts
+//   [["weights.safetensors","<sha256>",4096]] devices     [1,2]
+//
+// The Read functions return DATA_LOSS for text they did not write.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "control/records.h"
+
+namespace cyxwiz::store {
+
+using Metrics = std::map<std::string, double>;
+
+std::string WriteMetrics(const Metrics &metrics);
+Result<Metrics> ReadMetrics(std::string_view text);
+
+std::string WriteArtifacts(const std::vector<control::Artifact> &artifacts);
+Result<std::vector<control::Artifact>> ReadArtifacts(std::string_view text);
+
+std::string WriteDevices(const std::vector<int32_t> &devices);
+Result<std::vector<int32_t>> ReadDevices(std::string_view text);
+
+} // namespace cyxwiz::store

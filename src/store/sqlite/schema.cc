@@ -1,0 +1,110 @@
+#include "store/sqlite/schema.h"
+
+namespace cyxwiz::store {
+namespace {
+
+constexpr Migration kMigrations[] = {
+    // 0 -> 1
+    R"sql(
+      CREATE TABLE bodies (
+        sha256 BLOB NOT NULL PRIMARY KEY,
+        config BLOB NOT NULL
+      );
+      CREATE TABLE jobs (
+        sequence INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        body_sha256 BLOB NOT NULL,
+        name TEXT NOT NULL,
+        user TEXT NOT NULL,
+        type INTEGER NOT NULL,
+        priority INTEGER NOT NULL,
+        cpu_millis INTEGER NOT NULL,
+        memory_bytes INTEGER NOT NULL,
+        gpus INTEGER NOT NULL,
+        device INTEGER NOT NULL,
+        max_retries INTEGER NOT NULL,
+        total_epochs INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        message TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        started_at INTEGER NOT NULL,
+        ended_at INTEGER NOT NULL,
+        not_before INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        node TEXT NOT NULL,
+        retries INTEGER NOT NULL,
+        cancel_requested INTEGER NOT NULL,
+        cancel_reason TEXT NOT NULL,
+        cause INTEGER NOT NULL,
+        error_code INTEGER NOT NULL,
+        error_message TEXT NOT NULL,
+        error_details TEXT NOT NULL,
+        progress REAL,
+        current_epoch INTEGER NOT NULL,
+        metrics TEXT NOT NULL,
+        artifacts TEXT NOT NULL,
+        compute_seconds REAL
+      );
+      CREATE INDEX jobs_by_body ON jobs (body_sha256);
+      CREATE TABLE nodes (
+        id TEXT NOT NULL PRIMARY KEY,
+        endpoint TEXT NOT NULL,
+        info BLOB NOT NULL,
+        cpu_millis INTEGER NOT NULL,
+        memory_bytes INTEGER NOT NULL,
+        gpus INTEGER NOT NULL,
+        devices TEXT NOT NULL,
+        registered_at INTEGER NOT NULL,
+        jobs_completed INTEGER NOT NULL
+      );
+    )sql",
+};
+
+int64_t ReadPragma(SQLite::Database &database, const std::string &name) {
+  return database.execAndGet("PRAGMA " + name).getInt64();
+}
+
+} // namespace
+
+std::span<const Migration> Migrations() { return kMigrations; }
+
+Result<int64_t> SchemaVersion(SQLite::Database &database,
+                              const std::string &path, int64_t newest) {
+  int64_t application = ReadPragma(database, "application_id");
+  bool empty =
+      database.execAndGet("SELECT count(*) FROM sqlite_schema").getInt64() == 0;
+  if (application != kApplicationId && !(empty && application == 0)) {
+    return FailedPrecondition(
+        "'" + path +
+            "' is an SQLite database of another program (application id " +
+            std::to_string(application) + ")",
+        "name another file for the store, or move this one away");
+  }
+  int64_t version = ReadPragma(database, "user_version");
+  if (version < 0 || version > newest) {
+    return FailedPrecondition("'" + path + "' has schema version " +
+                                  std::to_string(version) + ", this program (" +
+                                  CYXWIZ_VERSION + ") knows versions up to " +
+                                  std::to_string(newest),
+                              "start the newer release that wrote it, or "
+                              "restore the backup made before the upgrade");
+  }
+  return version;
+}
+
+Status Migrate(SQLite::Database &database, const std::string &path,
+               std::span<const Migration> migrations) {
+  int64_t newest = static_cast<int64_t>(migrations.size());
+  ASSIGN_OR_RETURN(int64_t version, SchemaVersion(database, path, newest));
+  for (; version < newest; ++version) {
+    SQLite::Transaction transaction(
+        database); // rolls back when left without commit
+    database.exec(migrations[static_cast<size_t>(version)]);
+    database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
+    database.exec("PRAGMA user_version = " + std::to_string(version + 1));
+    transaction.commit();
+  }
+  return OkStatus();
+}
+
+} // namespace cyxwiz::store

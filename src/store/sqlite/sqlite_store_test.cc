@@ -1,0 +1,339 @@
+#include "store/sqlite/sqlite_store.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <fstream>
+
+#include "base/file.h"
+#include "store/sqlite/test_store.h"
+
+namespace cyxwiz::store {
+namespace {
+
+using control::DeleteJob;
+using control::Job;
+using control::JobState;
+using control::PutBody;
+using control::PutJob;
+using control::PutNode;
+using control::Record;
+
+Job JobWithEveryField() {
+  Job job;
+  job.sequence = 1'000'000'000'001;
+  job.id.value = "job.with_every-field";
+  job.name = "näme with \"quotes\", '; DROP TABLE jobs; --";
+  job.user = "user\nwith a line";
+  job.type = 3;
+  job.priority = 2;
+  job.body_sha256 = std::string("\0\x01\xff", 3) + std::string(29, '\x80');
+  job.resources = {1500, int64_t{1} << 40, 2};
+  job.device = 2;
+  job.max_retries = 5;
+  job.total_epochs = 50;
+  job.state = JobState::kFailed;
+  job.message = std::string("nul\0inside", 10);
+  job.created_at.ms = 1;
+  job.started_at.ms = 2;
+  job.ended_at.ms = 3;
+  job.not_before.ms = 4;
+  job.attempt = 6;
+  job.node.value = "node-7";
+  job.retries = 5;
+  job.cancel_requested = true;
+  job.cancel_reason = "changed my mind";
+  job.cause = control::Cause::kOutOfMemory;
+  job.error = {8, "out of memory", "line 1\nline 2"};
+  job.progress = 0.1 + 0.2;
+  job.current_epoch = 17;
+  job.metrics = {{"train_loss", 1.0 / 3}, {"train_accuracy", 0.875}};
+  job.artifacts = {{"weights.safetensors", std::string(64, 'f'), 407080},
+                   {"model.json", std::string(64, '0'), 9}};
+  job.compute_seconds = 12.125;
+  return job;
+}
+
+void ExpectSame(const Job &a, const Job &b) {
+  EXPECT_EQ(a.sequence, b.sequence);
+  EXPECT_EQ(a.id, b.id);
+  EXPECT_EQ(a.name, b.name);
+  EXPECT_EQ(a.user, b.user);
+  EXPECT_EQ(a.type, b.type);
+  EXPECT_EQ(a.priority, b.priority);
+  EXPECT_EQ(a.body_sha256, b.body_sha256);
+  EXPECT_EQ(a.resources, b.resources);
+  EXPECT_EQ(a.device, b.device);
+  EXPECT_EQ(a.max_retries, b.max_retries);
+  EXPECT_EQ(a.total_epochs, b.total_epochs);
+  EXPECT_EQ(a.state, b.state);
+  EXPECT_EQ(a.message, b.message);
+  EXPECT_EQ(a.created_at, b.created_at);
+  EXPECT_EQ(a.started_at, b.started_at);
+  EXPECT_EQ(a.ended_at, b.ended_at);
+  EXPECT_EQ(a.not_before, b.not_before);
+  EXPECT_EQ(a.attempt, b.attempt);
+  EXPECT_EQ(a.node, b.node);
+  EXPECT_EQ(a.retries, b.retries);
+  EXPECT_EQ(a.cancel_requested, b.cancel_requested);
+  EXPECT_EQ(a.cancel_reason, b.cancel_reason);
+  EXPECT_EQ(a.cause, b.cause);
+  EXPECT_EQ(a.error.code, b.error.code);
+  EXPECT_EQ(a.error.message, b.error.message);
+  EXPECT_EQ(a.error.details, b.error.details);
+  EXPECT_EQ(a.progress, b.progress);
+  EXPECT_EQ(a.current_epoch, b.current_epoch);
+  EXPECT_EQ(a.metrics, b.metrics);
+  ASSERT_EQ(a.artifacts.size(), b.artifacts.size());
+  for (size_t i = 0; i < a.artifacts.size(); ++i) {
+    EXPECT_EQ(a.artifacts[i].name, b.artifacts[i].name);
+    EXPECT_EQ(a.artifacts[i].sha256, b.artifacts[i].sha256);
+    EXPECT_EQ(a.artifacts[i].size, b.artifacts[i].size);
+  }
+  EXPECT_EQ(a.compute_seconds, b.compute_seconds);
+}
+
+TEST(SqliteStore, EveryFieldSurvivesAReopen) {
+  TempFolder folder;
+  Job job = JobWithEveryField();
+  auto body = std::make_shared<control::JobBody>(
+      control::JobBody{job.body_sha256, std::string("\0\n\xfe", 3)});
+  control::Node node{{"node-7"},
+                     "127.0.0.1:50052",
+                     std::string("\0proto\xff", 7),
+                     {4000, 1 << 30, 1},
+                     {1, 2},
+                     {99},
+                     12};
+  std::vector<Record> records = {PutBody{body}, PutJob{job}, PutNode{node}};
+  ASSERT_TRUE(Open(folder.File())->Commit(records).ok());
+
+  control::Snapshot snapshot = LoadAll(*Open(folder.File()));
+  ASSERT_EQ(snapshot.bodies.size(), 1u);
+  EXPECT_EQ(snapshot.bodies[0]->sha256, body->sha256);
+  EXPECT_EQ(snapshot.bodies[0]->config, body->config);
+  ASSERT_EQ(snapshot.jobs.size(), 1u);
+  ExpectSame(snapshot.jobs[0], job);
+  ASSERT_EQ(snapshot.nodes.size(), 1u);
+  EXPECT_EQ(snapshot.nodes[0].id, node.id);
+  EXPECT_EQ(snapshot.nodes[0].endpoint, node.endpoint);
+  EXPECT_EQ(snapshot.nodes[0].info, node.info);
+  EXPECT_EQ(snapshot.nodes[0].capacity, node.capacity);
+  EXPECT_EQ(snapshot.nodes[0].devices, node.devices);
+  EXPECT_EQ(snapshot.nodes[0].registered_at, node.registered_at);
+  EXPECT_EQ(snapshot.nodes[0].jobs_completed, node.jobs_completed);
+}
+
+TEST(SqliteStore, PutReplacesEveryFieldOfAJobAndOfANode) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  Job first = QueuedJob(JobWithEveryField().sequence);
+  first.id = JobWithEveryField().id;
+  first.body_sha256 = JobWithEveryField().body_sha256;
+  std::vector<Record> records = {PutJob{first}, PutNode{{{"n"}, "old:1"}}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  records = {PutJob{JobWithEveryField()}, PutNode{{{"n"}, "new:1"}}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  control::Snapshot snapshot = LoadAll(*store);
+  ASSERT_EQ(snapshot.jobs.size(), 1u);
+  ExpectSame(snapshot.jobs[0], JobWithEveryField());
+  ASSERT_EQ(snapshot.nodes.size(), 1u);
+  EXPECT_EQ(snapshot.nodes[0].endpoint, "new:1");
+}
+
+TEST(SqliteStore, AProgressOfNanIsKept) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  Job job = QueuedJob(1);
+  job.progress = std::nan("");
+  std::vector<Record> records = {PutJob{job}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_TRUE(std::isnan(LoadAll(*store).jobs.at(0).progress));
+}
+
+TEST(SqliteStore, JobsComeInOrderOfSequence) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  std::vector<Record> records = {PutJob{QueuedJob(30)}, PutJob{QueuedJob(10)},
+                                 PutJob{QueuedJob(20)}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_EQ(JobIds(LoadAll(*store)),
+            (std::vector<std::string>{"job-10", "job-20", "job-30"}));
+}
+
+TEST(SqliteStore, ABodyGoesWithItsLastJob) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  std::vector<Record> records = {
+      PutBody{Body('a')}, PutBody{Body('b')}, PutJob{QueuedJob(1, 'a')},
+      PutJob{QueuedJob(2, 'a')}, PutJob{QueuedJob(3, 'b')}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  records = {DeleteJob{{"job-1"}}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_EQ(LoadAll(*store).bodies.size(), 2u);
+  records = {DeleteJob{{"job-2"}}, DeleteJob{{"no such job"}}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  control::Snapshot snapshot = LoadAll(*store);
+  ASSERT_EQ(snapshot.bodies.size(), 1u);
+  EXPECT_EQ(snapshot.bodies[0]->config, Body('b')->config);
+  EXPECT_EQ(JobIds(snapshot), std::vector<std::string>{"job-3"});
+}
+
+TEST(SqliteStore, AnIdThatWasDeletedCanComeAgain) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  Job again = QueuedJob(2, 'b');
+  again.id = QueuedJob(1).id;
+  std::vector<Record> records = {PutBody{Body('a')}, PutJob{QueuedJob(1)},
+                                 DeleteJob{{"job-1"}}, PutBody{Body('b')},
+                                 PutJob{again}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  control::Snapshot snapshot = LoadAll(*store);
+  ASSERT_EQ(snapshot.jobs.size(), 1u);
+  EXPECT_EQ(snapshot.jobs[0].sequence, 2);
+  ASSERT_EQ(snapshot.bodies.size(), 1u);
+  EXPECT_EQ(snapshot.bodies[0]->sha256, again.body_sha256);
+}
+
+TEST(SqliteStore, PutReplacesByIdEvenWithAnotherSequenceAndBody) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  Job other = QueuedJob(5, 'b');
+  other.id = QueuedJob(1).id;
+  std::vector<Record> records = {PutBody{Body('a')}, PutBody{Body('b')},
+                                 PutJob{QueuedJob(1)}, PutJob{other}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  control::Snapshot snapshot = LoadAll(*store);
+  ASSERT_EQ(snapshot.jobs.size(), 1u);
+  EXPECT_EQ(snapshot.jobs[0].sequence, 5);
+  EXPECT_EQ(snapshot.bodies.size(), 1u);
+}
+
+TEST(SqliteStore, TwoJobsOfOneSequenceAreRefusedAndNothingOfTheBatchIsStored) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  Job twin = QueuedJob(1);
+  twin.id.value = "twin";
+  std::vector<Record> records = {PutJob{QueuedJob(1)}, PutJob{twin}};
+  EXPECT_EQ(store->Commit(records).code(), Code::kInternal);
+  EXPECT_FALSE(store->Commit(records).ok()) << "not to be used again";
+  store.reset();
+  EXPECT_TRUE(LoadAll(*Open(folder.File())).jobs.empty());
+}
+
+TEST(SqliteStore, ASecondOpenIsRefusedNamingTheFileAndTheProcess) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  Status status = OpenSqliteStore(folder.File()).status();
+  EXPECT_EQ(status.code(), Code::kFailedPrecondition);
+  EXPECT_NE(status.message().find(folder.File()), std::string::npos) << status;
+  EXPECT_NE(status.message().find("process " + std::to_string(::getpid())),
+            std::string::npos)
+      << status;
+  store.reset();
+  EXPECT_TRUE(Open(folder.File()));
+}
+
+TEST(SqliteStore, AFileThatAnotherProgramHasLockedIsRefused) {
+  TempFolder folder;
+  ASSERT_TRUE(Open(folder.File()));
+  SQLite::Database shell(folder.File(), SQLite::OPEN_READWRITE);
+  shell.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE");
+  Status status = OpenSqliteStore(folder.File()).status();
+  EXPECT_EQ(status.code(), Code::kFailedPrecondition) << status;
+  EXPECT_NE(status.message().find(folder.File()), std::string::npos) << status;
+}
+
+TEST(SqliteStore, OnlyTheOwnerCanReadTheFile) {
+  TempFolder folder;
+  ASSERT_TRUE(Open(folder.File()));
+  EXPECT_EQ(std::filesystem::status(folder.File()).permissions(),
+            std::filesystem::perms::owner_read |
+                std::filesystem::perms::owner_write);
+}
+
+TEST(SqliteStore, AFileThatIsNoDatabaseIsDataLoss) {
+  TempFolder folder;
+  std::ofstream(folder.File()) << std::string(10000, 'x');
+  Status status = OpenSqliteStore(folder.File()).status();
+  EXPECT_EQ(status.code(), Code::kDataLoss);
+  EXPECT_NE(status.message().find(folder.File()), std::string::npos) << status;
+  EXPECT_NE(status.hint().find("backup"), std::string::npos) << status;
+}
+
+TEST(SqliteStore, DamagedPagesAreDataLossWhenOpened) {
+  TempFolder folder;
+  {
+    auto store = Open(folder.File());
+    std::vector<Record> records = {PutBody{Body('a')}};
+    for (int i = 1; i <= 1000; ++i)
+      records.push_back(PutJob{QueuedJob(i)});
+    ASSERT_TRUE(store->Commit(records).ok());
+  }
+  auto size = static_cast<int64_t>(std::filesystem::file_size(folder.File()));
+  {
+    std::fstream file(folder.File(),
+                      std::ios::in | std::ios::out | std::ios::binary);
+    for (int64_t page = 8; page * 4096 < size; page += 2) {
+      file.seekp(page * 4096);
+      file << std::string(4096, '\x5a');
+    }
+  }
+  Status status = OpenSqliteStore(folder.File()).status();
+  EXPECT_EQ(status.code(), Code::kDataLoss) << status;
+  EXPECT_NE(status.message().find(folder.File()), std::string::npos) << status;
+}
+
+TEST(SqliteStore, AMissingFolderIsNamed) {
+  TempFolder folder;
+  Status status = OpenSqliteStore(folder.path() + "/absent/jobs.db").status();
+  EXPECT_EQ(status.code(), Code::kNotFound);
+  EXPECT_NE(status.hint().find(folder.path() + "/absent"), std::string::npos)
+      << status;
+}
+
+TEST(SqliteStore, AFolderWithoutWritePermissionIsNamed) {
+  TempFolder folder;
+  std::filesystem::permissions(folder.path(),
+                               std::filesystem::perms::owner_read |
+                                   std::filesystem::perms::owner_exec |
+                                   std::filesystem::perms::others_read |
+                                   std::filesystem::perms::others_exec);
+  // Permissions do not bind root, so the attempt is made by a process of
+  // another user.
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  pid_t child = ::fork();
+  if (child == 0) {
+    if (::getuid() == 0 && ::setuid(65534) != 0)
+      ::_exit(1);
+    Status status = OpenSqliteStore(folder.File()).status();
+    (void)WriteAll(ends[1], status.ToString());
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  std::string text(1000, '\0');
+  ssize_t n = ::read(ends[0], text.data(), text.size());
+  text.resize(n > 0 ? static_cast<size_t>(n) : 0);
+  ::close(ends[0]);
+  ::waitpid(child, nullptr, 0);
+  std::filesystem::permissions(folder.path(),
+                               std::filesystem::perms::owner_all);
+  EXPECT_EQ(text.rfind("PERMISSION_DENIED", 0), 0u) << text;
+  EXPECT_NE(text.find(folder.path()), std::string::npos) << text;
+}
+
+TEST(SqliteStore, TheLogStaysBounded) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  std::vector<Record> records;
+  for (int i = 1; i <= 100; ++i)
+    records.push_back(PutJob{QueuedJob(i)});
+  for (int i = 0; i < 300; ++i)
+    ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_LT(std::filesystem::file_size(folder.File("jobs.db-wal")), 16u << 20);
+}
+
+} // namespace
+} // namespace cyxwiz::store
