@@ -1,0 +1,240 @@
+"""Small disasters of the server: each gives a clear error naming the cause, and nothing accepted is lost."""
+
+import contextlib
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+
+import grpc
+import pytest
+
+from cluster import BIN, Program, StartFailed, job
+from cyxwiz.protocol import job_pb2
+
+
+def test_killed_during_1000_submits_every_acknowledged_job_is_there_once(make_cluster):
+    """128 in flight; the server is killed with SIGKILL when 300 are acknowledged. Afterwards a client that repeats what was
+    not acknowledged, with the ids that it chose, gets exactly 1,000 jobs."""
+    cluster = make_cluster()
+    acknowledged, lock = set(), threading.Lock()
+    enough, slots, finished = threading.Event(), threading.Semaphore(128), threading.Semaphore(0)
+
+    def done(job_id, call):
+        if call.exception() is None:
+            with lock:
+                acknowledged.add(call.result().job_id)
+                if len(acknowledged) >= 300:
+                    enough.set()
+        slots.release()
+        finished.release()
+
+    def send(ids):
+        for job_id in ids:
+            slots.acquire()
+            call = cluster.jobs.SubmitJob.future(
+                job_pb2.SubmitJobRequest(config=job(job_id=job_id, name=job_id)), timeout=20)
+            call.add_done_callback(lambda call, job_id=job_id: done(job_id, call))
+
+    ids = [f"job-{i}" for i in range(1000)]
+    sender = threading.Thread(target=send, args=(ids,))
+    sender.start()
+    assert enough.wait(60)
+    cluster.server.kill()
+    sender.join(60)
+    for _ in ids:
+        assert finished.acquire(timeout=60)
+    assert 300 <= len(acknowledged) < 1000, len(acknowledged)
+
+    cluster.start_server()
+    grpc.channel_ready_future(cluster.channel).result(10)
+    listed = [s.job_id for s in cluster.list_jobs()]
+    assert len(listed) == len(set(listed)), "a job is there twice"
+    assert acknowledged <= set(listed), f"lost: {sorted(acknowledged - set(listed))[:5]}"
+
+    for job_id in ids:
+        if job_id not in acknowledged:
+            assert cluster.submit(job(job_id=job_id, name=job_id)).job_id == job_id
+    listed = [s.job_id for s in cluster.list_jobs()]
+    assert sorted(listed) == sorted(ids)
+
+
+def start_server(folder, *, data=None, grpc_listen="127.0.0.1:0", rest_listen="127.0.0.1:0", more=()):
+    """Starts a server that must not start; what it says and its exit code."""
+    folder.mkdir(exist_ok=True)
+    with pytest.raises(StartFailed) as caught:
+        program = Program("server", [
+            str(BIN / "cyxwiz-central-server"), "--data", str(data or folder / "data"), "--grpc-listen", grpc_listen,
+            "--rest-listen", rest_listen, *more], folder / "server.log")
+        program.kill()
+    assert caught.value.code > 0, f"ended by a signal, or hung: {caught.value}"
+    return caught.value.log
+
+
+@pytest.mark.parametrize("which", ["grpc_listen", "rest_listen"])
+def test_a_port_in_use_is_named(tmp_path, which):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        log = start_server(tmp_path / "x", **{which: address})
+    assert address in log and "in use" in log.lower(), log
+
+
+def test_a_node_whose_port_is_in_use_says_so(make_cluster):
+    cluster = make_cluster()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        with pytest.raises(StartFailed) as caught:
+            cluster.add_node(arguments=["--listen", address])
+    assert address in caught.value.log and "in use" in caught.value.log.lower(), caught.value.log
+
+
+def test_a_data_folder_that_is_a_file(tmp_path):
+    (tmp_path / "data").write_text("not a folder")
+    log = start_server(tmp_path / "x", data=tmp_path / "data")
+    assert str(tmp_path / "data") in log and "folder" in log.lower() or "directory" in log.lower(), log
+
+
+def test_a_data_folder_that_cannot_be_made(tmp_path):
+    # Not even root can make a folder there.
+    log = start_server(tmp_path / "x", data="/proc/cyxwiz")
+    assert "/proc/cyxwiz" in log, log
+
+
+@contextlib.contextmanager
+def mounted(folder, options):
+    """A tmpfs at `folder`; the test is skipped where this user may not mount."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"mounting a tmpfs is not possible here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_read_only_data_folder(tmp_path):
+    with mounted(tmp_path / "data", "size=1m,ro"):
+        log = start_server(tmp_path / "x", data=tmp_path / "data")
+    assert str(tmp_path / "data") in log and "ead-only" in log, log
+
+
+def test_a_second_server_on_the_same_data_is_refused(make_cluster, tmp_path):
+    cluster = make_cluster()
+    log = start_server(tmp_path / "x", data=cluster.data)
+    assert str(cluster.data) in log and ("in use" in log or "open" in log or "another" in log), log
+    assert cluster.submit(job()).job_id, "the first one goes on"
+
+
+def database(data):
+    found = [p for p in data.rglob("*") if p.is_file() and p.read_bytes()[:15] == b"SQLite format 3"]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_a_schema_of_a_newer_release_is_refused_and_left_alone(make_cluster, tmp_path):
+    cluster = make_cluster()
+    cluster.submit(job(job_id="kept"))
+    assert cluster.server.terminate() == 0
+    path = database(cluster.data)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        db.execute("PRAGMA user_version = 999")
+        db.commit()
+    log = start_server(tmp_path / "x", data=cluster.data)
+    assert "999" in log and str(version) in log and str(path) in log, log
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (999,)
+        db.execute(f"PRAGMA user_version = {version}")
+        db.commit()
+    cluster.start_server()
+    grpc.channel_ready_future(cluster.channel).result(10)
+    assert cluster.status("kept").state == job_pb2.JOB_STATE_QUEUED
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(make_cluster, tmp_path):
+    cluster = make_cluster()
+    assert cluster.server.terminate() == 0
+    path = database(cluster.data)
+    path.write_bytes(b"something else entirely" * 1000)
+    log = start_server(tmp_path / "x", data=cluster.data)
+    assert str(path) in log, log
+    assert path.read_bytes().startswith(b"something else")
+
+
+def test_a_full_disk_refuses_work_and_recovers_by_itself(tmp_path, make_cluster):
+    data = tmp_path / "small"
+    with mounted(data, "size=32m"):
+        cluster = make_cluster(data=data / "data")
+        kept = cluster.submit(job(name="before")).job_id
+        ballast = data / "ballast"
+        with ballast.open("wb") as out:
+            with contextlib.suppress(OSError):
+                while out.write(bytes(1 << 16)):
+                    out.flush()
+        accepted, refusal = [kept], None
+        model = [{"type": "dense", "units": 10}]
+        for i in range(5000):
+            try:
+                # Each body is new, so that each needs room.
+                accepted.append(cluster.submit(job(layers=model, hyperparameters={"seed": str(i)})).job_id)
+            except grpc.RpcError as error:
+                refusal = error
+                break
+        assert refusal is not None, "5,000 jobs went onto a full disk"
+        assert refusal.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, refusal
+        assert "disk" in refusal.details() or "space" in refusal.details(), refusal.details()
+        assert cluster.status(kept).state == job_pb2.JOB_STATE_QUEUED, "reading goes on"
+        assert cluster.rest("GET", "/readyz")[0] == 503
+        ballast.unlink()
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                accepted.append(cluster.submit(job(name="after")).job_id)
+                break
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and time.monotonic() < deadline, error
+        assert cluster.rest("GET", "/readyz")[0] == 200
+        cluster.server.kill()
+        cluster.start_server()
+        grpc.channel_ready_future(cluster.channel).result(10)
+        assert {s.job_id for s in cluster.list_jobs()} >= set(accepted), "an accepted job was lost"
+        cluster.stop()
+
+
+def test_a_full_disk_of_the_node_is_told(tmp_path, make_cluster):
+    """The weights do not fit: the attempt fails with the cause, and the node lives on."""
+    cluster = make_cluster()
+    with mounted(cluster.folder / "node1", "size=1m"):
+        node = cluster.add_node("node1")
+        big = job(layers=[{"type": "dense", "units": 200_000}, {"type": "dense", "units": 10}],
+                  hyperparameters={"epochs": "1", "batch_size": "1000"}, max_retries=0)
+        status = cluster.wait(cluster.submit(big).job_id)
+        assert status.state == job_pb2.JOB_STATE_FAILED, status
+        assert "space" in status.error.message or "disk" in status.error.message, status
+        assert status.cause == job_pb2.CAUSE_INTERNAL, status
+        assert cluster.succeed(cluster.submit(job()).job_id)
+        assert node.program.alive
+        node.terminate()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
+def test_another_address_than_loopback_is_refused_without_tls(tmp_path, address):
+    log = start_server(tmp_path / "x", grpc_listen=address)
+    assert "TLS" in log and "loopback" in log, log
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest(tmp_path):
+    log = start_server(tmp_path / "x", more=["--lease-m", "5"])
+    assert "--lease-m" in log and "--lease-ms" in log, log
+
+
+def test_an_unknown_key_of_the_file_is_refused_with_the_nearest(tmp_path):
+    (tmp_path / "server.toml").write_text("[grpc]\nlistn = '127.0.0.1:0'\n")
+    log = start_server(tmp_path / "x", more=["--config", str(tmp_path / "server.toml")])
+    assert "grpc.listn" in log and "grpc.listen" in log, log

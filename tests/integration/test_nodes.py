@@ -1,0 +1,222 @@
+"""Between server and node: tokens, fencing of old attempts, leases."""
+
+import base64
+import json
+import subprocess
+import time
+
+import grpc
+import pytest
+
+from cluster import channel, job, long_job, wait_gone
+from fake_node import FakeNode
+from cyxwiz.protocol import common_pb2, deployment_pb2, deployment_pb2_grpc, job_pb2, node_pb2, node_pb2_grpc
+
+RUNNING, QUEUED = job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_QUEUED
+
+
+# ---- job tokens ----
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def sign(key, tmp_path, *, job_id, attempt, node, expires_in=600):
+    """A job token, made with openssl as docs of the format say."""
+    signed = "cyx1." + base64url(json.dumps(
+        {"job": job_id, "attempt": attempt, "node": node, "exp": int(time.time()) + expires_in}).encode())
+    (tmp_path / "claims").write_text(signed)
+    signature = subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", str(key), "-in", str(tmp_path / "claims")],
+                               capture_output=True, check=True).stdout
+    return f"{signed}.{base64url(signature)}"
+
+
+@pytest.fixture
+def server_key(shared):
+    found = [p for p in shared.data.rglob("*") if p.is_file() and b"PRIVATE KEY" in p.read_bytes()[:100]]
+    assert len(found) == 1, found
+    assert found[0].stat().st_mode & 0o077 == 0, "others can read the server's key"
+    return found[0]
+
+
+@pytest.fixture
+def own_key(tmp_path):
+    key = tmp_path / "own.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+    return key
+
+
+def assign(shared, token, job_id="forged", attempt=1, node_id=None):
+    stub = node_pb2_grpc.NodeServiceStub(channel(shared.nodes[0].endpoint))
+    config = job(job_id=job_id)
+    return stub.AssignJob(node_pb2.AssignJobRequest(
+        node_id=node_id or shared.nodes[0].id, job=config, authorization_token=token, attempt=attempt,
+        resources=job_pb2.ResourceRequest(cpu_millis=1000, memory_bytes=1 << 30)), timeout=10)
+
+
+def assert_refused(shared, token, *words, **fields):
+    """The node must not take the attempt: as an error of gRPC, or as `accepted` = false with the reason."""
+    before = set(shared.nodes[0].runners())
+    try:
+        response = assign(shared, token, **fields)
+        assert not response.accepted
+        text = response.error.message
+    except grpc.RpcError as error:
+        assert error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED), error
+        text = error.details()
+    for word in words:
+        assert word in text, f"{word!r} is not in {text!r}"
+    assert set(shared.nodes[0].runners()) <= before
+
+
+def test_no_token_is_refused(shared):
+    assert_refused(shared, "", "token")
+
+
+@pytest.mark.parametrize("token", ["x", "cyx1.", "cyx1.e30.e30", "cyx1." + "A" * 100_000])
+def test_garbage_is_refused(shared, token):
+    assert_refused(shared, token, "token")
+
+
+def test_a_token_of_another_key_is_refused(shared, own_key, tmp_path):
+    assert_refused(shared, sign(own_key, tmp_path, job_id="forged", attempt=1, node=shared.nodes[0].id), "sign")
+
+
+def test_an_expired_token_is_refused(shared, server_key, tmp_path):
+    assert_refused(shared, sign(server_key, tmp_path, job_id="forged", attempt=1, node=shared.nodes[0].id, expires_in=-60),
+                   "expired")
+
+
+@pytest.mark.parametrize("claim", [{"job_id": "another"}, {"attempt": 2}, {"node": "another"}])
+def test_a_token_for_something_else_is_refused(shared, server_key, tmp_path, claim):
+    assert_refused(shared, sign(server_key, tmp_path, **{
+        "job_id": "forged", "attempt": 1, "node": shared.nodes[0].id, **claim}), "token")
+
+
+def test_a_token_with_changed_claims_is_refused(shared, server_key, tmp_path):
+    token = sign(server_key, tmp_path, job_id="other", attempt=1, node=shared.nodes[0].id)
+    claims = base64url(json.dumps({"job": "forged", "attempt": 1, "node": shared.nodes[0].id, "exp": 1 << 40}).encode())
+    assert_refused(shared, f"cyx1.{claims}.{token.rpartition('.')[2]}", "sign")
+
+
+def test_the_right_token_is_taken_and_the_same_attempt_only_once(make_cluster, tmp_path):
+    """The counterpart of the tests above: only the token was wrong there. The server does not know the job and stops it."""
+    cluster = make_cluster()
+    node = cluster.add_node()
+    (key,) = [p for p in cluster.data.rglob("*") if p.is_file() and b"PRIVATE KEY" in p.read_bytes()[:100]]
+    token = sign(key, tmp_path, job_id="forged", attempt=1, node=node.id)
+    started = time.monotonic()
+    first = assign(cluster, token)
+    assert first.accepted and first.job_id == "forged"
+    assert time.monotonic() - started < 1, "the answer takes milliseconds"
+    assert assign(cluster, token).accepted, "again the same attempt: accepted, and not started twice"
+    assert len(node.runners()) <= 1
+
+
+# ---- fencing and leases ----
+
+def test_a_report_of_an_old_attempt_is_answered_with_stop_and_changes_nothing(make_cluster):
+    cluster = make_cluster(lease_ms=1000, heartbeat_interval_ms=100)
+    with FakeNode(cluster) as fake:
+        job_id = cluster.submit(job(max_retries=0)).job_id
+        first = fake.next_assignment()
+        assert first.attempt == 1
+        assert fake.progress(first, 0.25).continue_job
+        # The fake node falls silent; its lease runs out and the job waits again.
+        cluster.wait(job_id, lambda s: s.state == QUEUED)
+        fake.register()
+        second = fake.next_assignment()
+        assert second.attempt == 2 and second.authorization_token != first.authorization_token
+        fake.heartbeat([job_pb2.AttemptRef(job_id=job_id, attempt=2)])
+        assert fake.progress(second, 0.5).continue_job
+
+        assert not fake.progress(first, 0.9).continue_job
+        try:
+            answer = fake.complete(first, common_pb2.STATUS_FAILED, cause=job_pb2.CAUSE_USER_ERROR)
+            assert answer.error.message or answer.status != common_pb2.STATUS_UNKNOWN
+        except grpc.RpcError as error:
+            assert error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ABORTED), error
+        status = cluster.status(job_id)
+        assert (status.state, status.attempt, status.progress) == (RUNNING, 2, 0.5), status
+
+        fake.complete(second)
+        assert cluster.wait(job_id).state == job_pb2.JOB_STATE_SUCCEEDED
+        # Told once more, as a node does that has not seen the answer: nothing changes.
+        fake.complete(second)
+        assert cluster.status(job_id).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+def test_a_heartbeat_with_an_attempt_that_is_not_the_nodes_own_is_told_to_stop(make_cluster):
+    cluster = make_cluster()
+    with FakeNode(cluster) as fake:
+        stray = job_pb2.AttemptRef(job_id="nope", attempt=1)
+        assert list(fake.heartbeat([stray]).attempts_to_stop) == [stray]
+
+
+def test_an_unknown_node_is_told_to_register(server_only):
+    with pytest.raises(grpc.RpcError) as caught:
+        server_only.node_service.Heartbeat(node_pb2.HeartbeatRequest(node_id="nobody"), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND and "nobody" in caught.value.details()
+
+
+def test_a_report_with_the_token_of_another_job_is_refused(make_cluster):
+    cluster = make_cluster()
+    with FakeNode(cluster) as fake:
+        one, two = cluster.submit(job()).job_id, cluster.submit(job()).job_id
+        assignments = {a.job.job_id: a for a in (fake.next_assignment(), fake.next_assignment())}
+        forged = node_pb2.AssignJobRequest()
+        forged.CopyFrom(assignments[one])
+        forged.authorization_token = assignments[two].authorization_token
+        with pytest.raises(grpc.RpcError) as caught:
+            fake.complete(forged)
+        assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED), caught.value
+        assert cluster.status(one).state != job_pb2.JOB_STATE_SUCCEEDED
+
+
+def test_a_node_that_cannot_reach_the_server_stops_its_runners_before_the_lease_ends(make_cluster):
+    cluster = make_cluster(lease_ms=3000, heartbeat_interval_ms=200)
+    node = cluster.add_node()
+    job_id = cluster.submit(long_job()).job_id
+    cluster.wait_running(job_id)
+    runners = node.runners()
+    cluster.server.kill()
+    assert not wait_gone(runners, 4.5), "the runner lived on after its lease"
+    assert node.program.alive
+
+
+def test_the_short_forms_of_the_reports_work(make_cluster):
+    """JobStatusService, which older nodes speak."""
+    cluster = make_cluster()
+    with FakeNode(cluster) as fake:
+        job_id = cluster.submit(job()).job_id
+        fake.next_assignment()
+        answer = cluster.job_status_service.UpdateJobStatus(node_pb2.UpdateJobStatusRequest(
+            node_id=fake.id, job_id=job_id, status=common_pb2.STATUS_IN_PROGRESS, progress=0.5, metrics={"train_loss": 1.5}))
+        assert answer.should_continue
+        status = cluster.status(job_id)
+        assert status.progress == 0.5 and dict(status.metrics) == {"train_loss": 1.5}
+        cluster.job_status_service.ReportJobResult(node_pb2.ReportJobResultRequest(
+            node_id=fake.id, job_id=job_id, final_status=common_pb2.STATUS_FAILED, error_message="it broke"))
+        status = cluster.wait(job_id, lambda s: s.attempt == 1 and s.state != RUNNING)
+        assert "it broke" in f"{status.error.message} {status.message}"
+
+
+def test_the_nodes_are_listed_with_their_hardware(shared):
+    node = shared.nodes[0]
+    listed = shared.discovery.ListNodes(node_pb2.ListNodesRequest())
+    assert listed.total_count == listed.online_count == 1
+    info = shared.discovery.GetNodeInfo(node_pb2.GetNodeInfoRequest(node_id=node.id)).info
+    assert info.node_id == node.id and info.is_online and info.endpoint == node.endpoint
+    assert info.cpu_cores >= 1 and info.ram_total > 0 and info.last_heartbeat > 0
+    assert info.capacity.cpu_millis == 2000 and info.capacity.memory_bytes == 4 << 30
+    assert any(d.device_type == common_pb2.DEVICE_CPU for d in info.devices)
+    with pytest.raises(grpc.RpcError) as caught:
+        shared.discovery.GetNodeInfo(node_pb2.GetNodeInfoRequest(node_id="nope"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND and "nope" in caught.value.details()
+
+
+def test_methods_of_later_releases_say_so_in_a_sentence(shared):
+    with pytest.raises(grpc.RpcError) as caught:
+        deployment_pb2_grpc.DeploymentServiceStub(shared.channel).ListDeployments(deployment_pb2.ListDeploymentsRequest())
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert len(caught.value.details().split()) >= 4, caught.value.details()
