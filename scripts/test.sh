@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Runs every test against a finished build: unit tests by ctest, then the Python package's tests and the integration tests
+# with the real binaries by pytest.
+#
+#   scripts/test.sh [BUILD]          BUILD: the build folder, default build
+#
+# Fails when a test fails, and when there is nothing to run. The Python environment is made in BUILD/venv and brought up
+# to date only when the package or the wire has changed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=$(realpath "${1:-build}")
+[ -f "$build/CTestTestfile.cmake" ] || { echo "test: no build in '$build': run make first" >&2; exit 1; }
+export PYTHONDONTWRITEBYTECODE=1
+
+prepare_python() {
+  local wanted
+  wanted=$(/usr/bin/python3 --version; pwd; git hash-object python/setup.py python/pyproject.toml python/cyxwiz/*.py \
+    python/cyxwiz/protocol/__init__.py proto/cyxwiz/protocol/*.proto)
+  [ "$(cat "$build/venv/.installed" 2>/dev/null)" = "$wanted" ] && return
+  echo "test: installing the Python package into $build/venv"
+  [ -x "$build/venv/bin/pip" ] || /usr/bin/python3 -m venv --clear "$build/venv"
+  # From a copy, so that building leaves nothing in the sources.
+  local source=$build/python-source
+  rm -rf "$source"
+  mkdir -p "$source"
+  cp -r python proto "$source/"
+  "$build/venv/bin/pip" install --quiet --disable-pip-version-check --upgrade pytest "$source/python"
+  echo "$wanted" >"$build/venv/.installed"
+}
+
+unit() { ctest --test-dir "$build" --no-tests=error --output-on-failure -j2 "$@"; }
+# Of pytest's exit codes only 0 is a success; 5 is "no tests collected".
+python() { CYXWIZ_BUILD=$build "$build/venv/bin/python" -m pytest -p no:cacheprovider -ra "$@" python/tests tests/integration; }
+
+prepare_python
+
+# A run that selects nothing must not look like one that passed.
+if unit -R '^no test has this name$' >/dev/null 2>&1 || python -q -k no_test_has_this_name >/dev/null 2>&1; then
+  echo "test: a run without tests counted as passed; the tools do not do what this script relies on" >&2
+  exit 1
+fi
+
+failed=()
+unit || failed+=("unit tests (ctest)")
+python --durations=10 || failed+=("Python and integration tests (pytest)")
+
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'test: FAILED: %s\n' "${failed[@]}"
+  exit 1
+fi
+echo "test: all passed"
