@@ -1,7 +1,10 @@
-// Data sets in memory: inspected cheaply before a job is queued, loaded by the runner. Knows nothing of libtorch.
+// Data sets in memory: inspected cheaply before a job is queued, loaded by the runner. Knows
+// nothing of libtorch.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -14,7 +17,8 @@ namespace cyxwiz::data {
 // Samples and labels as plain arrays, row-major, sample after sample.
 struct Split {
   int64_t samples = 0;
-  // samples x product(sample_shape). Bytes are IDX pixels as stored (the model sees value / 255); floats are as they are.
+  // samples x product(sample_shape). Bytes are IDX pixels as stored (the model sees value / 255);
+  // floats are as they are.
   std::variant<std::vector<uint8_t>, std::vector<float>> features;
   // One a sample: class numbers, or the targets of a regression.
   std::variant<std::vector<int64_t>, std::vector<float>> labels;
@@ -26,35 +30,51 @@ struct Dataset {
   Split test;  // samples == 0 when there is none
 };
 
-// The folders below which file:// data may lie, resolved (no symlink, no "..") when constructed.
+// The folders below which file:// data may lie (configuration key data.roots). Any number of
+// threads.
 class Roots {
  public:
-  // Folders that do not exist are kept: they allow nothing until they appear.
+  // Folders are made absolute and resolved (no symlink, no ".."). Those that do not exist are kept:
+  // they allow nothing until they appear.
   explicit Roots(const std::vector<std::string>& folders);
-  // The real path of `path`. PERMISSION_DENIED when it, after every symlink and "..", is not below a root;
-  // NOT_FOUND when it does not exist. The message names the roots.
+  // The real path of `path`. PERMISSION_DENIED when it, after every symlink and "..", is not below
+  // a root, whether or not it exists; NOT_FOUND when it is and does not exist. The message names
+  // the roots.
   Result<std::string> Resolve(const std::string& path) const;
   bool empty() const { return folders_.empty(); }
+  const std::vector<std::string>& folders() const { return folders_; }
 
  private:
   std::vector<std::string> folders_;
 };
 
-// Inspects headers, sizes and labels (the label file of IDX and the whole of a CSV of up to 64 MiB are read).
+// Inspects headers, sizes and labels: the label files of IDX and the whole of a CSV are read, but a
+// CSV's features are checked to be numbers only in its first 64 MiB of text. What was found out,
+// good or bad, is remembered for the last 256 data sets until one of their files changes (path,
+// inode, size, times). Any number of threads; reading happens outside the lock.
 class FileInspector : public spec::DatasetInspector {
  public:
-  // must_see: whether data that is not below a root is an error here (nodes, and a server that shares its file
-  // system with its nodes) or simply not visible (a server without data roots).
-  FileInspector(Roots roots, bool must_see) : roots_(std::move(roots)), must_see_(must_see) {}
-  std::optional<spec::DatasetInfo> Inspect(const spec::DatasetUri& uri, spec::Problems* problems) override;
+  // must_see: whether data that is not there or not below a root is an error here (nodes, and a
+  // server that shares its file system with its nodes) or simply not visible (a server without data
+  // roots). Data that is visible and wrong is always an error.
+  FileInspector(Roots roots, bool must_see);
+  ~FileInspector() override;
+  std::optional<spec::DatasetInfo> Inspect(const spec::DatasetUri& uri,
+                                           spec::Problems* problems) override;
+  // How often files were read because the answer was not remembered.
+  int64_t reads() const;
 
  private:
-  Roots roots_;
-  bool must_see_;
+  class Cache;
+
+  const Roots roots_;
+  const bool must_see_;
+  const std::unique_ptr<Cache> cache_;
 };
 
-// Loads a data set whole. Errors: INVALID_ARGUMENT for content that is wrong (the message names file, row, column),
-// NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED.
+// Loads a data set whole. Errors: INVALID_ARGUMENT for content that is wrong (the message names
+// file, row, column), NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED. `info` is what
+// FileInspector says of the same data.
 Result<Dataset> Load(const spec::DatasetUri& uri, const Roots& roots);
 
 }  // namespace cyxwiz::data
