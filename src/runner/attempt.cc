@@ -1,0 +1,349 @@
+#include "runner/attempt.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <new>
+#include <thread>
+
+#include "base/text.h"
+#include "data/dataset.h"
+
+namespace cyxwiz::runner {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using End = TrainingResult::End;
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+void LogLine(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+
+// CYXWIZ_RUNNER_FAULT, see attempt.h.
+struct Fault {
+  int64_t crash_after_step = 0;
+  bool hang_on_stop = false;
+  bool oom = false;
+
+  static Fault FromEnvironment() {
+    Fault fault;
+    const char* variable = std::getenv("CYXWIZ_RUNNER_FAULT");
+    std::string_view text = variable == nullptr ? "" : variable;
+    constexpr std::string_view kCrash = "crash_after_step:";
+    if (text.starts_with(kCrash)) {
+      fault.crash_after_step = ParseInt(text.substr(kCrash.size())).value_or(0);
+    }
+    fault.hang_on_stop = text == "hang_on_stop";
+    fault.oom = text == "oom";
+    return fault;
+  }
+};
+
+// Private writable memory of this process.
+int64_t DataBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string key;
+  for (int64_t kilobytes; status >> key;) {
+    if (key == "VmData:" && status >> kilobytes) return kilobytes * 1024;
+    status.ignore(1 << 16, '\n');
+  }
+  return 0;
+}
+
+void LimitMemory(int64_t memory_bytes) {
+  if (memory_bytes <= 0) return;
+  rlim_t limit = static_cast<rlim_t>(DataBytes() + memory_bytes);
+  rlimit value{};
+  ::getrlimit(RLIMIT_DATA, &value);
+  value.rlim_cur = std::min(limit, value.rlim_max);
+  ::setrlimit(RLIMIT_DATA, &value);
+}
+
+Failure FailureOf(const Status& status, const std::string& path) {
+  Failure failure{"internal", status.message(), status.hint(), path};
+  switch (status.code()) {
+    case Code::kInvalidArgument:
+    case Code::kUnimplemented:
+    case Code::kOutOfRange:
+      failure.cause = "user_error";
+      break;
+    // Another node may have the data, or may be allowed to read it.
+    case Code::kNotFound:
+    case Code::kPermissionDenied:
+    case Code::kUnavailable:
+    case Code::kDataLoss:
+      failure.cause = "data_unavailable";
+      break;
+    case Code::kResourceExhausted:
+      failure.cause = "out_of_memory";
+      break;
+    default:
+      break;
+  }
+  return failure;
+}
+
+Failure FailureOf(const spec::Problems& problems) {
+  const spec::Problem& first = problems.list().front();
+  Failure failure{"user_error", first.message, first.hint, first.path};
+  if (!first.expected.empty()) failure.message += ": expected " + first.expected;
+  if (!first.found.empty()) failure.message += ", found " + first.found;
+  if (problems.count() > 1) {
+    failure.message +=
+        " (and " + std::to_string(problems.count() - 1) + " more: " + problems.ToString() + ")";
+  }
+  return failure;
+}
+
+// Whether the job's files are here and allowed; a job that was accepted elsewhere may find they are
+// not.
+Status FindData(const spec::JobDescription& job, const data::Roots& roots) {
+  spec::Problems problems;
+  std::optional<spec::DatasetUri> uri = spec::ParseDatasetUri(job.dataset_uri, &problems);
+  if (!uri || uri->kind == spec::DatasetUri::Kind::kMock) return OkStatus();
+  RETURN_IF_ERROR(roots.Resolve(uri->path).status());
+  if (!uri->labels_path.empty()) RETURN_IF_ERROR(roots.Resolve(uri->labels_path).status());
+  return OkStatus();
+}
+
+class Observer : public TrainingObserver {
+ public:
+  Observer(const AttemptHooks& hooks, Clock::time_point begin, const AttemptResult& result)
+      : hooks_(hooks), begin_(begin), result_(result), fault_(Fault::FromEnvironment()) {}
+
+  void OnStarted(const Started& started) override {
+    if (!hooks_.started) return;
+    hooks_.started(started, result_.load_seconds * 1e3, SecondsSince(begin_) * 1e3);
+  }
+  void OnProgress(const Progress& progress) override {
+    if (hooks_.progress) hooks_.progress(progress);
+  }
+  bool StopRequested() override {
+    return hooks_.stop_requested && hooks_.stop_requested() && !fault_.hang_on_stop;
+  }
+  void OnStep(int64_t step) override {
+    if (step == fault_.crash_after_step) ::raise(SIGSEGV);
+    if (!fault_.oom) return;
+    for (;;) {
+      constexpr size_t kPiece = 16u << 20;
+      taken_.push_back(std::unique_ptr<char[]>(new char[kPiece]));
+      std::memset(taken_.back().get(), 1, kPiece);
+    }
+  }
+  void Log(const std::string& line) override { LogLine(line); }
+
+ private:
+  const AttemptHooks& hooks_;
+  Clock::time_point begin_;
+  const AttemptResult& result_;
+  Fault fault_;
+  std::vector<std::unique_ptr<char[]>> taken_;
+};
+
+// The node may ask at any time; looking costs a system call, so a short batch does not look each
+// time.
+class StopWatch {
+ public:
+  explicit StopWatch(Channel* channel) : channel_(channel) {}
+
+  bool Requested() {
+    if (requested_) return true;
+    auto now = Clock::now();
+    if (now - last_look_ < std::chrono::milliseconds(1)) return false;
+    last_look_ = now;
+    Result<std::optional<Json>> line = channel_->Poll();
+    if (!line.ok()) {
+      LogLine("stopping: " + line.status().message());
+      requested_ = true;
+    } else if (*line) {
+      std::string type = (**line)["type"].get<std::string>();
+      if (type != "stop") LogLine("stopping: the node sent '" + type + "', expected 'stop'");
+      requested_ = true;
+    }
+    return requested_;
+  }
+
+ private:
+  Channel* channel_;
+  Clock::time_point last_look_;
+  bool requested_ = false;
+};
+
+const char* NameOf(spec::Optimizer optimizer) {
+  switch (optimizer) {
+    case spec::Optimizer::kSgd:
+      return "sgd";
+    case spec::Optimizer::kAdam:
+      return "adam";
+    case spec::Optimizer::kAdamW:
+      return "adamw";
+  }
+  return "";
+}
+
+Json TrainingToJson(const spec::TrainingSpec& training) {
+  Json json{{"optimizer", NameOf(training.optimizer)},
+            {"learning_rate", training.learning_rate},
+            {"weight_decay", training.weight_decay},
+            {"batch_size", training.batch_size},
+            {"epochs", training.epochs},
+            {"seed", training.seed},
+            {"loss", training.loss == spec::Loss::kMse ? "mse" : "cross_entropy"},
+            {"validation_split", training.validation_split}};
+  if (training.optimizer == spec::Optimizer::kSgd) {
+    json["momentum"] = training.momentum;
+    json["nesterov"] = training.nesterov;
+  } else {
+    json["beta1"] = training.beta1;
+    json["beta2"] = training.beta2;
+    json["epsilon"] = training.epsilon;
+  }
+  return json;
+}
+
+Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
+                   const std::string& folder, std::vector<std::string>* files) {
+  const std::string weights = "weights.safetensors", model = "model.json";
+  RETURN_IF_ERROR(MakeFolder(folder));
+  // "format": "pt" is what the loaders of transformers and PyTorch look for.
+  RETURN_IF_ERROR(WriteSafetensors(folder + "/" + weights, trained.weights, {{"format", "pt"}}));
+  Metrics metrics = trained.metrics;
+  metrics.erase("samples_per_second");
+  Json json{{"format", "cyxwiz-model"},
+            {"version", 1},
+            {"weights", weights},
+            {"model", spec::ModelToJson(job.model)},
+            {"training", TrainingToJson(job.training)},
+            {"dataset", job.dataset_uri.text},
+            {"metrics", metrics},
+            {"libtorch", LibtorchVersion()}};
+  RETURN_IF_ERROR(WriteFileAtomically(
+      folder + "/" + model, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+  *files = {weights, model};
+  return OkStatus();
+}
+
+void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* result) {
+  auto begin = Clock::now();
+  LimitMemory(start.memory_bytes);
+  data::Roots roots(start.data_roots);
+  if (Status found = FindData(start.job, roots); !found.ok()) {
+    result->failure = FailureOf(found, "$.dataset");
+    return;
+  }
+  spec::Problems problems;
+  data::FileInspector inspector(roots, /*must_see=*/true);
+  std::optional<spec::JobSpec> job = spec::CheckJob(start.job, &inspector, &problems);
+  if (!job) {
+    result->failure = FailureOf(problems);
+    return;
+  }
+  Result<data::Dataset> dataset = data::Load(job->dataset_uri, roots);
+  if (!dataset.ok()) {
+    result->failure = FailureOf(dataset.status(), "$.dataset");
+    return;
+  }
+  result->load_seconds = SecondsSince(begin);
+
+  Observer observer(hooks, begin, *result);
+  if (observer.StopRequested()) {
+    result->end = End::kStopped;
+    return;
+  }
+  int threads = static_cast<int>(std::clamp<int64_t>(
+      (start.cpu_millis + 999) / 1000, 1, std::max(1u, std::thread::hardware_concurrency())));
+  TrainingResult trained = Train(*job, *dataset, threads, &observer);
+  result->end = trained.end;
+  result->failure = trained.failure;
+  result->metrics = trained.metrics;
+  result->compute_seconds = trained.compute_seconds;
+  result->training_seconds = trained.training_seconds;
+  if (trained.end != End::kSucceeded) return;
+
+  auto write_begin = Clock::now();
+  if (Status written = WriteResult(*job, trained, start.folder, &result->files); !written.ok()) {
+    result->end = End::kFailed;
+    result->failure = {"internal", "cannot keep the result: " + written.message(), written.hint(),
+                       ""};
+  }
+  result->write_seconds = SecondsSince(write_begin);
+}
+
+}  // namespace
+
+AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks) {
+  AttemptResult result;
+  try {
+    Run(start, hooks, &result);
+  } catch (const std::bad_alloc&) {
+    result.end = End::kFailed;
+    result.failure = {"out_of_memory", "the job needs more memory than the attempt may use",
+                      "ask for more memory, or use a smaller data set or model", ""};
+  } catch (const std::exception& error) {
+    result.end = End::kFailed;
+    result.failure = {"internal", error.what(), "", ""};
+  }
+  if (result.end == End::kFailed) {
+    LogLine("failed (" + result.failure.cause + "): " + result.failure.message +
+            (result.failure.hint.empty() ? "" : " (" + result.failure.hint + ")"));
+  }
+  return result;
+}
+
+int ServeAttempt(UniqueFd socket) {
+  Channel channel(std::move(socket));
+  Fault fault = Fault::FromEnvironment();
+  if (fault.hang_on_stop) ::signal(SIGTERM, SIG_IGN);
+
+  // A node that is gone needs no answer: its kernel ends this process, and nobody reads the exit
+  // code.
+  if (!channel.Send(HelloLine()).ok()) return 0;
+  Result<Json> line = channel.Receive();
+  if (!line.ok()) {
+    (void)channel.Send(FailedLine({"internal", line.status().message(), "", ""}));
+    return 0;
+  }
+  if ((*line)["type"] == "stop") {
+    (void)channel.Send(StoppedLine());
+    return 0;
+  }
+  Result<StartMessage> start = ParseStart(*line);
+  if (!start.ok()) {
+    (void)channel.Send(
+        FailedLine({"internal", start.status().message(), start.status().hint(), ""}));
+    return 0;
+  }
+  if (fault.oom && start->memory_bytes == 0) start->memory_bytes = 1 << 30;
+
+  StopWatch stop(&channel);
+  AttemptHooks hooks;
+  hooks.started = [&](const Started& started, double load_ms, double first_step_ms) {
+    (void)channel.Send(StartedLine(started, load_ms, first_step_ms));
+  };
+  hooks.progress = [&](const Progress& progress) {
+    Json report = ProgressLine(progress);
+    (void)(progress.end_of_epoch ? channel.Send(report) : channel.SendOrDrop(report));
+  };
+  hooks.stop_requested = [&] { return stop.Requested(); };
+
+  AttemptResult result = RunAttempt(*start, hooks);
+  Json last = result.end == End::kSucceeded
+                  ? SucceededLine(result.files, result.metrics, result.compute_seconds)
+              : result.end == End::kStopped ? StoppedLine()
+                                            : FailedLine(result.failure);
+  // Through the kernel before the last line: whoever reads the line may read the log at once.
+  std::fflush(nullptr);
+  (void)channel.Send(last);
+  return 0;
+}
+
+}  // namespace cyxwiz::runner

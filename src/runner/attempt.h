@@ -1,0 +1,52 @@
+// One attempt from its first line to its last: check the job, load its data, train, write the
+// result.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "runner/engine.h"
+#include "runner/protocol.h"
+
+namespace cyxwiz::runner {
+
+// What the node asks of an attempt, and what it is told while the attempt runs.
+struct AttemptHooks {
+  std::function<void(const Started&, double load_ms, double first_step_ms)> started;
+  std::function<void(const Progress&)> progress;
+  std::function<bool()> stop_requested;
+};
+
+struct AttemptResult {
+  TrainingResult::End end = TrainingResult::End::kFailed;
+  Failure failure;                 // kFailed
+  std::vector<std::string> files;  // kSucceeded: in the folder of the start message, durable
+  Metrics metrics;
+  double compute_seconds = 0;   // training and evaluation
+  double training_seconds = 0;  // of it, steps of training
+  double load_seconds = 0;      // checking the job and reading the data
+  double write_seconds = 0;     // weights and model.json
+};
+
+// Runs an attempt in this process, logging to standard error. Never throws. When memory_bytes is
+// given, private memory beyond it (and beyond what the process has at the start, its libraries) is
+// refused, which ends the attempt with out_of_memory instead of taking the machine down.
+//
+// weights.safetensors holds the tensors under PyTorch's names; model.json is the model in canonical
+// form, how it was trained, and its metrics. Neither holds a time: the same job gives the same
+// bytes.
+AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks);
+
+// The attempt of a forked child: speaks the protocol on `socket` until the attempt has ended.
+// Returns the exit code.
+//
+// For tests of what happens when a runner fails, the environment variable CYXWIZ_RUNNER_FAULT makes
+// it fail:
+//   crash_after_step:N  a segmentation fault after training step N
+//   hang_on_stop        neither a stop message nor SIGTERM ends it
+//   oom                 after the first step, memory is taken until there is none (at most 1 GiB,
+//   or memory_bytes)
+int ServeAttempt(UniqueFd socket);
+
+}  // namespace cyxwiz::runner

@@ -1,0 +1,47 @@
+#include "runner/batches.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace cyxwiz::runner {
+
+void GatherFeatures(const data::Split& split, int64_t sample_values, const int64_t* indices,
+                    int64_t count, float* out) {
+  if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&split.features)) {
+    for (int64_t row = 0; row < count; ++row, out += sample_values) {
+      const uint8_t* in = bytes->data() + indices[row] * sample_values;
+      for (int64_t i = 0; i < sample_values; ++i) out[i] = static_cast<float>(in[i]) / 255.0f;
+    }
+    return;
+  }
+  const auto& floats = std::get<std::vector<float>>(split.features);
+  for (int64_t row = 0; row < count; ++row, out += sample_values) {
+    std::memcpy(out, floats.data() + indices[row] * sample_values,
+                static_cast<size_t>(sample_values) * sizeof(float));
+  }
+}
+
+void GatherClasses(const data::Split& split, const int64_t* indices, int64_t count, int64_t* out) {
+  const auto& labels = std::get<std::vector<int64_t>>(split.labels);
+  for (int64_t row = 0; row < count; ++row) out[row] = labels[static_cast<size_t>(indices[row])];
+}
+
+void GatherNumbers(const data::Split& split, const int64_t* indices, int64_t count, float* out) {
+  std::visit(
+      [&](const auto& labels) {
+        for (int64_t row = 0; row < count; ++row) {
+          out[row] = static_cast<float>(labels[static_cast<size_t>(indices[row])]);
+        }
+      },
+      split.labels);
+}
+
+int64_t CountCorrect(const float* scores, const int64_t* labels, int64_t count, int64_t classes) {
+  int64_t correct = 0;
+  for (int64_t row = 0; row < count; ++row, scores += classes) {
+    correct += std::max_element(scores, scores + classes) - scores == labels[row];
+  }
+  return correct;
+}
+
+}  // namespace cyxwiz::runner

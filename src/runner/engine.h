@@ -1,0 +1,86 @@
+// Trains a checked job on a loaded data set. The face of libtorch towards the rest of the runner:
+// no header of libtorch is needed to include this one.
+//
+// A process trains one job at a time: libtorch's default random generator and its number of threads
+// belong to the process. Same JobSpec, data and number of threads: bit-identical weights on one
+// machine.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "runner/safetensors.h"
+#include "spec/job_spec.h"
+
+namespace cyxwiz::runner {
+
+using Metrics = std::map<std::string, double>;  // names as in docs/reference/runner-protocol.md
+
+// Why a job failed; `cause` is one of the protocol's.
+struct Failure {
+  std::string cause, message, hint, path;
+};
+
+// After the first step of training.
+struct Started {
+  std::string device;  // "cpu", "cuda:0"
+  int threads = 1;
+  int64_t parameters = 0;
+};
+
+struct Progress {
+  double part = 0;  // of all training steps, 0 to 1
+  int64_t epoch = 1, epochs = 1;
+  int64_t step = 0;  // over all epochs
+  bool end_of_epoch = false;
+  Metrics metrics;
+};
+
+// Called back by Train, on its thread.
+class TrainingObserver {
+ public:
+  virtual ~TrainingObserver() = default;
+  virtual void OnStarted(const Started&) {}
+  // At most 10 a second, and after each epoch.
+  virtual void OnProgress(const Progress&) {}
+  // Asked after each batch; true ends the training.
+  virtual bool StopRequested() { return false; }
+  // After each step of training, from 1.
+  virtual void OnStep(int64_t /*step*/) {}
+  // A line for the person who reads the log.
+  virtual void Log(const std::string&) {}
+};
+
+struct TrainingResult {
+  enum class End { kSucceeded, kStopped, kFailed };
+  End end = End::kFailed;
+  Failure failure;              // kFailed
+  Metrics metrics;              // kSucceeded
+  double compute_seconds = 0;   // training and evaluation, without reading the data
+  double training_seconds = 0;  // of it, steps of training
+  // kSucceeded: the weights, alive as long as weights_owner.
+  std::vector<TensorView> weights;
+  std::shared_ptr<const void> weights_owner;
+};
+
+// Never throws: what libtorch throws becomes kFailed. threads_allowed: at least 1.
+TrainingResult Train(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
+                     TrainingObserver* observer);
+
+// Threads for a step of training of `flops` floating-point operations: `requested` (0: choose), at
+// most `allowed`. Small models run fastest on one thread: handing out and joining work costs more
+// than it saves below some 20 MFLOP a thread.
+int ChooseThreads(int64_t flops, int64_t requested, int allowed);
+
+// Does, on one thread and without touching a GPU, what the first training step of a process does
+// once: resolving symbols, filling caches, making kernels. Called before forking, so that children
+// have it done.
+void WarmUp();
+
+std::string LibtorchVersion();  // "2.15.0"
+
+}  // namespace cyxwiz::runner

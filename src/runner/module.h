@@ -1,0 +1,67 @@
+// A model in libtorch, built from the layers of a checked JobSpec. PyTorch's semantics, default
+// initialisation and parameter shapes; parameters are named "<layer name>.weight" and "<layer
+// name>.bias".
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runner/torch_headers.h"
+#include "spec/job_spec.h"
+
+namespace cyxwiz::runner {
+
+// Owns its tensors. One thread uses it at a time.
+class Model {
+ public:
+  // Draws the initial values from libtorch's default CPU generator, layer after layer, weight
+  // before bias, as torch.nn.Sequential would: after the same at::manual_seed they are PyTorch's
+  // own.
+  Model(const spec::ModelSpec& spec, at::Device device);
+
+  // input: batch x input_shape, float32. Result: batch x output_shape. training switches dropout
+  // and batch statistics on. logits leaves out a softmax that ends the model, for a loss that takes
+  // logits. Throws c10::Error.
+  at::Tensor Forward(at::Tensor input, bool training, bool logits);
+
+  // All trainable values in one flat tensor, and the flat tensor that backward() adds their
+  // gradients to. Layers begin at multiples of 64 bytes; the values between them are zero and stay
+  // so. One tensor each makes zeroing and the optimizer's step one call, however many layers there
+  // are.
+  const at::Tensor& parameters() const { return parameters_; }
+  const at::Tensor& gradients() const { return gradients_; }
+
+  // Parameters and buffers (running_mean, running_var, num_batches_tracked) by name, in the order
+  // of the layers, sharing memory with the model.
+  const std::vector<std::pair<std::string, at::Tensor>>& state() const { return state_; }
+
+  // Whether training needs more than one value a channel: batch normalisation of single values.
+  bool needs_two_samples() const { return needs_two_samples_; }
+
+ private:
+  // What runs: layers and, as steps of their own, their activations.
+  struct Step {
+    spec::LayerOptions options;
+    at::Tensor weight, bias;
+    at::Tensor running_mean, running_var, batches;  // batch normalisation
+    // Zeros (for a maximum: -inf) put around before a convolution or pooling: left, right, top,
+    // bottom. Empty when the operation pads by itself.
+    std::vector<int64_t> padding;
+    bool in_place = false;  // a ReLU that may overwrite what the step before it returned
+    at::Tensor
+        share;  // average pooling with `padding`: the part of each window that lies in the image
+  };
+  at::Tensor Run(Step& step, const at::Tensor& x, bool training);
+  void AddLayer(const spec::LayerSpec& layer);
+  at::Tensor AddParameter(const std::string& name, const at::Tensor& initial);
+  at::Tensor AddBuffer(const std::string& name, const at::Tensor& initial);
+
+  std::vector<Step> steps_;
+  at::Tensor parameters_, gradients_;
+  int64_t used_ = 0;  // values of parameters_ given out
+  std::vector<std::pair<std::string, at::Tensor>> state_;
+  bool needs_two_samples_ = false;
+};
+
+}  // namespace cyxwiz::runner

@@ -1,0 +1,152 @@
+#include "runner/optimizer.h"
+
+#include <cmath>
+
+namespace cyxwiz::runner {
+namespace {
+
+// What every optimizer has.
+class FlatOptimizer : public Optimizer {
+ public:
+  FlatOptimizer(const spec::TrainingSpec& training, const at::Tensor& parameters,
+                const at::Tensor& gradients)
+      : training_(training), parameters_(parameters), gradients_(gradients) {}
+
+ protected:
+  const spec::TrainingSpec training_;
+  at::Tensor parameters_, gradients_;
+};
+
+#if CYXWIZ_FUSED_OPTIMIZERS
+class FusedAdam : public FlatOptimizer {
+ public:
+  FusedAdam(const spec::TrainingSpec& training, const at::Tensor& parameters,
+            const at::Tensor& gradients)
+      : FlatOptimizer(training, parameters, gradients),
+        mean_{at::zeros_like(parameters)},
+        square_{at::zeros_like(parameters)},
+        step_{at::zeros({}, parameters.options())},
+        parameter_list_{parameters},
+        gradient_list_{gradients} {}
+
+  void Step() override {
+    step_[0].add_(1);
+    const auto& t = training_;
+    auto update = [&](auto&& kernel) {
+      kernel(parameter_list_, gradient_list_, mean_, square_, at::TensorList(), step_,
+             t.learning_rate, t.beta1, t.beta2, t.weight_decay, t.epsilon, /*amsgrad=*/false,
+             /*maximize=*/false);
+    };
+    if (t.optimizer == spec::Optimizer::kAdamW) {
+      update([](auto&&... arguments) { at::_fused_adamw_(arguments...); });
+    } else {
+      update([](auto&&... arguments) { at::_fused_adam_(arguments...); });
+    }
+  }
+
+ private:
+  std::vector<at::Tensor> mean_, square_, step_, parameter_list_, gradient_list_;
+};
+
+class FusedSgd : public FlatOptimizer {
+ public:
+  FusedSgd(const spec::TrainingSpec& training, const at::Tensor& parameters,
+           const at::Tensor& gradients)
+      : FlatOptimizer(training, parameters, gradients),
+        parameter_list_{parameters},
+        gradient_list_{gradients} {
+    if (training.momentum != 0) momentum_ = {at::zeros_like(parameters)};
+  }
+
+  void Step() override {
+    at::_fused_sgd_(parameter_list_, gradient_list_, momentum_, training_.weight_decay,
+                    training_.momentum, training_.learning_rate, /*dampening=*/0,
+                    training_.nesterov, /*maximize=*/false, first_);
+    first_ = false;
+  }
+
+ private:
+  std::vector<at::Tensor> momentum_, parameter_list_, gradient_list_;
+  bool first_ = true;
+};
+#endif
+
+// As torch.optim.Adam and AdamW without amsgrad.
+class PlainAdam : public FlatOptimizer {
+ public:
+  PlainAdam(const spec::TrainingSpec& training, const at::Tensor& parameters,
+            const at::Tensor& gradients)
+      : FlatOptimizer(training, parameters, gradients),
+        mean_(at::zeros_like(parameters)),
+        square_(at::zeros_like(parameters)),
+        divisor_(at::empty_like(parameters)) {}
+
+  void Step() override {
+    at::NoGradGuard no_grad;
+    const auto& t = training_;
+    ++step_;
+    if (t.weight_decay != 0) {
+      if (t.optimizer == spec::Optimizer::kAdamW) {
+        parameters_.mul_(1 - t.learning_rate * t.weight_decay);
+      } else {
+        gradients_.add_(parameters_, t.weight_decay);
+      }
+    }
+    mean_.lerp_(gradients_, 1 - t.beta1);
+    square_.mul_(t.beta2).addcmul_(gradients_, gradients_, 1 - t.beta2);
+    at::sqrt_out(divisor_, square_);
+    divisor_.div_(std::sqrt(1 - std::pow(t.beta2, step_))).add_(t.epsilon);
+    parameters_.addcdiv_(mean_, divisor_, -t.learning_rate / (1 - std::pow(t.beta1, step_)));
+  }
+
+ private:
+  at::Tensor mean_, square_, divisor_;
+  double step_ = 0;
+};
+
+// As torch.optim.SGD without dampening.
+class PlainSgd : public FlatOptimizer {
+ public:
+  using FlatOptimizer::FlatOptimizer;
+
+  void Step() override {
+    at::NoGradGuard no_grad;
+    const auto& t = training_;
+    if (t.weight_decay != 0) gradients_.add_(parameters_, t.weight_decay);
+    if (t.momentum != 0) {
+      if (!momentum_.defined()) {
+        momentum_ = gradients_.clone();
+      } else {
+        momentum_.mul_(t.momentum).add_(gradients_);
+      }
+      if (t.nesterov) {
+        gradients_.add_(momentum_, t.momentum);
+      } else {
+        parameters_.add_(momentum_, -t.learning_rate);
+        return;
+      }
+    }
+    parameters_.add_(gradients_, -t.learning_rate);
+  }
+
+ private:
+  at::Tensor momentum_;
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> MakeOptimizer(const spec::TrainingSpec& training,
+                                         const at::Tensor& parameters, const at::Tensor& gradients,
+                                         bool fused) {
+  bool sgd = training.optimizer == spec::Optimizer::kSgd;
+#if CYXWIZ_FUSED_OPTIMIZERS
+  if (fused && sgd) return std::make_unique<FusedSgd>(training, parameters, gradients);
+  if (fused) return std::make_unique<FusedAdam>(training, parameters, gradients);
+#else
+  (void)fused;
+#endif
+  if (sgd) return std::make_unique<PlainSgd>(training, parameters, gradients);
+  return std::make_unique<PlainAdam>(training, parameters, gradients);
+}
+
+}  // namespace cyxwiz::runner

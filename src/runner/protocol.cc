@@ -1,0 +1,168 @@
+#include "runner/protocol.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace cyxwiz::runner {
+namespace {
+
+std::string Encode(const Json& line) {
+  // Text from outside (a path, say) need not be UTF-8; a line is.
+  return line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Result<std::string> TextOf(const Json& line, const char* key) {
+  if (!line.contains(key) || !line[key].is_string()) {
+    return InvalidArgument(std::string("start message: '") + key + "' must be text");
+  }
+  return line[key].get<std::string>();
+}
+
+Result<int64_t> NumberOf(const Json& line, const char* key) {
+  if (!line.contains(key)) return int64_t{0};
+  if (!line[key].is_number_integer() || line[key].get<int64_t>() < 0) {
+    return InvalidArgument(std::string("start message: '") + key +
+                           "' must be a whole number, at least 0; found " + line[key].dump());
+  }
+  return line[key].get<int64_t>();
+}
+
+}  // namespace
+
+Status Channel::Send(const Json& line) { return Write(Encode(line), /*may_drop=*/false); }
+Status Channel::SendOrDrop(const Json& line) { return Write(Encode(line), /*may_drop=*/true); }
+
+Status Channel::Write(std::string_view data, bool may_drop) {
+  bool begun = false;  // a line that has been begun is finished, or the next one would be garbage
+  while (!data.empty()) {
+    int flags = MSG_NOSIGNAL | (may_drop && !begun ? MSG_DONTWAIT : 0);
+    ssize_t n = ::send(socket_.get(), data.data(), data.size(), flags);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return OkStatus();
+    if (n < 0) return Unavailable(ErrnoStatus("cannot write to the node", errno).message());
+    data.remove_prefix(static_cast<size_t>(n));
+    begun = true;
+  }
+  return OkStatus();
+}
+
+Status Channel::Read(bool wait, bool* got) {
+  char buffer[1 << 16];
+  for (;;) {
+    ssize_t n = ::recv(socket_.get(), buffer, sizeof buffer, wait ? 0 : MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    *got = n > 0;
+    if (n > 0) received_.append(buffer, static_cast<size_t>(n));
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return OkStatus();
+    if (n < 0) return Unavailable(ErrnoStatus("cannot read from the node", errno).message());
+    if (n == 0) return Unavailable("the node has closed the attempt's socket");
+    return OkStatus();
+  }
+}
+
+Result<std::optional<Json>> Channel::NextLine() {
+  size_t end = received_.find('\n');
+  if (end == std::string::npos) {
+    if (received_.size() > kMaxLineBytes) {
+      return InvalidArgument("a line from the node is longer than " +
+                             std::to_string(kMaxLineBytes) + " bytes");
+    }
+    return std::optional<Json>();
+  }
+  Result<Json> line = ParseJson(std::string_view(received_).substr(0, end), "line from the node");
+  received_.erase(0, end + 1);
+  if (!line.ok()) return line.status();
+  if (!line->is_object() || !line->contains("type") || !(*line)["type"].is_string()) {
+    return InvalidArgument("a line from the node is not an object with a 'type'");
+  }
+  return std::optional<Json>(std::move(*line));
+}
+
+Result<Json> Channel::Receive() {
+  for (;;) {
+    ASSIGN_OR_RETURN(std::optional<Json> line, NextLine());
+    if (line) return std::move(*line);
+    bool got = false;
+    RETURN_IF_ERROR(Read(/*wait=*/true, &got));
+  }
+}
+
+Result<std::optional<Json>> Channel::Poll() {
+  bool got = false;
+  RETURN_IF_ERROR(Read(/*wait=*/false, &got));
+  if (!got && received_.empty()) return std::optional<Json>();
+  return NextLine();
+}
+
+Result<StartMessage> ParseStart(const Json& line) {
+  if (line["type"] != "start") {
+    return InvalidArgument("expected a 'start' message first, found '" +
+                           line["type"].get<std::string>() + "'");
+  }
+  if (!line.contains("protocol") || line["protocol"] != kProtocolVersion) {
+    return InvalidArgument("the node speaks protocol " +
+                               (line.contains("protocol") ? line["protocol"].dump() : "(none)") +
+                               ", this runner speaks " + std::to_string(kProtocolVersion),
+                           "install node and runner of the same release");
+  }
+  StartMessage start;
+  ASSIGN_OR_RETURN(start.job_id, TextOf(line, "job_id"));
+  ASSIGN_OR_RETURN(start.attempt, NumberOf(line, "attempt"));
+  ASSIGN_OR_RETURN(start.folder, TextOf(line, "folder"));
+  ASSIGN_OR_RETURN(start.cpu_millis, NumberOf(line, "cpu_millis"));
+  ASSIGN_OR_RETURN(start.memory_bytes, NumberOf(line, "memory_bytes"));
+  if (!line.contains("job")) return InvalidArgument("start message: 'job' is missing");
+  ASSIGN_OR_RETURN(start.job, spec::JobDescription::FromJson(line["job"]));
+  if (line.contains("data_roots")) {
+    if (!line["data_roots"].is_array()) {
+      return InvalidArgument("start message: 'data_roots' must be a list of folders");
+    }
+    for (const Json& root : line["data_roots"]) {
+      if (!root.is_string()) {
+        return InvalidArgument("start message: 'data_roots' must be a list of folders");
+      }
+      start.data_roots.push_back(root.get<std::string>());
+    }
+  }
+  return start;
+}
+
+Json HelloLine() {
+  return {{"type", "hello"}, {"protocol", kProtocolVersion}, {"pid", ::getpid()}};
+}
+
+Json StartedLine(const Started& started, double load_ms, double first_step_ms) {
+  return {{"type", "started"},
+          {"device", started.device},
+          {"threads", started.threads},
+          {"parameters", started.parameters},
+          {"timings", {{"load_ms", load_ms}, {"first_step_ms", first_step_ms}}}};
+}
+
+Json ProgressLine(const Progress& progress) {
+  return {{"type", "progress"},        {"progress", progress.part}, {"epoch", progress.epoch},
+          {"epochs", progress.epochs}, {"step", progress.step},     {"metrics", progress.metrics}};
+}
+
+Json SucceededLine(const std::vector<std::string>& files, const Metrics& metrics,
+                   double compute_seconds) {
+  return {{"type", "succeeded"},
+          {"files", files},
+          {"metrics", metrics},
+          {"compute_seconds", compute_seconds}};
+}
+
+Json FailedLine(const Failure& failure) {
+  return {{"type", "failed"},
+          {"cause", failure.cause},
+          {"message", failure.message},
+          {"hint", failure.hint},
+          {"path", failure.path}};
+}
+
+Json StoppedLine() { return {{"type", "stopped"}}; }
+
+}  // namespace cyxwiz::runner
