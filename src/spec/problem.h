@@ -7,7 +7,8 @@
 namespace cyxwiz::spec {
 
 struct Problem {
-  std::string path;      // JSON path into the job: "$.model.layers[2].units", "$.hyperparameters.learning_rate"
+  std::string
+      path;  // JSON path into the job: "$.model.layers[2].units", "$.hyperparameters.learning_rate"
   std::string message;   // one sentence: "units must be a positive whole number"
   std::string expected;  // "a whole number from 1 to 1048576"
   std::string found;     // "-5"

@@ -1,0 +1,191 @@
+#include <algorithm>
+
+#include "spec/check_model.h"
+#include "spec/count.h"
+#include "spec/estimate.h"
+#include "spec/hyperparameters.h"
+#include "spec/job_spec.h"
+#include "spec/object_reader.h"
+
+namespace cyxwiz::spec {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+
+void CheckName(const std::string& name, Problems* problems) {
+  if (name.size() <= kMaxNameBytes && IsPlainText(name)) return;
+  problems->Add(
+      {"$.name", "the name is too long or not plain text",
+       "at most " + std::to_string(kMaxNameBytes) + " bytes of UTF-8 without control characters",
+       Shown(std::string_view(name)), ""});
+}
+
+void CheckType(JobType type, Problems* problems) {
+  // Clients of the wire leave the type out.
+  if (type == JobType::kTraining || type == JobType::kUnknown) return;
+  static constexpr const char* kNames[] = {"unknown", "training", "inference", "evaluation",
+                                           "preprocessing"};
+  auto number = static_cast<size_t>(type);
+  problems->Add({"$.type", "jobs of this type are not supported yet", "training",
+                 number < std::size(kNames) ? kNames[number] : std::to_string(number), ""});
+}
+
+void CheckDevice(const JobDescription& job, JobSpec* spec, Problems* problems) {
+  static constexpr const char* kNames[] = {"any", "cpu", "cuda", "opencl", "metal", "vulkan"};
+  auto number = static_cast<size_t>(job.required_device);
+  if (number > static_cast<size_t>(Device::kCuda)) {
+    problems->Add({"$.device", "jobs on this device are not supported", "any, cpu or cuda",
+                   number < std::size(kNames) ? kNames[number] : std::to_string(number), ""});
+    return;
+  }
+  spec->device = job.required_device;
+  if (job.requested.gpus > 0 && spec->device == Device::kCpu) {
+    problems->Add({"$.resources.gpus", "a job on the CPU asks for a GPU", "0",
+                   std::to_string(job.requested.gpus),
+                   "set \"device\" to \"cuda\", or leave gpus out"});
+  }
+  // Who asks for a GPU means to use it.
+  if (job.requested.gpus > 0) spec->device = Device::kCuda;
+}
+
+void CheckRequested(const JobDescription& job, Problems* problems) {
+  auto check = [&](const char* path, int64_t value, int64_t max, const char* unit) {
+    if (value >= 0 && value <= max) return;
+    problems->Add({path, "the amount is out of range",
+                   "from 0 (estimated) to " + std::to_string(max) + unit, std::to_string(value),
+                   ""});
+  };
+  check("$.resources.cpus", job.requested.cpu_millis, kMaxCpuMillis, " thousandths of a core");
+  check("$.resources.memory", job.requested.memory_bytes, kMaxMemoryBytes, " bytes");
+  check("$.resources.gpus", job.requested.gpus, kMaxGpus, "");
+  check("$.estimated_memory", job.estimated_memory, kMaxMemoryBytes, " bytes");
+}
+
+// What is known of the data; *refused when it is unknown for its own fault.
+std::optional<DatasetInfo> Inspect(const JobDescription& job, DatasetInspector* inspector,
+                                   JobSpec* spec, bool* refused, Problems* problems) {
+  const size_t problems_before = problems->count();
+  std::optional<DatasetInfo> info;
+  if (auto uri = ParseDatasetUri(job.dataset_uri, problems)) {
+    spec->dataset_uri = *uri;
+    if (uri->kind == DatasetUri::Kind::kMock) {
+      info = MockInfo(*uri);
+    } else if (inspector != nullptr) {
+      info = inspector->Inspect(*uri, problems);
+    }
+  }
+  *refused = problems->count() > problems_before;
+  return info;
+}
+
+// Whether the loss can compare the model's output with the labels.
+void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset, Loss loss,
+                 Problems* problems) {
+  const ModelSpec& model = checked.spec;
+  const Shape& output = model.output_shape;
+  // The layer to change: the last one that decides the number of outputs.
+  size_t last = model.layers.size() - 1;
+  for (size_t i = model.layers.size(); i-- > 0;) {
+    if (model.layers[i].type != "dense") continue;
+    last = i;
+    break;
+  }
+  const bool dense = model.layers[last].type == "dense";
+  const std::string path = checked.PathOf(last) + (dense ? ".units" : "");
+  const int64_t classes = dataset != nullptr ? dataset->classes : 0;
+  const std::string class_count = std::to_string(classes);
+
+  if (output.size() != 1) {
+    problems->Add({checked.PathOf(model.layers.size() - 1), "the model's output is not flat",
+                   loss == Loss::kCrossEntropy ? "[classes]" : "[1] or [classes]", ToString(output),
+                   dense ? "add {\"type\": \"flatten\"} before " + checked.PathOf(last)
+                         : "end with {\"type\": \"flatten\"} and a dense layer"});
+    return;
+  }
+  const std::string found = ToString(output);
+  if (loss == Loss::kCrossEntropy) {
+    if (dataset != nullptr && classes == 0) {
+      problems->Add({"$.hyperparameters.loss", "cross_entropy needs classes as labels",
+                     "labels 0, 1, 2, ...", "real numbers", "set \"loss\" to \"mse\""});
+    } else if (output[0] == 1) {
+      problems->Add({path, "cross_entropy needs an output for each class",
+                     classes > 0 ? "at least [" + class_count + "]" : "at least [2]", found,
+                     "two classes take 2 units; for one real number set \"loss\" to \"mse\""});
+    } else if (output[0] < classes) {
+      problems->Add(
+          {path, "the labels go beyond the model's outputs",
+           "at least [" + class_count + "], for labels 0 to " + std::to_string(classes - 1), found,
+           "set units to " + class_count});
+    }
+  } else if (dataset != nullptr && output[0] != 1 && output[0] != classes) {
+    problems->Add({path, "mse cannot compare the model's output with the labels",
+                   classes > 0 ? "[1], or [" + class_count + "] for one-hot labels" : "[1]", found,
+                   ""});
+  }
+}
+
+// One value a channel cannot be normalised over a batch of one.
+void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Problems* problems) {
+  if (batch_size > 1) return;
+  for (size_t i = 0; i < checked.spec.layers.size(); ++i) {
+    const LayerSpec& layer = checked.spec.layers[i];
+    if (layer.type != "batch_normalization" ||
+        ElementCount(layer.input_shape) > layer.input_shape[0]) {
+      continue;
+    }
+    problems->Add({checked.PathOf(i), "batch_normalization needs more than one sample in a batch",
+                   "batch_size 2 or more", "1", "raise batch_size"});
+    return;
+  }
+}
+
+Resources Needed(const JobDescription& job, const JobSpec& spec) {
+  Resources needed = job.requested;
+  if (needed.cpu_millis == 0)
+    needed.cpu_millis = 1000 * std::max<int64_t>(1, spec.training.threads);
+  if (needed.memory_bytes == 0) needed.memory_bytes = job.estimated_memory;
+  if (needed.memory_bytes == 0) {
+    needed.memory_bytes = (spec.estimate.memory_bytes + kMiB - 1) / kMiB * kMiB;
+  }
+  if (spec.device == Device::kCuda) needed.gpus = 1;
+  return needed;
+}
+
+}  // namespace
+
+std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspector* inspector,
+                                Problems* problems) {
+  JobSpec spec;
+  spec.name = description.name;
+  spec.type = JobType::kTraining;
+  CheckName(description.name, problems);
+  CheckType(description.type, problems);
+  CheckDevice(description, &spec, problems);
+  CheckRequested(description, problems);
+
+  const size_t problems_before = problems->count();
+  CheckHyperparameters(description, &spec.training, problems);
+  const bool training_good = problems->count() == problems_before;
+
+  bool dataset_refused = false;
+  spec.dataset = Inspect(description, inspector, &spec, &dataset_refused, problems);
+  const DatasetInfo* dataset = spec.dataset ? &*spec.dataset : nullptr;
+  CheckedModel model = CheckModel(description.model_definition, dataset, dataset_refused, problems);
+  // With a wrong loss or batch size, what follows from the default would only confuse.
+  if (!model.complete || !training_good) return std::nullopt;
+
+  CheckOutput(model, dataset, spec.training.loss, problems);
+  CheckBatchNormalization(model, spec.training.batch_size, problems);
+  spec.model = std::move(model.spec);
+  spec.estimate = EstimateJob(spec.model, spec.training, dataset);
+  if (spec.estimate.memory_bytes > kMaxMemoryBytes) {
+    problems->Add({"$.model", "training needs more memory than any machine has",
+                   "at most " + FormatBytes(kMaxMemoryBytes),
+                   FormatBytes(spec.estimate.memory_bytes), "use a smaller batch_size or model"});
+  }
+  if (!problems->empty()) return std::nullopt;
+  spec.resources = Needed(description, spec);
+  return spec;
+}
+
+}  // namespace cyxwiz::spec

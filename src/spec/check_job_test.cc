@@ -1,0 +1,396 @@
+#include <chrono>
+#include <limits>
+#include <random>
+
+#include "spec/count.h"
+#include "spec/job_spec.h"
+#include "spec/test_support.h"
+
+namespace cyxwiz::spec {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+
+JobDescription Mlp() {
+  return ImageJob(R"({"type": "flatten"}, {"type": "dense", "units": 128, "activation": "relu"},
+                     {"type": "dense", "units": 10})");
+}
+
+DatasetInfo Regression(int64_t features) {
+  DatasetInfo info;
+  info.sample_shape = {features};
+  info.train_samples = 100;
+  info.classes = 0;
+  return info;
+}
+
+JobDescription WithOutput(const std::string& units, const std::string& loss) {
+  JobDescription job = Job(R"({"layers": [{"type": "dense", "units": )" + units + "}]}");
+  job.hyperparameters["loss"] = loss;
+  return job;
+}
+
+TEST(CheckJob, AcceptsTheSmallestJobOfAnOldClient) {
+  JobDescription job = Job(R"({"layers":[{"type":"dense","units":10}]})");
+  job.type = JobType::kUnknown;
+  job.hyperparameters = {{"learning_rate", "0.001"}, {"epochs", "2"}, {"batch_size", "16"}};
+  auto [spec, problems] = Check(job, std::nullopt);
+  ASSERT_TRUE(spec) << problems.ToString();
+  EXPECT_EQ(spec->type, JobType::kTraining);
+  EXPECT_EQ(spec->model.parameters, 110);
+  ASSERT_TRUE(spec->dataset);
+  EXPECT_EQ(spec->dataset->classes, 10);
+}
+
+TEST(CheckJob, ReportsEverythingAtOnce) {
+  JobDescription job = Job(R"({"layers": [{"type": "dence"}]})", "file://x");
+  job.hyperparameters = {{"learning_rate", "abc"}, {"epoch", "1"}};
+  job.requested.cpu_millis = -1;
+  job.required_device = Device::kMetal;
+  job.name = "two\nlines";
+  job.type = JobType::kInference;
+  Problems problems = Check(job).problems;
+  EXPECT_EQ(problems.count(), 8u) << problems.ToString();
+  EXPECT_TRUE(Says(problems, "$.name", "control characters"));
+  EXPECT_TRUE(Says(problems, "$.type", "not supported yet: expected training, found inference"));
+  EXPECT_TRUE(Says(problems, "$.device", "expected any, cpu or cuda, found metal"));
+  EXPECT_TRUE(Says(problems, "$.resources.cpus", "found -1"));
+  EXPECT_TRUE(Says(problems, "$.hyperparameters.learning_rate", "abc"));
+  EXPECT_TRUE(Says(problems, "$.hyperparameters.epoch", "did you mean 'epochs'?"));
+  EXPECT_TRUE(Says(problems, "$.dataset", "three slashes"));
+  EXPECT_TRUE(Says(problems, "$.model.layers[0].type", "did you mean 'dense'?"));
+}
+
+TEST(CheckJob, ProblemsReadAsSentences) {
+  EXPECT_EQ(Check(WithOutput("-5", "mse")).problems.ToString(),
+            "$.model.layers[0].units: units is out of range: expected a whole number from 1 to "
+            "1048576, found -5\n");
+}
+
+TEST(CheckJob, CrossEntropyNeedsAnOutputForEachClass) {
+  EXPECT_TRUE(Check(WithOutput("10", "cross_entropy")).spec);
+  EXPECT_TRUE(Check(WithOutput("12", "cross_entropy")).spec);
+  EXPECT_TRUE(SaysOnly(Check(WithOutput("9", "cross_entropy")).problems, "$.model.layers[0].units",
+                       "at least [10], for labels 0 to 9, found [9]"));
+  EXPECT_TRUE(SaysOnly(Check(WithOutput("1", "cross_entropy")).problems, "$.model.layers[0].units",
+                       "two classes take 2 units"));
+  JobDescription real = WithOutput("10", "cross_entropy");
+  real.dataset_uri = "file:///prices.csv";
+  EXPECT_TRUE(SaysOnly(Check(real, Regression(4)).problems, "$.hyperparameters.loss",
+                       "set \"loss\" to \"mse\""));
+}
+
+TEST(CheckJob, MseComparesOneValueOrOneHotRows) {
+  JobDescription job = WithOutput("1", "mse");
+  EXPECT_TRUE(Check(job).spec);  // the class number as it is
+  job.dataset_uri = "file:///prices.csv";
+  EXPECT_TRUE(Check(job, Regression(4)).spec);
+  EXPECT_TRUE(Check(WithOutput("10", "mse")).spec);
+  EXPECT_TRUE(SaysOnly(Check(WithOutput("11", "mse")).problems, "$.model.layers[0].units",
+                       "[1], or [10] for one-hot labels"));
+  job = WithOutput("2", "mse");
+  job.dataset_uri = "file:///prices.csv";
+  EXPECT_TRUE(SaysOnly(Check(job, Regression(4)).problems, "$.model.layers[0].units",
+                       "expected [1], found [2]"));
+}
+
+TEST(CheckJob, ATrailingSoftmaxIsKept) {
+  auto layer = Check(Job(R"({"layers": [{"type": "dense", "units": 10}, {"type": "softmax"}]})"));
+  ASSERT_TRUE(layer.spec) << layer.problems.ToString();
+  EXPECT_EQ(layer.spec->model.layers.back().type, "softmax");
+  auto activation =
+      Check(Job(R"({"layers": [{"type": "dense", "units": 10, "activation": "softmax"}]})"));
+  ASSERT_TRUE(activation.spec) << activation.problems.ToString();
+  EXPECT_EQ(activation.spec->model.layers.back().activation, Activation::kSoftmax);
+}
+
+TEST(CheckJob, OutputThatIsNotFlatIsRefusedWithTheRemedy) {
+  EXPECT_TRUE(SaysOnly(Check(ImageJob(R"({"type": "dense", "units": 10})")).problems,
+                       "$.model.layers[0]", "add {\"type\": \"flatten\"} before"));
+  EXPECT_TRUE(
+      SaysOnly(Check(ImageJob(R"({"type": "conv2d", "filters": 10, "kernel_size": 28})")).problems,
+               "$.model.layers[0]", "end with {\"type\": \"flatten\"}"));
+}
+
+TEST(CheckJob, ProblemsOfTheDataAreNotFollowedByOthersOfTheModel) {
+  EXPECT_TRUE(
+      SaysOnly(Check(Job(R"({"layers": [{"type": "dense", "units": 10}]})", "nonsense")).problems,
+               "$.dataset", "no known kind"));
+}
+
+TEST(CheckJob, MemoryIsEstimatedFromDataWeightsAndActivations) {
+  JobDescription job = Mlp();
+  job.batch_size = 64;
+  auto [spec, problems] = Check(job);
+  ASSERT_TRUE(spec) << problems.ToString();
+  // Input, hidden layer with its activation, output: floats of one sample.
+  const int64_t activations = 4 * (784 + 128 + 128 + 10);
+  EXPECT_EQ(spec->estimate.memory_bytes,
+            300 * kMiB + FashionMnist().bytes_in_memory + 4 * 4 * 101'770 + 2 * activations * 64);
+  EXPECT_EQ(spec->resources.memory_bytes % kMiB, 0);
+  EXPECT_GE(spec->resources.memory_bytes, spec->estimate.memory_bytes);
+  EXPECT_LT(spec->resources.memory_bytes, spec->estimate.memory_bytes + kMiB);
+  EXPECT_EQ(spec->resources.cpu_millis, 1000);
+  EXPECT_EQ(spec->resources.gpus, 0);
+  EXPECT_EQ(spec->estimate.flops, spec->model.flops * (3 * 60000 + 10000));
+  EXPECT_EQ(spec->estimate.artifact_bytes, 4 * 101'770 + 3 * 512);
+  job.hyperparameters["optimizer"] = "sgd";
+  EXPECT_EQ(spec->estimate.memory_bytes - Check(job).spec->estimate.memory_bytes, 2 * 4 * 101'770);
+}
+
+TEST(CheckJob, RequestedPartsReplaceTheEstimate) {
+  JobDescription job = Mlp();
+  job.requested.memory_bytes = 64 * kMiB;  // less than estimated: the user's choice
+  EXPECT_EQ(Check(job).spec->resources, (Resources{1000, 64 * kMiB, 0}));
+  job.hyperparameters["threads"] = "4";
+  EXPECT_EQ(Check(job).spec->resources.cpu_millis, 4000);
+  job.requested.cpu_millis = 500;
+  EXPECT_EQ(Check(job).spec->resources.cpu_millis, 500);
+  job.requested.memory_bytes = 0;
+  job.estimated_memory = 128 * kMiB;
+  EXPECT_EQ(Check(job).spec->resources.memory_bytes, 128 * kMiB);
+  job.required_device = Device::kCuda;
+  EXPECT_EQ(Check(job).spec->resources.gpus, 1);
+  job.required_device = Device::kAny;
+  job.requested.gpus = 1;
+  EXPECT_EQ(Check(job).spec->device, Device::kCuda);
+}
+
+TEST(CheckJob, ImpossibleAmountsAreRefused) {
+  JobDescription job = Mlp();
+  job.requested = {-1, -1, -1};
+  job.estimated_memory = -1;
+  Problems problems = Check(job).problems;
+  EXPECT_EQ(problems.count(), 4u);
+  for (const char* path :
+       {"$.resources.cpus", "$.resources.memory", "$.resources.gpus", "$.estimated_memory"}) {
+    EXPECT_TRUE(Says(problems, path, "found -1"));
+  }
+  job = Mlp();
+  job.requested.gpus = 2;
+  EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpus", "to 1, found 2"));
+  job.requested.gpus = 1;
+  job.required_device = Device::kCpu;
+  EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpus", "set \"device\" to \"cuda\""));
+  job = Job(R"({"layers": [{"type": "dense", "units": 1000000}, {"type": "dense", "units": 1000},
+                           {"type": "dense", "units": 1000000}, {"type": "dense", "units": 10}]})");
+  job.batch_size = kMaxBatchSize;
+  EXPECT_TRUE(Check(job).spec);  // 17 TiB: for the scheduler to say that no node has them
+  std::string layers;
+  for (int i = 0; i < 100; ++i) layers += R"({"type": "dropout"}, {"type": "relu"},)";
+  job = Job(R"({"layers": [{"type": "dense", "units": 1000000},)" + layers +
+            R"({"type": "dense", "units": 10}]})");
+  job.batch_size = kMaxBatchSize;
+  EXPECT_TRUE(SaysOnly(Check(job).problems, "$.model", "more memory than any machine"));
+}
+
+TEST(CheckJob, UnknownTypesAndDevicesAreRefused) {
+  JobDescription job = Mlp();
+  job.type = static_cast<JobType>(77);
+  EXPECT_TRUE(SaysOnly(Check(job).problems, "$.type", "found 77"));
+  job = Mlp();
+  job.required_device = static_cast<Device>(-3);
+  EXPECT_EQ(Check(job).problems.count(), 1u);
+}
+
+TEST(CheckJob, NeverShowsTextThatIsNotUtf8) {
+  JobDescription job = Job("\xff\xfe", "file:///\xff");
+  job.name = "\xff";
+  job.hyperparameters = {{"\xff", "\xff"}, {"learning_rate", std::string(59, 'a') + "\xc3\xbc"}};
+  Problems problems = Check(job).problems;
+  EXPECT_EQ(problems.count(), 5u) << problems.ToString();
+  EXPECT_NO_THROW((void)Json(problems.ToString()).dump());
+}
+
+TEST(CheckJob, ThousandsOfProblemsAreCountedAndDoNotHoldUpTheServer) {
+  std::string layer = R"({"type": "dense", "units": 10)";
+  for (int i = 0; i < 50'000; ++i) layer += ",\"unitt" + std::to_string(i) + "\": 1";
+  auto start = std::chrono::steady_clock::now();
+  Problems problems = Check(Job(R"({"layers": [)" + layer + "}]}")).problems;
+  EXPECT_EQ(problems.count(), 50'000u);
+  EXPECT_EQ(problems.list().size(), Problems::kMost);
+  EXPECT_NE(problems.ToString().find("and 49950 more"), std::string::npos);
+  // Minutes, when the nearest name is sought for each.
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+TEST(JobDescription, TravelsAsJsonWithoutLoss) {
+  JobDescription job = Mlp();
+  job.hyperparameters = {{"learning_rate", "0.10"}, {"note\n", "ü\"\\"}};
+  job.batch_size = 7;
+  job.epochs = 9;
+  job.required_device = Device::kCuda;
+  job.estimated_memory = std::numeric_limits<int64_t>::max();
+  job.requested = {1500, int64_t{1} << 40, 1};
+  Result<Json> text = ParseJson(job.ToJson().dump(), "job");
+  ASSERT_TRUE(text.ok());
+  Result<JobDescription> again = JobDescription::FromJson(*text);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->ToJson(), job.ToJson());
+  EXPECT_EQ(again->hyperparameters, job.hyperparameters);
+  EXPECT_EQ(again->requested, job.requested);
+  EXPECT_EQ(again->estimated_memory, job.estimated_memory);
+}
+
+TEST(JobDescription, WrongTypesInItsJsonAreErrors) {
+  for (const char* text : {"[]", R"({"name": 1})", R"({"epochs": "1"})",
+                           R"({"hyperparameters": []})", R"({"hyperparameters": {"a": 1}})",
+                           R"({"requested": 1})", R"({"requested": {"gpus": 0.5}})"}) {
+    EXPECT_FALSE(JobDescription::FromJson(Json::parse(text)).ok()) << text;
+  }
+}
+
+// ---- Random jobs
+// -----------------------------------------------------------------------------------------
+
+// Makes JSON that is nearly a model: right and wrong keys with right and wrong values.
+class RandomModel {
+ public:
+  explicit RandomModel(uint32_t seed) : random_(seed) {}
+
+  std::string Make() {
+    wild_ = Below(2) == 0;
+    Json layers = Json::array();
+    for (int i = Below(6); i >= 0; --i) layers.push_back(Often(20) ? Value() : Layer());
+    layers.push_back({{"type", "flatten"}});
+    layers.push_back({{"type", "dense"}, {"units", 10}});
+    Json model = {{"layers", Often(20) ? Value() : layers}};
+    if (Often(4)) model["input_shape"] = Value();
+    if (Often(10)) model[Pick(kKeys)] = Value();
+    std::string text = model.dump();
+    if (Often(10)) text[Below(static_cast<int>(text.size()))] = static_cast<char>(Below(256));
+    if (Often(20)) text.resize(Below(static_cast<int>(text.size())));
+    return text;
+  }
+  std::string Hyperparameter() { return Below(3) == 0 ? Value().dump() : Pick(kTexts); }
+  std::string HyperparameterName() { return Pick(kNames); }
+  std::string Uri() { return Pick(kUris); }
+  int Below(int n) { return static_cast<int>(random_() % static_cast<uint32_t>(n)); }
+
+ private:
+  template <size_t n>
+  std::string Pick(const char* const (&list)[n]) {
+    return list[Below(n)];
+  }
+  // Once in n times, in wild models; rarely in tame ones, which shall often be right.
+  bool Often(int n) { return Below(wild_ ? n : 20 * n) == 0; }
+  Json Layer() {
+    Json layer = Json::parse(Pick(kLayers));
+    if (Often(4)) layer["type"] = Pick(kTypes);
+    for (int i = wild_ ? Below(4) : 0; i > 0; --i) layer[Pick(kKeys)] = Value();
+    if (Often(10)) layer["activation"] = Pick(kTexts);
+    return layer;
+  }
+  Json Value() {
+    switch (Below(14)) {
+      case 0:
+        return -1;
+      case 1:
+        return 0;
+      case 2:
+        return std::numeric_limits<int64_t>::max();
+      case 3:
+        return std::numeric_limits<uint64_t>::max();
+      case 4:
+        return std::numeric_limits<int64_t>::min();
+      case 5:
+        return 0.5;
+      case 6:
+        return 1e300;
+      case 7:
+        return nullptr;
+      case 8:
+        return Below(2) == 0;
+      case 9:
+        return {1, 28, 28};
+      case 10:
+        return Json::array({Value(), Value()});
+      case 11:
+        return {{Pick(kKeys), 3}};
+      case 12:
+        return Pick(kTexts);
+      default:
+        return 1 + Below(70000);
+    }
+  }
+
+  static constexpr const char* kLayers[] = {
+      R"({"type": "dense", "units": 12, "activation": "gelu"})",
+      R"({"type": "Linear", "out_features": 3, "bias": false})",
+      R"({"type": "conv2d", "filters": 4, "kernel_size": 3, "padding": "same"})",
+      R"({"type": "Conv2d", "out_channels": 6, "kernel_size": [3, 1], "stride": 2})",
+      R"({"type": "max_pooling2d"})",
+      R"({"type": "AvgPool2d", "kernel_size": 3, "padding": 1})",
+      R"({"type": "max_pooling2d", "padding": "same", "strides": [1, 3]})",
+      R"({"type": "dropout", "rate": 0.1})",
+      R"({"type": "batch_normalization"})",
+      R"({"type": "activation", "activation": "tanh"})",
+      R"({"type": "softmax"})",
+      R"({"type": "sigmoid", "name": "s"})",
+      R"({"type": "flatten"})"};
+  static constexpr const char* kTypes[] = {
+      "dense",   "conv2d",  "max_pooling2d", "AvgPool2d",
+      "flatten", "dropout", "BatchNorm1d",   "batch_normalization",
+      "relu",    "softmax", "input",         "activation",
+      "dence",   ""};
+  static constexpr const char* kKeys[] = {
+      "units",       "filters",     "kernel_size", "strides",
+      "padding",     "dilation",    "groups",      "use_bias",
+      "pool_size",   "rate",        "momentum",    "epsilon",
+      "activation",  "name",        "input_shape", "output_shape",
+      "parameters",  "in_features", "in_channels", "num_features",
+      "data_format", "start_dim",   "dim",         "shape",
+      "unist",       "\n"};
+  static constexpr const char* kTexts[] = {"relu", "same", "valid", "softmax", "",
+                                           "nan",  "1e3",  "0.1",   "1e400",   "-0",
+                                           "true", "sgd",  "mse",   "a b"};
+  static constexpr const char* kNames[] = {
+      "learning_rate", "lr",   "momentum", "epochs", "loss",
+      "optimizer",     "seed", "threads",  "x",      "nesterov"};
+  static constexpr const char* kUris[] = {"mock://random_data",
+                                          "mock://random_data?features=784&classes=2",
+                                          "mock://random_data?%",
+                                          "file:///x",
+                                          "file:///x.csv?label=%41&",
+                                          "?",
+                                          ""};
+  std::mt19937 random_;
+  bool wild_ = false;
+};
+
+TEST(CheckJob, RandomJobsAreAcceptedOrRefusedAndNeverCrash) {
+  int accepted = 0;
+  for (uint32_t seed = 1; seed <= 10'000; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    RandomModel random(seed);
+    JobDescription job = Job(random.Make(), random.Uri());
+    for (int i = random.Below(3); i > 0; --i) {
+      job.hyperparameters[random.HyperparameterName()] = random.Hyperparameter();
+    }
+    DatasetInfo seen = random.Below(2) == 0 ? FashionMnist() : Regression(4);
+    FixedInspector inspector(seen);
+    Problems problems;
+    auto spec = CheckJob(job, random.Below(3) == 0 ? nullptr : &inspector, &problems);
+    ASSERT_EQ(spec.has_value(), problems.empty());
+    for (const Problem& problem : problems.list()) {
+      ASSERT_FALSE(problem.message.empty());
+      ASSERT_EQ(problem.path.substr(0, 1), "$");
+      ASSERT_LT(problem.ToString().size(), 1000u) << problem.ToString();
+    }
+    ASSERT_NO_THROW((void)Json(problems.ToString()).dump());
+    if (!spec) continue;
+    ++accepted;
+    ASSERT_EQ(spec->model.layers.back().output_shape, spec->model.output_shape);
+    ASSERT_GT(spec->estimate.memory_bytes, 0);
+    ASSERT_LE(spec->resources.memory_bytes, kMaxMemoryBytes);
+    // What was accepted is accepted again in its canonical form, and is the same.
+    job.model_definition = ModelToJson(spec->model).dump();
+    auto again = CheckJob(job, &inspector, &problems);
+    ASSERT_TRUE(again) << problems.ToString() << job.model_definition;
+    ASSERT_EQ(ModelToJson(again->model).dump(), job.model_definition);
+  }
+  EXPECT_GT(accepted, 100);
+}
+
+}  // namespace
+}  // namespace cyxwiz::spec

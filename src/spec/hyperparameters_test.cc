@@ -1,0 +1,126 @@
+#include "spec/hyperparameters.h"
+
+#include "spec/test_support.h"
+
+namespace cyxwiz::spec {
+namespace {
+
+struct Read {
+  TrainingSpec training;
+  Problems problems;
+};
+Read Hyperparameters(std::map<std::string, std::string> values, int64_t batch_size = 0,
+                     int64_t epochs = 0) {
+  JobDescription job;
+  job.hyperparameters = std::move(values);
+  job.batch_size = batch_size;
+  job.epochs = epochs;
+  Read read;
+  CheckHyperparameters(job, &read.training, &read.problems);
+  return read;
+}
+
+TEST(Hyperparameters, HaveDefaultsThatDependOnTheOptimizer) {
+  TrainingSpec none = Hyperparameters({}).training;
+  EXPECT_EQ(none.optimizer, Optimizer::kAdam);
+  EXPECT_EQ(none.learning_rate, 1e-3);
+  EXPECT_EQ(none.weight_decay, 0);
+  EXPECT_EQ(none.batch_size, 32);
+  EXPECT_EQ(none.epochs, 1);
+  EXPECT_EQ(Hyperparameters({{"optimizer", "SGD"}}).training.learning_rate, 1e-2);
+  EXPECT_EQ(Hyperparameters({{"optimizer", "AdamW"}}).training.weight_decay, 1e-2);
+}
+
+TEST(Hyperparameters, TakeEachValue) {
+  auto [sgd, problems] = Hyperparameters({{"optimizer", "sgd"},
+                                          {"lr", "1e-1"},
+                                          {"momentum", "0.9"},
+                                          {"nesterov", "True"},
+                                          {"weight_decay", "5e-4"},
+                                          {"batch_size", "64"},
+                                          {"epochs", "3"},
+                                          {"seed", "42"},
+                                          {"loss", "mean_squared_error"},
+                                          {"validation_split", "0.1"},
+                                          {"threads", "2"}});
+  EXPECT_TRUE(problems.empty()) << problems.ToString();
+  EXPECT_EQ(sgd.learning_rate, 0.1);
+  EXPECT_EQ(sgd.momentum, 0.9);
+  EXPECT_TRUE(sgd.nesterov);
+  EXPECT_EQ(sgd.weight_decay, 5e-4);
+  EXPECT_EQ(sgd.batch_size, 64);
+  EXPECT_EQ(sgd.epochs, 3);
+  EXPECT_EQ(sgd.seed, 42u);
+  EXPECT_EQ(sgd.loss, Loss::kMse);
+  EXPECT_EQ(sgd.validation_split, 0.1);
+  EXPECT_EQ(sgd.threads, 2);
+  TrainingSpec adam =
+      Hyperparameters({{"beta_1", "0.8"}, {"beta2", "0.99"}, {"eps", "1e-7"}}).training;
+  EXPECT_EQ(adam.beta1, 0.8);
+  EXPECT_EQ(adam.beta2, 0.99);
+  EXPECT_EQ(adam.epsilon, 1e-7);
+}
+
+TEST(Hyperparameters, LossesGoByTheirUsualNames) {
+  for (const char* name : {"cross_entropy", "CrossEntropy", "CrossEntropyLoss", "crossentropy",
+                           "categorical_crossentropy", "sparse_categorical_crossentropy"}) {
+    EXPECT_EQ(Hyperparameters({{"loss", name}}).problems.count(), 0u) << name;
+  }
+  for (const char* name : {"mse", "MSE", "MSELoss", "mean_squared_error"}) {
+    EXPECT_EQ(Hyperparameters({{"loss", name}}).training.loss, Loss::kMse) << name;
+  }
+}
+
+TEST(Hyperparameters, WrongValuesAreRefused) {
+  for (auto [name, value, says] : std::initializer_list<std::array<const char*, 3>>{
+           {"learning_rate", "abc",
+            "learning_rate is not a number: expected a number above 0, found \"abc\""},
+           {"learning_rate", "NaN", "not a finite number"},
+           {"learning_rate", "inf", "not a finite number"},
+           {"learning_rate", "-1", "found \"-1\""},
+           {"learning_rate", "0", "above 0"},
+           {"learning_rate", "", "not a number"},
+           {"lr", "x", "lr is not a number"},
+           {"epochs", "0", "from 1 to 1000000"},
+           {"epochs", "1e3", "write 1000"},
+           {"epochs", "2.5", "not a whole number"},
+           {"epochs", "1000001", "from 1 to 1000000"},
+           {"batch_size", "-32", "out of range"},
+           {"batch_size", "99999999999999999999", "out of range"},
+           {"optimizer", "adm", "did you mean 'adam'?"},
+           {"loss", "hinge", "one of cross_entropy, mse"},
+           {"seed", "-1", "from 0 to"},
+           {"validation_split", "1", "to below 1"},
+           {"threads", "1000", "from 0 to 256"},
+           {"weight_decay", "-0.1", "from 0 up"},
+           {"beta1", "1", "to below 1"},
+           {"learnin_rate", "0.1", "did you mean 'learning_rate'?"},
+           {"momentum", "0.9", "only with sgd"},
+       }) {
+    EXPECT_TRUE(SaysOnly(Hyperparameters({{name, value}}).problems,
+                         std::string("$.hyperparameters.") + name, says))
+        << name;
+  }
+  EXPECT_TRUE(SaysOnly(Hyperparameters({{"optimizer", "sgd"}, {"beta1", "0.9"}}).problems,
+                       "$.hyperparameters.beta1", "only with adam"));
+  EXPECT_TRUE(SaysOnly(Hyperparameters({{"optimizer", "sgd"}, {"nesterov", "true"}}).problems,
+                       "$.hyperparameters.nesterov", "momentum above 0"));
+  EXPECT_TRUE(SaysOnly(Hyperparameters({{"lr", "0.1"}, {"learning_rate", "0.1"}}).problems,
+                       "$.hyperparameters.lr", "two names of the same thing"));
+}
+
+TEST(Hyperparameters, FieldsAndMapAgreeOrAreRefused) {
+  EXPECT_EQ(Hyperparameters({}, 16, 7).training.batch_size, 16);
+  EXPECT_EQ(Hyperparameters({}, 16, 7).training.epochs, 7);
+  auto equal = Hyperparameters({{"batch_size", "16"}, {"epochs", "7"}}, 16, 7);
+  EXPECT_TRUE(equal.problems.empty());
+  EXPECT_TRUE(SaysOnly(Hyperparameters({{"batch_size", "32"}}, 16).problems,
+                       "$.hyperparameters.batch_size", "expected 16, found \"32\""));
+  EXPECT_TRUE(SaysOnly(Hyperparameters({{"epochs", "3"}}, 0, 7).problems,
+                       "$.hyperparameters.epochs", "leave one out"));
+  EXPECT_TRUE(SaysOnly(Hyperparameters({}, -1).problems, "$.batch_size", "found -1"));
+  EXPECT_TRUE(SaysOnly(Hyperparameters({}, 0, -1).problems, "$.epochs", "found -1"));
+}
+
+}  // namespace
+}  // namespace cyxwiz::spec

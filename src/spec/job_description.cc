@@ -1,0 +1,75 @@
+#include "spec/job_spec.h"
+
+namespace cyxwiz::spec {
+namespace {
+
+// The value of `key` in *target when it is there; an error when it has another type.
+Status Read(const Json& json, const char* key, std::string* target) {
+  auto found = json.find(key);
+  if (found == json.end()) return OkStatus();
+  if (!found->is_string()) return InvalidArgument(std::string("job: '") + key + "' is not a text");
+  *target = found->get<std::string>();
+  return OkStatus();
+}
+
+Status Read(const Json& json, const char* key, int64_t* target) {
+  auto found = json.find(key);
+  if (found == json.end()) return OkStatus();
+  if (!found->is_number_integer()) {
+    return InvalidArgument(std::string("job: '") + key + "' is not a whole number");
+  }
+  *target = found->get<int64_t>();
+  return OkStatus();
+}
+
+}  // namespace
+
+Json JobDescription::ToJson() const {
+  return {{"name", name},
+          {"type", static_cast<int>(type)},
+          {"model_definition", model_definition},
+          {"hyperparameters", hyperparameters},
+          {"dataset_uri", dataset_uri},
+          {"batch_size", batch_size},
+          {"epochs", epochs},
+          {"required_device", static_cast<int>(required_device)},
+          {"estimated_memory", estimated_memory},
+          {"requested",
+           {{"cpu_millis", requested.cpu_millis},
+            {"memory_bytes", requested.memory_bytes},
+            {"gpus", requested.gpus}}}};
+}
+
+Result<JobDescription> JobDescription::FromJson(const Json& json) {
+  if (!json.is_object()) return InvalidArgument("job: not an object");
+  JobDescription job;
+  int64_t type = static_cast<int64_t>(job.type), device = 0;
+  RETURN_IF_ERROR(Read(json, "name", &job.name));
+  RETURN_IF_ERROR(Read(json, "type", &type));
+  RETURN_IF_ERROR(Read(json, "model_definition", &job.model_definition));
+  RETURN_IF_ERROR(Read(json, "dataset_uri", &job.dataset_uri));
+  RETURN_IF_ERROR(Read(json, "batch_size", &job.batch_size));
+  RETURN_IF_ERROR(Read(json, "epochs", &job.epochs));
+  RETURN_IF_ERROR(Read(json, "required_device", &device));
+  RETURN_IF_ERROR(Read(json, "estimated_memory", &job.estimated_memory));
+  job.type = static_cast<JobType>(type);
+  job.required_device = static_cast<Device>(device);
+  if (auto map = json.find("hyperparameters"); map != json.end()) {
+    if (!map->is_object()) return InvalidArgument("job: 'hyperparameters' is not an object");
+    for (const auto& [key, value] : map->items()) {
+      if (!value.is_string()) {
+        return InvalidArgument("job: hyperparameter '" + key + "' is not a text");
+      }
+      job.hyperparameters[key] = value.get<std::string>();
+    }
+  }
+  if (auto requested = json.find("requested"); requested != json.end()) {
+    if (!requested->is_object()) return InvalidArgument("job: 'requested' is not an object");
+    RETURN_IF_ERROR(Read(*requested, "cpu_millis", &job.requested.cpu_millis));
+    RETURN_IF_ERROR(Read(*requested, "memory_bytes", &job.requested.memory_bytes));
+    RETURN_IF_ERROR(Read(*requested, "gpus", &job.requested.gpus));
+  }
+  return job;
+}
+
+}  // namespace cyxwiz::spec

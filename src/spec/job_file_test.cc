@@ -1,0 +1,164 @@
+#include "spec/job_file.h"
+
+#include <filesystem>
+
+#include "base/file.h"
+#include "spec/test_support.h"
+
+namespace cyxwiz::spec {
+namespace {
+
+const char kModel[] = R"("model": {"layers": [{"type": "dense", "units": 10}]})";
+
+JobFile Parse(const std::string& text) {
+  Problems problems;
+  auto file = ParseJobFile(text, &problems);
+  EXPECT_TRUE(file) << problems.ToString();
+  return file.value_or(JobFile());
+}
+
+// A right file but for `rest`.
+Problems ProblemsOf(const std::string& rest) {
+  Problems problems;
+  auto file = ParseJobFile(
+      std::string("{") + kModel + R"(, "dataset": "mock://random_data", )" + rest + "}", &problems);
+  EXPECT_EQ(file.has_value(), problems.empty());
+  return problems;
+}
+
+TEST(JobFile, HoldsEachKey) {
+  JobFile file = Parse(std::string("{") + kModel + R"(,
+      "name": "n", "type": "training", "priority": "high", "job_id": "job-7", "user": "ada",
+      "dataset": {"uri": "mock://random_data?samples=5"},
+      "hyperparameters": {"learning_rate": 0.0010, "seed": 7, "nesterov": true, "optimizer": "sgd"},
+      "resources": {"cpus": 1.5, "memory": "2GiB", "gpus": 1}, "device": "cuda", "retries": 0,
+      "batch_size": 64, "epochs": 3})");
+  EXPECT_EQ(file.description.name, "n");
+  EXPECT_EQ(file.description.type, JobType::kTraining);
+  EXPECT_EQ(file.priority, 2);
+  EXPECT_EQ(file.job_id, "job-7");
+  EXPECT_EQ(file.user, "ada");
+  EXPECT_EQ(file.max_retries, 0);
+  EXPECT_EQ(file.description.dataset_uri, "mock://random_data?samples=5");
+  EXPECT_EQ(file.description.requested, (Resources{1500, int64_t{2} << 30, 1}));
+  EXPECT_EQ(file.description.required_device, Device::kCuda);
+  EXPECT_EQ(file.description.batch_size, 64);
+  EXPECT_EQ(file.description.epochs, 3);
+  EXPECT_EQ(file.description.model_definition, R"({"layers":[{"type":"dense","units":10}]})");
+  std::map<std::string, std::string> expected = {
+      {"learning_rate", "0.0010"}, {"seed", "7"}, {"nesterov", "true"}, {"optimizer", "sgd"}};
+  EXPECT_EQ(file.description.hyperparameters, expected);
+}
+
+TEST(JobFile, NeedsOnlyModelAndDataset) {
+  JobFile file = Parse(std::string("{") + kModel + R"(, "dataset": "mock://random_data"})");
+  EXPECT_EQ(file.priority, 1);
+  EXPECT_EQ(file.max_retries, std::nullopt);
+  EXPECT_EQ(file.description.requested, Resources());
+  EXPECT_TRUE(Check(file.description).spec);
+  Problems problems;
+  EXPECT_FALSE(ParseJobFile("{}", &problems));
+  EXPECT_EQ(problems.count(), 2u);
+  EXPECT_TRUE(Says(problems, "$.model", "missing"));
+  EXPECT_TRUE(Says(problems, "$.dataset", "missing"));
+}
+
+TEST(JobFile, NumbersBecomeTextAsWritten) {
+  JobFile file = Parse(std::string("{") + kModel + R"(, "dataset": "mock://random_data",
+      "hyperparameters": {"a": 0.001, "b": 1e-3, "c": 1E+2, "d": 100, "e": -5, "f": 0.10000000000000000001,
+                          "g": false},
+      "resources": {"cpus": 0.5}})");
+  const auto& values = file.description.hyperparameters;
+  EXPECT_EQ(values.at("a"), "0.001");
+  EXPECT_EQ(values.at("b"), "1e-3");
+  EXPECT_EQ(values.at("c"), "1E+2");
+  EXPECT_EQ(values.at("d"), "100");
+  EXPECT_EQ(values.at("e"), "-5");
+  EXPECT_EQ(values.at("f"), "0.10000000000000000001");
+  EXPECT_EQ(values.at("g"), "false");
+}
+
+TEST(JobFile, NamesOfTheWireMeanTheSame) {
+  JobFile file =
+      Parse(R"({"model_definition": "{\"layers\": []}", "dataset_uri": "mock://random_data",
+      "job_type": "JOB_TYPE_TRAINING", "priority": "PRIORITY_CRITICAL", "required_device": "DEVICE_CPU",
+      "max_retries": 5, "user_id": "ada", "estimated_memory": 1048576,
+      "resources": {"cpu_millis": 250, "memory_bytes": "1048576"}})");
+  EXPECT_EQ(file.description.model_definition, R"({"layers": []})");
+  EXPECT_EQ(file.priority, 3);
+  EXPECT_EQ(file.max_retries, 5);
+  EXPECT_EQ(file.user, "ada");
+  EXPECT_EQ(file.description.required_device, Device::kCpu);
+  EXPECT_EQ(file.description.requested, (Resources{250, 1 << 20, 0}));
+  EXPECT_EQ(file.description.estimated_memory, 1 << 20);
+}
+
+TEST(JobFile, WrongKeysAndValuesAreRefused) {
+  for (auto [rest, path, says] : std::initializer_list<std::array<const char*, 3>>{
+           {R"("modell": 1)", "$.modell", "did you mean 'model'?"},
+           {R"("name": 1)", "$.name", "not a text"},
+           {R"("type": "trainin")", "$.type", "did you mean 'training'?"},
+           {R"("priority": "urgent")", "$.priority", "one of low, normal, high, critical"},
+           {R"("job_id": "../x")", "$.job_id", "no valid id"},
+           {R"("user": "a\nb")", "$.user", "control characters"},
+           {R"("hyperparameters": [])", "$.hyperparameters", "not an object"},
+           {R"("hyperparameters": {"lr": [1]})", "$.hyperparameters.lr", "a number, a text"},
+           {R"("hyperparameters": {"lr": null})", "$.hyperparameters.lr", "a number, a text"},
+           {R"("resources": 3)", "$.resources", "not an object"},
+           {R"("resources": {"cpu": 3})", "$.resources.cpu", "did you mean 'cpus'?"},
+           {R"("resources": {"cpus": 0})", "$.resources.cpus", "from 0.001 to 1000"},
+           {R"("resources": {"cpus": "1"})", "$.resources.cpus", "not a number"},
+           {R"("resources": {"cpus": 1, "cpu_millis": 1000})", "$.resources.cpu_millis", "one of"},
+           {R"("resources": {"memory": "2 gigs"})", "$.resources.memory", "2GiB"},
+           {R"("resources": {"memory": 0})", "$.resources.memory", "out of range"},
+           {R"("resources": {"memory": -1})", "$.resources.memory", "out of range"},
+           {R"("resources": {"gpus": -1})", "$.resources.gpus", "from 0 to 1"},
+           {R"("device": "tpu")", "$.device", "did you mean 'cpu'?"},
+           {R"("retries": -1)", "$.retries", "from 0 to 100"},
+           {R"("epochs": 0)", "$.epochs", "from 1 to"},
+           {R"("batch_size": 1e3)", "$.batch_size", "write 1000"},
+           {R"("dataset_uri": "mock://random_data")", "$.dataset_uri", "two names"},
+       }) {
+    EXPECT_TRUE(SaysOnly(ProblemsOf(rest), path, says)) << rest;
+  }
+  for (auto [text, says] : std::initializer_list<std::pair<std::string, const char*>>{
+           {"{", "not JSON"},
+           {"", "not JSON"},
+           {"[]", "not an object"},
+           {std::string(1 << 20, '['), "deeper than 64"},
+           {std::string(kMaxJobFileBytes + 1, ' '), "too large"}}) {
+    Problems problems;
+    EXPECT_FALSE(ParseJobFile(text, &problems));
+    EXPECT_TRUE(SaysOnly(problems, "$", says));
+  }
+}
+
+TEST(JobFile, MemoryTakesUnits) {
+  EXPECT_EQ(ParseMemory("1024"), 1024);
+  EXPECT_EQ(ParseMemory("512MiB"), int64_t{512} << 20);
+  EXPECT_EQ(ParseMemory("1.5 GiB"), int64_t{1536} << 20);
+  EXPECT_EQ(ParseMemory("2gb"), 2'000'000'000);
+  EXPECT_EQ(ParseMemory("1024TiB"), kMaxMemoryBytes);
+  for (const char* wrong : {"", "GiB", "2G", "-1GiB", "1e3", "0", "1025TiB", "1 GiB ", "1_GiB",
+                            "nan", "1.2.3B", "9999999999999999999999TB"}) {
+    EXPECT_EQ(ParseMemory(wrong), std::nullopt) << wrong;
+  }
+}
+
+TEST(JobFile, EveryExampleIsARightJob) {
+  int examples = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(CYXWIZ_EXAMPLES)) {
+    if (entry.path().extension() != ".json") continue;
+    SCOPED_TRACE(entry.path());
+    auto text = ReadFile(entry.path());
+    ASSERT_TRUE(text.ok()) << text.status();
+    JobFile file = Parse(*text);
+    auto [spec, problems] = Check(file.description);
+    EXPECT_TRUE(spec) << problems.ToString();
+    ++examples;
+  }
+  EXPECT_GE(examples, 3);
+}
+
+}  // namespace
+}  // namespace cyxwiz::spec
