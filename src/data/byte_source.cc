@@ -69,7 +69,7 @@ Fault ByteSource::Open(const std::string& path) {
     return TooLarge("cannot unpack '" + path + "'", "memory for zlib", "none left");
   }
   stream_open_ = true;
-  input_.resize(kInputBytes);
+  input_.reset(new unsigned char[kInputBytes]);
   return {};
 }
 
@@ -119,11 +119,11 @@ Fault ByteSource::FillInput(bool* at_end) {
   *at_end = false;
   if (stream_.avail_in > 0) return {};
   size_t got = 0;
-  if (int error = ReadFully(fd_.get(), input_.data(), input_.size(), &got); error != 0) {
+  if (int error = ReadFully(fd_.get(), input_.get(), kInputBytes, &got); error != 0) {
     return SystemFault("cannot read", path_, "a readable file", error);
   }
   *at_end = got == 0;
-  stream_.next_in = input_.data();
+  stream_.next_in = input_.get();
   stream_.avail_in = static_cast<unsigned>(got);
   return {};
 }

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "base/file.h"
 #include "data/fault.h"
@@ -60,7 +59,7 @@ class ByteSource {
   bool compressed_ = false;
   int64_t file_bytes_ = 0;
   int64_t bytes_read_ = 0;
-  std::vector<unsigned char> input_;
+  std::unique_ptr<unsigned char[]> input_;
   z_stream stream_{};
   bool stream_open_ = false;
   bool ended_ = false;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <string_view>
 
 #include "base/resources.h"
@@ -21,9 +22,9 @@ class RecordReader {
     RETURN_IF_FAULT(source_.Open(path));
     // Room for a whole record after the longest rest of a buffer, so that one refill completes any
     // record.
-    buffer_.resize(kBufferBytes);
+    buffer_.reset(new char[kBufferBytes]);  // not filled: a small file touches little of it
     RETURN_IF_FAULT(Fill());
-    if (std::string_view(buffer_.data(), end_).starts_with("\xEF\xBB\xBF")) begin_ = 3;
+    if (std::string_view(buffer_.get(), end_).starts_with("\xEF\xBB\xBF")) begin_ = 3;
     return {};
   }
 
@@ -59,12 +60,12 @@ class RecordReader {
   static_assert(kBufferBytes >= 2 * (kMaxCsvRecordBytes + 2));
 
   Fault Fill() {
-    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+    std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
     size_t got = 0;
-    RETURN_IF_FAULT(source_.Read(buffer_.data() + end_, buffer_.size() - end_, &got));
-    at_end_ = got < buffer_.size() - end_;
+    RETURN_IF_FAULT(source_.Read(buffer_.get() + end_, kBufferBytes - end_, &got));
+    at_end_ = got < kBufferBytes - end_;
     end_ += got;
     if (source_.bytes_read() > kMaxCsvTextBytes) {
       return TooLarge("CSV file '" + source_.path() + "' is too large",
@@ -75,8 +76,8 @@ class RecordReader {
 
   // Takes one record from the buffer, which holds all of it unless it is too long.
   Fault Split(std::vector<std::string_view>* cells) {
-    char* const limit = buffer_.data() + std::min(end_, begin_ + kMaxCsvRecordBytes + 2);
-    char* at = buffer_.data() + begin_;
+    char* const limit = buffer_.get() + std::min(end_, begin_ + kMaxCsvRecordBytes + 2);
+    char* at = buffer_.get() + begin_;
     next_line_ = line_ + 1;
     for (;;) {
       char* cell = at;
@@ -95,7 +96,7 @@ class RecordReader {
         continue;
       }
       if (!in_text && !IsEndOfFile(at)) return TooLong();
-      begin_ = static_cast<size_t>(at - buffer_.data()) + (in_text ? 1 : 0);
+      begin_ = static_cast<size_t>(at - buffer_.get()) + (in_text ? 1 : 0);
       return {};
     }
   }
@@ -135,7 +136,7 @@ class RecordReader {
     return {};
   }
 
-  bool IsEndOfFile(const char* at) const { return at_end_ && at == buffer_.data() + end_; }
+  bool IsEndOfFile(const char* at) const { return at_end_ && at == buffer_.get() + end_; }
 
   Fault TooLong() {
     return TooLarge("CSV file " + Place() + " is too long",
@@ -144,7 +145,7 @@ class RecordReader {
   }
 
   ByteSource source_;
-  std::vector<char> buffer_;
+  std::unique_ptr<char[]> buffer_;
   size_t begin_ = 0, end_ = 0;
   bool at_end_ = false;
   int64_t line_ = 1, next_line_ = 1;

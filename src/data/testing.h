@@ -1,0 +1,145 @@
+// What the tests of src/data share: a folder of their own, files in it, gzip, IDX.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+
+namespace cyxwiz::data {
+
+inline std::string Gzip(std::string_view content) {
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(deflateBound(&stream, content.size()) + 64, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
+  stream.avail_in = static_cast<uInt>(content.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+inline std::string IdxHeader(const std::vector<uint32_t>& dims, unsigned char type = 0x08) {
+  std::string text = {'\0', '\0', static_cast<char>(type), static_cast<char>(dims.size())};
+  for (uint32_t dim : dims) {
+    for (int shift : {24, 16, 8, 0}) text += static_cast<char>(dim >> shift & 255);
+  }
+  return text;
+}
+
+// Values count up from `first`, modulo `modulus`.
+inline std::string Idx(const std::vector<uint32_t>& dims, unsigned first = 0,
+                       unsigned modulus = 256) {
+  std::string text = IdxHeader(dims);
+  size_t count = 1;
+  for (uint32_t dim : dims) count *= dim;
+  for (size_t i = 0; i < count; ++i) text += static_cast<char>((first + i) % modulus);
+  return text;
+}
+
+class DataTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "/cyxwiz_data_XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    folder_ = std::filesystem::canonical(pattern).string();
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  // Writes a file into the test's folder and returns its path.
+  std::string Write(const std::string& name, std::string_view content) {
+    std::string path = folder_ + "/" + name;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    // A new file each time: ext4 makes truncating an old one wait for the disk.
+    std::filesystem::remove(path);
+    std::ofstream(path, std::ios::binary)
+        .write(content.data(), static_cast<std::streamsize>(content.size()));
+    return path;
+  }
+  Roots roots() const { return Roots({folder_}); }
+
+  static spec::DatasetUri Uri(spec::DatasetUri::Kind kind, const std::string& path) {
+    spec::DatasetUri uri;
+    uri.kind = kind;
+    uri.path = path;
+    uri.text = "file://" + path;
+    return uri;
+  }
+  static spec::DatasetUri Folder(const std::string& path) {
+    return Uri(spec::DatasetUri::Kind::kIdxFolder, path);
+  }
+  static spec::DatasetUri Pair(const std::string& images, const std::string& labels) {
+    spec::DatasetUri uri = Uri(spec::DatasetUri::Kind::kIdxPair, images);
+    uri.labels_path = labels;
+    return uri;
+  }
+  static spec::DatasetUri Csv(const std::string& path, const std::string& label = "") {
+    spec::DatasetUri uri = Uri(spec::DatasetUri::Kind::kCsv, path);
+    uri.label_column = label;
+    return uri;
+  }
+
+  // Loads and inspects; both must agree.
+  Dataset LoadOk(const spec::DatasetUri& uri) {
+    auto dataset = Load(uri, roots());
+    EXPECT_TRUE(dataset.ok()) << dataset.status();
+    spec::Problems problems;
+    auto info = FileInspector(roots(), true).Inspect(uri, &problems);
+    EXPECT_TRUE(info.has_value()) << problems.ToString();
+    if (!dataset.ok() || !info) return {};
+    EXPECT_EQ(info->sample_shape, dataset->info.sample_shape);
+    EXPECT_EQ(info->train_samples, dataset->info.train_samples);
+    EXPECT_EQ(info->test_samples, dataset->info.test_samples);
+    EXPECT_EQ(info->classes, dataset->info.classes);
+    EXPECT_EQ(info->bytes_in_memory, dataset->info.bytes_in_memory);
+    EXPECT_EQ(info->description, dataset->info.description);
+    EXPECT_EQ(dataset->train.samples, info->train_samples);
+    EXPECT_EQ(dataset->test.samples, info->test_samples);
+    return std::move(dataset).value();
+  }
+
+  // Both loading and inspecting must fail with `code`, and with each of `parts` in the message.
+  void ExpectWrong(const spec::DatasetUri& uri, Code code, const std::vector<std::string>& parts) {
+    auto dataset = Load(uri, roots());
+    ASSERT_FALSE(dataset.ok()) << dataset->info.description;
+    EXPECT_EQ(dataset.status().code(), code) << dataset.status();
+    spec::Problems problems;
+    EXPECT_FALSE(FileInspector(roots(), true).Inspect(uri, &problems));
+    ASSERT_EQ(problems.count(), 1u);
+    EXPECT_EQ(problems.list()[0].path, "$.dataset");
+    EXPECT_FALSE(problems.list()[0].expected.empty()) << problems.ToString();
+    EXPECT_FALSE(problems.list()[0].found.empty()) << problems.ToString();
+    for (const std::string& part : parts) {
+      EXPECT_NE(dataset.status().ToString().find(part), std::string::npos)
+          << "no \"" << part << "\" in: " << dataset.status();
+      EXPECT_NE(problems.ToString().find(part), std::string::npos)
+          << "no \"" << part << "\" in: " << problems.ToString();
+    }
+  }
+
+  static const std::vector<uint8_t>& Bytes(const Split& split) {
+    return std::get<std::vector<uint8_t>>(split.features);
+  }
+  static const std::vector<float>& Floats(const Split& split) {
+    return std::get<std::vector<float>>(split.features);
+  }
+  static const std::vector<int64_t>& Classes(const Split& split) {
+    return std::get<std::vector<int64_t>>(split.labels);
+  }
+  static const std::vector<float>& Targets(const Split& split) {
+    return std::get<std::vector<float>>(split.labels);
+  }
+
+  std::string folder_;
+};
+
+}  // namespace cyxwiz::data
