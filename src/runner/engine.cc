@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "runner/batches.h"
+#include "runner/dense_network.h"
 #include "runner/module.h"
 #include "runner/optimizer.h"
 #include "runner/permutation.h"
@@ -163,17 +164,20 @@ class Score {
  public:
   explicit Score(at::Device device) : device_(device) {}
 
-  void Add(const at::Tensor& loss, const at::Tensor& output, const Batches& batch) {
+  // On the CPU.
+  void Add(double loss, const at::Tensor& output, const Batches& batch) {
     samples_ += batch.count();
-    if (device_.is_cpu()) {
-      last_loss_ = *loss.data_ptr<float>();
-      loss_ += last_loss_ * static_cast<double>(batch.count());
-      if (!batch.classification()) return;
-      const at::Tensor scores = output.contiguous();
-      correct_ += CountCorrect(scores.data_ptr<float>(), batch.classes().data_ptr<int64_t>(),
-                               batch.count(), batch.outputs());
-      return;
-    }
+    last_loss_ = loss;
+    loss_ += loss * static_cast<double>(batch.count());
+    if (!batch.classification()) return;
+    const at::Tensor scores = output.contiguous();
+    correct_ += CountCorrect(scores.data_ptr<float>(), batch.classes().data_ptr<int64_t>(),
+                             batch.count(), batch.outputs());
+  }
+
+  void Add(const at::Tensor& loss, const at::Tensor& output, const Batches& batch) {
+    if (device_.is_cpu()) return Add(*loss.data_ptr<float>(), output, batch);
+    samples_ += batch.count();
     at::NoGradGuard no_grad;
     if (!device_loss_.defined()) {
       device_loss_ = at::zeros({}, at::TensorOptions(at::kDouble).device(device_));
@@ -235,6 +239,7 @@ class Trainer {
         MakeOptimizer(training_, model_->parameters(), model_->gradients(), kFusedOptimizers);
     SplitSamples();
     Batches batches(job_, dataset_.train, device_, batch_size_);
+    dense_network_ = DenseNetwork::TryMake(&*model_, training_.loss, batch_size_);
 
     TrainingResult result;
     bool finished = true;
@@ -305,6 +310,21 @@ class Trainer {
     return logits_ ? at::cross_entropy_loss(output, batch.y()) : at::mse_loss(output, batch.y());
   }
 
+  void RunStep(const Batches& batch, Score* score) {
+    if (dense_network_ != nullptr) {
+      double loss = dense_network_->ComputeGradients(batch.x(), batch.y());
+      optimizer_->Step();
+      score->Add(loss, dense_network_->output(), batch);
+      return;
+    }
+    at::Tensor output = model_->Forward(batch.x(), /*training=*/true, logits_);
+    at::Tensor loss = LossOf(output, batch);
+    model_->gradients().zero_();
+    loss.backward();
+    optimizer_->Step();
+    score->Add(loss, output, batch);
+  }
+
   // false: stopped.
   bool RunEpoch(Batches* batches) {
     auto begin = Clock::now();
@@ -316,14 +336,7 @@ class Trainer {
     for (int64_t first = 0; first < samples_per_epoch_;) {
       int64_t count = std::min(batch_size_, samples_per_epoch_ - first);
       batches->Load(order.data() + first, count);
-      {
-        at::Tensor output = model_->Forward(batches->x(), /*training=*/true, logits_);
-        at::Tensor loss = LossOf(output, *batches);
-        model_->gradients().zero_();
-        loss.backward();
-        optimizer_->Step();
-        score.Add(loss, output, *batches);
-      }
+      RunStep(*batches, &score);
       first += count;
       ++step_;
       if (step_ == 1) observer_->OnStarted({device_.str(), threads_, job_.model.parameters});
@@ -425,6 +438,7 @@ class Trainer {
   int threads_ = 1;
   std::vector<int64_t> train_indices_, validation_indices_;
   std::optional<Model> model_;
+  std::unique_ptr<DenseNetwork> dense_network_;  // instead of autograd, where it can
   std::unique_ptr<Optimizer> optimizer_;
   int64_t epoch_ = 0, step_ = 0;
   double training_seconds_ = 0;

@@ -148,6 +148,7 @@ at::Tensor Model::AddBuffer(const std::string& name, const at::Tensor& initial) 
 
 void Model::AddLayer(const spec::LayerSpec& layer) {
   Step step{layer.options};
+  step.flat_input = layer.input_shape.size() == 1;
   std::vector<std::vector<int64_t>> shapes = ParameterShapes(layer);
   const std::string weight_name = layer.name + ".weight", bias_name = layer.name + ".bias";
   std::visit(

@@ -15,6 +15,20 @@ namespace cyxwiz::runner {
 // Owns its tensors. One thread uses it at a time.
 class Model {
  public:
+  // What runs: layers and, as steps of their own, their activations.
+  struct Step {
+    spec::LayerOptions options;
+    at::Tensor weight, bias;
+    at::Tensor running_mean, running_var, batches;  // batch normalisation
+    // Zeros (for a maximum: -inf) put around before a convolution or pooling: left, right, top,
+    // bottom. Empty when the operation pads by itself.
+    std::vector<int64_t> padding;
+    bool flat_input = false;  // dense: its input has one dimension
+    bool in_place = false;    // a ReLU that may overwrite what the step before it returned
+    at::Tensor
+        share;  // average pooling with `padding`: the part of each window that lies in the image
+  };
+
   // Draws the initial values from libtorch's default CPU generator, layer after layer, weight
   // before bias, as torch.nn.Sequential would: after the same at::manual_seed they are PyTorch's
   // own.
@@ -36,22 +50,12 @@ class Model {
   // of the layers, sharing memory with the model.
   const std::vector<std::pair<std::string, at::Tensor>>& state() const { return state_; }
 
+  const std::vector<Step>& steps() const { return steps_; }
+
   // Whether training needs more than one value a channel: batch normalisation of single values.
   bool needs_two_samples() const { return needs_two_samples_; }
 
  private:
-  // What runs: layers and, as steps of their own, their activations.
-  struct Step {
-    spec::LayerOptions options;
-    at::Tensor weight, bias;
-    at::Tensor running_mean, running_var, batches;  // batch normalisation
-    // Zeros (for a maximum: -inf) put around before a convolution or pooling: left, right, top,
-    // bottom. Empty when the operation pads by itself.
-    std::vector<int64_t> padding;
-    bool in_place = false;  // a ReLU that may overwrite what the step before it returned
-    at::Tensor
-        share;  // average pooling with `padding`: the part of each window that lies in the image
-  };
   at::Tensor Run(Step& step, const at::Tensor& x, bool training);
   void AddLayer(const spec::LayerSpec& layer);
   at::Tensor AddParameter(const std::string& name, const at::Tensor& initial);

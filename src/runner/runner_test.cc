@@ -1,0 +1,444 @@
+// The runner without libtorch's headers: formats, protocol, and whole trainings through the engine.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+
+#include "base/file.h"
+#include "runner/attempt.h"
+#include "runner/batches.h"
+#include "runner/engine.h"
+#include "runner/permutation.h"
+#include "runner/protocol.h"
+#include "runner/safetensors.h"
+
+namespace cyxwiz::runner {
+namespace {
+
+using End = TrainingResult::End;
+constexpr const char* kFashionMnist = "/usr/share/datasets/fashion-mnist";
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "runner-XXXXXX").string();
+    path_ = ::mkdtemp(pattern.data());
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+spec::JobDescription MockJob() {
+  spec::JobDescription job;
+  job.name = "test";
+  job.model_definition =
+      R"({"layers":[{"type":"dense","units":16,"activation":"relu","name":"hidden"},
+                    {"type":"dropout","rate":0.1},{"type":"dense","units":10,"name":"out"}]})";
+  job.dataset_uri = "mock://random_data";
+  job.hyperparameters = {{"epochs", "3"}, {"seed", "7"}, {"learning_rate", "0.01"}};
+  return job;
+}
+
+struct Loaded {
+  spec::JobSpec job;
+  data::Dataset dataset;
+};
+
+Loaded Load(const spec::JobDescription& description) {
+  data::Roots roots({kFashionMnist});
+  data::FileInspector inspector(roots, true);
+  spec::Problems problems;
+  std::optional<spec::JobSpec> job = spec::CheckJob(description, &inspector, &problems);
+  if (!job) throw std::runtime_error(problems.ToString());
+  Result<data::Dataset> dataset = data::Load(job->dataset_uri, roots);
+  if (!dataset.ok()) throw std::runtime_error(dataset.status().ToString());
+  return {*job, std::move(*dataset)};
+}
+
+// Keeps what it is told; `stop_after` steps (0: never) it asks to stop.
+struct Recorder : TrainingObserver {
+  int64_t stop_after = 0;
+  std::vector<Started> started;
+  std::vector<Progress> progress;
+  int64_t steps = 0;
+
+  void OnStarted(const Started& s) override { started.push_back(s); }
+  void OnProgress(const Progress& p) override { progress.push_back(p); }
+  void OnStep(int64_t step) override { steps = step; }
+  bool StopRequested() override { return stop_after > 0 && steps >= stop_after; }
+};
+
+std::string WeightBytes(const TrainingResult& result) {
+  std::string bytes;
+  for (const TensorView& t : result.weights) {
+    bytes.append(static_cast<const char*>(t.data), static_cast<size_t>(t.bytes()));
+  }
+  return bytes;
+}
+
+// ---- permutation
+
+// The values come from a second implementation of the documented algorithm, in Python.
+TEST(Permutation, IsTheDocumentedOne) {
+  using P = std::vector<int64_t>;
+  EXPECT_EQ(Permutation(10, 0, 1), (P{4, 8, 1, 3, 7, 0, 2, 6, 5, 9}));
+  EXPECT_EQ(Permutation(10, 0, 2), (P{8, 6, 1, 4, 9, 7, 5, 2, 3, 0}));
+  EXPECT_EQ(Permutation(10, 42, 1), (P{4, 2, 7, 6, 1, 9, 5, 8, 3, 0}));
+  EXPECT_TRUE(Permutation(0, 1, 1).empty());
+}
+
+TEST(Permutation, HoldsEachNumberOnce) {
+  std::vector<int64_t> order = Permutation(1000, 3, 5);
+  std::sort(order.begin(), order.end());
+  for (int64_t i = 0; i < 1000; ++i) ASSERT_EQ(order[static_cast<size_t>(i)], i);
+}
+
+// ---- batches
+
+TEST(Batches, BytesBecomeThe255thPart) {
+  data::Split split;
+  split.samples = 2;
+  split.features = std::vector<uint8_t>{0, 255, 51, 7};
+  int64_t order[] = {1, 0};
+  float out[4];
+  GatherFeatures(split, 2, order, 2, out);
+  EXPECT_EQ(out[0], 51.0f / 255.0f);
+  EXPECT_EQ(out[1], 7.0f / 255.0f);
+  EXPECT_EQ(out[2], 0.0f);
+  EXPECT_EQ(out[3], 1.0f);
+}
+
+TEST(Batches, OfEqualScoresTheFirstCounts) {
+  float scores[] = {1, 1, 0, 0, 2, 2};
+  int64_t labels[] = {0, 2};
+  EXPECT_EQ(CountCorrect(scores, labels, 2, 3), 1);
+}
+
+// ---- safetensors
+
+TEST(Safetensors, GivesBackWhatWasWritten) {
+  TemporaryFolder folder;
+  std::vector<float> weight{1.5f, -2, 3, 4, 5, 6};
+  int64_t batches = 17;
+  std::string path = folder / "w.safetensors";
+  ASSERT_TRUE(WriteSafetensors(path,
+                               {{"out.weight", DataType::kFloat32, {2, 3}, weight.data()},
+                                {"bn.num_batches_tracked", DataType::kInt64, {}, &batches}},
+                               {{"format", "pt"}})
+                  .ok());
+  Result<SafetensorsFile> file = ReadSafetensors(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->metadata.at("format"), "pt");
+  const auto& entry = file->entries.at("out.weight");
+  EXPECT_EQ(entry.shape, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(std::memcmp(file->values(entry), weight.data(), 24), 0);
+  const auto& scalar = file->entries.at("bn.num_batches_tracked");
+  EXPECT_EQ(scalar.type, DataType::kInt64);
+  EXPECT_TRUE(scalar.shape.empty());
+  EXPECT_EQ(std::memcmp(file->values(scalar), &batches, 8), 0);
+  // Data begins at a multiple of 64 bytes, and nothing else was left in the folder.
+  Result<std::string> bytes = ReadFile(path);
+  EXPECT_EQ((bytes->size() - 32) % 64, 0u);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+}
+
+TEST(Safetensors, RefusesAFileThatBreaksTheFormat) {
+  TemporaryFolder folder;
+  auto read = [&](const std::string& header, const std::string& data) {
+    uint64_t size = header.size();
+    std::string content(reinterpret_cast<const char*>(&size), 8);
+    EXPECT_TRUE(WriteFileAtomically(folder / "x", content + header + data).ok());
+    return ReadSafetensors(folder / "x").status().code();
+  };
+  const std::string four(4, 'x');
+  EXPECT_EQ(read(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", four), Code::kOk);
+  EXPECT_EQ(read(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "xxx"),
+            Code::kDataLoss);
+  EXPECT_EQ(read(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", four),
+            Code::kDataLoss);
+  EXPECT_EQ(read(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", four),
+            Code::kDataLoss);
+  EXPECT_EQ(
+      read(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})", ""),
+      Code::kDataLoss);
+  EXPECT_EQ(read(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+                     "b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                 four),
+            Code::kDataLoss);
+  EXPECT_EQ(read(R"({"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}})", four),
+            Code::kUnimplemented);
+  EXPECT_EQ(read("[1]", four), Code::kDataLoss);
+  ASSERT_TRUE(WriteFileAtomically(folder / "x", "abc").ok());
+  EXPECT_EQ(ReadSafetensors(folder / "x").status().code(), Code::kDataLoss);
+  ASSERT_TRUE(WriteFileAtomically(folder / "x", std::string(16, '\xff')).ok());
+  EXPECT_EQ(ReadSafetensors(folder / "x").status().code(), Code::kDataLoss);
+}
+
+TEST(Safetensors, RefusesANameUsedTwice) {
+  TemporaryFolder folder;
+  float value = 1;
+  TensorView tensor{"a", DataType::kFloat32, {1}, &value};
+  EXPECT_EQ(WriteSafetensors(folder / "x", {tensor, tensor}, {}).code(), Code::kInvalidArgument);
+  EXPECT_FALSE(std::filesystem::exists(folder / "x"));
+}
+
+// ---- protocol
+
+struct Pair {
+  Pair() {
+    int fds[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) std::abort();
+    ours.Reset(fds[0]);
+    theirs.Reset(fds[1]);
+  }
+  UniqueFd ours, theirs;
+};
+
+TEST(Channel, PutsALineTogetherThatComesInPieces) {
+  Pair pair;
+  Channel channel(std::move(pair.ours));
+  ASSERT_TRUE(WriteAll(pair.theirs.get(), R"({"type":)").ok());
+  Result<std::optional<Json>> line = channel.Poll();
+  ASSERT_TRUE(line.ok());
+  EXPECT_FALSE(line->has_value());
+  ASSERT_TRUE(WriteAll(pair.theirs.get(), "\"stop\"}\n{\"type\":\"next\"}\n").ok());
+  line = channel.Poll();
+  ASSERT_TRUE(line.ok() && line->has_value());
+  EXPECT_EQ((**line)["type"], "stop");
+  EXPECT_EQ((*channel.Receive())["type"], "next");
+}
+
+TEST(Channel, SaysThatTheNodeIsGone) {
+  Pair pair;
+  Channel channel(std::move(pair.ours));
+  pair.theirs.Reset();
+  EXPECT_EQ(channel.Poll().status().code(), Code::kUnavailable);
+  EXPECT_EQ(channel.Send({{"type", "x"}}).code(), Code::kUnavailable);
+}
+
+TEST(Channel, DropsReportsThatTheNodeDoesNotReadButNeverHalfALine) {
+  Pair pair;
+  Channel channel(std::move(pair.ours));
+  int sent = 20000;  // more than a socket holds
+  for (int i = 0; i < sent; ++i) {
+    ASSERT_TRUE(channel.SendOrDrop({{"type", "progress"}, {"i", i}}).ok());
+  }
+  Channel node(std::move(pair.theirs));
+  int received = 0;
+  for (Result<std::optional<Json>> line = node.Poll(); line.ok() && *line; line = node.Poll()) {
+    EXPECT_EQ((**line)["i"], received++);
+  }
+  EXPECT_GT(received, 0);
+  EXPECT_LT(received, sent);
+}
+
+TEST(StartMessage, RefusesAnotherProtocol) {
+  Json line{{"type", "start"}, {"protocol", 2}};
+  Status status = ParseStart(line).status();
+  EXPECT_EQ(status.code(), Code::kInvalidArgument);
+  EXPECT_NE(status.message().find("protocol 2"), std::string::npos);
+}
+
+TEST(StartMessage, NamesTheKeyThatIsMissing) {
+  Json line{{"type", "start"}, {"protocol", 1}, {"job_id", "j"}};
+  EXPECT_NE(ParseStart(line).status().message().find("'folder'"), std::string::npos);
+}
+
+// ---- engine
+
+TEST(ChooseThreads, SmallModelsRunOnOne) {
+  EXPECT_EQ(ChooseThreads(1'000'000, 0, 8), 1);
+  EXPECT_EQ(ChooseThreads(1'000'000, 4, 8), 4);
+  EXPECT_EQ(ChooseThreads(1'000'000, 4, 2), 2);
+  EXPECT_EQ(ChooseThreads(int64_t{1} << 40, 0, 2), 2);
+  EXPECT_EQ(ChooseThreads(int64_t{1} << 40, 0, 0), 1);
+}
+
+TEST(Train, LearnsTheMockData) {
+  Loaded loaded = Load(MockJob());
+  Recorder recorder;
+  TrainingResult result = Train(loaded.job, loaded.dataset, 1, &recorder);
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  EXPECT_GT(result.metrics.at("test_accuracy"), 0.9);
+  EXPECT_EQ(recorder.started.size(), 1u);
+  EXPECT_EQ(recorder.started[0].parameters, 16 * 10 + 16 + 10 * 16 + 10);
+  ASSERT_GE(recorder.progress.size(), 3u);
+  EXPECT_EQ(recorder.progress.back().part, 1.0);
+  EXPECT_EQ(recorder.progress.back().epoch, 3);
+  EXPECT_EQ(recorder.progress.back().step, recorder.steps);
+  EXPECT_EQ(recorder.steps, 3 * 32);  // 1000 samples in batches of 32
+}
+
+TEST(Train, SameSeedGivesTheSameBits) {
+  Recorder ignored;
+  for (const char* uri : {"mock://random_data", "mock://random_data?samples=70"}) {
+    spec::JobDescription description = MockJob();
+    description.dataset_uri = uri;
+    description.hyperparameters["validation_split"] = "0.2";
+    Loaded loaded = Load(description);
+    std::string first = WeightBytes(Train(loaded.job, loaded.dataset, 1, &ignored));
+    std::string second = WeightBytes(Train(loaded.job, loaded.dataset, 1, &ignored));
+    EXPECT_FALSE(first.empty());
+    EXPECT_EQ(first, second);
+    loaded.job.training.seed = 8;
+    EXPECT_NE(first, WeightBytes(Train(loaded.job, loaded.dataset, 1, &ignored)));
+  }
+}
+
+TEST(Train, ReportsValidationOnSamplesThatAreNotTrainedOn) {
+  spec::JobDescription description = MockJob();
+  description.hyperparameters["validation_split"] = "0.5";
+  Loaded loaded = Load(description);
+  Recorder recorder;
+  TrainingResult result = Train(loaded.job, loaded.dataset, 1, &recorder);
+  ASSERT_EQ(result.end, End::kSucceeded);
+  EXPECT_EQ(recorder.steps, 3 * 16);
+  EXPECT_GT(result.metrics.at("validation_accuracy"), 0.8);
+}
+
+TEST(Train, StopsWithinOneBatch) {
+  Loaded loaded = Load(MockJob());
+  Recorder recorder;
+  recorder.stop_after = 5;
+  EXPECT_EQ(Train(loaded.job, loaded.dataset, 1, &recorder).end, End::kStopped);
+  EXPECT_EQ(recorder.steps, 5);
+}
+
+TEST(Train, SaysWhenTheLossIsNoLongerANumber) {
+  spec::JobDescription description = MockJob();
+  description.hyperparameters["optimizer"] = "sgd";
+  description.hyperparameters["learning_rate"] = "1e30";
+  Loaded loaded = Load(description);
+  Recorder recorder;
+  TrainingResult result = Train(loaded.job, loaded.dataset, 1, &recorder);
+  ASSERT_EQ(result.end, End::kFailed);
+  EXPECT_EQ(result.failure.cause, "diverged");
+  EXPECT_NE(result.failure.message.find("epoch 1, step "), std::string::npos);
+}
+
+TEST(Train, LeavesOutALastBatchOfOneSampleBeforeBatchNormalization) {
+  spec::JobDescription description = MockJob();
+  description.model_definition =
+      R"({"layers":[{"type":"dense","units":8},{"type":"batch_normalization","name":"bn"},
+                    {"type":"dense","units":10,"activation":"softmax"}]})";
+  description.dataset_uri = "mock://random_data?samples=33";
+  description.hyperparameters["epochs"] = "2";
+  Loaded loaded = Load(description);
+  Recorder recorder;
+  TrainingResult result = Train(loaded.job, loaded.dataset, 1, &recorder);
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  EXPECT_EQ(recorder.steps, 2);
+  for (const TensorView& t : result.weights) {
+    if (t.name == "bn.num_batches_tracked") {
+      EXPECT_EQ(*static_cast<const int64_t*>(t.data), 2);
+    }
+    if (t.name == "bn.running_var") {
+      EXPECT_TRUE(std::isfinite(*static_cast<const float*>(t.data)));
+    }
+  }
+}
+
+TEST(Train, RegressionHasNoAccuracy) {
+  TemporaryFolder folder;
+  std::string csv = "a,b,y\n";
+  for (int i = 0; i < 64; ++i) {
+    double a = i % 8 / 8.0, b = i / 8 / 8.0;
+    csv +=
+        std::to_string(a) + "," + std::to_string(b) + "," + std::to_string(2 * a - b + 0.25) + "\n";
+  }
+  ASSERT_TRUE(WriteFileAtomically(folder / "t.csv", csv).ok());
+  StartMessage start;
+  start.job = MockJob();
+  start.job.model_definition = R"({"layers":[{"type":"dense","units":1}]})";
+  start.job.dataset_uri = "file://" + folder.path() + "/t.csv";
+  start.job.hyperparameters = {{"loss", "mse"}, {"epochs", "200"}, {"learning_rate", "0.05"}};
+  start.data_roots = {folder.path()};
+  start.folder = folder / "result";
+  AttemptResult result = RunAttempt(start, {});
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  EXPECT_LT(result.metrics.at("train_loss"), 1e-3);
+  EXPECT_EQ(result.metrics.count("train_accuracy"), 0u);
+}
+
+TEST(Train, OneHotMseReachesAccuracyToo) {
+  spec::JobDescription description = MockJob();
+  description.hyperparameters["loss"] = "mse";
+  description.hyperparameters["epochs"] = "10";
+  Loaded loaded = Load(description);
+  Recorder recorder;
+  TrainingResult result = Train(loaded.job, loaded.dataset, 1, &recorder);
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  EXPECT_GT(result.metrics.at("test_accuracy"), 0.9);
+}
+
+TEST(Train, FashionMnistInOneShortEpoch) {
+  if (!std::filesystem::exists(kFashionMnist)) GTEST_SKIP() << "dataset-fashion-mnist is absent";
+  spec::JobDescription description;
+  description.model_definition =
+      R"({"layers":[{"type":"flatten"},{"type":"dense","units":64,"activation":"relu"},
+                    {"type":"dense","units":10}]})";
+  description.dataset_uri = std::string("file://") + kFashionMnist;
+  description.hyperparameters = {{"epochs", "1"}, {"batch_size", "64"}};
+  Loaded loaded = Load(description);
+  Recorder recorder;
+  TrainingResult result = Train(loaded.job, loaded.dataset, 1, &recorder);
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  EXPECT_GT(result.metrics.at("test_accuracy"), 0.8);
+}
+
+// ---- attempt
+
+TEST(Attempt, WritesWeightsAndModel) {
+  TemporaryFolder folder;
+  StartMessage start;
+  start.job = MockJob();
+  start.folder = folder / "a";
+  AttemptResult result = RunAttempt(start, {});
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  Result<SafetensorsFile> file = ReadSafetensors(start.folder + "/weights.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->entries.at("hidden.weight").shape, (std::vector<int64_t>{16, 10}));
+  EXPECT_EQ(file->entries.at("out.bias").shape, (std::vector<int64_t>{10}));
+  Result<std::string> text = ReadFile(start.folder + "/model.json");
+  Result<Json> model = ParseJson(*text, "model.json");
+  ASSERT_TRUE(model.ok());
+  EXPECT_EQ((*model)["metrics"]["test_accuracy"], result.metrics.at("test_accuracy"));
+  EXPECT_EQ((*model)["training"]["optimizer"], "adam");
+
+  start.folder = folder / "b";
+  ASSERT_EQ(RunAttempt(start, {}).end, End::kSucceeded);
+  for (const char* name : {"/weights.safetensors", "/model.json"}) {
+    EXPECT_EQ(*ReadFile(folder.path() + "/a" + name), *ReadFile(folder.path() + "/b" + name));
+  }
+}
+
+TEST(Attempt, SaysWhetherTheUserOrTheNodeHasToAct) {
+  TemporaryFolder folder;
+  StartMessage start;
+  start.folder = folder / "result";
+  start.data_roots = {folder.path()};
+  start.job = MockJob();
+  start.job.hyperparameters["learning_rate"] = "-1";
+  AttemptResult result = RunAttempt(start, {});
+  EXPECT_EQ(result.failure.cause, "user_error");
+  EXPECT_EQ(result.failure.path, "$.hyperparameters.learning_rate");
+
+  start.job = MockJob();
+  start.job.dataset_uri = "file://" + folder.path() + "/absent.csv";
+  result = RunAttempt(start, {});
+  EXPECT_EQ(result.failure.cause, "data_unavailable");
+  EXPECT_EQ(result.failure.path, "$.dataset");
+  EXPECT_FALSE(std::filesystem::exists(start.folder));
+}
+
+}  // namespace
+}  // namespace cyxwiz::runner
