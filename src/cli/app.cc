@@ -1,0 +1,293 @@
+#include "cli/app.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+#include <map>
+
+#include "base/suggest.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/up.h"
+
+namespace cyxwiz::cli {
+namespace {
+
+constexpr char kExitCodes[] =
+    "Exit codes: 0 ok, 2 usage, 3 not found, 4 refused, 6 unreachable, 8 job failed, 9 job "
+    "cancelled, 1 other.";
+
+std::shared_ptr<CLI::Formatter> HelpFormatter() {
+  auto formatter = std::make_shared<CLI::Formatter>();
+  formatter->column_width(24);
+  formatter->label("OPTIONS", "FLAGS");
+  formatter->label("SUBCOMMAND", "COMMAND");
+  formatter->label("Subcommands", "Commands");
+  formatter->label("Positionals", "Arguments");
+  formatter->label("REQUIRED", "");
+  return formatter;
+}
+
+// The first argument that is meant as a command; null when there is none.
+const std::string* FirstCommand(const std::vector<std::string>& arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--server") {
+      ++i;  // its value
+    } else if (arguments[i].rfind('-', 0) != 0) {
+      return &arguments[i];
+    }
+  }
+  return nullptr;
+}
+
+CLI::Validator Port() {
+  CLI::Validator port(
+      [](std::string& text) {
+        auto number = ParseInt(text);
+        return number && *number >= 0 && *number <= 65535
+                   ? std::string()
+                   : "expected a port from 0 to 65535, found '" + text + "'";
+      },
+      "");
+  return port;
+}
+
+bool LooksLikeAddress(const std::string& server) {
+  size_t colon = server.rfind(':');
+  if (colon == std::string::npos || colon == 0) return false;
+  auto port = ParseInt(std::string_view(server).substr(colon + 1));
+  return port && *port > 0 && *port <= 65535 && server.find("//") == std::string::npos;
+}
+
+int RunVersion(Console& console) {
+  if (console.json) {
+    console.PrintJson({{"version", CYXWIZ_VERSION}});
+  } else {
+    console.out << "cyxwiz " << CYXWIZ_VERSION << std::endl;
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console& console) {
+  // Known before parsing, so that an error of usage comes in the right form too.
+  console.json = std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
+
+  CLI::App app("Trains machine-learning jobs on a fleet of machines.", "cyxwiz");
+  app.formatter(HelpFormatter());
+  app.require_subcommand(0, 1);
+  app.set_help_flag("-h,--help", "Show this help");
+  app.set_version_flag("--version", std::string("cyxwiz ") + CYXWIZ_VERSION, "Show the version");
+  app.footer(
+      std::string(
+          "Begin with:\n"
+          "  cyxwiz up                                   start a server and a node on this "
+          "machine\n"
+          "  cyxwiz submit examples/fashion-mnist-mlp.json --wait\n"
+          "  cyxwiz COMMAND --help                       what a command does, with examples\n\n") +
+      kExitCodes);
+
+  const char* environment = std::getenv("CYXWIZ_SERVER");
+  std::string server = environment && *environment ? environment : kDefaultServer;
+  bool json = false;
+  // The same two flags on the program and on each command: people write them on either side.
+  auto add_common = [&](CLI::App* command, bool with_server) {
+    if (with_server) {
+      command
+          ->add_option(
+              "--server", server,
+              "The Central Server (default: $CYXWIZ_SERVER or " + std::string(kDefaultServer) + ")")
+          ->type_name("HOST:PORT");
+    }
+    command->add_flag("--json", json, "Print JSON for programs instead of text");
+  };
+  add_common(&app, true);
+
+  std::function<int(const Session&)> run;
+  auto add = [&](const std::string& name, const std::string& description,
+                 const std::string& examples, std::function<int(const Session&)> command_run,
+                 bool with_server = true) {
+    CLI::App* command = app.add_subcommand(name, description);
+    command->footer("Examples:\n" + examples);
+    command->callback([&run, command_run] { run = command_run; });
+    add_common(command, with_server);
+    return command;
+  };
+
+  UpOptions up;
+  CLI::App* command = add(
+      "up", "Start a Central Server and nodes on this machine and keep them running",
+      "  cyxwiz up\n"
+      "  cyxwiz up --nodes 2 --data /tmp/try\n"
+      "  cyxwiz up --grpc-port 0 --rest-port 0 --json      on free ports, for scripts\n\n"
+      "Everything listens on 127.0.0.1 only. Ctrl-C stops it all; jobs that wait are kept.",
+      [&](const Session& s) { return RunUp(s.console, up); }, /*with_server=*/false);
+  command
+      ->add_option("--data", up.data,
+                   "Folder for jobs, models and logs (default: " + DefaultDataFolder() + ")")
+      ->type_name("DIR");
+  command
+      ->add_option("--nodes", up.nodes, "How many nodes; they share cores and memory (default: 1)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64).description(""));
+  command
+      ->add_option("--grpc-port", up.grpc_port,
+                   "Port of the server's gRPC; 0 picks a free one (default: 50051)")
+      ->type_name("P")
+      ->check(Port());
+  command
+      ->add_option("--rest-port", up.rest_port,
+                   "Port of the server's REST; 0 picks a free one (default: 8080)")
+      ->type_name("P")
+      ->check(Port());
+  command
+      ->add_option("--data-root", up.data_roots,
+                   "Folder with file:// data sets, besides . and /usr/share/datasets; repeatable")
+      ->type_name("DIR")
+      ->expected(1)
+      ->take_all()
+      ->check(CLI::ExistingDirectory.description(""));
+
+  SubmitOptions submit;
+  command =
+      add("submit", "Submit a job file",
+          "  cyxwiz submit examples/fashion-mnist-mlp.json\n"
+          "  cyxwiz submit job.json --wait                     show progress until it ends\n"
+          "  ID=$(cyxwiz submit job.json)                      standard output is the job's id\n"
+          "  generate-job | cyxwiz submit - --json\n\n"
+          "docs/reference/job-files.md describes job files. Everything wrong with one is reported "
+          "at once.",
+          [&](const Session& s) { return RunSubmit(s, submit); });
+  command->add_option("FILE", submit.file, "The job as JSON; - reads standard input")
+      ->required()
+      ->type_name(" ");
+  command->add_flag("-w,--wait", submit.wait,
+                    "Wait until the job has ended and print its final status");
+
+  PsOptions ps;
+  command = add("ps", "List jobs, newest first",
+                "  cyxwiz ps\n"
+                "  cyxwiz ps --status running\n"
+                "  cyxwiz ps --all --json | jq -r '.jobs[].job_id'",
+                [&](const Session& s) { return RunPs(s, ps); });
+  command->add_flag("-a,--all", ps.all, "All jobs, not only the newest");
+  command
+      ->add_option("--status", ps.status,
+                   "Only jobs that are pending, running, completed, failed or cancelled")
+      ->type_name("STATUS")
+      ->check(CLI::IsMember({"pending", "running", "completed", "failed", "cancelled"},
+                            CLI::ignore_case)
+                  .description(""));
+  command->add_option("--user", ps.user, "Only jobs of this user")->type_name("NAME");
+  command->add_option("--limit", ps.limit, "How many at most (default: 50)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000).description(""));
+  command
+      ->add_option("--page-token", ps.page_token,
+                   "Go on after an earlier list (its next_page_token)")
+      ->type_name("TOKEN");
+
+  std::string job_id;
+  auto add_job_id = [&](CLI::App* of, std::string* target) {
+    of->add_option("ID", *target, "Id of the job")->required()->type_name(" ");
+  };
+  command = add("status", "Show where a job stands",
+                "  cyxwiz status ID\n"
+                "  cyxwiz status ID --json | jq .metrics.test_accuracy",
+                [&](const Session& s) { return RunStatus(s, job_id); });
+  add_job_id(command, &job_id);
+
+  command =
+      add("watch", "Follow a job until it ends",
+          "  cyxwiz watch ID\n"
+          "  cyxwiz watch ID --json                            one update a line\n\n"
+          "Ctrl-C ends the watching, not the job. The exit code is 0, 8 (failed) or 9 (cancelled).",
+          [&](const Session& s) { return RunWatch(s, job_id); });
+  add_job_id(command, &job_id);
+
+  LogsOptions logs;
+  command =
+      add("logs", "Print what a job's runner wrote",
+          "  cyxwiz logs ID\n"
+          "  cyxwiz logs ID -f                                 go on until the job has ended\n"
+          "  cyxwiz logs ID --attempt 1                        of an earlier try",
+          [&](const Session& s) { return RunLogs(s, logs); });
+  add_job_id(command, &logs.job_id);
+  command->add_flag("-f,--follow", logs.follow, "Go on printing until the job has ended");
+  command->add_option("--attempt", logs.attempt, "Which try of the job (default: the last)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1'000'000).description(""));
+
+  CancelOptions cancel;
+  command = add("cancel", "Cancel a job",
+                "  cyxwiz cancel ID\n"
+                "  cyxwiz cancel ID --reason 'wrong data'",
+                [&](const Session& s) { return RunCancel(s, cancel); });
+  add_job_id(command, &cancel.job_id);
+  command->add_option("--reason", cancel.reason, "Why, for the job's status")->type_name("TEXT");
+
+  command = add("delete", "Delete a job that has ended", "  cyxwiz delete ID",
+                [&](const Session& s) { return RunDelete(s, job_id); });
+  add_job_id(command, &job_id);
+
+  NodesOptions nodes;
+  command = add("nodes", "List nodes and what of them is free",
+                "  cyxwiz nodes\n"
+                "  cyxwiz nodes --online --json",
+                [&](const Session& s) { return RunNodes(s, nodes); });
+  command->add_flag("--online", nodes.online_only, "Only nodes that answer");
+
+  DownloadOptions download;
+  command =
+      add("download", "Fetch the trained model and the other files of a job",
+          "  cyxwiz download ID                                into a folder named like the job\n"
+          "  cyxwiz download ID -o models/mlp\n\n"
+          "Each file's SHA-256 is checked; a file that exists is replaced only by a whole one.",
+          [&](const Session& s) { return RunDownload(s, download); });
+  add_job_id(command, &download.job_id);
+  command->add_option("-o,--output", download.folder, "Folder to write to (default: ./ID)")
+      ->type_name("DIR");
+
+  add(
+      "version", "Print the version", "  cyxwiz version --json",
+      [&](const Session& s) { return RunVersion(s.console); }, /*with_server=*/false);
+
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  try {
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    CLI::App* asked = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
+    console.out << asked->help(asked == &app ? "" : "cyxwiz") << std::flush;
+    return kExitOk;
+  } catch (const CLI::CallForVersion&) {
+    return RunVersion(console);
+  } catch (const CLI::ParseError& e) {
+    std::vector<std::string> names;
+    for (const CLI::App* one : app.get_subcommands(nullptr)) names.push_back(one->get_name());
+    bool has_command = !app.get_subcommands().empty();
+    std::string with = has_command ? " " + app.get_subcommands().front()->get_name() : "";
+    const std::string* first = FirstCommand(arguments);
+    if (!has_command && first) {
+      std::string nearest = NearestName(*first, names);
+      return console.FailUsage("there is no command '" + *first + "'",
+                               (nearest.empty() ? "" : "did you mean '" + nearest + "'? ") +
+                                   "'cyxwiz --help' lists them all");
+    }
+    return console.FailUsage(e.what(), "see 'cyxwiz" + with + " --help'");
+  }
+  console.json = json;
+  if (!run) {
+    console.err << app.help() << std::flush;
+    return kExitUsage;
+  }
+  if (!LooksLikeAddress(server)) {
+    return console.FailUsage("'" + server +
+                             "' is no address of a server: expected HOST:PORT, such as " +
+                             kDefaultServer);
+  }
+  return run({console, in, server});
+}
+
+}  // namespace cyxwiz::cli

@@ -1,0 +1,81 @@
+// The commands that speak to a Central Server. Each returns the exit code of the process.
+#pragma once
+
+#include <istream>
+#include <string>
+
+#include "base/json.h"
+#include "cli/client.h"
+#include "cli/console.h"
+#include "spec/job_file.h"
+
+namespace cyxwiz::cli {
+
+// What every command is given. The references outlive the command.
+struct Session {
+  Console& console;
+  std::istream& in;
+  std::string server;  // host:port
+};
+
+struct SubmitOptions {
+  std::string file;  // "-": standard input
+  bool wait = false;
+};
+struct PsOptions {
+  bool all = false;    // every page
+  std::string status;  // "", "pending", "running", "completed", "failed", "cancelled"
+  std::string user;
+  int limit = 50;
+  std::string page_token;
+};
+struct LogsOptions {
+  std::string job_id;
+  int attempt = 0;  // 0: current or last
+  bool follow = false;
+};
+struct CancelOptions {
+  std::string job_id, reason;
+};
+struct NodesOptions {
+  bool online_only = false;
+};
+struct DownloadOptions {
+  std::string job_id;
+  std::string folder;  // empty: a folder named like the job
+};
+
+int RunSubmit(const Session& session, const SubmitOptions& options);
+int RunPs(const Session& session, const PsOptions& options);
+int RunStatus(const Session& session, const std::string& job_id);
+int RunWatch(const Session& session, const std::string& job_id);
+int RunLogs(const Session& session, const LogsOptions& options);
+int RunCancel(const Session& session, const CancelOptions& options);
+int RunDelete(const Session& session, const std::string& job_id);
+int RunNodes(const Session& session, const NodesOptions& options);
+int RunDownload(const Session& session, const DownloadOptions& options);
+
+// Shows a job's progress until it ends or the user interrupts, and returns the exit code of its end
+// (130 when interrupted). print_updates: whether progress is what the command prints (watch: on
+// standard output, with --json every update) or comes beside it (submit --wait: on standard error,
+// with --json not at all).
+int FollowJob(const Session& session, Client* client, const std::string& job_id,
+              bool print_updates);
+
+// The final status as submit --wait and status print it: the fields of JobStatus, with `result`
+// once there is one.
+Json StatusToJson(const protocol::GetJobStatusResponse& response);
+// The same for people.
+std::string StatusToText(const protocol::GetJobStatusResponse& response, const Console& console,
+                         int64_t now_seconds);
+
+// What a job file says, as the wire says it.
+protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file);
+
+// `server` as a flag to repeat in a suggested command: " --server host:port", or nothing for the
+// default.
+std::string ServerFlag(const std::string& server);
+
+inline constexpr char kDefaultServer[] = "127.0.0.1:50051";
+
+}  // namespace cyxwiz::cli

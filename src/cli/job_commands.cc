@@ -1,0 +1,347 @@
+// cyxwiz submit, ps, status, cancel, delete.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "base/file.h"
+#include "cli/commands.h"
+#include "cli/job_follower.h"
+#include "cli/layout.h"
+#include "cli/progress_view.h"
+#include "spec/job_file.h"
+#include "wire/job_config.h"
+#include "wire/json.h"
+
+namespace cyxwiz::cli {
+namespace {
+
+// A little more than ParseJobFile takes, so that it says what is wrong with a file that is too
+// large.
+constexpr size_t kMostJobFileBytes = spec::kMaxJobFileBytes + 1;
+
+int64_t NowSeconds() { return ReadClocks().unix.seconds(); }
+
+std::vector<protocol::Problem> ToWire(const spec::Problems& problems) {
+  std::vector<protocol::Problem> list;
+  for (const spec::Problem& problem : problems.list()) {
+    protocol::Problem& wire = list.emplace_back();
+    wire.set_path(problem.path);
+    wire.set_message(problem.message);
+    wire.set_expected(problem.expected);
+    wire.set_found(problem.found);
+    wire.set_hint(problem.hint);
+  }
+  return list;
+}
+
+Result<std::string> ReadJobFile(const Session& session, const std::string& file) {
+  if (file != "-") return ReadFile(file, kMostJobFileBytes);
+  std::string text;
+  char buffer[1 << 16];
+  while (session.in.read(buffer, sizeof buffer) || session.in.gcount() > 0) {
+    text.append(buffer, static_cast<size_t>(session.in.gcount()));
+    if (text.size() > kMostJobFileBytes) {
+      return ResourceExhausted("standard input holds more than " + FormatBytes(kMostJobFileBytes));
+    }
+  }
+  return text;
+}
+
+std::string Time(int64_t unix_seconds, int64_t now) {
+  if (unix_seconds <= 0) return "-";
+  char text[32];
+  std::time_t time = unix_seconds;
+  std::tm parts{};
+  ::localtime_r(&time, &parts);
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  return std::string(text) + " (" + FormatAge(now - unix_seconds) + " ago)";
+}
+
+// The states that each word of ps --status stands for, as the wire groups them.
+protocol::StatusCode StatusFilter(const std::string& word) {
+  if (word == "pending") return protocol::STATUS_PENDING;
+  if (word == "running") return protocol::STATUS_IN_PROGRESS;
+  if (word == "completed") return protocol::STATUS_COMPLETED;
+  if (word == "failed") return protocol::STATUS_FAILED;
+  if (word == "cancelled") return protocol::STATUS_CANCELLED;
+  return protocol::STATUS_UNKNOWN;
+}
+
+}  // namespace
+
+std::string ServerFlag(const std::string& server) {
+  return server == kDefaultServer ? "" : " --server " + server;
+}
+
+protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
+  const spec::JobDescription& job = file.description;
+  protocol::JobConfig config;
+  config.set_job_id(file.job_id);
+  config.set_user_id(file.user);
+  config.set_priority(static_cast<protocol::JobPriority>(file.priority));
+  if (file.max_retries) config.set_max_retries(*file.max_retries);
+  config.set_name(job.name);
+  config.set_job_type(static_cast<protocol::JobType>(job.type));
+  config.set_model_definition(job.model_definition);
+  config.mutable_hyperparameters()->insert(job.hyperparameters.begin(), job.hyperparameters.end());
+  config.set_dataset_uri(job.dataset_uri);
+  config.set_batch_size(static_cast<int32_t>(job.batch_size));
+  config.set_epochs(static_cast<int32_t>(job.epochs));
+  config.set_required_device(static_cast<protocol::DeviceType>(job.required_device));
+  config.set_estimated_memory(job.estimated_memory);
+  if (job.requested != Resources()) *config.mutable_resources() = ResourcesToWire(job.requested);
+  return config;
+}
+
+Json StatusToJson(const protocol::GetJobStatusResponse& response) {
+  Json json = wire::ToJson(response.status());
+  if (response.has_result()) json["result"] = wire::ToJson(response.result());
+  return json;
+}
+
+std::string StatusToText(const protocol::GetJobStatusResponse& response, const Console& console,
+                         int64_t now) {
+  const protocol::JobStatus& status = response.status();
+  std::string text;
+  auto line = [&](const std::string& name, const std::string& value) {
+    if (value.empty()) return;
+    text += console.Paint(name, "1") + std::string(name.size() < 11 ? 11 - name.size() : 1, ' ') +
+            Printable(value) + "\n";
+  };
+  line("Job", status.job_id());
+  line("Name", status.name());
+  std::string state = StateWord(status.state());
+  if (status.attempt() > 0) {
+    state += ", attempt " + std::to_string(status.attempt());
+    if (!status.current_node_id().empty()) state += " on " + status.current_node_id();
+  }
+  line("State", state);
+  if (!IsFinal(status.state()) || status.state() != protocol::JOB_STATE_SUCCEEDED)
+    line("Why", status.message());
+  // The message says the first of several reasons.
+  if (status.reasons_size() > 1) {
+    for (const protocol::Reason& reason : status.reasons()) {
+      std::string nodes;
+      for (const std::string& node : reason.nodes()) nodes += (nodes.empty() ? " (" : ", ") + node;
+      line("", reason.message() + nodes + (nodes.empty() ? "" : ")"));
+    }
+  }
+  if (status.error().message() != status.message()) line("Error", status.error().message());
+  if (!status.error().details().empty())
+    text += PrintableLines(status.error().details(), "\n  ").substr(1) + "\n";
+  if (status.total_epochs() > 0) {
+    line("Progress", FormatPercent(status.progress())
+                             .substr(FormatPercent(status.progress()).find_first_not_of(' ')) +
+                         ", epoch " + std::to_string(status.current_epoch()) + " of " +
+                         std::to_string(status.total_epochs()));
+  }
+  line("Submitted", Time(status.created_at(), now));
+  if (status.start_time() > 0) line("Started", Time(status.start_time(), now));
+  if (status.end_time() > 0) {
+    std::string after =
+        status.start_time() > 0
+            ? ", ran " +
+                  FormatDuration(std::chrono::seconds(status.end_time() - status.start_time()))
+            : "";
+    line("Ended", Time(status.end_time(), now) + after);
+  }
+  if (status.retries() > 0) line("Retries", std::to_string(status.retries()));
+  if (!status.metrics().empty()) {
+    std::vector<std::pair<std::string, double>> metrics(status.metrics().begin(),
+                                                        status.metrics().end());
+    std::sort(metrics.begin(), metrics.end());
+    text += console.Paint("Metrics", "1") + "\n";
+    for (const auto& [name, value] : metrics) {
+      text += "  " + Printable(name) + std::string(name.size() < 22 ? 22 - name.size() : 1, ' ') +
+              FormatNumber(value) + "\n";
+    }
+  }
+  if (response.result().artifacts_size() > 0) {
+    text += console.Paint("Files", "1") + "\n";
+    Table files({{""}, {"", true}, {""}});
+    for (const protocol::Artifact& artifact : response.result().artifacts()) {
+      files.Add(
+          {{artifact.name()}, {FormatBytes(artifact.size())}, {"sha256 " + artifact.sha256()}});
+    }
+    std::string table = files.ToString(0, console.unicode, false);
+    table.erase(0, table.find('\n') + 1);  // this table has no titles
+    text += PrintableLines(table, "\n  ").substr(1) + "\n";
+  }
+  return text;
+}
+
+int RunSubmit(const Session& session, const SubmitOptions& options) {
+  Console& console = session.console;
+  Result<std::string> text = ReadJobFile(session, options.file);
+  if (!text.ok())
+    return console.FailUsage("the job file could not be read: " + text.status().message());
+  spec::Problems problems;
+  std::optional<spec::JobFile> file = spec::ParseJobFile(*text, &problems);
+  if (!file || !problems.empty()) {
+    return console.Fail(InvalidArgument(options.file == "-" ? "the job is wrong"
+                                                            : "'" + options.file + "' is wrong"),
+                        ToWire(problems));
+  }
+  protocol::JobConfig config = ConfigFromJobFile(*file);
+
+  auto client = Client::Connect(session.server);
+  if (!client.ok()) return console.Fail(client.status());
+  std::vector<protocol::Problem> refused;
+  auto response = (*client)->SubmitJob(config, &refused);
+  if (!response.ok()) return console.Fail(response.status(), refused);
+  const std::string& job_id = response->job_id();
+
+  if (!options.wait) {
+    if (console.json) {
+      console.PrintJson({{"job_id", job_id},
+                         {"status", protocol::StatusCode_Name(response->status())},
+                         {"assigned_node_id", response->assigned_node_id()}});
+      return kExitOk;
+    }
+    console.out << job_id << std::endl;
+    if (response->assigned_node_id().empty()) {
+      auto status = (*client)->GetJobStatus(job_id);
+      if (status.ok() && !status->status().message().empty() &&
+          !IsFinal(status->status().state())) {
+        console.err << StateWord(status->status().state()) << ": "
+                    << Printable(status->status().message()) << "\n";
+      }
+    } else {
+      console.err << "Assigned to " << response->assigned_node_id() << "\n";
+    }
+    console.err << "  cyxwiz watch " << job_id << ServerFlag(session.server)
+                << "   to see it train\n";
+    return kExitOk;
+  }
+
+  if (!console.json) console.err << "Job " << job_id << "\n";
+  int code = FollowJob(session, client->get(), job_id, /*print_updates=*/false);
+  if (code != kExitOk && code != kExitJobFailed && code != kExitJobCancelled) return code;
+  auto status = (*client)->GetJobStatus(job_id);
+  if (!status.ok()) return console.Fail(status.status());
+  if (console.json) {
+    console.PrintJson(StatusToJson(*status));
+  } else {
+    console.out << StatusToText(*status, console, NowSeconds()) << std::flush;
+  }
+  return code;
+}
+
+int RunStatus(const Session& session, const std::string& job_id) {
+  Console& console = session.console;
+  auto client = Client::Connect(session.server);
+  if (!client.ok()) return console.Fail(client.status());
+  auto response = (*client)->GetJobStatus(job_id);
+  if (!response.ok()) return console.Fail(response.status());
+  if (console.json) {
+    console.PrintJson(StatusToJson(*response));
+  } else {
+    console.out << StatusToText(*response, console, NowSeconds()) << std::flush;
+  }
+  return kExitOk;
+}
+
+int RunPs(const Session& session, const PsOptions& options) {
+  Console& console = session.console;
+  auto client = Client::Connect(session.server);
+  if (!client.ok()) return console.Fail(client.status());
+  protocol::ListJobsRequest request;
+  request.set_page_size(options.all ? 1000 : options.limit);
+  request.set_page_token(options.page_token);
+  request.set_filter_status(StatusFilter(options.status));
+  request.set_user_id(options.user);
+  protocol::ListJobsResponse list;
+  do {
+    auto page =
+        (*client)->Call((*client)->jobs(), &protocol::JobService::StubInterface::ListJobs, request);
+    if (!page.ok()) return console.Fail(page.status());
+    list.set_next_page_token(page->next_page_token());
+    list.set_total_count(page->total_count());
+    list.mutable_jobs()->MergeFrom(page->jobs());
+    request.set_page_token(page->next_page_token());
+  } while (options.all && !list.next_page_token().empty());
+  if (console.json) {
+    console.PrintJson(wire::ToJson(list));
+    return kExitOk;
+  }
+  if (list.jobs().empty()) {
+    console.err << (options.status.empty() ? "No jobs yet: cyxwiz submit FILE"
+                                           : "No " + options.status + " jobs")
+                << "\n";
+    return kExitOk;
+  }
+  int64_t now = NowSeconds();
+  Table table({{"ID"},
+               {"NAME", false, true},
+               {"STATE"},
+               {"PROGRESS", true},
+               {"NODE", false, true},
+               {"AGE", true},
+               {"MESSAGE", false, true}});
+  for (const protocol::JobStatus& job : list.jobs()) {
+    std::string progress = FormatPercent(job.progress());
+    // A finished job needs no message: its state says it all.
+    std::string message =
+        job.state() == protocol::JOB_STATE_SUCCEEDED || job.state() == protocol::JOB_STATE_RUNNING
+            ? ""
+            : (job.error().message().empty() ? job.message() : job.error().message());
+    table.Add({{job.job_id()},
+               {job.name()},
+               {StateWord(job.state()), StateColour(job.state())},
+               {progress},
+               {job.current_node_id().empty() ? "-" : job.current_node_id()},
+               {FormatAge(now - job.created_at())},
+               {message}});
+  }
+  console.out << table.ToString(console.width, console.unicode, console.colour) << std::flush;
+  int64_t more = list.total_count() - list.jobs_size();
+  if (!list.next_page_token().empty()) {
+    console.err << (more > 0 ? std::to_string(more) + " more: " : "more: ")
+                << "cyxwiz ps --all, or --page-token " << list.next_page_token() << "\n";
+  }
+  return kExitOk;
+}
+
+int RunCancel(const Session& session, const CancelOptions& options) {
+  Console& console = session.console;
+  auto client = Client::Connect(session.server);
+  if (!client.ok()) return console.Fail(client.status());
+  protocol::CancelJobRequest request;
+  request.set_job_id(options.job_id);
+  request.set_reason(options.reason);
+  auto response =
+      (*client)->Call((*client)->jobs(), &protocol::JobService::StubInterface::CancelJob, request);
+  if (!response.ok()) return console.Fail(response.status());
+  if (console.json) {
+    console.PrintJson(
+        {{"job_id", options.job_id}, {"status", protocol::StatusCode_Name(response->status())}});
+  } else if (response->status() == protocol::STATUS_CANCELLED) {
+    console.out << "Cancelled " << options.job_id << std::endl;
+  } else {
+    console.out << "Cancelling " << options.job_id << ": it ends when its processes have"
+                << std::endl;
+  }
+  return kExitOk;
+}
+
+int RunDelete(const Session& session, const std::string& job_id) {
+  Console& console = session.console;
+  auto client = Client::Connect(session.server);
+  if (!client.ok()) return console.Fail(client.status());
+  protocol::DeleteJobRequest request;
+  request.set_job_id(job_id);
+  auto response =
+      (*client)->Call((*client)->jobs(), &protocol::JobService::StubInterface::DeleteJob, request);
+  if (!response.ok()) return console.Fail(response.status());
+  if (console.json) {
+    console.PrintJson(
+        {{"job_id", job_id}, {"status", protocol::StatusCode_Name(response->status())}});
+  } else {
+    console.out << "Deleted " << job_id << std::endl;
+  }
+  return kExitOk;
+}
+
+}  // namespace cyxwiz::cli

@@ -1,0 +1,80 @@
+// cyxwiz nodes.
+#include "base/resources.h"
+#include "cli/commands.h"
+#include "cli/layout.h"
+#include "wire/json.h"
+
+namespace cyxwiz::cli {
+namespace {
+
+// "1.5"
+std::string Cores(int64_t millis) {
+  std::string cores = std::to_string(millis / 1000);
+  if (int64_t tenths = millis % 1000 / 100; tenths > 0) cores += "." + std::to_string(tenths);
+  return cores;
+}
+
+std::string Endpoint(const protocol::NodeInfo& node) {
+  return node.endpoint().empty() ? node.ip_address() + ":" + std::to_string(node.port())
+                                 : node.endpoint();
+}
+
+}  // namespace
+
+int RunNodes(const Session& session, const NodesOptions& options) {
+  Console& console = session.console;
+  auto client = Client::Connect(session.server);
+  if (!client.ok()) return console.Fail(client.status());
+  protocol::ListNodesRequest request;
+  request.set_page_size(1000);
+  request.set_online_only(options.online_only);
+  protocol::ListNodesResponse list;
+  do {
+    auto page = (*client)->Call((*client)->discovery(),
+                                &protocol::NodeDiscoveryService::StubInterface::ListNodes, request);
+    if (!page.ok()) return console.Fail(page.status());
+    request.set_page_token(page->next_page_token());
+    list.MergeFrom(*page);
+  } while (!request.page_token().empty());
+  list.clear_next_page_token();
+  if (console.json) {
+    console.PrintJson(wire::ToJson(list));
+    return kExitOk;
+  }
+  if (list.nodes().empty()) {
+    console.err << "No node has registered yet: jobs wait until one does.\n";
+    return kExitOk;
+  }
+  Table table({{"ID"},
+               {"NAME", false, true},
+               {"ENDPOINT"},
+               {"ONLINE"},
+               {"CPUS", true},
+               {"MEMORY", true},
+               {"GPUS", true},
+               {"JOBS", true}});
+  for (const protocol::NodeInfo& node : list.nodes()) {
+    bool online = node.is_online();
+    const protocol::ResourceRequest& capacity = node.capacity();
+    const protocol::ResourceRequest& free = node.available();
+    // What is free of a node that does not answer is not known.
+    auto of = [&](const std::string& part, const std::string& whole) {
+      return (online ? part : "-") + "/" + whole;
+    };
+    table.Add(
+        {{node.node_id()},
+         {node.name()},
+         {Endpoint(node)},
+         {online ? "yes" : "no", online ? "32" : "31"},
+         {of(Cores(free.cpu_millis()), Cores(capacity.cpu_millis()))},
+         {of(FormatBytes(free.memory_bytes()), FormatBytes(capacity.memory_bytes()))},
+         {capacity.gpus() == 0 ? "-"
+                               : of(std::to_string(free.gpus()), std::to_string(capacity.gpus()))},
+         {std::to_string(node.attempts_size())}});
+  }
+  console.out << table.ToString(console.width, console.unicode, console.colour) << std::flush;
+  if (console.out_is_terminal) console.err << "CPUS and MEMORY are free/total.\n";
+  return kExitOk;
+}
+
+}  // namespace cyxwiz::cli
