@@ -85,9 +85,9 @@ Fault ReadHeader(ByteSource* source, bool labels, Header* header) {
     int64_t dim =
         int64_t{at[0]} << 24 | int64_t{at[1]} << 16 | int64_t{at[2]} << 8 | int64_t{at[3]};
     header->dims.push_back(dim);
-    // Both factors stay below 2^32 here, so the product fits.
+    // Divided, not multiplied: the product of two 32-bit numbers may not fit.
+    too_large = too_large || (dim > 0 && header->values > kMaxIdxBytes / dim);
     if (!too_large) header->values *= dim;
-    too_large = too_large || header->values > kMaxIdxBytes;
   }
   for (size_t i = 0; i < header->dims.size(); ++i) {
     if (header->dims[i] == 0) {
