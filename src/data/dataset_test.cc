@@ -168,6 +168,25 @@ TEST_F(FileInspectorTest, SyntheticDataIsSeenWithoutRoots) {
   EXPECT_EQ(InspectOk(&inspector, uri)->train_samples, 1000);
 }
 
+TEST_F(FileInspectorTest, EveryKindOfUriLeadsToItsData) {
+  Write("set/train-images-idx3-ubyte", Idx({6, 2, 3}));
+  Write("set/train-labels-idx1-ubyte.gz", Gzip(Idx({6})));
+  Write("table of all.csv", "kind,a\n2,7\n");
+  const std::string url = "file://" + folder_;
+  for (const auto& [text, classes] : std::vector<std::pair<std::string, int64_t>>{
+           {url + "/set", 6},
+           {url + "/set/train-images-idx3-ubyte?labels=" + folder_ +
+                "/set/train-labels-idx1-ubyte.gz",
+            6},
+           {url + "/table%20of%20all.csv?label=kind&header=true", 3},
+           {"mock://random_data?classes=4", 4}}) {
+    spec::Problems problems;
+    auto uri = spec::ParseDatasetUri(text, &problems);
+    ASSERT_TRUE(uri) << problems.ToString();
+    EXPECT_EQ(LoadOk(*uri).info.classes, classes) << text;
+  }
+}
+
 TEST_F(FileInspectorTest, FashionMnistIsInspectedWithoutUnpackingItsImages) {
   const std::string path = "/usr/share/datasets/fashion-mnist";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "no package dataset-fashion-mnist";
