@@ -1,6 +1,16 @@
 #include "wire/job_config.h"
 
+#include <algorithm>
+#include <cstdint>
+
 namespace cyxwiz {
+namespace {
+
+int32_t Clamp(int64_t value) {
+  return static_cast<int32_t>(std::clamp<int64_t>(value, INT32_MIN, INT32_MAX));
+}
+
+}  // namespace
 
 spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config) {
   spec::JobDescription description;
@@ -20,6 +30,26 @@ spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config) {
   description.estimated_memory = config.estimated_memory();
   description.requested = ResourcesFromWire(config.resources());
   return description;
+}
+
+protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
+  const spec::JobDescription& job = file.description;
+  protocol::JobConfig config;
+  config.set_job_id(file.job_id);
+  config.set_user_id(file.user);
+  config.set_priority(static_cast<protocol::JobPriority>(file.priority));
+  if (file.max_retries) config.set_max_retries(*file.max_retries);
+  config.set_name(job.name);
+  config.set_job_type(static_cast<protocol::JobType>(job.type));
+  config.set_model_definition(job.model_definition);
+  config.mutable_hyperparameters()->insert(job.hyperparameters.begin(), job.hyperparameters.end());
+  config.set_dataset_uri(job.dataset_uri);
+  config.set_batch_size(Clamp(job.batch_size));
+  config.set_epochs(Clamp(job.epochs));
+  config.set_required_device(static_cast<protocol::DeviceType>(job.required_device));
+  config.set_estimated_memory(job.estimated_memory);
+  if (job.requested != Resources()) *config.mutable_resources() = ResourcesToWire(job.requested);
+  return config;
 }
 
 Resources ResourcesFromWire(const protocol::ResourceRequest& wire) {

@@ -3,6 +3,7 @@
 
 #include "base/resources.h"
 #include "cyxwiz/protocol/job.pb.h"
+#include "spec/job_file.h"
 #include "spec/job_spec.h"
 
 namespace cyxwiz {
@@ -10,6 +11,10 @@ namespace cyxwiz {
 // Copies every field that says what the job does; ids, priority, retries and the fields that this
 // project ignores stay behind. Checks nothing: that is spec::CheckJob's part.
 spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config);
+
+// The config that submits a job file. Numbers too large for the wire become the largest it can
+// hold, which CheckJob refuses.
+protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file);
 
 Resources ResourcesFromWire(const protocol::ResourceRequest& wire);
 protocol::ResourceRequest ResourcesToWire(const Resources& resources);
