@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Dict, Iterable, Mapping, Optional, Union
 
@@ -16,7 +17,13 @@ from cyxwiz.protocol import common_pb2, job_pb2
 #: A job file's content, or its path.
 JobLike = Union[Mapping[str, Any], str, "os.PathLike[str]"]
 
-_RESOURCES = {"cpu_millis": "cpu_millis", "memory_bytes": "memory_bytes", "gpus": "gpus"}
+class _Written(float):
+    """A number of a job file, with the text that it was written as: 0.10 stays 0.10."""
+
+    def __new__(cls, text: str) -> "_Written":
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
 def job_config(job: Optional[JobLike] = None, **fields: Any) -> job_pb2.JobConfig:
@@ -30,10 +37,8 @@ def job_config(job: Optional[JobLike] = None, **fields: Any) -> job_pb2.JobConfi
         ValueError: an unknown key, or a value of the wrong kind; the message names the key.
         OSError: the file cannot be read.
     """
-    content: Dict[str, Any] = {}
-    if job is not None:
-        content.update(job if isinstance(job, Mapping) else _read(Path(job)))
-    content.update({key: value for key, value in fields.items() if value is not None})
+    content = _canonical("job", {} if job is None else job if isinstance(job, Mapping) else _read(Path(job)), _ALIASES)
+    content.update(_canonical("job", {key: value for key, value in fields.items() if value is not None}, _ALIASES))
 
     # The wire's zero is LOW; a job that says nothing is an ordinary one.
     config = job_pb2.JobConfig(priority=job_pb2.PRIORITY_NORMAL)
@@ -47,7 +52,7 @@ def job_config(job: Optional[JobLike] = None, **fields: Any) -> job_pb2.JobConfi
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_float=_Written)
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file: {error}") from None
     if not isinstance(content, Mapping):
@@ -55,9 +60,26 @@ def _read(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def _canonical(what: str, content: Mapping[str, Any], aliases: Mapping[str, str]) -> Dict[str, Any]:
+    """`content` with each alias under its own name."""
+    names: Dict[str, Any] = {}
+    for key, value in content.items():
+        name = aliases.get(key, key)
+        if name in names:
+            raise ValueError(f"{what}: {key!r} is given twice, the second time under another name")
+        names[name] = value
+    return names
+
+
 def _nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _dataset(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    if isinstance(value, Mapping) and list(value) == ["uri"]:
+        value = value["uri"]
+    _text(config, key, value)
 
 
 def _text(config: job_pb2.JobConfig, key: str, value: Any) -> None:
@@ -70,7 +92,7 @@ def _number(message: Any, key: str, value: Any, name: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"job: {name or key}: expected a whole number, found {value!r}")
     try:
-        setattr(message, key, value)
+        setattr(message, _FIELDS.get(key, key), value)
     except ValueError:
         raise ValueError(f"job: {name or key}: expected a whole number that fits its field, found {value!r}") from None
 
@@ -78,7 +100,9 @@ def _number(message: Any, key: str, value: Any, name: str = "") -> None:
 def _enum(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     field, kind, prefix = _ENUMS[key]
     names = {name[len(prefix):].lower(): number for name, number in kind.items()}
-    names.pop("unknown", None)
+    unknown = names.pop("unknown", None)
+    if key == "device":
+        names["any"], names["gpu"] = unknown, names["cuda"]
     if isinstance(value, int) and not isinstance(value, bool) and value in kind.values():
         number = int(value)
     elif isinstance(value, str) and value.lower() in names:
@@ -104,6 +128,8 @@ def _hyperparameters(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     for name, setting in value.items():
         if isinstance(setting, bool):
             text = "true" if setting else "false"
+        elif isinstance(setting, _Written):
+            text = setting.text
         elif isinstance(setting, (int, float)):
             text = repr(setting)
         elif isinstance(setting, str):
@@ -115,35 +141,66 @@ def _hyperparameters(config: job_pb2.JobConfig, key: str, value: Any) -> None:
         config.hyperparameters[str(name)] = text
 
 
+_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+          "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+
+def _bytes(name: str, value: Any) -> int:
+    if isinstance(value, str):
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([A-Za-z]*)", value)
+        if match and match[2].lower() in _UNITS:
+            return round(float(match[1]) * _UNITS[match[2].lower()])
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"job: {name}: expected an amount of memory such as '512MiB', '2GiB' or a number of bytes, found {value!r}")
+
+
+def _memory(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    _number(config, key, _bytes(key, value))
+
+
 def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     if not isinstance(value, Mapping):
-        raise ValueError(f"job: {key}: expected a mapping, found {value!r}")
-    for name, amount in value.items():
-        if name not in _RESOURCES:
-            raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, _RESOURCES)}; "
-                             f"the keys are {', '.join(_RESOURCES)}")
-        _number(config.resources, _RESOURCES[name], amount, f"{key}.{name}")
+        raise ValueError(f"job: {key}: expected a mapping such as {{'cpus': 1.5, 'memory': '2GiB'}}, found {value!r}")
+    for name, amount in _canonical(f"job: {key}", value, {"memory_bytes": "memory"}).items():
+        where = f"{key}.{name}"
+        if name == "cpus":
+            if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+                raise ValueError(f"job: {where}: expected a number of cores, found {amount!r}")
+            if "cpu_millis" in value:
+                raise ValueError(f"job: {key}: cpus and cpu_millis say the same thing: leave one out")
+            _number(config.resources, "cpu_millis", round(amount * 1000), where)
+        elif name == "memory":
+            _number(config.resources, "memory_bytes", _bytes(where, amount), where)
+        elif name in ("cpu_millis", "gpus"):
+            _number(config.resources, name, amount, where)
+        else:
+            known = ("cpus", "cpu_millis", "memory", "gpus")
+            raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, known)}; the keys are {', '.join(known)}")
 
 
-_FIELDS = {"dataset": "dataset_uri", "user": "user_id"}
 _ENUMS = {
     "type": ("job_type", job_pb2.JobType, "JOB_TYPE_"),
     "priority": ("priority", job_pb2.JobPriority, "PRIORITY_"),
-    "required_device": ("required_device", common_pb2.DeviceType, "DEVICE_"),
+    "device": ("required_device", common_pb2.DeviceType, "DEVICE_"),
 }
+# Fields of the wire that job files call otherwise; both names are accepted.
+_FIELDS = {"dataset": "dataset_uri", "user": "user_id", "type": "job_type", "model": "model_definition",
+           "device": "required_device", "retries": "max_retries"}
+_ALIASES = {wire: name for name, wire in _FIELDS.items()}
 _SETTERS = {
     "name": _text,
     "type": _enum,
     "priority": _enum,
     "model": _model,
     "hyperparameters": _hyperparameters,
-    "dataset": _text,
+    "dataset": _dataset,
     "batch_size": _number,
     "epochs": _number,
-    "required_device": _enum,
-    "estimated_memory": _number,
+    "device": _enum,
+    "estimated_memory": _memory,
     "resources": _resources,
-    "max_retries": _number,
+    "retries": _number,
     "job_id": _text,
     "user": _text,
 }

@@ -16,8 +16,9 @@ def test_all_keys_arrive():
         "model": {"layers": [{"type": "dense", "units": 10}]},
         "hyperparameters": {"learning_rate": 1e-3, "nesterov": True, "batch_size": 32, "optimizer": "sgd"},
         "dataset": "mock://random_data",
-        "resources": {"cpu_millis": 1500, "memory_bytes": 1 << 30},
-        "max_retries": 0,
+        "resources": {"cpus": 1.5, "memory": "1GiB", "gpus": 1},
+        "device": "cuda",
+        "retries": 0,
     })
     assert config.name == "mlp"
     assert config.job_type == job_pb2.JOB_TYPE_TRAINING
@@ -27,7 +28,32 @@ def test_all_keys_arrive():
         "learning_rate": "0.001", "nesterov": "true", "batch_size": "32", "optimizer": "sgd"}
     assert config.dataset_uri == "mock://random_data"
     assert config.resources.cpu_millis == 1500 and config.resources.memory_bytes == 1 << 30
+    assert config.resources.gpus == 1 and config.required_device == common_pb2.DEVICE_CUDA
     assert config.HasField("max_retries") and config.max_retries == 0
+
+
+def test_the_wires_names_are_accepted_too():
+    config = cyxwiz.job_config({"job_type": "JOB_TYPE_TRAINING", "priority": "PRIORITY_LOW", "model_definition": "{}",
+                                "dataset_uri": "mock://random_data", "max_retries": 3, "user_id": "me",
+                                "required_device": "cpu", "resources": {"cpu_millis": 500, "memory_bytes": 7}})
+    assert config.job_type == job_pb2.JOB_TYPE_TRAINING and config.priority == job_pb2.PRIORITY_LOW
+    assert (config.model_definition, config.max_retries, config.user_id) == ("{}", 3, "me")
+    assert config.required_device == common_pb2.DEVICE_CPU
+    assert (config.resources.cpu_millis, config.resources.memory_bytes) == (500, 7)
+
+
+@pytest.mark.parametrize("text, size", [("512MiB", 512 << 20), ("1.5 GB", 1_500_000_000), ("17", 17), ("2gib", 2 << 30)])
+def test_memory_has_units(text, size):
+    assert cyxwiz.job_config(resources={"memory": text}).resources.memory_bytes == size
+    assert cyxwiz.job_config(estimated_memory=text).estimated_memory == size
+
+
+def test_numbers_of_a_file_arrive_as_written(tmp_path):
+    path = tmp_path / "job.json"
+    path.write_text('{"hyperparameters": {"learning_rate": 0.10, "epochs": 5}, "model": {"layers": [{"rate": 0.50}]}}')
+    config = cyxwiz.job_config(path)
+    assert dict(config.hyperparameters) == {"learning_rate": "0.10", "epochs": "5"}
+    assert json.loads(config.model_definition) == {"layers": [{"rate": 0.5}]}
 
 
 def test_fields_win_over_the_file(tmp_path):
@@ -50,8 +76,8 @@ def test_model_text_is_taken_as_it_is():
 def test_a_wrong_key_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match="unknown key 'modle'.*did you mean 'model'"):
         cyxwiz.job_config({"modle": {}})
-    with pytest.raises(ValueError, match="unknown key 'memory_byte'.*did you mean 'memory_bytes'"):
-        cyxwiz.job_config(resources={"memory_byte": 1})
+    with pytest.raises(ValueError, match="unknown key 'memry'.*did you mean 'memory'"):
+        cyxwiz.job_config(resources={"memry": 1})
 
 
 @pytest.mark.parametrize("job, message", [
@@ -63,6 +89,11 @@ def test_a_wrong_key_is_refused_with_the_nearest():
     ({"hyperparameters": []}, "hyperparameters: expected a mapping"),
     ({"model": 3}, "model: expected a mapping or JSON text"),
     ({"dataset": 3}, "dataset: expected text"),
+    ({"resources": {"memory": "much"}}, "resources.memory: expected an amount of memory"),
+    ({"resources": {"memory": "1XB"}}, "resources.memory: expected an amount of memory"),
+    ({"resources": {"cpus": "two"}}, "resources.cpus: expected a number of cores"),
+    ({"resources": {"cpus": 1, "cpu_millis": 1000}}, "say the same thing"),
+    ({"dataset": "mock://a", "dataset_uri": "mock://b"}, "'dataset_uri' is given twice"),
 ])
 def test_a_value_of_the_wrong_kind_is_refused(job, message):
     with pytest.raises(ValueError, match=message):
