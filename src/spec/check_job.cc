@@ -176,6 +176,11 @@ std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspec
 
   CheckOutput(model, dataset, spec.training.loss, problems);
   CheckBatchNormalization(model, spec.training.batch_size, problems);
+  if (dataset != nullptr && spec.training.validation_split > 0 && dataset->train_samples < 2) {
+    problems->Add({"$.hyperparameters.validation_split", "one sample cannot be split",
+                   "at least 2 training samples", std::to_string(dataset->train_samples),
+                   "leave validation_split out"});
+  }
   spec.model = std::move(model.spec);
   spec.estimate = EstimateJob(spec.model, spec.training, dataset);
   if (spec.estimate.memory_bytes > kMaxMemoryBytes) {

@@ -94,6 +94,14 @@ TEST(CheckJob, MseComparesOneValueOrOneHotRows) {
                        "expected [1], found [2]"));
 }
 
+TEST(CheckJob, OneSampleCannotBeSplit) {
+  JobDescription job =
+      Job(R"({"layers": [{"type": "dense", "units": 10}]})", "mock://random_data?samples=1");
+  EXPECT_TRUE(Check(job).spec);
+  job.hyperparameters["validation_split"] = "0.5";
+  EXPECT_TRUE(SaysOnly(Check(job).problems, "$.hyperparameters.validation_split", "at least 2"));
+}
+
 TEST(CheckJob, ATrailingSoftmaxIsKept) {
   auto layer = Check(Job(R"({"layers": [{"type": "dense", "units": 10}, {"type": "softmax"}]})"));
   ASSERT_TRUE(layer.spec) << layer.problems.ToString();

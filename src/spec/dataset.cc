@@ -1,8 +1,10 @@
 #include "spec/dataset.h"
 
+#include <algorithm>
 #include <cctype>
 #include <utility>
 
+#include "base/resources.h"
 #include "spec/count.h"
 #include "spec/object_reader.h"
 
@@ -80,6 +82,12 @@ void ReadMock(std::string_view source, ObjectReader& reader, DatasetUri* uri, Pr
   uri->classes = reader.Whole({"classes"}, 2, kMaxMockClasses).value_or(uri->classes);
   uri->seed = static_cast<uint64_t>(reader.Whole({"seed"}, 0, kUncountable).value_or(0));
   uri->noise = reader.Real({"noise"}, {.min = 0, .max = 1e6}).value_or(uri->noise);
+  // The samples, and the centres of the classes, which are kept in 64 bits.
+  int64_t bytes = std::max(MockInfo(*uri).bytes_in_memory, Product(8, uri->classes, uri->features));
+  if (bytes > kMaxMockBytes) {
+    problems->Add({kPath, "the mock data set is too large", "at most " + FormatBytes(kMaxMockBytes),
+                   FormatBytes(bytes), "ask for fewer samples, features or classes"});
+  }
 }
 
 void ReadFile(std::string_view source, ObjectReader& reader, DatasetUri* uri, Problems* problems) {

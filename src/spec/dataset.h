@@ -15,14 +15,14 @@ namespace cyxwiz::spec {
 // A parsed dataset_uri.
 //
 //   mock://random_data?samples=1000&test_samples=200&features=10&classes=10&seed=0&noise=0.5
-//       synthetic, learnable classification: one Gaussian cluster a class (the defaults are those
-//       shown)
-//   file:///folder                  an IDX folder: train-images-idx3-ubyte[.gz],
-//   train-labels-idx1-ubyte[.gz] and,
-//                                   when present, t10k-images-..., t10k-labels-...
-//   file:///images-file?labels=/labels-file     a pair of IDX files
-//   file:///table.csv?label=column&header=true|false      CSV; label names a column (default: the
-//   last one)
+//       synthetic, learnable classification: one Gaussian cluster a class (defaults as shown)
+//   file:///folder
+//       an IDX folder: train-images-idx3-ubyte[.gz], train-labels-idx1-ubyte[.gz] and, when
+//       present, t10k-images-..., t10k-labels-...
+//   file:///images-file?labels=/labels-file
+//       a pair of IDX files
+//   file:///table.csv?label=column&header=true|false
+//       CSV; label names a column (default: the last one)
 struct DatasetUri {
   enum class Kind { kMock, kIdxFolder, kIdxPair, kCsv };
   Kind kind = Kind::kMock;
@@ -30,8 +30,8 @@ struct DatasetUri {
   std::string path;          // file kinds: absolute, as given (not yet resolved)
   std::string labels_path;   // kIdxPair
   std::string label_column;  // kCsv; empty means the last column
-  std::optional<bool>
-      has_header;  // kCsv; unset means: the first row is a header when a cell is not a number
+  // kCsv; unset means: the first row is a header when a cell is not a number.
+  std::optional<bool> has_header;
   // kMock
   int64_t samples = 1000;
   int64_t test_samples = 200;
@@ -58,6 +58,9 @@ struct DatasetInfo {
   int64_t bytes_in_memory = 0;  // loaded, as the runner keeps it
   std::string description;  // "IDX images 28x28, 60000 train and 10000 test samples, 10 classes"
 };
+
+// Memory that a mock data set may take.
+inline constexpr int64_t kMaxMockBytes = int64_t{4} << 30;
 
 // What a mock data set of kind kMock holds; nothing else has to be seen for it.
 DatasetInfo MockInfo(const DatasetUri& uri);

@@ -81,6 +81,8 @@ TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
            {"mock://random_data?samples=99999999999999999999", "out of range"},
            {"mock://random_data?noise=nan", "not a finite number"},
            {"mock://random_data?classes=1", "from 2 to"},
+           {"mock://random_data?samples=10000000&features=1000", "at most 4.0 GiB"},
+           {"mock://random_data?classes=100000&features=10000", "at most 4.0 GiB"},
            {"mock://random_data?samples", "name=value"},
            {"mock://random_data?seed=1&seed=1", "twice"},
            {"file:///d/images?labels=labels", "not an absolute path"},

@@ -1,5 +1,7 @@
 #include "spec/estimate.h"
 
+#include <cmath>
+
 #include "spec/count.h"
 #include "spec/layers.h"
 
@@ -41,8 +43,8 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
   estimate.artifact_bytes = Sum(
       weights, buffers, Product(kHeaderBytesPerLayer, static_cast<int64_t>(model.layers.size())));
   if (dataset != nullptr) {
-    auto validation = static_cast<int64_t>(static_cast<double>(dataset->train_samples) *
-                                           training.validation_split);
+    int64_t validation =
+        std::llround(static_cast<double>(dataset->train_samples) * training.validation_split);
     // A backward pass is two forward passes' work.
     int64_t samples =
         Sum(Product(3, dataset->train_samples - validation), validation, dataset->test_samples);

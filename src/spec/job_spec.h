@@ -17,21 +17,9 @@
 
 namespace cyxwiz::spec {
 
-enum class JobType {
-  kUnknown = 0,
-  kTraining = 1,
-  kInference = 2,
-  kEvaluation = 3,
-  kPreprocessing = 4
-};
-enum class Device {
-  kAny = 0,
-  kCpu = 1,
-  kCuda = 2,
-  kOpenCl = 3,
-  kMetal = 4,
-  kVulkan = 5
-};  // numbers of the wire
+// Numbers of the wire.
+enum class JobType { kUnknown, kTraining, kInference, kEvaluation, kPreprocessing };
+enum class Device { kAny, kCpu, kCuda, kOpenCl, kMetal, kVulkan };
 
 // A job as submitted: what the wire's JobConfig holds, without protobuf. 0 and empty mean "not
 // given".
@@ -89,9 +77,9 @@ struct DropoutOptions {
   double rate = 0.5;
 };
 struct BatchNormalizationOptions {
-  double momentum = 0.1;
+  double momentum = 0.1;  // PyTorch's meaning: the weight of the new batch
   double epsilon = 1e-5;
-};  // PyTorch's meaning of momentum
+};
 // Softmax acts on flat samples only, so there is no dimension to choose.
 struct ActivationOptions {
   Activation activation = Activation::kRelu;
@@ -102,8 +90,8 @@ using LayerOptions =
                  FlattenOptions, DropoutOptions, BatchNormalizationOptions, ActivationOptions>;
 
 struct LayerSpec {
-  std::string name;  // as given, or "<type>_<n>", n from 1 within its type; unique; prefix of its
-                     // parameters' names
+  // As given, or "<type>_<n>", n from 1 within its type; unique; prefix of its parameters' names.
+  std::string name;
   std::string type;  // canonical: "dense"
   LayerOptions options;
   Activation activation = Activation::kNone;  // applied after the layer
@@ -121,12 +109,11 @@ struct ModelSpec {
 };
 
 enum class Optimizer { kSgd, kAdam, kAdamW };
-// kCrossEntropy: on logits, so when the model ends with a softmax, on that softmax's input. The
-// output is flat and has
-//   at least as many values as there are classes.
-// kMse: an output of one value is compared with the label itself, a class number too; an output of
-// as many values as
-//   there are classes with the one-hot row of the label.
+// kCrossEntropy works on logits, so when the model ends with a softmax, on that softmax's input.
+// The output is flat and has at least as many values as there are classes.
+//
+// kMse compares an output of one value with the label itself, a class number too, and an output of
+// as many values as there are classes with the one-hot row of the label.
 enum class Loss { kCrossEntropy, kMse };
 
 struct TrainingSpec {
@@ -145,10 +132,10 @@ struct TrainingSpec {
 };
 
 struct Estimate {
-  int64_t memory_bytes =
-      0;  // peak of the runner: libraries, data, weights, gradients, optimizer, activations
-  int64_t flops =
-      0;  // whole job: forward and backward over all epochs; 0 when the data is not seen
+  // Peak of the runner: libraries, data, weights, gradients, optimizer, activations.
+  int64_t memory_bytes = 0;
+  // Whole job: forward and backward over all epochs; 0 when the data is not seen.
+  int64_t flops = 0;
   int64_t artifact_bytes = 0;
 };
 
@@ -159,9 +146,9 @@ struct JobSpec {
   ModelSpec model;
   TrainingSpec training;
   DatasetUri dataset_uri;
-  std::optional<DatasetInfo>
-      dataset;  // absent when the checking machine cannot see the data; shapes are then inferred
-                // only when the model has an "input" entry
+  // Absent when the checking machine cannot see the data; shapes are then inferred from the model's
+  // input entry.
+  std::optional<DatasetInfo> dataset;
   Resources resources;  // what an attempt needs: as requested, the rest estimated
   Estimate estimate;
 };
@@ -174,8 +161,8 @@ inline constexpr int64_t kMaxParameters = 10'000'000'000;
 inline constexpr int64_t kMaxEpochs = 1'000'000;
 inline constexpr int64_t kMaxBatchSize = 1 << 20;
 inline constexpr int64_t kMaxThreads = 256;
-inline constexpr int64_t kMaxSampleElements =
-    int64_t{1} << 31;  // values of one sample, at the input and after each layer
+// Values of one sample, at the input and after each layer.
+inline constexpr int64_t kMaxSampleElements = int64_t{1} << 31;
 inline constexpr int64_t kMaxMemoryBytes = int64_t{1} << 50;  // requested or estimated
 inline constexpr int64_t kMaxCpuMillis = 1'000'000;
 inline constexpr int64_t kMaxGpus = 1;  // a job trains on one device
