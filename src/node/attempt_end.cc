@@ -1,0 +1,114 @@
+#include "node/attempt_end.h"
+
+#include <signal.h>
+
+#include <cstring>
+
+#include "base/resources.h"
+
+namespace cyxwiz::node {
+namespace {
+
+using Outcome = AttemptEnd::Outcome;
+
+Code CodeOf(protocol::FailureCause cause) {
+  switch (cause) {
+    case protocol::CAUSE_USER_ERROR:
+      return Code::kInvalidArgument;
+    case protocol::CAUSE_DATA_UNAVAILABLE:
+      return Code::kFailedPrecondition;
+    case protocol::CAUSE_OUT_OF_MEMORY:
+    case protocol::CAUSE_OUT_OF_GPU_MEMORY:
+      return Code::kResourceExhausted;
+    case protocol::CAUSE_DIVERGED:
+      return Code::kOutOfRange;
+    default:
+      return Code::kInternal;
+  }
+}
+
+void Fail(AttemptEnd* end, protocol::FailureCause cause, std::string message,
+          std::string hint = "") {
+  end->outcome = Outcome::kFailed;
+  end->cause = cause;
+  end->error = Status(CodeOf(cause), std::move(message), std::move(hint));
+}
+
+}  // namespace
+
+protocol::FailureCause CauseFromName(const std::string& name) {
+  if (name == "user_error") return protocol::CAUSE_USER_ERROR;
+  if (name == "data_unavailable") return protocol::CAUSE_DATA_UNAVAILABLE;
+  if (name == "out_of_memory") return protocol::CAUSE_OUT_OF_MEMORY;
+  if (name == "out_of_gpu_memory") return protocol::CAUSE_OUT_OF_GPU_MEMORY;
+  if (name == "diverged") return protocol::CAUSE_DIVERGED;
+  return protocol::CAUSE_INTERNAL;
+}
+
+AttemptEnd JudgeEnd(const EndFacts& facts) {
+  AttemptEnd end;
+  end.log_tail = facts.log_tail;
+  if (facts.exit) {
+    end.exit_code = facts.exit->code;
+    end.exit_signal = facts.exit->signal;
+  }
+  // Who was told to stop is stopped, whatever it still said: its result would be unasked for.
+  if (facts.stop_reason) {
+    end.outcome = Outcome::kCancelled;
+    end.cause = protocol::CAUSE_CANCELLED;
+    end.error = Status(Code::kCancelled, *facts.stop_reason);
+    return end;
+  }
+  if (!facts.trouble.empty()) {
+    Fail(&end, protocol::CAUSE_INTERNAL, facts.trouble);
+    return end;
+  }
+  using Kind = FinalMessage::Kind;
+  if (facts.final_message && facts.final_message->kind == Kind::kSucceeded) {
+    // The result is complete once it is announced; how the process ends afterwards changes nothing.
+    end.outcome = Outcome::kSucceeded;
+    end.files = facts.final_message->files;
+    end.metrics = facts.final_message->metrics;
+    end.compute_seconds = facts.final_message->compute_seconds;
+    return end;
+  }
+  if (facts.final_message && facts.final_message->kind == Kind::kFailed) {
+    const FinalMessage& said = *facts.final_message;
+    std::string message = said.path.empty() ? said.message : said.path + ": " + said.message;
+    Fail(&end, CauseFromName(said.cause),
+         message.empty() ? "the runner gave no reason" : std::move(message), said.hint);
+    return end;
+  }
+  if (facts.parent_died) {
+    Fail(&end, protocol::CAUSE_RUNNER_CRASHED, "the runner's parent died, and the runner with it");
+    return end;
+  }
+  if (facts.exit && facts.exit->signal == SIGKILL && facts.oom_killed && !facts.killed_by_node) {
+    std::string used = FormatBytes(facts.exit->max_rss_bytes);
+    Fail(&end, protocol::CAUSE_OUT_OF_MEMORY,
+         facts.memory_limit_bytes > 0
+             ? "the kernel killed the runner: it reached its memory limit of " +
+                   FormatBytes(facts.memory_limit_bytes)
+             : "the kernel killed the runner for want of memory; it used " + used,
+         "give the job more memory in resources.memory_bytes, or a smaller batch_size");
+    return end;
+  }
+  if (facts.exit && facts.exit->signal != 0) {
+    const char* name = ::sigabbrev_np(facts.exit->signal);
+    std::string text =
+        name == nullptr ? std::to_string(facts.exit->signal) : "SIG" + std::string(name);
+    Fail(&end, protocol::CAUSE_RUNNER_CRASHED, "the runner was ended by signal " + text,
+         "the last lines of the attempt's log may say why");
+    return end;
+  }
+  if (facts.final_message) {
+    Fail(&end, protocol::CAUSE_RUNNER_CRASHED, "the runner stopped without being asked to");
+    return end;
+  }
+  Fail(&end, protocol::CAUSE_RUNNER_CRASHED,
+       "the runner exited with code " + std::to_string(end.exit_code) + " and gave no result",
+       "the last lines of the attempt's log may say why");
+  return end;
+}
+
+}  // namespace cyxwiz::node

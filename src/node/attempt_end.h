@@ -1,0 +1,56 @@
+// How an attempt ended, judged from the facts: what the runner said, how its process ended, and
+// what the node did to it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "cyxwiz/protocol/job.pb.h"
+#include "node/zygote.h"
+
+namespace cyxwiz::node {
+
+// The runner's last message.
+struct FinalMessage {
+  enum class Kind { kSucceeded, kFailed, kStopped } kind = Kind::kStopped;
+  std::vector<std::string> files;          // kSucceeded: names in the attempt's folder
+  std::map<std::string, double> metrics;   // kSucceeded
+  double compute_seconds = 0;              // kSucceeded
+  std::string cause, message, hint, path;  // kFailed
+};
+
+struct EndFacts {
+  std::optional<FinalMessage> final_message;
+  std::optional<ProcessExit> exit;         // nullopt: its parent died, or it was never started
+  std::optional<std::string> stop_reason;  // why the node stopped it, when it did
+  bool killed_by_node = false;             // the node sent SIGTERM or SIGKILL
+  bool oom_killed = false;                 // the kernel killed for want of memory meanwhile
+  bool parent_died = false;                // the zygote died
+  std::string trouble;  // a fault outside the runner: could not be forked, broke the protocol
+  int64_t memory_limit_bytes = 0;  // 0: not enforced
+  std::string log_tail;
+};
+
+struct AttemptEnd {
+  enum class Outcome { kSucceeded, kFailed, kCancelled } outcome = Outcome::kFailed;
+  protocol::FailureCause cause = protocol::CAUSE_NONE;
+  Status error;  // why, unless kSucceeded
+  std::vector<std::string> files;
+  std::map<std::string, double> metrics;
+  double compute_seconds = 0;
+  int exit_code = 0, exit_signal = 0;
+  std::string log_tail;  // evidence; at most 4 KiB; UTF-8
+};
+
+// Pure.
+AttemptEnd JudgeEnd(const EndFacts& facts);
+
+// Wire number of a cause that a runner names; CAUSE_INTERNAL for a name that is not in the
+// protocol.
+protocol::FailureCause CauseFromName(const std::string& name);
+
+}  // namespace cyxwiz::node

@@ -1,0 +1,533 @@
+#include "node/job_executor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <utility>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/logging.h"
+
+namespace cyxwiz::node {
+namespace {
+
+using boost::system::error_code;
+
+constexpr int kProtocolVersion = 1;
+constexpr size_t kLogTailBytes = 4096;
+constexpr size_t kAcknowledgedKept = 1024;
+// How long the socket and the output of a runner may stay open after its whole process group is
+// gone; only a process that left the group on purpose can hold them.
+constexpr auto kSettleFor = std::chrono::seconds(1);
+
+// What a runner may use before the kernel stops it: an estimate is no exact science, and a job that
+// would have fitted must not die for it.
+int64_t MemoryLimitOf(int64_t memory_bytes) {
+  return memory_bytes + memory_bytes / 4 + (int64_t{128} << 20);
+}
+
+double Milliseconds(Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
+
+boost::asio::steady_timer::time_point ToTimerTime(MonotonicTime time) {
+  return boost::asio::steady_timer::time_point(Duration(time.ns));
+}
+
+std::string TextOf(const Json& json, const char* key) {
+  auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+double NumberOf(const Json& json, const char* key) {
+  auto found = json.find(key);
+  return found != json.end() && found->is_number() ? found->get<double>() : 0;
+}
+
+int64_t WholeNumberOf(const Json& json, const char* key) {
+  auto found = json.find(key);
+  return found != json.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+}
+
+std::map<std::string, double> NumbersOf(const Json& json, const char* key) {
+  std::map<std::string, double> numbers;
+  auto found = json.find(key);
+  if (found == json.end() || !found->is_object()) return numbers;
+  for (const auto& [name, value] : found->items()) {
+    if (value.is_number()) numbers[name] = value.get<double>();
+  }
+  return numbers;
+}
+
+// Whether no process of the group is left. The node adopts orphans of runners (it is a subreaper),
+// so it also collects those that have ended, which would otherwise count as present.
+bool GroupGone(pid_t group) {
+  while (::waitpid(-group, nullptr, WNOHANG) > 0) {
+  }
+  return ::kill(-group, 0) != 0 && errno == ESRCH;
+}
+
+}  // namespace
+
+struct JobExecutor::Attempt {
+  Attempt(boost::asio::io_context& io, Assignment a)
+      : assignment(std::move(a)),
+        key(assignment.id.job.value + "/" + std::to_string(assignment.id.attempt)),
+        output(io),
+        ladder_timer(io),
+        settle_timer(io) {}
+
+  Assignment assignment;
+  std::string key;
+  MonotonicTime assigned_at, forked_at;
+  AttemptLog* log = nullptr;  // owned by the LogBook; set while the attempt has not ended
+  std::shared_ptr<LineChannel> channel;
+  bool channel_closed = true;
+  boost::asio::posix::stream_descriptor output;
+  bool output_closed = true;
+  std::array<char, 16384> output_chunk;
+  std::unique_ptr<AttemptCgroup> cgroup;
+  int64_t machine_oom_kills = 0;  // when it began
+
+  pid_t pid = 0;       // and process group; 0 until forked
+  bool hello = false;  // the runner has said its version
+  bool start_sent = false;
+  bool exited = false;  // the zygote has told, or will never tell
+  bool group_gone = false;
+  bool settled = false;  // waited long enough for socket and output
+  bool ended = false;    // OnEnded was called
+  StopLadder ladder;
+  EndFacts facts;
+  AttemptProgress progress;
+  boost::asio::steady_timer ladder_timer, settle_timer;
+  Duration settle_wait = std::chrono::milliseconds(1);
+  MonotonicTime settle_until = MonotonicTime::Never();
+};
+
+JobExecutor::JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote,
+                         LogBook* logs, MemoryLimits* limits, ExecutorListener* listener)
+    : io_(io),
+      options_(std::move(options)),
+      zygote_(zygote),
+      logs_(logs),
+      limits_(limits),
+      listener_(listener),
+      capacity_(options_.capacity) {}
+
+JobExecutor::~JobExecutor() {
+  for (auto& [id, attempt] : attempts_) {
+    if (attempt->channel) attempt->channel->Close();
+    if (attempt->pid > 0 && !attempt->group_gone) Signal(attempt, SIGKILL);
+  }
+}
+
+JobExecutor::AttemptPtr JobExecutor::ByKey(const std::string& key) const {
+  for (const auto& [id, attempt] : attempts_) {
+    if (attempt->key == key && !attempt->ended) return attempt;
+  }
+  return nullptr;
+}
+
+Status JobExecutor::Assign(Assignment assignment) {
+  const AttemptId id = assignment.id;
+  if (attempts_.count(id) > 0) return OkStatus();
+  if (std::find(acknowledged_tokens_.begin(), acknowledged_tokens_.end(), assignment.token) !=
+      acknowledged_tokens_.end()) {
+    return OkStatus();
+  }
+  if (shutting_down_) return Unavailable("the node is shutting down");
+  for (auto& [other, attempt] : attempts_) {
+    if (other.job != id.job) continue;
+    if (other.attempt > id.attempt) {
+      return FailedPrecondition("attempt " + std::to_string(other.attempt) + " of job '" +
+                                id.job.value + "' is here, so attempt " +
+                                std::to_string(id.attempt) + " is over");
+    }
+    Stop(other, "attempt " + std::to_string(id.attempt) + " of the job has taken its place");
+  }
+  if (!zygote_->trouble().empty()) return Unavailable(zygote_->trouble());
+  RETURN_IF_ERROR(capacity_.Reserve(id, assignment.resources));
+  auto attempt = std::make_shared<Attempt>(io_, std::move(assignment));
+  attempt->assigned_at = ReadClocks().monotonic;
+  attempts_[id] = attempt;
+  boost::asio::post(io_, [this, attempt] { Launch(attempt); });
+  return OkStatus();
+}
+
+void JobExecutor::Launch(const AttemptPtr& attempt) {
+  if (attempt->facts.stop_reason) {  // stopped before it began
+    attempt->exited = attempt->group_gone = true;
+    return Settle(attempt);
+  }
+  auto fail = [&](Status status) {
+    attempt->facts.trouble = status.message();
+    attempt->exited = attempt->group_gone = true;
+    Settle(attempt);
+  };
+  Result<AttemptLog*> log = logs_->Begin(attempt->assignment.id);
+  if (!log.ok()) return fail(log.status());
+  attempt->log = *log;
+  int socket[2], pipe[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socket) != 0) {
+    return fail(ErrnoStatus("cannot make the socket of the runner", errno));
+  }
+  UniqueFd our_socket(socket[0]), their_socket(socket[1]);
+  if (::pipe2(pipe, O_CLOEXEC) != 0) {
+    return fail(ErrnoStatus("cannot make the output pipe of the runner", errno));
+  }
+  UniqueFd our_output(pipe[0]), their_output(pipe[1]);
+  if (attempt->assignment.resources.memory_bytes > 0) {
+    int64_t limit = MemoryLimitOf(attempt->assignment.resources.memory_bytes);
+    attempt->cgroup = limits_->Create("attempt", limit);
+    if (attempt->cgroup) attempt->facts.memory_limit_bytes = limit;
+  }
+  attempt->machine_oom_kills = MachineOomKills();
+
+  attempt->channel = std::make_shared<LineChannel>(io_, std::move(our_socket));
+  attempt->channel_closed = false;
+  std::weak_ptr<Attempt> weak = attempt;
+  attempt->channel->Start(
+      [this, weak](std::string_view line) {
+        if (AttemptPtr self = weak.lock()) OnLine(self, line);
+      },
+      [this, weak](Status status) {
+        AttemptPtr self = weak.lock();
+        if (!self) return;
+        self->channel_closed = true;
+        if (!status.ok()) BreakOff(self, status.message());
+        Settle(self);
+      });
+  error_code error;
+  attempt->output.assign(our_output.Release(), error);
+  attempt->output_closed = false;
+  ReadOutput(attempt);
+  zygote_->Fork(attempt->key, std::move(their_socket), std::move(their_output));
+}
+
+void JobExecutor::ReadOutput(const AttemptPtr& attempt) {
+  attempt->output.async_read_some(
+      boost::asio::buffer(attempt->output_chunk),
+      [this, attempt](const error_code& error, size_t n) {
+        if (attempt->ended) return;
+        if (error) {
+          attempt->output_closed = true;
+          return Settle(attempt);
+        }
+        Status written = attempt->log->Append({attempt->output_chunk.data(), n});
+        if (!written.ok()) {
+          spdlog::warn("attempt {}: a part of its log is lost: {}", attempt->key,
+                       written.message());
+        }
+        ReadOutput(attempt);
+      });
+}
+
+void JobExecutor::OnForked(const std::string& key, pid_t pid) {
+  AttemptPtr attempt = ByKey(key);
+  if (!attempt || pid <= 1) return;
+  attempt->pid = pid;
+  attempt->forked_at = ReadClocks().monotonic;
+  if (attempt->cgroup) {
+    Status added = attempt->cgroup->AddProcess(pid);
+    if (!added.ok()) {
+      spdlog::warn("attempt {}: its memory limit is not enforced: {}", key, added.message());
+      attempt->facts.memory_limit_bytes = 0;
+    }
+  }
+  if (attempt->ladder.begun()) {  // stopped while it was being forked: there is nobody to ask yet
+    attempt->ladder.Kill(attempt->forked_at);
+    return RunLadder(attempt);
+  }
+  SendStart(attempt);
+}
+
+void JobExecutor::OnForkFailed(const std::string& key, const std::string& message) {
+  AttemptPtr attempt = ByKey(key);
+  if (!attempt) return;
+  attempt->facts.trouble = "the runner could not be started: " + message;
+  attempt->exited = attempt->group_gone = true;
+  Settle(attempt);
+}
+
+void JobExecutor::OnExited(const std::string& key, const ProcessExit& exit) {
+  AttemptPtr attempt = ByKey(key);
+  if (!attempt) return;
+  attempt->facts.exit = exit;
+  attempt->exited = true;
+  Settle(attempt);
+}
+
+void JobExecutor::OnZygoteDied(const std::string& reason) {
+  std::vector<AttemptPtr> affected;
+  for (auto& [id, attempt] : attempts_) {
+    if (!attempt->ended && !attempt->exited && attempt->log != nullptr) affected.push_back(attempt);
+  }
+  for (const AttemptPtr& attempt : affected) {
+    spdlog::error("attempt {}: lost its runner's parent: {}", attempt->key, reason);
+    attempt->facts.parent_died = true;
+    attempt->exited = true;
+    if (attempt->pid > 0) {
+      Signal(attempt, SIGKILL);
+    } else {
+      attempt->group_gone = true;
+    }
+    Settle(attempt);
+  }
+}
+
+void JobExecutor::SendStart(const AttemptPtr& attempt) {
+  if (attempt->start_sent || !attempt->hello || attempt->pid == 0) return;
+  attempt->start_sent = true;
+  const Assignment& a = attempt->assignment;
+  Json start = {{"type", "start"},
+                {"protocol", kProtocolVersion},
+                {"job_id", a.id.job.value},
+                {"attempt", a.id.attempt},
+                {"job", a.job.ToJson()},
+                {"folder", logs_->FolderOf(a.id)},
+                {"data_roots", options_.data_roots},
+                {"cpu_millis", a.resources.cpu_millis},
+                {"memory_bytes", a.resources.memory_bytes}};
+  std::vector<int> gpus = capacity_.GpusOf(a.id);
+  if (!gpus.empty()) start["gpu_devices"] = gpus;
+  attempt->channel->Send(start.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+void JobExecutor::OnLine(const AttemptPtr& attempt, std::string_view line) {
+  if (attempt->ended) return;
+  Result<Json> parsed = ParseJson(line, "line of the runner");
+  if (!parsed.ok() || !parsed->is_object()) {
+    return BreakOff(attempt, "the runner sent a line that is not a JSON object" +
+                                 (parsed.ok() ? "" : ": " + parsed.status().message()));
+  }
+  const Json& json = *parsed;
+  std::string type = TextOf(json, "type");
+  EndFacts& facts = attempt->facts;
+  if (type == "hello") {
+    if (WholeNumberOf(json, "protocol") != kProtocolVersion) {
+      return BreakOff(attempt, "the runner speaks another version of the protocol than this node");
+    }
+    attempt->hello = true;
+    SendStart(attempt);
+  } else if (type == "started" || type == "progress") {
+    AttemptProgress& progress = attempt->progress;
+    if (progress.started_at.ms == 0) {
+      Now now = ReadClocks();
+      progress.started_at = now.unix;
+      auto timings = json.find("timings");
+      Json none = Json::object();
+      const Json& parts = timings != json.end() && timings->is_object() ? *timings : none;
+      spdlog::info(
+          "attempt {} started: fork_ms={:.2f} load_ms={:.2f} first_step_ms={:.2f} total_ms={:.2f} "
+          "device={} threads={}",
+          attempt->key, Milliseconds(attempt->forked_at - attempt->assigned_at),
+          NumberOf(parts, "load_ms"), NumberOf(parts, "first_step_ms"),
+          Milliseconds(now.monotonic - attempt->assigned_at), TextOf(json, "device"),
+          WholeNumberOf(json, "threads"));
+    }
+    if (type == "progress") {
+      progress.progress = std::clamp(NumberOf(json, "progress"), 0.0, 1.0);
+      progress.epoch = WholeNumberOf(json, "epoch");
+      progress.epochs = WholeNumberOf(json, "epochs");
+      for (auto& [name, value] : NumbersOf(json, "metrics")) progress.metrics[name] = value;
+    }
+    listener_->OnProgress(attempt->assignment.id, progress);
+  } else if (type == "succeeded") {
+    FinalMessage& last = facts.final_message.emplace();
+    last.kind = FinalMessage::Kind::kSucceeded;
+    auto files = json.find("files");
+    if (files != json.end() && files->is_array()) {
+      for (const Json& file : *files) {
+        std::string name = file.is_string() ? file.get<std::string>() : std::string();
+        // A name leads into the attempt's folder and nowhere else.
+        if (!IsValidId(name)) {
+          facts.final_message.reset();
+          return BreakOff(attempt,
+                          "the runner names a file '" + name + "' that is not a plain name");
+        }
+        last.files.push_back(name);
+      }
+    }
+    last.metrics = NumbersOf(json, "metrics");
+    last.compute_seconds = NumberOf(json, "compute_seconds");
+  } else if (type == "failed") {
+    FinalMessage& last = facts.final_message.emplace();
+    last.kind = FinalMessage::Kind::kFailed;
+    last.cause = TextOf(json, "cause");
+    last.message = TextOf(json, "message");
+    last.hint = TextOf(json, "hint");
+    last.path = TextOf(json, "path");
+  } else if (type == "stopped") {
+    facts.final_message.emplace().kind = FinalMessage::Kind::kStopped;
+  } else {
+    BreakOff(attempt, "the runner sent a message of unknown type '" + type + "'");
+  }
+}
+
+void JobExecutor::BreakOff(const AttemptPtr& attempt, const std::string& trouble) {
+  if (attempt->ended) return;
+  if (attempt->facts.trouble.empty()) attempt->facts.trouble = trouble;
+  attempt->ladder.Kill(ReadClocks().monotonic);
+  RunLadder(attempt);
+}
+
+bool JobExecutor::Stop(const AttemptId& id, const std::string& reason) {
+  auto found = attempts_.find(id);
+  if (found == attempts_.end() || found->second->ended) return false;
+  const AttemptPtr& attempt = found->second;
+  if (!attempt->facts.stop_reason) {
+    attempt->facts.stop_reason = reason;
+    spdlog::info("attempt {}: stopping: {}", attempt->key, reason);
+    if (attempt->log != nullptr) {
+      Status noted = attempt->log->Append("[node] stopping: " + reason + "\n");
+      (void)noted;  // a full disk does not keep anything from being stopped
+    }
+  }
+  attempt->ladder.Begin(ReadClocks().monotonic);
+  RunLadder(attempt);
+  return true;
+}
+
+void JobExecutor::KillAll(const std::string& reason) {
+  MonotonicTime now = ReadClocks().monotonic;
+  std::vector<AttemptPtr> all;
+  for (auto& [id, attempt] : attempts_) {
+    if (!attempt->ended) all.push_back(attempt);
+  }
+  for (const AttemptPtr& attempt : all) {
+    if (!attempt->facts.stop_reason) attempt->facts.stop_reason = reason;
+    attempt->ladder.Kill(now);
+    RunLadder(attempt);
+  }
+}
+
+void JobExecutor::ShutDown(const std::string& reason) {
+  shutting_down_ = true;
+  std::vector<AttemptId> all;
+  for (auto& [id, attempt] : attempts_) {
+    if (!attempt->ended) all.push_back(id);
+  }
+  for (const AttemptId& id : all) Stop(id, reason);
+}
+
+void JobExecutor::RunLadder(const AttemptPtr& attempt) {
+  if (attempt->pid == 0) return;  // goes on when it is forked
+  for (;;) {
+    MonotonicTime now = ReadClocks().monotonic;
+    StopLadder::Step step = attempt->ladder.Due(now);
+    if (step == StopLadder::Step::kNone) break;
+    if (attempt->exited && attempt->group_gone) return;
+    switch (step) {
+      case StopLadder::Step::kAsk:
+        if (attempt->start_sent) {
+          attempt->channel->Send(Json({{"type", "stop"}}).dump());
+        } else {
+          attempt->ladder.Kill(now);  // it has not begun: there is nobody to ask
+        }
+        break;
+      case StopLadder::Step::kTerminate:
+        Signal(attempt, SIGTERM);
+        break;
+      default:
+        Signal(attempt, SIGKILL);
+        break;
+    }
+  }
+  if (attempt->ladder.next_due() == MonotonicTime::Never()) return;
+  attempt->ladder_timer.expires_at(ToTimerTime(attempt->ladder.next_due()));
+  attempt->ladder_timer.async_wait([this, attempt](const error_code& error) {
+    if (!error && !attempt->ended) RunLadder(attempt);
+  });
+}
+
+void JobExecutor::Signal(const AttemptPtr& attempt, int signal) {
+  attempt->facts.killed_by_node = true;
+  // Right after the fork the child may not have made its group yet. Its pid is its own until its
+  // end has been told.
+  if (::kill(-attempt->pid, signal) != 0 && !attempt->exited) ::kill(attempt->pid, signal);
+}
+
+void JobExecutor::Settle(const AttemptPtr& attempt) {
+  if (attempt->ended || !attempt->exited) return;
+  MonotonicTime now = ReadClocks().monotonic;
+  if (!attempt->group_gone) {
+    attempt->group_gone = GroupGone(attempt->pid);
+    // What the runner left behind ends with it.
+    if (!attempt->group_gone) ::kill(-attempt->pid, SIGKILL);
+  }
+  if (attempt->group_gone) {
+    if ((attempt->channel_closed && attempt->output_closed) || attempt->settled) {
+      return Finish(attempt);
+    }
+    if (attempt->settle_until == MonotonicTime::Never()) attempt->settle_until = now + kSettleFor;
+    attempt->settle_timer.expires_at(ToTimerTime(attempt->settle_until));
+  } else {
+    // The kernel is still taking the processes down, and tells only the parents that it is done.
+    attempt->settle_timer.expires_after(attempt->settle_wait);
+    attempt->settle_wait =
+        std::min<Duration>(attempt->settle_wait * 2, std::chrono::milliseconds(100));
+  }
+  attempt->settle_timer.async_wait([this, attempt](const error_code& error) {
+    if (error || attempt->ended) return;
+    if (attempt->group_gone) attempt->settled = true;
+    Settle(attempt);
+  });
+}
+
+void JobExecutor::Finish(const AttemptPtr& attempt) {
+  const AttemptId id = attempt->assignment.id;
+  attempt->ended = true;
+  attempt->ladder_timer.cancel();
+  attempt->settle_timer.cancel();
+  error_code error;
+  attempt->output.close(error);
+  if (attempt->channel) attempt->channel->Close();
+  EndFacts& facts = attempt->facts;
+  facts.oom_killed = attempt->cgroup && facts.memory_limit_bytes > 0
+                         ? attempt->cgroup->OomKills() > 0
+                         : MachineOomKills() > attempt->machine_oom_kills;
+  attempt->cgroup.reset();
+  capacity_.Release(id);
+  if (attempt->log != nullptr) {
+    facts.log_tail = attempt->log->Tail(kLogTailBytes);
+    attempt->log = nullptr;
+    logs_->CloseLog(id);
+  }
+  AttemptEnd end = JudgeEnd(facts);
+  spdlog::info("attempt {} ended: {}", attempt->key,
+               end.error.ok() ? std::string("succeeded") : end.error.message());
+  listener_->OnEnded(id, end);
+}
+
+void JobExecutor::Acknowledge(const AttemptId& id) {
+  auto found = attempts_.find(id);
+  if (found == attempts_.end() || !found->second->ended) return;
+  acknowledged_tokens_.push_back(std::move(found->second->assignment.token));
+  if (acknowledged_tokens_.size() > kAcknowledgedKept) acknowledged_tokens_.pop_front();
+  attempts_.erase(found);
+  logs_->RemoveFiles(id);
+}
+
+std::vector<AttemptId> JobExecutor::Active() const {
+  std::vector<AttemptId> ids;
+  for (const auto& [id, attempt] : attempts_) ids.push_back(id);
+  return ids;
+}
+
+bool JobExecutor::idle() const {
+  return std::all_of(attempts_.begin(), attempts_.end(),
+                     [](const auto& entry) { return entry.second->ended; });
+}
+
+std::string JobExecutor::TokenOf(const AttemptId& id) const {
+  auto found = attempts_.find(id);
+  return found == attempts_.end() ? std::string() : found->second->assignment.token;
+}
+
+}  // namespace cyxwiz::node

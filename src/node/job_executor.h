@@ -1,0 +1,135 @@
+// Runs attempts: reserves resources, has the zygote fork a runner, speaks with it, keeps its log,
+// stops it when told to, and says how it ended once its processes are gone.
+//
+//   Assign ──► forked, hello, start ──► started, progress ... ──► last message, exit, group gone
+//   ──► OnEnded ──► Acknowledge
+//                                                  └── Stop: ask, SIGTERM, SIGKILL ──┘
+#pragma once
+
+#include <array>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/resources.h"
+#include "base/status.h"
+#include "node/attempt_end.h"
+#include "node/capacity.h"
+#include "node/cgroup.h"
+#include "node/line_channel.h"
+#include "node/log_book.h"
+#include "node/stop_ladder.h"
+#include "node/zygote.h"
+#include "spec/job_spec.h"
+
+namespace cyxwiz::node {
+
+// An attempt that the server hands to this node.
+struct Assignment {
+  AttemptId id;
+  spec::JobDescription job;
+  Resources resources;  // reserved for it
+  std::string token;    // the job token; goes back with every report
+};
+
+// What an attempt said last.
+struct AttemptProgress {
+  UnixTime started_at;
+  double progress = 0;  // 0.0 to 1.0
+  int64_t epoch = 0, epochs = 0;
+  std::map<std::string, double> metrics;
+};
+
+// Told by the executor, on the executor thread.
+class ExecutorListener {
+ public:
+  virtual ~ExecutorListener() = default;
+  // The attempt has begun to train, or has got further.
+  virtual void OnProgress(const AttemptId& attempt, const AttemptProgress& progress) = 0;
+  // Once per attempt. Its processes are gone and its resources free; its files stay until
+  // Acknowledge.
+  virtual void OnEnded(const AttemptId& attempt, const AttemptEnd& end) = 0;
+};
+
+// Executor thread only.
+class JobExecutor {
+ public:
+  struct Options {
+    Resources capacity;
+    std::vector<std::string> data_roots;  // given to runners: where file:// data may lie
+  };
+  // Everything outlives the executor.
+  JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
+              MemoryLimits* limits, ExecutorListener* listener);
+  ~JobExecutor();
+
+  // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
+  // has changed, and the message says why: RESOURCE_EXHAUSTED (does not fit), FAILED_PRECONDITION
+  // (a newer attempt of the job is here), UNAVAILABLE (shutting down, or the runner does not
+  // start).
+  Status Assign(Assignment assignment);
+  // Begins to stop an attempt; false when it is not here or has ended.
+  bool Stop(const AttemptId& attempt, const std::string& reason);
+  // SIGKILL to every attempt that has not ended, at once.
+  void KillAll(const std::string& reason);
+  // Stop for every attempt that has not ended; nothing is taken any more.
+  void ShutDown(const std::string& reason);
+  // The server knows how the attempt ended: forgets it and deletes its files but the log.
+  void Acknowledge(const AttemptId& attempt);
+
+  // Attempts that run here, or have ended without the server knowing yet.
+  std::vector<AttemptId> Active() const;
+  // Whether every attempt has ended.
+  bool idle() const;
+  const Resources& available() const { return capacity_.available(); }
+  const Resources& total() const { return capacity_.total(); }
+  // The token of an active attempt; empty when it is not here.
+  std::string TokenOf(const AttemptId& attempt) const;
+  // Where an attempt's files are.
+  std::string FolderOf(const AttemptId& attempt) const { return logs_->FolderOf(attempt); }
+
+  // From the zygote.
+  void OnForked(const std::string& key, pid_t pid);
+  void OnForkFailed(const std::string& key, const std::string& message);
+  void OnExited(const std::string& key, const ProcessExit& exit);
+  void OnZygoteDied(const std::string& reason);
+
+ private:
+  struct Attempt;
+  using AttemptPtr = std::shared_ptr<Attempt>;
+
+  AttemptPtr ByKey(const std::string& key) const;
+  void Launch(const AttemptPtr& attempt);
+  void ReadOutput(const AttemptPtr& attempt);
+  void OnLine(const AttemptPtr& attempt, std::string_view line);
+  void SendStart(const AttemptPtr& attempt);
+  void BreakOff(const AttemptPtr& attempt, const std::string& trouble);
+  void RunLadder(const AttemptPtr& attempt);
+  void Signal(const AttemptPtr& attempt, int signal);
+  // Ends the attempt once the process, its group, its socket and its output are all finished.
+  void Settle(const AttemptPtr& attempt);
+  void Finish(const AttemptPtr& attempt);
+
+  boost::asio::io_context& io_;
+  Options options_;
+  Zygote* zygote_;
+  LogBook* logs_;
+  MemoryLimits* limits_;
+  ExecutorListener* listener_;
+  Capacity capacity_;
+  bool shutting_down_ = false;
+  std::map<AttemptId, AttemptPtr> attempts_;
+  // Tokens of attempts that were acknowledged, newest last: a repeated AssignJob of one of them is
+  // answered as the first was.
+  std::deque<std::string> acknowledged_tokens_;
+};
+
+}  // namespace cyxwiz::node

@@ -1,0 +1,605 @@
+#include "node/node_client.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cmath>
+#include <filesystem>
+#include <utility>
+
+#include "artifacts/artifact_store.h"
+#include "base/file.h"
+#include "base/logging.h"
+#include "node/rpc_status.h"
+
+namespace cyxwiz::node {
+namespace {
+
+using boost::system::error_code;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr char kSessionKey[] = "cyxwiz-session";
+constexpr Duration kCallTimeout = seconds(10);
+constexpr int kMostLostUploads = 3;
+
+// Of a call: its own status, or the error inside an answer that says STATUS_ERROR.
+template <typename Response>
+Status StatusOf(const grpc::Status& status, const Response& response) {
+  if (!status.ok()) return FromGrpc(status);
+  if (response.status() != protocol::STATUS_ERROR) return OkStatus();
+  int code = response.error().code();
+  return Status(code > 0 && code <= 16 ? static_cast<Code>(code) : Code::kInternal,
+                response.error().message());
+}
+
+// Whether trying the same again can help.
+bool MayPass(Code code) {
+  switch (code) {
+    case Code::kInvalidArgument:
+    case Code::kAlreadyExists:
+    case Code::kPermissionDenied:
+    case Code::kFailedPrecondition:
+    case Code::kOutOfRange:
+    case Code::kUnimplemented:
+      return false;
+    default:
+      return true;
+  }
+}
+
+bool IsAboutSession(Code code) { return code == Code::kNotFound || code == Code::kUnauthenticated; }
+
+protocol::AttemptRef RefOf(const AttemptId& attempt) {
+  protocol::AttemptRef ref;
+  ref.set_job_id(attempt.job.value);
+  ref.set_attempt(attempt.attempt);
+  return ref;
+}
+
+std::shared_ptr<grpc::Channel> ChannelTo(const std::string& server) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // A proxy of the environment is for the way out, not between our own machines.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+template <typename Request, typename Response>
+struct NodeClient::Call {
+  grpc::ClientContext context;
+  Request request;
+  Response response;
+  MonotonicTime sent_at;
+  std::string session;  // it was sent with
+};
+
+// What is still to be told of one attempt.
+struct NodeClient::Report {
+  explicit Report(boost::asio::io_context& io)
+      : backoff(milliseconds(100), seconds(10)), timer(io) {}
+
+  std::optional<AttemptProgress> progress;  // newest that was not sent
+  bool in_flight = false;                   // a call, an upload or hashing
+  bool waiting = false;                     // for the backoff timer
+  Backoff backoff;
+  boost::asio::steady_timer timer;
+
+  std::optional<AttemptEnd> end;
+  bool hashed = false;
+  std::vector<UploadedFile> files;
+  size_t uploaded = 0;
+  int lost_uploads = 0;
+  // When the server first said that it does not know us or the attempt.
+  std::optional<MonotonicTime> refused_at;
+};
+
+NodeClient::NodeClient(boost::asio::io_context& io, Options options)
+    : io_(io),
+      options_(std::move(options)),
+      random_(std::random_device{}()),
+      register_timer_(io),
+      heartbeat_timer_(io),
+      lease_timer_(io),
+      register_backoff_(milliseconds(100), seconds(2)),
+      heartbeat_backoff_(milliseconds(100), seconds(2)) {
+  auto channel = ChannelTo(options_.server);
+  node_stub_ = protocol::NodeService::NewStub(channel);
+  model_stub_ = protocol::ModelService::NewStub(channel);
+}
+
+NodeClient::~NodeClient() { hashing_.join(); }
+
+Status NodeClient::Open(JobExecutor* executor) {
+  executor_ = executor;
+  if (!std::filesystem::exists(options_.node_id_path)) return OkStatus();
+  ASSIGN_OR_RETURN(std::string id, ReadFile(options_.node_id_path, 4096));
+  while (!id.empty() && (id.back() == '\n' || id.back() == ' ')) id.pop_back();
+  if (!IsValidId(id)) {
+    return FailedPrecondition("'" + options_.node_id_path + "' holds no node id: '" + id + "'",
+                              "delete it to register as a new node");
+  }
+  identity_.id.value = id;
+  return OkStatus();
+}
+
+void NodeClient::Start() {
+  if (state_ == State::kIdle && !stopped_) Register();
+}
+
+void NodeClient::Stop(std::function<void()> stopped) {
+  stopped_ = true;
+  on_stopped_ = std::move(stopped);
+  register_timer_.cancel();
+  heartbeat_timer_.cancel();
+  lease_timer_.cancel();
+  for (auto& [id, report] : reports_) report->timer.cancel();
+  for (grpc::ClientContext* context : contexts_) context->TryCancel();
+  for (auto& [id, upload] : uploads_) upload->Cancel();
+  ++calls_;
+  CallEnded();
+}
+
+void NodeClient::CallEnded() {
+  --calls_;
+  if (stopped_ && calls_ == 0 && on_stopped_) {
+    boost::asio::post(io_, std::exchange(on_stopped_, nullptr));
+  }
+}
+
+template <typename Request, typename Response, typename Method, typename Done>
+void NodeClient::Send(std::shared_ptr<Call<Request, Response>> call, Duration timeout,
+                      Method method, Done done) {
+  call->sent_at = ReadClocks().monotonic;
+  call->session = identity_.session;
+  call->context.set_deadline(std::chrono::system_clock::now() + timeout);
+  if (!identity_.session.empty()) call->context.AddMetadata(kSessionKey, identity_.session);
+  ++calls_;
+  contexts_.insert(&call->context);
+  std::function<void(grpc::Status)> callback = [this, call, done](grpc::Status status) {
+    boost::asio::post(io_, [this, call, status, done] {
+      contexts_.erase(&call->context);
+      if (!stopped_) done(StatusOf(status, call->response), *call);
+      CallEnded();
+    });
+  };
+  method(node_stub_->async(), &call->context, &call->request, &call->response, std::move(callback));
+}
+
+double NodeClient::Random() { return std::uniform_real_distribution<double>(0, 1)(random_); }
+
+// ---- Registration and heartbeats
+
+void NodeClient::Register() {
+  if (stopped_ || state_ == State::kRegistering) return;
+  state_ = State::kRegistering;
+  heartbeat_timer_.cancel();
+  auto call =
+      std::make_shared<Call<protocol::RegisterNodeRequest, protocol::RegisterNodeResponse>>();
+  *call->request.mutable_info() = options_.describe();
+  call->request.mutable_info()->set_node_id(identity_.id.value);
+  for (const AttemptId& id : executor_->Active()) {
+    *call->request.add_active_attempts() = RefOf(id);
+  }
+  Send(
+      call, kCallTimeout,
+      [](auto* stub, auto* c, auto* q, auto* r, auto done) { stub->RegisterNode(c, q, r, done); },
+      [this](const Status& status, const auto& done) {
+        if (status.ok() && !done.response.node_id().empty()) {
+          return OnRegistered(done.response, done.sent_at);
+        }
+        LogTrouble(status.ok() ? Internal("it registered this node without giving it an id")
+                               : status);
+        RegisterLater();
+      });
+}
+
+void NodeClient::RegisterLater() {
+  state_ = State::kIdle;
+  register_timer_.expires_after(register_backoff_.Next(Random()));
+  register_timer_.async_wait([this](const error_code& error) {
+    if (!error && !stopped_) Register();
+  });
+}
+
+void NodeClient::OnRegistered(const protocol::RegisterNodeResponse& response,
+                              MonotonicTime sent_at) {
+  state_ = State::kRegistered;
+  if (identity_.id.value != response.node_id()) {
+    identity_.id.value = response.node_id();
+    Status saved = WriteFileAtomically(options_.node_id_path, identity_.id.value + "\n", 0600);
+    if (!saved.ok()) {
+      spdlog::error("the node's id is not remembered over a restart: {}", saved.ToString());
+    }
+  }
+  identity_.session = response.session_token();
+  identity_.server_public_key = response.server_public_key();
+  if (response.heartbeat_interval_ms() > 0) {
+    heartbeat_interval_ = milliseconds(response.heartbeat_interval_ms());
+  }
+  if (response.lease_ms() > 0) lease_duration_ = milliseconds(response.lease_ms());
+  spdlog::info("registered with {} as node {}", options_.server, identity_.id.value);
+  trouble_logged_ = false;
+  RenewLease(sent_at);
+  // The first heartbeat tells at once which of the attempts that we claimed are not ours any more.
+  HeartbeatAfter(executor_->Active().empty() ? heartbeat_interval_ : Duration::zero());
+  std::vector<AttemptId> ids;
+  for (auto& [id, report] : reports_) ids.push_back(id);
+  for (const AttemptId& id : ids) Advance(id);
+  if (options_.on_registered) options_.on_registered();
+}
+
+void NodeClient::RenewLease(MonotonicTime sent_at) {
+  lease_.Renew(sent_at, lease_duration_);
+  last_acknowledged_ = std::max(last_acknowledged_, sent_at);
+  lease_timer_.expires_at(boost::asio::steady_timer::time_point(Duration(lease_.deadline().ns)));
+  lease_timer_.async_wait([this](const error_code& error) {
+    if (error || stopped_ || !lease_.Expired(ReadClocks().monotonic)) return;
+    lease_.Lose();
+    if (executor_->idle()) return;
+    spdlog::error("lease lost: the server has not answered for {} ms; stopping all attempts",
+                  std::chrono::duration_cast<milliseconds>(lease_duration_ / 10 * 8).count());
+    executor_->KillAll("lease lost: the node could not reach the server");
+  });
+}
+
+void NodeClient::HeartbeatAfter(Duration wait) {
+  heartbeat_timer_.expires_after(wait);
+  heartbeat_timer_.async_wait([this](const error_code& error) {
+    if (!error && !stopped_) Heartbeat();
+  });
+}
+
+void NodeClient::Heartbeat() {
+  if (state_ != State::kRegistered || heartbeat_in_flight_) return;
+  heartbeat_in_flight_ = true;
+  auto call = std::make_shared<Call<protocol::HeartbeatRequest, protocol::HeartbeatResponse>>();
+  call->request.set_node_id(identity_.id.value);
+  *call->request.mutable_current_status() = options_.describe();
+  call->request.mutable_current_status()->set_node_id(identity_.id.value);
+  for (const AttemptId& id : executor_->Active()) {
+    call->request.add_active_jobs(id.job.value);
+    *call->request.add_active_attempts() = RefOf(id);
+  }
+  // Late answers are of no use: there must be time for another try within the lease.
+  Duration timeout = std::clamp<Duration>(lease_duration_ / 4, milliseconds(200), kCallTimeout);
+  Send(
+      call, timeout,
+      [](auto* stub, auto* c, auto* q, auto* r, auto done) { stub->Heartbeat(c, q, r, done); },
+      [this](const Status& status, const auto& done) {
+        heartbeat_in_flight_ = false;
+        if (state_ != State::kRegistered) return;
+        // Sent before the present registration: says nothing about it.
+        if (done.session != identity_.session) return HeartbeatAfter(Duration::zero());
+        if (!status.ok()) {
+          LogTrouble(status);
+          // Registering again is a heartbeat too, and what a server that was restarted needs.
+          bool session_over = IsAboutSession(status.code()) || status.code() == Code::kUnavailable;
+          if (session_over) return RegisterLater();
+          return HeartbeatAfter(heartbeat_backoff_.Next(Random()));
+        }
+        heartbeat_backoff_.Reset();
+        register_backoff_.Reset();
+        trouble_logged_ = false;
+        RenewLease(done.sent_at);
+        for (const protocol::AttemptRef& ref : done.response.attempts_to_stop()) {
+          StopAttempt({{ref.job_id()}, ref.attempt()}, "the server asked to stop it");
+        }
+        for (const std::string& job : done.response.jobs_to_cancel()) {
+          for (const AttemptId& id : executor_->Active()) {
+            if (id.job.value == job) StopAttempt(id, "the job was cancelled");
+          }
+        }
+        if (options_.on_heartbeat) options_.on_heartbeat();
+        HeartbeatAfter(heartbeat_interval_);
+      });
+}
+
+void NodeClient::LogTrouble(const Status& status) {
+  if (trouble_logged_) return;
+  trouble_logged_ = true;
+  spdlog::warn("the server at {} does not answer as it should, trying again: {}", options_.server,
+               status.ToString());
+}
+
+void NodeClient::StopAttempt(const AttemptId& attempt, const std::string& reason) {
+  if (executor_->Stop(attempt, reason)) return;
+  auto found = reports_.find(attempt);
+  if (found == reports_.end() || !found->second->end) return;
+  // It has ended, and its files are on their way: no one wants them any more.
+  Report& report = *found->second;
+  if (report.end->outcome != AttemptEnd::Outcome::kSucceeded) return;
+  if (report.hashed && report.uploaded == report.files.size()) return;  // completion is under way
+  report.end->outcome = AttemptEnd::Outcome::kCancelled;
+  report.end->cause = protocol::CAUSE_CANCELLED;
+  report.end->error = Status(Code::kCancelled, reason);
+  report.hashed = true;
+  report.files.clear();
+  report.uploaded = 0;
+  if (auto upload = uploads_.find(attempt); upload != uploads_.end()) upload->second->Cancel();
+  Advance(attempt);
+}
+
+// ---- Reports
+
+NodeClient::Report& NodeClient::ReportOf(const AttemptId& attempt) {
+  auto& report = reports_[attempt];
+  if (!report) report = std::make_unique<Report>(io_);
+  return *report;
+}
+
+bool NodeClient::has_unreported() const {
+  return std::any_of(reports_.begin(), reports_.end(),
+                     [](const auto& entry) { return entry.second->end.has_value(); });
+}
+
+void NodeClient::OnProgress(const AttemptId& attempt, const AttemptProgress& progress) {
+  ReportOf(attempt).progress = progress;
+  Advance(attempt);
+}
+
+void NodeClient::OnEnded(const AttemptId& attempt, const AttemptEnd& end) {
+  Report& report = ReportOf(attempt);
+  report.progress.reset();
+  report.end = end;
+  // Nothing that went before may delay the end's first try.
+  report.waiting = false;
+  report.timer.cancel();
+  report.backoff.Reset();
+  Advance(attempt);
+  if (options_.on_attempt_ended) options_.on_attempt_ended();
+}
+
+void NodeClient::Advance(const AttemptId& attempt) {
+  auto found = reports_.find(attempt);
+  if (found == reports_.end() || stopped_) return;
+  Report& report = *found->second;
+  if (report.in_flight || report.waiting) return;
+  if (report.end && report.end->outcome == AttemptEnd::Outcome::kSucceeded && !report.hashed) {
+    return HashFiles(attempt, report);
+  }
+  if (state_ != State::kRegistered) return;  // registration goes on with every report
+  if (!report.end) {
+    if (report.progress) SendProgress(attempt, report);
+  } else if (report.uploaded < report.files.size()) {
+    UploadNext(attempt, report);
+  } else {
+    SendCompletion(attempt, report);
+  }
+}
+
+void NodeClient::RetryLater(const AttemptId& attempt) {
+  Report& report = ReportOf(attempt);
+  report.waiting = true;
+  report.timer.expires_after(report.backoff.Next(Random()));
+  report.timer.async_wait([this, attempt](const error_code& error) {
+    if (error || stopped_) return;
+    auto found = reports_.find(attempt);
+    if (found == reports_.end()) return;
+    found->second->waiting = false;
+    Advance(attempt);
+  });
+}
+
+bool NodeClient::IsConfirmed(Report& report) {
+  if (report.refused_at && last_acknowledged_ > *report.refused_at) return true;
+  if (!report.refused_at) report.refused_at = ReadClocks().monotonic;
+  // A heartbeat finds out whether we have to register again.
+  if (state_ == State::kRegistered) HeartbeatAfter(Duration::zero());
+  return false;
+}
+
+void NodeClient::SendProgress(const AttemptId& attempt, Report& report) {
+  report.in_flight = true;
+  auto call =
+      std::make_shared<Call<protocol::ReportProgressRequest, protocol::ReportProgressResponse>>();
+  protocol::ReportProgressRequest& request = call->request;
+  request.set_node_id(identity_.id.value);
+  request.set_job_id(attempt.job.value);
+  request.set_attempt(attempt.attempt);
+  request.set_authorization_token(executor_->TokenOf(attempt));
+  protocol::JobStatus* status = request.mutable_status();
+  status->set_job_id(attempt.job.value);
+  status->set_status(protocol::STATUS_IN_PROGRESS);
+  status->set_attempt(attempt.attempt);
+  status->set_current_node_id(identity_.id.value);
+  status->set_start_time(report.progress->started_at.seconds());
+  status->set_progress(report.progress->progress);
+  status->set_current_epoch(static_cast<int32_t>(report.progress->epoch));
+  status->set_total_epochs(static_cast<int32_t>(report.progress->epochs));
+  for (const auto& [name, value] : report.progress->metrics) {
+    (*status->mutable_metrics())[name] = value;
+    (*request.mutable_current_metrics())[name] = value;
+  }
+  std::optional<AttemptProgress> sent = std::exchange(report.progress, std::nullopt);
+  Send(
+      call, kCallTimeout,
+      [](auto* stub, auto* c, auto* q, auto* r, auto done) { stub->ReportProgress(c, q, r, done); },
+      [this, attempt, sent](const Status& status, const auto& done) {
+        auto found = reports_.find(attempt);
+        if (found == reports_.end()) return;
+        Report& report = *found->second;
+        report.in_flight = false;
+        if (status.ok()) {
+          report.backoff.Reset();
+          report.refused_at.reset();
+          if (!done.response.continue_job()) {
+            const std::string& why = done.response.error().message();
+            StopAttempt(attempt, why.empty() ? "the server asked to stop it" : why);
+          }
+          return Advance(attempt);
+        }
+        if (report.end) return Advance(attempt);
+        bool refused =
+            IsAboutSession(status.code()) ? IsConfirmed(report) : !MayPass(status.code());
+        if (refused) {
+          StopAttempt(attempt, "the server does not accept its reports: " + status.message());
+          return;
+        }
+        if (!report.progress) report.progress = sent;
+        RetryLater(attempt);
+      });
+}
+
+void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
+  report.in_flight = true;
+  ++calls_;
+  std::string folder = executor_->FolderOf(attempt);
+  // A large file takes a while to read: not on the executor thread.
+  boost::asio::post(hashing_, [this, attempt, folder, names = report.end->files] {
+    Status status;
+    std::vector<UploadedFile> files;
+    for (const std::string& name : names) {
+      UploadedFile file{folder + "/" + name, name, "", 0};
+      std::error_code error;
+      if (std::filesystem::is_symlink(file.path, error) ||
+          !std::filesystem::is_regular_file(file.path, error)) {
+        status = DataLoss("the runner announced the file '" + name + "', but it is not there");
+        break;
+      }
+      file.size = static_cast<int64_t>(std::filesystem::file_size(file.path, error));
+      Result<std::string> hash = artifacts::HashFile(file.path);
+      if (!hash.ok() || error) {
+        status = DataLoss("the file '" + name + "' cannot be read: " + hash.status().message());
+        break;
+      }
+      file.sha256 = *hash;
+      files.push_back(std::move(file));
+    }
+    boost::asio::post(io_, [this, attempt, status, files = std::move(files)] {
+      auto found = reports_.find(attempt);
+      if (!stopped_ && found != reports_.end()) {
+        Report& report = *found->second;
+        report.in_flight = false;
+        if (!report.hashed) {  // else it was cancelled meanwhile
+          report.hashed = true;
+          report.files = files;
+          if (!status.ok()) {
+            report.files.clear();
+            report.end->outcome = AttemptEnd::Outcome::kFailed;
+            report.end->cause = protocol::CAUSE_INTERNAL;
+            report.end->error = status;
+          }
+        }
+        Advance(attempt);
+      }
+      CallEnded();
+    });
+  });
+}
+
+void NodeClient::UploadNext(const AttemptId& attempt, Report& report) {
+  report.in_flight = true;
+  ++calls_;
+  uploads_[attempt] = FileUpload::Start(model_stub_.get(), report.files[report.uploaded],
+                                        identity_.session, [this, attempt](Status status) {
+                                          boost::asio::post(io_, [this, attempt, status] {
+                                            uploads_.erase(attempt);
+                                            if (!stopped_) OnUploaded(attempt, status);
+                                            CallEnded();
+                                          });
+                                        });
+}
+
+void NodeClient::OnUploaded(const AttemptId& attempt, const Status& status) {
+  auto found = reports_.find(attempt);
+  if (found == reports_.end()) return;
+  Report& report = *found->second;
+  report.in_flight = false;
+  if (report.end->outcome != AttemptEnd::Outcome::kSucceeded) {  // cancelled meanwhile
+    return Advance(attempt);
+  }
+  if (status.ok()) {
+    ++report.uploaded;
+    report.backoff.Reset();
+    return Advance(attempt);
+  }
+  spdlog::warn("attempt {}/{}: the upload of {} failed: {}", attempt.job.value, attempt.attempt,
+               report.files[report.uploaded].name, status.ToString());
+  bool lost = status.code() == Code::kDataLoss && ++report.lost_uploads >= kMostLostUploads;
+  if (lost || !MayPass(status.code())) {
+    report.end->outcome = AttemptEnd::Outcome::kFailed;
+    report.end->cause = protocol::CAUSE_INTERNAL;
+    report.end->error =
+        Status(status.code(), "the result could not be stored: " + status.message());
+    report.files.clear();
+    report.uploaded = 0;
+    return Advance(attempt);
+  }
+  if (IsAboutSession(status.code()) && state_ == State::kRegistered) {
+    HeartbeatAfter(Duration::zero());  // finds out whether we have to register again
+  }
+  RetryLater(attempt);
+}
+
+void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
+  report.in_flight = true;
+  auto call = std::make_shared<
+      Call<protocol::ReportCompletionRequest, protocol::ReportCompletionResponse>>();
+  const AttemptEnd& end = *report.end;
+  protocol::ReportCompletionRequest& request = call->request;
+  request.set_node_id(identity_.id.value);
+  request.set_job_id(attempt.job.value);
+  request.set_attempt(attempt.attempt);
+  request.set_authorization_token(executor_->TokenOf(attempt));
+  request.set_cause(end.cause);
+  request.set_exit_code(end.exit_code);
+  request.set_exit_signal(end.exit_signal);
+  protocol::JobResult* result = request.mutable_result();
+  result->set_job_id(attempt.job.value);
+  result->set_total_compute_time(std::llround(end.compute_seconds));
+  if (end.outcome == AttemptEnd::Outcome::kSucceeded) {
+    result->set_status(protocol::STATUS_COMPLETED);
+    for (const auto& [name, value] : end.metrics) (*result->mutable_final_metrics())[name] = value;
+    for (const UploadedFile& file : report.files) {
+      protocol::Artifact* artifact = result->add_artifacts();
+      artifact->set_name(file.name);
+      artifact->set_uri("artifact://sha256/" + file.sha256);
+      artifact->set_sha256(file.sha256);
+      artifact->set_size(file.size);
+      // The weights are the file of that name, or the first one.
+      if (file.name == "weights.safetensors" || result->model_weights_uri().empty()) {
+        result->set_model_weights_uri(artifact->uri());
+        result->set_model_weights_hash(file.sha256);
+        result->set_model_size(file.size);
+      }
+    }
+  } else {
+    bool cancelled = end.outcome == AttemptEnd::Outcome::kCancelled;
+    result->set_status(cancelled ? protocol::STATUS_CANCELLED : protocol::STATUS_FAILED);
+    *result->mutable_error() = ToWireError(end.error);
+    request.set_log_tail(end.log_tail);
+  }
+  Send(
+      call, kCallTimeout,
+      [](auto* stub, auto* c, auto* q, auto* r, auto done) {
+        stub->ReportCompletion(c, q, r, done);
+      },
+      [this, attempt](const Status& status, const auto&) {
+        auto found = reports_.find(attempt);
+        if (found == reports_.end()) return;
+        Report& report = *found->second;
+        report.in_flight = false;
+        if (status.ok()) return Close(attempt);
+        bool refused =
+            IsAboutSession(status.code()) ? IsConfirmed(report) : !MayPass(status.code());
+        if (!refused) return RetryLater(attempt);
+        spdlog::error("attempt {}/{}: the server refuses the report of its end: {}",
+                      attempt.job.value, attempt.attempt, status.ToString());
+        Close(attempt);
+      });
+}
+
+void NodeClient::Close(const AttemptId& attempt) {
+  reports_.erase(attempt);
+  executor_->Acknowledge(attempt);
+  if (options_.on_reported) options_.on_reported();
+}
+
+}  // namespace cyxwiz::node

@@ -1,0 +1,134 @@
+// The node's side of its talk with the Central Server: registers, sends heartbeats, and turns what
+// attempts say into ReportProgress, uploads and ReportCompletion. Whatever goes wrong is tried
+// again with jittered backoff; a completion is kept until the server has acknowledged it.
+#pragma once
+
+#include <grpcpp/client_context.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "cyxwiz/protocol/deployment.grpc.pb.h"
+#include "cyxwiz/protocol/node.grpc.pb.h"
+#include "node/backoff.h"
+#include "node/file_upload.h"
+#include "node/job_executor.h"
+#include "node/lease.h"
+
+namespace cyxwiz::node {
+
+// Who this node is to the server it is registered with.
+struct NodeIdentity {
+  NodeId id;  // empty before the first registration ever
+  std::string
+      server_public_key;  // Ed25519, 32 bytes; empty before the first registration of this run
+  std::string session;
+};
+
+// Executor thread only; gRPC's threads post their results to it.
+class NodeClient : public ExecutorListener {
+ public:
+  struct Options {
+    std::string server;                            // host:port
+    std::string node_id_path;                      // file that remembers the node's id
+    std::function<protocol::NodeInfo()> describe;  // the node as it is now, without node_id
+    std::function<void()> on_registered;           // after each registration
+    std::function<void()> on_heartbeat;            // after each one that was acknowledged
+    std::function<void()> on_attempt_ended;
+    std::function<void()> on_reported;  // an attempt's end has been acknowledged
+  };
+  NodeClient(boost::asio::io_context& io, Options options);
+  ~NodeClient() override;
+
+  // Reads the node's id if there is one. executor outlives the client's use.
+  Status Open(JobExecutor* executor);
+  // Begins to register, and goes on for ever.
+  void Start();
+  // Cancels what is under way; `stopped` is posted when no call is left, and nothing happens
+  // afterwards.
+  void Stop(std::function<void()> stopped);
+
+  const NodeIdentity& identity() const { return identity_; }
+  // Whether the server has been reached recently enough to take new attempts.
+  bool has_lease() const { return lease_.deadline() != MonotonicTime::Never(); }
+  // Whether an attempt's end has not been acknowledged yet.
+  bool has_unreported() const;
+
+  void OnProgress(const AttemptId& attempt, const AttemptProgress& progress) override;
+  void OnEnded(const AttemptId& attempt, const AttemptEnd& end) override;
+
+ private:
+  template <typename Request, typename Response>
+  struct Call;
+  struct Report;
+  enum class State { kIdle, kRegistering, kRegistered };
+
+  // Starts the call by method(stub, context, request, response, callback); done(status, call) runs
+  // on the executor thread, unless the client is stopped before.
+  template <typename Request, typename Response, typename Method, typename Done>
+  void Send(std::shared_ptr<Call<Request, Response>> call, Duration timeout, Method method,
+            Done done);
+  void CallEnded();
+
+  void Register();
+  void RegisterLater();
+  void OnRegistered(const protocol::RegisterNodeResponse& response, MonotonicTime sent_at);
+  void Heartbeat();
+  void HeartbeatAfter(Duration wait);
+  void LogTrouble(const Status& status);
+  void RenewLease(MonotonicTime sent_at);
+  void StopAttempt(const AttemptId& attempt, const std::string& reason);
+
+  Report& ReportOf(const AttemptId& attempt);
+  void Advance(const AttemptId& attempt);  // does what is next for the attempt's report
+  void RetryLater(const AttemptId& attempt);
+  void SendProgress(const AttemptId& attempt, Report& report);
+  void HashFiles(const AttemptId& attempt, Report& report);
+  void UploadNext(const AttemptId& attempt, Report& report);
+  void OnUploaded(const AttemptId& attempt, const Status& status);
+  void SendCompletion(const AttemptId& attempt, Report& report);
+  void Close(const AttemptId& attempt);
+  // Whether an answer of NOT_FOUND or UNAUTHENTICATED speaks of the attempt and not of our session.
+  bool IsConfirmed(Report& report);
+  double Random();
+
+  boost::asio::io_context& io_;
+  Options options_;
+  JobExecutor* executor_ = nullptr;
+  std::unique_ptr<protocol::NodeService::Stub> node_stub_;
+  std::unique_ptr<protocol::ModelService::Stub> model_stub_;
+  boost::asio::thread_pool hashing_{1};
+  std::mt19937_64 random_;
+
+  NodeIdentity identity_;
+  State state_ = State::kIdle;
+  bool stopped_ = false;
+  std::function<void()> on_stopped_;
+  int calls_ = 0;  // under way, hashing too
+  std::set<grpc::ClientContext*> contexts_;
+  std::map<AttemptId, std::shared_ptr<FileUpload>> uploads_;
+
+  boost::asio::steady_timer register_timer_, heartbeat_timer_, lease_timer_;
+  Backoff register_backoff_, heartbeat_backoff_;
+  bool heartbeat_in_flight_ = false;
+  bool trouble_logged_ = false;
+  Duration heartbeat_interval_ = std::chrono::seconds(3);
+  Duration lease_duration_ = std::chrono::seconds(10);
+  Lease lease_;
+  MonotonicTime last_acknowledged_;  // when the last acknowledged heartbeat was sent
+  std::map<AttemptId, std::unique_ptr<Report>> reports_;
+};
+
+}  // namespace cyxwiz::node

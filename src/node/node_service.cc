@@ -1,0 +1,318 @@
+#include "node/node_service.h"
+
+#include <boost/asio/post.hpp>
+#include <string>
+#include <utility>
+
+#include "node/rpc_status.h"
+#include "security/job_token.h"
+#include "wire/job_config.h"
+
+namespace cyxwiz::node {
+namespace {
+
+constexpr size_t kLogChunkBytes = 64 << 10;
+
+grpc::ServerUnaryReactor* Refuse(grpc::CallbackServerContext* context, const std::string& message) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, message));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* NotHere(grpc::CallbackServerContext* context, const char* method) {
+  return Refuse(context, std::string("the Central Server serves ") + method +
+                             "; a node serves AssignJob and GetNodeMetrics");
+}
+
+constexpr char kNoDeployments[] =
+    "serving of models arrives with a later release; this node trains models only";
+constexpr char kNoTerminals[] = "terminals arrive with a later release";
+
+// Whether the token permits this attempt on this node now.
+Status CheckToken(const ServiceContext& context, const std::string& token,
+                  const AttemptId& attempt) {
+  const NodeIdentity& identity = context.client->identity();
+  if (identity.server_public_key.empty()) {
+    return Unavailable("this node is not registered with its Central Server yet");
+  }
+  Result<security::JobClaims> claims =
+      security::VerifyToken(token, identity.server_public_key, ReadClocks().unix);
+  if (!claims.ok()) return claims.status();
+  if (claims->attempt != attempt || claims->node != identity.id) {
+    return PermissionDenied("the job token is for attempt " +
+                            std::to_string(claims->attempt.attempt) + " of job '" +
+                            claims->attempt.job.value + "' on node '" + claims->node.value +
+                            "', not for attempt " + std::to_string(attempt.attempt) + " of job '" +
+                            attempt.job.value + "' on node '" + identity.id.value + "'");
+  }
+  return OkStatus();
+}
+
+Status CheckAssignment(const ServiceContext& context, const protocol::AssignJobRequest& request) {
+  const std::string& job = request.job().job_id();
+  if (!IsValidId(job)) return InvalidArgument("job.job_id: '" + job + "' is not a job id");
+  if (request.attempt() < 1) {
+    return InvalidArgument("attempt: expected 1 or more, found " +
+                           std::to_string(request.attempt()));
+  }
+  RETURN_IF_ERROR(CheckToken(context, request.authorization_token(), {{job}, request.attempt()}));
+  if (!request.node_id().empty() && request.node_id() != context.client->identity().id.value) {
+    return PermissionDenied("node_id: the job is for node '" + request.node_id() +
+                            "', this is node '" + context.client->identity().id.value + "'");
+  }
+  Resources wanted = ResourcesFromWire(request.resources());
+  if (wanted.IsNegative()) return InvalidArgument("resources: amounts must not be negative");
+  if (!context.client->has_lease()) {
+    return Unavailable("this node has lost touch with its Central Server");
+  }
+  return OkStatus();
+}
+
+Assignment AssignmentOf(const protocol::AssignJobRequest& request) {
+  Assignment assignment;
+  assignment.id = {{request.job().job_id()}, request.attempt()};
+  assignment.job = DescriptionFromConfig(request.job());
+  assignment.token = request.authorization_token();
+  assignment.resources =
+      ResourcesFromWire(request.has_resources() ? request.resources() : request.job().resources());
+  if (assignment.resources.cpu_millis == 0) assignment.resources.cpu_millis = 1000;
+  if (assignment.resources.memory_bytes == 0) {
+    assignment.resources.memory_bytes = request.job().estimated_memory();
+  }
+  return assignment;
+}
+
+// One ReadLog call. All but the constructor and OnDone acts on the executor thread. Holds itself
+// until OnDone; wake-ups of the log hold it weakly.
+class LogStream final : public grpc::ServerWriteReactor<protocol::LogChunk>,
+                        public std::enable_shared_from_this<LogStream> {
+ public:
+  static LogStream* Start(const ServiceContext& context, const protocol::ReadLogRequest& request) {
+    std::shared_ptr<LogStream> stream(new LogStream(context, request));
+    stream->self_ = stream;
+    boost::asio::post(*context.io, [stream] { stream->Open(); });
+    return stream.get();
+  }
+
+  void OnWriteDone(bool ok) override {
+    boost::asio::post(*context_.io, [stream = shared_from_this(), ok] {
+      if (ok) {
+        stream->SendNext();
+      } else {
+        stream->End(grpc::Status(grpc::StatusCode::CANCELLED, "the reader is gone"));
+      }
+    });
+  }
+  void OnCancel() override {
+    boost::asio::post(*context_.io, [stream = shared_from_this()] {
+      stream->End(grpc::Status(grpc::StatusCode::CANCELLED, "the reader is gone"));
+    });
+  }
+  void OnDone() override { self_.reset(); }
+
+ private:
+  LogStream(const ServiceContext& context, const protocol::ReadLogRequest& request)
+      : context_(context), request_(request), offset_(request.offset()) {}
+
+  void Open() {
+    if (request_.offset() < 0) {
+      return End(ToGrpc(InvalidArgument("offset: expected 0 or more, found " +
+                                        std::to_string(request_.offset()))));
+    }
+    Result<AttemptId> found = context_.logs->Find({request_.job_id()}, request_.attempt());
+    if (!found.ok()) return End(ToGrpc(found.status()));
+    attempt_ = *found;
+    SendNext();
+  }
+
+  void SendNext() {
+    if (ended_) return;
+    Result<AttemptLog*> log = context_.logs->LogOf(attempt_);
+    if (!log.ok()) return End(ToGrpc(log.status()));
+    Result<LogPiece> piece = (*log)->Read(offset_, kLogChunkBytes);
+    if (!piece.ok()) return End(ToGrpc(piece.status()));
+    if (piece->data.empty()) {
+      if (!request_.follow() || (*log)->closed()) return End(grpc::Status::OK);
+      (*log)->Wait([weak = weak_from_this()] {
+        if (auto stream = weak.lock()) stream->SendNext();
+      });
+      return;
+    }
+    chunk_.set_attempt(attempt_.attempt);
+    chunk_.set_offset(piece->offset);
+    chunk_.set_dropped(piece->dropped);
+    offset_ = piece->offset + static_cast<int64_t>(piece->data.size());
+    chunk_.set_data(std::move(piece->data));
+    StartWrite(&chunk_);
+  }
+
+  void End(const grpc::Status& status) {
+    if (std::exchange(ended_, true)) return;
+    Finish(status);
+  }
+
+  ServiceContext context_;
+  protocol::ReadLogRequest request_;
+  AttemptId attempt_;
+  int64_t offset_;
+  protocol::LogChunk chunk_;
+  bool ended_ = false;
+  std::shared_ptr<LogStream> self_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* NodeServiceImpl::AssignJob(grpc::CallbackServerContext* context,
+                                                     const protocol::AssignJobRequest* request,
+                                                     protocol::AssignJobResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  boost::asio::post(*context_.io, [this, reactor, request, response] {
+    if (Status checked = CheckAssignment(context_, *request); !checked.ok()) {
+      return reactor->Finish(ToGrpc(checked));
+    }
+    Status taken = context_.executor->Assign(AssignmentOf(*request));
+    response->set_job_id(request->job().job_id());
+    response->set_accepted(taken.ok());
+    response->set_status(taken.ok() ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
+    if (taken.ok()) {
+      response->set_estimated_start_time(std::to_string(ReadClocks().unix.seconds()));
+    } else {
+      *response->mutable_error() = ToWireError(taken);
+    }
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* NodeServiceImpl::GetNodeMetrics(
+    grpc::CallbackServerContext* context, const protocol::GetNodeMetricsRequest* request,
+    protocol::GetNodeMetricsResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  boost::asio::post(*context_.io, [this, reactor, request, response] {
+    const std::string& id = context_.client->identity().id.value;
+    if (!request->node_id().empty() && request->node_id() != id) {
+      return reactor->Finish(
+          ToGrpc(NotFound("this is node '" + id + "', not '" + request->node_id() + "'")));
+    }
+    for (const UsageSample& sample :
+         context_.usage->Between(request->start_time(), request->end_time())) {
+      protocol::MetricPoint* point = response->add_metrics();
+      point->set_timestamp(sample.time.seconds());
+      point->set_cpu_usage(sample.cpu);
+      point->set_memory_usage(sample.memory);
+      point->set_gpu_usage(sample.gpu);
+      point->set_network_throughput(sample.network_bytes_per_second);
+    }
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* NodeServiceImpl::RegisterNode(grpc::CallbackServerContext* context,
+                                                        const protocol::RegisterNodeRequest*,
+                                                        protocol::RegisterNodeResponse*) {
+  return NotHere(context, "RegisterNode");
+}
+grpc::ServerUnaryReactor* NodeServiceImpl::Heartbeat(grpc::CallbackServerContext* context,
+                                                     const protocol::HeartbeatRequest*,
+                                                     protocol::HeartbeatResponse*) {
+  return NotHere(context, "Heartbeat");
+}
+grpc::ServerUnaryReactor* NodeServiceImpl::ReportProgress(grpc::CallbackServerContext* context,
+                                                          const protocol::ReportProgressRequest*,
+                                                          protocol::ReportProgressResponse*) {
+  return NotHere(context, "ReportProgress");
+}
+grpc::ServerUnaryReactor* NodeServiceImpl::ReportCompletion(
+    grpc::CallbackServerContext* context, const protocol::ReportCompletionRequest*,
+    protocol::ReportCompletionResponse*) {
+  return NotHere(context, "ReportCompletion");
+}
+grpc::ServerUnaryReactor* NodeServiceImpl::NotifyJobAccepted(grpc::CallbackServerContext* context,
+                                                             const protocol::JobAcceptedRequest*,
+                                                             protocol::JobAcceptedResponse*) {
+  return NotHere(context, "NotifyJobAccepted");
+}
+
+grpc::ServerUnaryReactor* NodeAgentServiceImpl::StopAttempt(
+    grpc::CallbackServerContext* context, const protocol::StopAttemptRequest* request,
+    protocol::StopAttemptResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  boost::asio::post(*context_.io, [this, reactor, request, response] {
+    AttemptId attempt{{request->job_id()}, request->attempt()};
+    std::string token = context_.executor->TokenOf(attempt);
+    // A long job outlives its token's expiry, so the one that it came with always serves.
+    if (token.empty() || token != request->authorization_token()) {
+      Status checked = CheckToken(context_, request->authorization_token(), attempt);
+      if (!checked.ok()) return reactor->Finish(ToGrpc(checked));
+    }
+    response->set_known(context_.executor->Stop(
+        attempt, request->reason().empty() ? "the server asked to stop it" : request->reason()));
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
+}
+
+grpc::ServerWriteReactor<protocol::LogChunk>* JobLogServiceImpl::ReadLog(
+    grpc::CallbackServerContext*, const protocol::ReadLogRequest* request) {
+  return LogStream::Start(context_, *request);
+}
+
+grpc::ServerUnaryReactor* DeploymentServiceImpl::CreateDeployment(
+    grpc::CallbackServerContext* context, const protocol::CreateDeploymentRequest*,
+    protocol::CreateDeploymentResponse*) {
+  return Refuse(context, kNoDeployments);
+}
+grpc::ServerUnaryReactor* DeploymentServiceImpl::GetDeployment(
+    grpc::CallbackServerContext* context, const protocol::GetDeploymentRequest*,
+    protocol::GetDeploymentResponse*) {
+  return Refuse(context, kNoDeployments);
+}
+grpc::ServerUnaryReactor* DeploymentServiceImpl::ListDeployments(
+    grpc::CallbackServerContext* context, const protocol::ListDeploymentsRequest*,
+    protocol::ListDeploymentsResponse*) {
+  return Refuse(context, kNoDeployments);
+}
+grpc::ServerUnaryReactor* DeploymentServiceImpl::StopDeployment(
+    grpc::CallbackServerContext* context, const protocol::StopDeploymentRequest*,
+    protocol::StopDeploymentResponse*) {
+  return Refuse(context, kNoDeployments);
+}
+grpc::ServerUnaryReactor* DeploymentServiceImpl::DeleteDeployment(
+    grpc::CallbackServerContext* context, const protocol::DeleteDeploymentRequest*,
+    protocol::DeleteDeploymentResponse*) {
+  return Refuse(context, kNoDeployments);
+}
+grpc::ServerUnaryReactor* DeploymentServiceImpl::GetDeploymentMetrics(
+    grpc::CallbackServerContext* context, const protocol::GetDeploymentMetricsRequest*,
+    protocol::GetDeploymentMetricsResponse*) {
+  return Refuse(context, kNoDeployments);
+}
+
+grpc::ServerUnaryReactor* TerminalServiceImpl::CreateSession(
+    grpc::CallbackServerContext* context, const protocol::CreateTerminalSessionRequest*,
+    protocol::CreateTerminalSessionResponse*) {
+  return Refuse(context, kNoTerminals);
+}
+grpc::ServerBidiReactor<protocol::TerminalData, protocol::TerminalData>*
+TerminalServiceImpl::StreamTerminal(grpc::CallbackServerContext*) {
+  class Refusal final
+      : public grpc::ServerBidiReactor<protocol::TerminalData, protocol::TerminalData> {
+   public:
+    Refusal() { Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, kNoTerminals)); }
+    void OnDone() override { delete this; }
+  };
+  return new Refusal();
+}
+grpc::ServerUnaryReactor* TerminalServiceImpl::ResizeTerminal(grpc::CallbackServerContext* context,
+                                                              const protocol::TerminalResize*,
+                                                              protocol::SimpleResponse*) {
+  return Refuse(context, kNoTerminals);
+}
+grpc::ServerUnaryReactor* TerminalServiceImpl::CloseSession(
+    grpc::CallbackServerContext* context, const protocol::CloseTerminalSessionRequest*,
+    protocol::CloseTerminalSessionResponse*) {
+  return Refuse(context, kNoTerminals);
+}
+
+}  // namespace cyxwiz::node

@@ -1,0 +1,46 @@
+// The settings of a Server Node: declared once, for the file, the environment and the flags.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace cyxwiz::node {
+
+struct NodeSettings {
+  std::string data = "cyxwiz-node";
+  std::string server = "127.0.0.1:50051";
+  std::string listen = "127.0.0.1:50052";
+  std::string terminal_listen = "127.0.0.1:50053";  // empty: off
+  std::string advertise;                            // empty: where it listens
+  std::string name;                                 // empty: the host's name
+  std::string region;
+  double cpus = 0;     // cores given to jobs; 0: all
+  std::string memory;  // given to jobs, "6GiB"; empty: all but 512 MiB
+  int64_t gpus = -1;   // -1: all
+  std::vector<std::string> data_roots;
+  std::string runner;  // empty: cyxwiz-runner beside the program
+  std::string log_level = "info";
+  int64_t log_max_bytes = 16 << 20;
+  int64_t keep_logs = 1000;
+  int64_t ready_fd = -1;
+
+  // As parsed from `memory`; 0 when it is empty.
+  int64_t memory_bytes = 0;
+};
+
+// Reads command line, environment (CYXWIZ_NODE_...) and file, and checks everything that can be
+// checked without touching the machine. *done: --help or --version was answered.
+Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done);
+
+// "512MiB", "1.5 GiB", "4GB", "1073741824"; nullopt for anything else. Both kinds of units are
+// taken by their meaning: 1 GB is 10^9 bytes.
+std::optional<int64_t> ParseBytes(const std::string& text);
+
+// Whether an address "host:port" is reachable from this machine only.
+bool IsLoopback(const std::string& address);
+
+}  // namespace cyxwiz::node
