@@ -18,7 +18,7 @@ packages=(
   python3 python3-venv python3-pip ca-certificates
 )
 # Tests, examples and the demo.
-packages+=(libgtest-dev librapidcheck-dev dataset-fashion-mnist)
+packages+=(libgtest-dev librapidcheck-dev python3-yaml dataset-fashion-mnist)
 
 # libtorch is the CPU part of the PyTorch wheel: the wheel itself, and of CUDA only the two small
 # libraries that libtorch_cpu needs in order to load.

@@ -1,0 +1,337 @@
+#include "central/rest_api.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+#include <optional>
+
+#include "base/suggest.h"
+#include "base/text.h"
+#include "central/rest_events.h"
+#include "spec/job_file.h"
+#include "wire/job_config.h"
+#include "wire/json.h"
+
+namespace cyxwiz::central {
+namespace {
+
+using Parameters = std::map<std::string, std::string>;
+
+Status CheckParameters(const Parameters& given, const std::vector<std::string>& names) {
+  for (const auto& [name, value] : given) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    std::string nearest = NearestName(name, names), all;
+    for (const std::string& n : names) all += (all.empty() ? "" : ", ") + n;
+    return InvalidArgument("unknown query parameter '" + name + "'",
+                           !nearest.empty() ? "did you mean '" + nearest + "'?"
+                           : all.empty()    ? "this path takes none"
+                                            : "expected one of " + all);
+  }
+  return OkStatus();
+}
+
+// Leaves *value alone when the parameter is absent.
+Status ReadInt(const Parameters& given, const char* name, int32_t* value) {
+  auto found = given.find(name);
+  if (found == given.end()) return OkStatus();
+  std::optional<int64_t> number = ParseInt(found->second);
+  if (!number || *number < INT32_MIN || *number > INT32_MAX) {
+    return InvalidArgument("query parameter '" + std::string(name) +
+                           "': expected a whole number, found '" + found->second + "'");
+  }
+  *value = static_cast<int32_t>(*number);
+  return OkStatus();
+}
+
+Status ReadBool(const Parameters& given, const char* name, bool* value) {
+  auto found = given.find(name);
+  if (found == given.end()) return OkStatus();
+  if (found->second != "true" && found->second != "false") {
+    return InvalidArgument("query parameter '" + std::string(name) +
+                           "': expected true or false, found '" + found->second + "'");
+  }
+  *value = found->second == "true";
+  return OkStatus();
+}
+
+template <typename Enum>
+Status ReadEnum(const Parameters& given, const char* name,
+                const google::protobuf::EnumDescriptor* type, Enum* value) {
+  auto found = given.find(name);
+  if (found == given.end()) return OkStatus();
+  ASSIGN_OR_RETURN(int number, wire::EnumFromText(*type, found->second,
+                                                  "query parameter '" + std::string(name) + "'"));
+  *value = static_cast<Enum>(number);
+  return OkStatus();
+}
+
+std::string ReadText(const Parameters& given, const char* name) {
+  auto found = given.find(name);
+  return found == given.end() ? "" : found->second;
+}
+
+// A body that must be JSON. 415 is told from other errors by UNIMPLEMENTED, which nothing else here
+// uses.
+Result<Json> ReadBody(const HttpRequest& request) {
+  if (!IsJsonType(request.content_type)) {
+    return Unimplemented(
+        "expected a body of type application/json, found '" + request.content_type + "'",
+        "send the header Content-Type: application/json");
+  }
+  return ParseJson(request.body, "the body");
+}
+
+Json ToJson(const spec::Problem& problem) {
+  return {{"path", problem.path},
+          {"message", problem.message},
+          {"expected", problem.expected},
+          {"found", problem.found},
+          {"hint", problem.hint}};
+}
+
+// A job as a SubmitJobRequest ({"config": {...}}), a JobConfig ({"model_definition": "...", ...}),
+// or a job file. *problems is an array when the job's form was refused.
+Result<protocol::SubmitJobRequest> ReadJob(const std::string& text, const Json& body,
+                                           Json* problems) {
+  protocol::SubmitJobRequest request;
+  if (body.is_object() && body.contains("config")) {
+    RETURN_IF_ERROR(wire::FromJson(body, &request));
+    return request;
+  }
+  // The forms overlap: a job file may use the wire's names, so what is not quite a JobConfig may be
+  // a job file.
+  if (body.is_object() && body.contains("model_definition") &&
+      wire::FromJson(body, request.mutable_config()).ok()) {
+    return request;
+  }
+  spec::Problems found;
+  std::optional<spec::JobFile> file = spec::ParseJobFile(text, &found);
+  if (!file) {
+    *problems = Json::array();
+    for (const spec::Problem& problem : found.list()) problems->push_back(ToJson(problem));
+    size_t count = found.count();
+    return InvalidArgument("the job has " + std::to_string(count) +
+                           (count == 1 ? " problem" : " problems"));
+  }
+  *request.mutable_config() = ConfigFromJobFile(*file);
+  return request;
+}
+
+// Answers with the message, or with the error.
+template <typename Message>
+Done<Message> Answer(const std::shared_ptr<HttpExchange>& exchange, const std::string& path) {
+  return [exchange, path](Status status, const Message& message) {
+    exchange->Respond(status.ok() ? JsonResponse(wire::ToJson(message))
+                                  : ProblemResponse(status, path));
+  };
+}
+
+std::string EncodeSegment(const std::string& text) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  std::string encoded;
+  for (unsigned char c : text) {
+    if (std::isalnum(c) || c == '-' || c == '.' || c == '_' || c == '~') {
+      encoded += static_cast<char>(c);
+    } else {
+      encoded += {'%', kHex[c >> 4], kHex[c & 15]};
+    }
+  }
+  return encoded;
+}
+
+HttpResponse TextResponse(std::string type, std::string body) {
+  HttpResponse response;
+  response.content_type = std::move(type);
+  response.body = std::move(body);
+  return response;
+}
+
+}  // namespace
+
+std::span<const RestApi::Entry> RestApi::Table() {
+  static const Entry kTable[] = {
+      {{"GET", "/healthz"}, {}, &RestApi::GetHealth},
+      {{"GET", "/readyz"}, {}, &RestApi::GetReadiness},
+      {{"GET", "/metrics"}, {}, &RestApi::GetMetrics},
+      {{"POST", "/api/v1/jobs"}, {}, &RestApi::SubmitJob},
+      {{"GET", "/api/v1/jobs"},
+       {"page_size", "page_token", "user_id", "filter_type", "filter_status"},
+       &RestApi::ListJobs},
+      {{"GET", "/api/v1/jobs/{id}"}, {}, &RestApi::GetJob},
+      {{"POST", "/api/v1/jobs/{id}/cancel"}, {}, &RestApi::CancelJob},
+      {{"GET", "/api/v1/jobs/{id}/events"}, {}, &RestApi::FollowJob},
+      {{"GET", "/api/v1/nodes"}, {"page_size", "page_token", "online_only"}, &RestApi::ListNodes},
+      {{"GET", "/api/v1/nodes/{id}"}, {}, &RestApi::GetNode},
+  };
+  return kTable;
+}
+
+std::vector<HttpRoute> RestApi::Routes() {
+  std::vector<HttpRoute> routes;
+  for (const Entry& entry : Table()) routes.push_back(entry.route);
+  return routes;
+}
+
+std::vector<std::string> RestApi::QueryParameters(size_t route) {
+  return Table()[route].parameters;
+}
+
+RestApi::RestApi(Api* api, const Metrics* metrics)
+    : api_(api), metrics_(metrics), router_(Routes()) {}
+
+void RestApi::Handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+  HttpRouter::Match match = router_.Find(request.method, request.path);
+  if (match.route < 0) {
+    if (match.allow.empty()) {
+      return exchange->Respond(ProblemResponse(
+          NotFound("no such path: '" + request.path + "'", "docs/reference/openapi.yaml lists all"),
+          request.path));
+    }
+    HttpResponse response =
+        ProblemResponse(Unimplemented("'" + request.path + "' has no method " + request.method,
+                                      "it has " + match.allow),
+                        request.path, nullptr, 405);
+    response.headers.emplace_back("Allow", match.allow);
+    return exchange->Respond(std::move(response));
+  }
+  const Entry& entry = Table()[static_cast<size_t>(match.route)];
+  exchange->SetRoute(entry.route.pattern);
+  if (Status status = CheckParameters(request.query, entry.parameters); !status.ok()) {
+    return exchange->Respond(ProblemResponse(status, request.path));
+  }
+  Call call{std::move(request), std::move(match.values), std::move(exchange)};
+  (this->*entry.method)(call);
+}
+
+void RestApi::GetHealth(Call& call) {
+  call.exchange->Respond(JsonResponse({{"status", "ok"}, {"version", CYXWIZ_VERSION}}));
+}
+
+void RestApi::GetReadiness(Call& call) {
+  Status status = api_->Ready();
+  call.exchange->Respond(status.ok() ? JsonResponse({{"status", "ok"}})
+                                     : ProblemResponse(status, call.request.path, nullptr, 503));
+}
+
+void RestApi::GetMetrics(Call& call) {
+  call.exchange->Respond(TextResponse("text/plain; version=0.0.4; charset=utf-8",
+                                      metrics_->Text(api_->counters(), api_->Ready().ok())));
+}
+
+void RestApi::SubmitJob(Call& call) {
+  const std::string& path = call.request.path;
+  Result<Json> body = ReadBody(call.request);
+  if (!body.ok()) {
+    int status = body.status().code() == Code::kUnimplemented ? 415 : 0;
+    return call.exchange->Respond(ProblemResponse(body.status(), path, nullptr, status));
+  }
+  Json problems;
+  Result<protocol::SubmitJobRequest> request = ReadJob(call.request.body, *body, &problems);
+  if (!request.ok())
+    return call.exchange->Respond(ProblemResponse(request.status(), path, problems));
+  api_->SubmitJob(*request, [exchange = call.exchange, path](
+                                Status status, const protocol::SubmitJobResponse& answer) {
+    if (!status.ok()) {
+      Json found;
+      for (const protocol::Problem& problem : answer.problems())
+        found.push_back(wire::ToJson(problem));
+      return exchange->Respond(ProblemResponse(status, path, found));
+    }
+    HttpResponse response = JsonResponse(wire::ToJson(answer), 201);
+    response.headers.emplace_back("Location", path + "/" + EncodeSegment(answer.job_id()));
+    exchange->Respond(std::move(response));
+  });
+}
+
+void RestApi::ListJobs(Call& call) {
+  const Parameters& given = call.request.query;
+  protocol::ListJobsRequest request;
+  int32_t page_size = 0;
+  protocol::JobType type = protocol::JOB_TYPE_UNKNOWN;
+  protocol::StatusCode filter = protocol::STATUS_UNKNOWN;
+  Status status = ReadInt(given, "page_size", &page_size);
+  if (status.ok()) status = ReadEnum(given, "filter_type", protocol::JobType_descriptor(), &type);
+  if (status.ok())
+    status = ReadEnum(given, "filter_status", protocol::StatusCode_descriptor(), &filter);
+  if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
+  request.set_page_size(page_size);
+  request.set_page_token(ReadText(given, "page_token"));
+  request.set_user_id(ReadText(given, "user_id"));
+  request.set_filter_type(type);
+  request.set_filter_status(filter);
+  api_->ListJobs(request, Answer<protocol::ListJobsResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::GetJob(Call& call) {
+  protocol::GetJobStatusRequest request;
+  request.set_job_id(call.values["id"]);
+  api_->GetJobStatus(request,
+                     Answer<protocol::GetJobStatusResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::CancelJob(Call& call) {
+  protocol::CancelJobRequest request;
+  request.set_job_id(call.values["id"]);
+  if (!call.request.body.empty()) {
+    Result<Json> body = ReadBody(call.request);
+    Status status = body.status();
+    int http_status = status.code() == Code::kUnimplemented ? 415 : 0;
+    if (status.ok() && (!body->is_object() || body->size() > 1 ||
+                        (body->size() == 1 && !body->contains("reason")) ||
+                        (body->size() == 1 && !(*body)["reason"].is_string()))) {
+      status =
+          InvalidArgument("expected an object with a text 'reason' or nothing in it, found " +
+                          body->dump(-1, ' ', true, Json::error_handler_t::replace).substr(0, 100));
+    }
+    if (!status.ok()) {
+      return call.exchange->Respond(
+          ProblemResponse(status, call.request.path, nullptr, http_status));
+    }
+    request.set_reason(body->value("reason", ""));
+  }
+  api_->CancelJob(request, Answer<protocol::CancelJobResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::FollowJob(Call& call) {
+  const std::string& id = call.values["id"];
+  if (call.request.last_event_id == "final") {
+    // An EventSource reconnects when a stream ends, however it ends; this answer alone makes it
+    // stop.
+    HttpResponse response;
+    response.status = 204;
+    return call.exchange->Respond(std::move(response));
+  }
+  if (call.request.method == "HEAD") {
+    protocol::GetJobStatusRequest request;
+    request.set_job_id(id);
+    return api_->GetJobStatus(request, [exchange = call.exchange, path = call.request.path](
+                                           Status status, const protocol::GetJobStatusResponse&) {
+      exchange->Respond(status.ok() ? TextResponse("text/event-stream", "")
+                                    : ProblemResponse(status, path));
+    });
+  }
+  JobEvents::Begin(api_, id, call.request.path, call.exchange);
+}
+
+void RestApi::ListNodes(Call& call) {
+  const Parameters& given = call.request.query;
+  protocol::ListNodesRequest request;
+  int32_t page_size = 0;
+  bool online_only = false;
+  Status status = ReadInt(given, "page_size", &page_size);
+  if (status.ok()) status = ReadBool(given, "online_only", &online_only);
+  if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
+  request.set_page_size(page_size);
+  request.set_page_token(ReadText(given, "page_token"));
+  request.set_online_only(online_only);
+  api_->ListNodes(request, Answer<protocol::ListNodesResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::GetNode(Call& call) {
+  protocol::GetNodeInfoRequest request;
+  request.set_node_id(call.values["id"]);
+  api_->GetNodeInfo(request,
+                    Answer<protocol::GetNodeInfoResponse>(call.exchange, call.request.path));
+}
+
+}  // namespace cyxwiz::central

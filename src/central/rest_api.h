@@ -1,0 +1,61 @@
+// The REST form of the Api: every route of docs/reference/openapi.yaml, JSON with the names of the
+// protos, errors as problem details.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "central/api.h"
+#include "central/http_router.h"
+#include "central/http_server.h"
+#include "central/metrics.h"
+
+namespace cyxwiz::central {
+
+// Thread-safe; holds no state of its own.
+class RestApi : public HttpHandler {
+ public:
+  // Neither is owned; both outlive it.
+  RestApi(Api* api, const Metrics* metrics);
+
+  void Handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) override;
+
+  // The one list of routes: the router and the test against openapi.yaml are made from it.
+  static std::vector<HttpRoute> Routes();
+  // Query parameters of the route at this place of Routes(); any other is refused.
+  static std::vector<std::string> QueryParameters(size_t route);
+
+ private:
+  using Exchange = std::shared_ptr<HttpExchange>;
+  struct Call {
+    HttpRequest request;
+    std::map<std::string, std::string> values;  // of the path
+    Exchange exchange;
+  };
+  struct Entry {
+    HttpRoute route;
+    std::vector<std::string> parameters;  // of the query
+    void (RestApi::*method)(Call& call);
+  };
+  static std::span<const Entry> Table();
+
+  void GetHealth(Call& call);
+  void GetReadiness(Call& call);
+  void GetMetrics(Call& call);
+  void SubmitJob(Call& call);
+  void ListJobs(Call& call);
+  void GetJob(Call& call);
+  void CancelJob(Call& call);
+  void FollowJob(Call& call);
+  void ListNodes(Call& call);
+  void GetNode(Call& call);
+
+  Api* const api_;
+  const Metrics* const metrics_;
+  const HttpRouter router_;
+};
+
+}  // namespace cyxwiz::central
