@@ -174,7 +174,7 @@ inline constexpr size_t kMaxNameBytes = 256;
 std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspector* inspector,
                                 Problems* problems);
 
-// The model in its canonical form (types, all options spelt out, shapes), as written to model.json.
+// The model in its canonical form (types, all options spelt out, shapes), as "model" of model.json.
 // It is itself a model_definition, and checking it gives the same ModelSpec.
 Json ModelToJson(const ModelSpec& model);
 
