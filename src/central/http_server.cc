@@ -434,22 +434,6 @@ void Connection::OnRequest() {
   }
 }
 
-struct Address {
-  std::string host;
-  std::string port;
-};
-
-// "127.0.0.1:8080" or "[::1]:8080"
-std::optional<Address> SplitAddress(std::string_view listen) {
-  size_t colon = listen.rfind(':');
-  if (colon == std::string_view::npos || colon == 0) return std::nullopt;
-  std::string_view host = listen.substr(0, colon), port = listen.substr(colon + 1);
-  if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  auto number = ParseInt(port);
-  if (!number || *number < 0 || *number > 65535 || host.empty()) return std::nullopt;
-  return Address{std::string(host), std::string(port)};
-}
-
 }  // namespace
 
 bool IsLoopbackHost(std::string_view host) {
@@ -479,18 +463,20 @@ class HttpServer::Impl {
   Status Listen(HttpHandler* handler, HttpObserver* observer) {
     shared_->handler = handler;
     shared_->observer = observer;
-    const std::string& listen = shared_->options.listen;
-    std::optional<Address> address = SplitAddress(listen);
-    if (!address) {
+    const Options& options = shared_->options;
+    bool is_v6 = options.host.find(':') != std::string::npos;
+    std::string listen =
+        (is_v6 ? "[" + options.host + "]" : options.host) + ":" + std::to_string(options.port);
+    if (options.port < 0 || options.port > 65535) {
       return InvalidArgument("cannot listen on '" + listen + "'",
-                             "expected host:port, such as 127.0.0.1:8080");
+                             "a port is a number from 0 to 65535");
     }
     error_code error;
-    auto found = tcp::resolver(*context_).resolve(address->host, address->port,
+    auto found = tcp::resolver(*context_).resolve(options.host, std::to_string(options.port),
                                                   tcp::resolver::passive, error);
-    if (error || found.empty()) {
+    if (error || found.empty() || options.host.empty()) {
       return InvalidArgument("cannot listen on '" + listen + "': " + error.message(),
-                             "give an address of this machine, such as 127.0.0.1:8080");
+                             "give an address of this machine, such as 127.0.0.1");
     }
     tcp::endpoint endpoint = found.begin()->endpoint();
     acceptor_.open(endpoint.protocol(), error);

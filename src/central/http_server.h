@@ -57,7 +57,8 @@ class HttpObserver {
 class HttpServer {
  public:
   struct Options {
-    std::string listen = "127.0.0.1:8080";  // host:port, [::1]:port; port 0 takes a free one
+    std::string host = "127.0.0.1";  // an address of this machine, or a name of one
+    int port = 8080;                 // 0 takes a free one
     int threads = 2;
     size_t max_connections = 1024;
     size_t max_header_bytes = 16 * 1024;

@@ -13,6 +13,7 @@ struct RestServer::Parts {
 
 Result<std::unique_ptr<RestServer>> RestServer::Start(Options options, Api* api,
                                                       std::shared_ptr<Metrics> metrics) {
+  if (metrics == nullptr) metrics = std::make_shared<Metrics>();
   auto parts = std::unique_ptr<Parts>(new Parts{metrics, RestApi(api, metrics.get()), nullptr});
   ASSIGN_OR_RETURN(parts->server,
                    HttpServer::Start(std::move(options), &parts->api, metrics.get()));

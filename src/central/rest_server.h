@@ -15,9 +15,10 @@ class RestServer {
  public:
   using Options = HttpServer::Options;
 
-  // Serves when it returns. api is not owned and outlives the server. Errors as HttpServer::Start.
+  // Serves when it returns. api is not owned and outlives the server. metrics: given when others
+  // add to them. Errors as HttpServer::Start.
   static Result<std::unique_ptr<RestServer>> Start(Options options, Api* api,
-                                                   std::shared_ptr<Metrics> metrics);
+                                                   std::shared_ptr<Metrics> metrics = nullptr);
   // Closes all connections and ends all Follow streams; answers of calls still in work go nowhere.
   ~RestServer();
 

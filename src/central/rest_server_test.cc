@@ -13,8 +13,8 @@ class RestServerTest : public testing::Test {
 
   void Start(RestServer::Options options) {
     server_.reset();
-    options.listen = "127.0.0.1:0";
-    auto server = RestServer::Start(options, &api_, std::make_shared<Metrics>());
+    options.port = 0;
+    auto server = RestServer::Start(options, &api_);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = std::move(*server);
   }
@@ -329,16 +329,15 @@ TEST_F(RestServerTest, ACallThatIsDroppedIsAnsweredAllTheSame) {
 
 TEST_F(RestServerTest, APortInUseIsNamed) {
   RestServer::Options options;
-  options.listen = "127.0.0.1:" + std::to_string(server_->port());
-  Status status = RestServer::Start(options, &api_, std::make_shared<Metrics>()).status();
+  options.port = server_->port();
+  Status status = RestServer::Start(options, &api_).status();
   EXPECT_EQ(status.code(), Code::kFailedPrecondition);
-  EXPECT_NE(status.message().find(options.listen), std::string::npos) << status;
-  for (const char* listen :
-       {"", "8080", "127.0.0.1", "127.0.0.1:99999", "127.0.0.1:http", "[::1:80", "192.0.2.1:0"}) {
-    options.listen = listen;
-    EXPECT_EQ(RestServer::Start(options, &api_, std::make_shared<Metrics>()).status().code(),
-              Code::kInvalidArgument)
-        << listen;
+  EXPECT_NE(status.message().find("127.0.0.1:" + std::to_string(options.port)), std::string::npos)
+      << status;
+  for (const auto& [host, port] : {std::pair{"", 0}, {"127.0.0.1", 99999}, {"192.0.2.1", 0}}) {
+    options.host = host;
+    options.port = port;
+    EXPECT_EQ(RestServer::Start(options, &api_).status().code(), Code::kInvalidArgument) << host;
   }
 }
 
@@ -443,7 +442,11 @@ TEST_F(RestServerTest, AClientThatDoesNotReadSkipsProgressAndGetsTheNewest) {
   protocol::JobUpdateStream large = Update(0);
   large.set_log_message(std::string(1 << 20, 'x'));
   int published = 0;
-  while (api_.refused < 3) {
+  auto refused = [this] {
+    std::lock_guard lock(api_.follow_mutex);
+    return api_.refused;
+  };
+  while (refused() < 3) {
     large.mutable_status()->set_progress(++published);
     api_.Publish(large);
     ASSERT_LT(published, 1000) << "nothing holds back the stream";
