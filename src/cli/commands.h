@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "cli/client.h"
 #include "cli/console.h"
-#include "spec/job_file.h"
 
 namespace cyxwiz::cli {
 
@@ -69,11 +68,8 @@ Json StatusToJson(const protocol::GetJobStatusResponse& response);
 std::string StatusToText(const protocol::GetJobStatusResponse& response, const Console& console,
                          int64_t now_seconds);
 
-// What a job file says, as the wire says it.
-protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file);
-
-// `server` as a flag to repeat in a suggested command: " --server host:port", or nothing for the
-// default.
+// `server` as a flag to repeat in a suggested command: " --server host:port", or nothing when
+// it is implied.
 std::string ServerFlag(const std::string& server);
 
 inline constexpr char kDefaultServer[] = "127.0.0.1:50051";

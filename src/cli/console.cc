@@ -136,14 +136,16 @@ int Console::Fail(const Status& status, const std::vector<protocol::Problem>& pr
   return ExitCodeOf(status.code());
 }
 
-int Console::FailUsage(const std::string& message, const std::string& hint) {
+int Console::FailUsage(const std::string& message, const std::string& hint,
+                       const std::vector<protocol::Problem>& problems) {
   if (json) {
-    err << DumpJson(ErrorToJson("USAGE", message, hint, {})) << std::endl;
-  } else {
-    err << "cyxwiz: " << Printable(message) << "\n";
-    if (!hint.empty()) err << "  " << Printable(hint) << "\n";
-    err.flush();
+    err << DumpJson(ErrorToJson("USAGE", message, hint, problems)) << std::endl;
+    return kExitUsage;
   }
+  err << "cyxwiz: " << Printable(message) << (problems.empty() ? "\n" : ":\n");
+  for (const protocol::Problem& problem : problems) err << "  " << ProblemLine(problem) << "\n";
+  if (!hint.empty()) err << "  " << Printable(hint) << "\n";
+  err.flush();
   return kExitUsage;
 }
 

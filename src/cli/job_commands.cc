@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 
 #include "base/file.h"
@@ -72,27 +73,9 @@ protocol::StatusCode StatusFilter(const std::string& word) {
 }  // namespace
 
 std::string ServerFlag(const std::string& server) {
-  return server == kDefaultServer ? "" : " --server " + server;
-}
-
-protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
-  const spec::JobDescription& job = file.description;
-  protocol::JobConfig config;
-  config.set_job_id(file.job_id);
-  config.set_user_id(file.user);
-  config.set_priority(static_cast<protocol::JobPriority>(file.priority));
-  if (file.max_retries) config.set_max_retries(*file.max_retries);
-  config.set_name(job.name);
-  config.set_job_type(static_cast<protocol::JobType>(job.type));
-  config.set_model_definition(job.model_definition);
-  config.mutable_hyperparameters()->insert(job.hyperparameters.begin(), job.hyperparameters.end());
-  config.set_dataset_uri(job.dataset_uri);
-  config.set_batch_size(static_cast<int32_t>(job.batch_size));
-  config.set_epochs(static_cast<int32_t>(job.epochs));
-  config.set_required_device(static_cast<protocol::DeviceType>(job.required_device));
-  config.set_estimated_memory(job.estimated_memory);
-  if (job.requested != Resources()) *config.mutable_resources() = ResourcesToWire(job.requested);
-  return config;
+  const char* environment = std::getenv("CYXWIZ_SERVER");
+  bool implied = server == (environment && *environment ? environment : kDefaultServer);
+  return implied ? "" : " --server " + server;
 }
 
 Json StatusToJson(const protocol::GetJobStatusResponse& response) {
@@ -180,9 +163,9 @@ int RunSubmit(const Session& session, const SubmitOptions& options) {
   spec::Problems problems;
   std::optional<spec::JobFile> file = spec::ParseJobFile(*text, &problems);
   if (!file || !problems.empty()) {
-    return console.Fail(InvalidArgument(options.file == "-" ? "the job is wrong"
-                                                            : "'" + options.file + "' is wrong"),
-                        ToWire(problems));
+    std::string name = options.file == "-" ? "standard input" : "'" + options.file + "'";
+    return console.FailUsage(name + " is not a valid job file",
+                             "docs/reference/job-files.md describes job files", ToWire(problems));
   }
   protocol::JobConfig config = ConfigFromJobFile(*file);
 

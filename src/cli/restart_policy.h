@@ -13,13 +13,15 @@ class RestartPolicy {
  public:
   static constexpr int kMostEnds = 5;  // within kWindow
   static constexpr Duration kWindow = std::chrono::minutes(1);
-  static constexpr Duration kFirstPause = std::chrono::milliseconds(200);
+
+  explicit RestartPolicy(Duration first_pause) : first_pause_(first_pause) {}
 
   // The process ended. How long to wait before it is started again (the first pause doubles with
   // each further end within the window), or nullopt to give up.
   std::optional<Duration> OnEnd(MonotonicTime now);
 
  private:
+  Duration first_pause_;
   std::deque<MonotonicTime> ends_;
 };
 

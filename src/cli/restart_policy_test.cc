@@ -9,7 +9,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 TEST(RestartPolicy, PausesDoubleAndEndWithGivingUp) {
-  RestartPolicy policy;
+  RestartPolicy policy(milliseconds(200));
   MonotonicTime now;
   for (int pause_ms : {200, 400, 800, 1600, 3200}) {
     EXPECT_EQ(policy.OnEnd(now), milliseconds(pause_ms));
@@ -19,7 +19,7 @@ TEST(RestartPolicy, PausesDoubleAndEndWithGivingUp) {
 }
 
 TEST(RestartPolicy, WhatHappenedLongAgoIsForgotten) {
-  RestartPolicy policy;
+  RestartPolicy policy(milliseconds(200));
   MonotonicTime now;
   for (int i = 0; i < 100; ++i, now = now + seconds(61))
     EXPECT_EQ(policy.OnEnd(now), milliseconds(200));

@@ -68,6 +68,8 @@ class Cluster {
 
  private:
   struct Member {
+    explicit Member(Duration restart_pause) : restarts(restart_pause) {}
+
     std::string name;  // "server", "node-1"
     std::string log;
     std::function<std::vector<std::string>()> arguments;
@@ -100,7 +102,7 @@ class Cluster {
       folders.push_back(data_ + "/node-" + std::to_string(k));
     for (const std::string& folder : folders) RETURN_IF_ERROR(MakeFolder(folder, 0700));
 
-    members_.resize(1 + static_cast<size_t>(options_.nodes));
+    for (int i = 0; i <= options_.nodes; ++i) members_.emplace_back(options_.restart_pause);
     Member& server = members_[0];
     server.name = "server";
     server.log = data_ + "/server.log";
@@ -216,7 +218,6 @@ class Cluster {
       if (stop_) impatient_ = true;
       stop_ = true;
     }
-    // A line that stands in the pipe counts although its writer has ended since.
     for (Member& member : members_) RETURN_IF_ERROR(ReadReadiness(member));
     RETURN_IF_ERROR(Reap());
     if (stopping_) return OkStatus();
@@ -245,7 +246,7 @@ class Cluster {
       return Internal(member.name + ": the readiness line is no JSON object");
     member.ready = true;
     member.due = MonotonicTime::Never();
-    if (std::exchange(member.was_ready, true) && !console_.json) {
+    if (std::exchange(member.was_ready, true)) {
       console_.err << "cyxwiz: " << member.name << " is back (pid " << member.process->pid() << ")"
                    << std::endl;
     }
@@ -262,6 +263,8 @@ class Cluster {
       });
       if (found == members_.end()) continue;  // somebody a daemon left behind
       Member& member = *found;
+      // A line that stands in the pipe counts although its writer has ended since.
+      if (Status s = ReadReadiness(member); !s.ok()) failure = s;
       std::string how =
           member.name + " (pid " + std::to_string(pid) + ") " + DescribeExit(wait_status);
       member.process->Signal(SIGKILL);  // the rest of its group, if any

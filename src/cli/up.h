@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "cli/console.h"
 
@@ -17,7 +18,8 @@ struct UpOptions {
   int grpc_port = 50051;                // 0: any free one
   int rest_port = 8080;                 // 0: any free one
   std::vector<std::string> data_roots;  // besides the current folder and /usr/share/datasets
-  std::string programs;                 // folder of the daemons; empty: that of this program
+  Duration restart_pause = std::chrono::milliseconds(200);  // before a dead daemon's first restart
+  std::string programs;  // folder of the daemons; empty: that of this program
 };
 
 // $XDG_DATA_HOME/cyxwiz or ~/.local/share/cyxwiz.
