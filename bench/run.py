@@ -1,0 +1,320 @@
+#!/usr/bin/env python3
+"""Runs every measurement against the real binaries and writes RESULTS.md beside this file.
+
+    bench/run.py BUILD [--rounds N] [--seconds S] [--only submit,jobs] [--output FILE]
+
+What is compared is measured alternately within this one run, so that what else the machine does touches both sides.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import select
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+IN_FLIGHT = 128
+
+
+class Program:
+    """A running binary that tells over --ready-fd, in one line of JSON, when it serves."""
+
+    def __init__(self, arguments, log):
+        reader, writer = os.pipe()
+        with open(log, "ab") as out:
+            self.process = subprocess.Popen([*map(str, arguments), "--ready-fd", str(writer)], stdin=subprocess.DEVNULL,
+                                            stdout=out, stderr=subprocess.STDOUT, pass_fds=[writer])
+        os.close(writer)
+        text = b""
+        while b"\n" not in text:
+            ready, _, _ = select.select([reader], [], [], 60)
+            piece = os.read(reader, 65536) if ready else b""
+            if not piece:
+                self.stop()
+                sys.exit(f"{arguments[0]} did not start:\n{pathlib.Path(log).read_text()}")
+            text += piece
+        os.close(reader)
+        self.ready = json.loads(text)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+
+class Cluster:
+    """A server, and a node when asked for, on fresh data."""
+
+    def __init__(self, build, folder, node):
+        self.folder = pathlib.Path(folder)
+        self.programs = []
+        self.server = self._start(build / "bin/cyxwiz-central-server", "--data", self.folder / "server", "--grpc-listen",
+                                  "127.0.0.1:0", "--rest-listen", "127.0.0.1:0", name="server")
+        self.address = self.server.ready["grpc"]
+        if node:
+            self.node = self._start(build / "bin/cyxwiz-server-node", "--data", self.folder / "node", "--server", self.address,
+                                    "--listen", "127.0.0.1:0", "--terminal-listen", "127.0.0.1:0", name="node")
+
+    def _start(self, *arguments, name):
+        program = Program(arguments, self.folder / f"{name}.log")
+        self.programs.append(program)
+        return program
+
+    def log(self, name):
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def stop(self):
+        for program in reversed(self.programs):
+            program.stop()
+
+
+@contextlib.contextmanager
+def cluster(build, node=False):
+    # On the disk of the build folder: a temporary folder may be in memory, where fsync costs nothing.
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=build) as folder:
+        running = Cluster(build, folder, node)
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+def control(build, *arguments):
+    done = subprocess.run([str(build / "bench/bench_control"), *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"bench_control {' '.join(map(str, arguments))} failed")
+    result = json.loads(done.stdout)
+    if result.get("errors"):
+        sys.exit(f"bench_control {arguments[0]}: {result['errors']} errors, the first: {result.get('first_error')}")
+    return result
+
+
+def fsync_ms(folder):
+    """Median of fdatasync after appending a page, milliseconds: what one commit cannot be faster than."""
+    took = []
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        for _ in range(200):
+            file.write(bytes(4096))
+            file.flush()
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            took.append((time.perf_counter() - start) * 1000)
+    return statistics.median(took)
+
+
+def measure_submit(build, rounds, seconds):
+    """Durable SubmitJob and empty echoes, alternating."""
+    runs = {"echo": [], "submit": [], "same body": []}
+    echo = subprocess.Popen([str(build / "bench/bench_control"), "echo-server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            text=True)
+    try:
+        echo_address = echo.stdout.readline().strip()
+        with cluster(build) as running:
+            control(build, "echo", echo_address, IN_FLIGHT, 0.5)
+            control(build, "submit", running.address, IN_FLIGHT, 0.5)
+            for _ in range(rounds):
+                runs["echo"].append(control(build, "echo", echo_address, IN_FLIGHT, seconds))
+                runs["submit"].append(control(build, "submit", running.address, IN_FLIGHT, seconds))
+                runs["same body"].append(control(build, "submit", running.address, IN_FLIGHT, seconds, "same"))
+    finally:
+        echo.stdin.close()
+        echo.wait(10)
+    result = {"bytes": runs["echo"][0]["message_bytes"], "fsync_ms": fsync_ms(build)}
+    for name, values in runs.items():
+        result[name] = {key: statistics.median(v[key] for v in values) for key in ("per_second", "p50_ms", "p99_ms")}
+        result[name]["ratio"] = statistics.median(
+            v["per_second"] / e["per_second"] for v, e in zip(values, runs["echo"]))
+    return result
+
+
+STARTED = re.compile(r"attempt (\S+)/\d+ started: fork_ms=([\d.]+) load_ms=([\d.]+) first_step_ms=([\d.]+) total_ms=([\d.]+)")
+
+
+def measure_first_step(build, count):
+    """Submit to first training step, with its parts from both ends of the wire."""
+    with cluster(build, node=True) as running:
+        control(build, "first-step", running.address, 5)  # warm
+        result = control(build, "first-step", running.address, count)
+        node = {m[1]: [float(m[i]) for i in range(2, 6)] for m in STARTED.finditer(running.log("node"))}
+    columns = {name: [] for name in ("submit", "dispatch", "fork", "load", "first_step", "other", "total", "seen")}
+    for job, accepted, seen in zip(result["job_ids"], result["accepted_ms"], result["running_ms"]):
+        if job not in node:
+            continue
+        fork, load, step, on_node = node[job]
+        columns["submit"].append(accepted)
+        # AssignJob leaves with the same commit as the reply, so the two overlap: what remains is both ways of the wire.
+        columns["dispatch"].append(max(0.0, seen - accepted - on_node))
+        columns["fork"].append(fork)
+        columns["load"].append(load)
+        columns["first_step"].append(step)
+        columns["other"].append(on_node - fork - load - step)
+        columns["seen"].append(seen)
+    if not columns["seen"]:
+        sys.exit("the node's log tells of no started attempt")
+    result = {name: statistics.median(values) for name, values in columns.items() if values}
+    result["p99"] = sorted(columns["seen"])[int(len(columns["seen"]) * 0.99)]
+    result["count"] = len(columns["seen"])
+    return result
+
+
+def measure_jobs(build, count, rounds):
+    rates = []
+    for _ in range(rounds):
+        with cluster(build) as running:
+            rates.append(control(build, "jobs", running.address, IN_FLIGHT, count, 64)["per_second"])
+    return {"count": count, "per_second": statistics.median(rates), "rates": rates}
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid):
+    return [int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit()
+            and (p / "stat").exists() and int((p / "stat").read_text().rpartition(")")[2].split()[1]) == pid]
+
+
+def measure_idle(build, seconds):
+    """Share of one core that a server and a node use while there is nothing to do."""
+    with cluster(build, node=True) as running:
+        time.sleep(2)  # what starting leaves behind
+        groups = {"server": [running.server.process.pid],
+                  "node": [running.node.process.pid, *children(running.node.process.pid)]}
+        before = {name: sum(map(cpu_seconds, pids)) for name, pids in groups.items()}
+        time.sleep(seconds)
+        return {name: (sum(map(cpu_seconds, pids)) - before[name]) / seconds for name, pids in groups.items()}
+
+
+def machine(build):
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) >> 20
+    system = re.search(r'PRETTY_NAME="(.*)"', pathlib.Path("/etc/os-release").read_text())
+
+    def output(*command):
+        try:
+            return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
+        except OSError:
+            return ""
+
+    version = output(str(build / "bin/cyxwiz-central-server"), "--version")
+    return [
+        ("Processor", f"{cpu[1] if cpu else platform.processor()}, {os.cpu_count()} cores"),
+        ("Memory", f"{memory} GiB"),
+        ("System", f"{system[1] if system else ''}, Linux {platform.release()}"),
+        ("Date", datetime.date.today().isoformat()),
+        ("CyxWiz", f"{version}, commit {output('git', '-C', str(HERE), 'rev-parse', '--short', 'HEAD')}"),
+        ("Compiler", output("g++", "--version").splitlines()[0] if output("g++", "--version") else ""),
+        ("gRPC", output("dpkg-query", "-W", "-f", "${Version}", "libgrpc++1.51")),
+    ]
+
+
+def verdict(ok):
+    return "yes" if ok else "**no**"
+
+
+def write(path, facts, submit, first, jobs, idle, training):
+    out = ["# Measured", "",
+           "Written by `make bench`. One noisy machine: trust the ratios, whose sides ran alternately within this run; measure again "
+           "before you rely on a rate.", "", "| machine | |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in facts if v), ""]
+    if submit:
+        out += ["## Durable submits", "",
+                f"Calls with {IN_FLIGHT} in flight and messages of {submit['bytes']} bytes; client and server share the machine. An echo is "
+                "an empty call (gRPC's C++ callback API on both sides); a submit is answered once the job is checked, scheduled and "
+                f"fsynced (one fdatasync here: {submit['fsync_ms']:.2f} ms).", "",
+                "| | calls/s | p50 ms | p99 ms | share of the echo | goal | met |", "| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
+        for name, label, goal in (("echo", "empty echo", ""), ("submit", "SubmitJob, every job different", "0.40"),
+                                  ("same body", "SubmitJob, one job again and again", "")):
+            row = submit[name]
+            out.append(f"| {label} | {row['per_second']:,.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {row['ratio']:.2f} | "
+                       f"{goal} | {verdict(row['ratio'] >= 0.40) if goal else ''} |")
+        out.append("")
+    if first:
+        out += ["## From submit to the first training step", "",
+                f"{first['count']} jobs one after another on a warm node: MLP 784-128-10 on 6,400 mock samples. Medians in milliseconds, from "
+                "sending SubmitJob until the client's stream says that the first step is done.", "",
+                "| part | ms |", "| --- | ---: |",
+                f"| SubmitJob: check, queue, schedule, commit, answer | {first['submit']:.1f} |",
+                f"| dispatch to the node, report to the server, update to the client | {first['dispatch']:.1f} |",
+                f"| fork of the runner from the zygote | {first['fork']:.1f} |",
+                f"| load: data set and model | {first['load']:.1f} |",
+                f"| first step | {first['first_step']:.1f} |",
+                f"| rest on the node: socket, start message, report | {first['other']:.1f} |",
+                f"| **whole, p50** (goal: at most 25, met: {verdict(first['seen'] <= 25)}) | **{first['seen']:.1f}** |",
+                f"| whole, p99 | {first['p99']:.1f} |", ""]
+    if jobs:
+        out += ["## Jobs whose executor returns at once", "",
+                f"{jobs['count']:,} jobs with {IN_FLIGHT} submits in flight; a node of the benchmark's own accepts each attempt and reports its end "
+                "at once. From the first submit until the last completion is acknowledged as durable.", "",
+                f"**{jobs['per_second']:,.0f} jobs/s** (median of {', '.join(f'{r:,.0f}' for r in jobs['rates'])})", ""]
+    if idle:
+        out += ["## Idle", "", "Processor time while nothing happens but heartbeats, as a share of one core (goal: below 1 %).", "",
+                "| | share | met |", "| --- | ---: | --- |",
+                *(f"| {name} | {share:.2%} | {verdict(share < 0.01)} |" for name, share in idle.items()), ""]
+    if training:
+        out += ["## Training", "",
+                "Fashion-MNIST, float32, Adam; the runner's steps of training inside a job against a plain libtorch C++ loop with "
+                "`torch::optim::Adam` (`bench/train/plain_loop.cc`).", "",
+                "| | job, samples/s | plain loop | ratio | by processor time | goal | met | DataLoader loop | ratio to it |",
+                "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: |"]
+        for loop, label, goal in (("mlp", "MLP 784-128-10, batch 32, 1 thread", 1.6), ("cnn", "CNN 32-64, batch 64, 2 threads", 1.0)):
+            r = training.get(loop)
+            if r:
+                loader = r.get("dataloader_samples_per_second")
+                out.append(f"| {label} | {r['job_samples_per_second']:,} | {r['plain_loop_samples_per_second']:,} | {r['ratio']:.2f} | "
+                           f"{r['ratio_by_cpu_time']:.2f} | {goal} | {verdict(r['ratio'] >= goal)} | "
+                           f"{f'{loader:,}' if loader else 'PyTorch absent'} | {r.get('ratio_to_dataloader', '')} |")
+        whole = training.get("whole_job")
+        if whole:
+            out += ["", f"A whole job of {whole['epochs']} epochs of the MLP: {whole['training_seconds']} s of training steps, and beside them "
+                    f"{whole['load_seconds']} s to load, {whole['model_and_test_seconds']} s to build the model and test it, "
+                    f"{whole['write_seconds']} s to write: {whole['overhead']:.1%} (goal: below 3 %, met: {verdict(whole['overhead'] < 0.03)})."]
+        out.append("")
+    path.write_text("\n".join(out))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of each load")
+    parser.add_argument("--only", default="submit,first-step,jobs,idle,training", help="which to measure")
+    parser.add_argument("--python", default=sys.executable, help="the Python whose PyTorch, if any, runs the DataLoader loop")
+    parser.add_argument("--output", type=pathlib.Path, default=HERE / "RESULTS.md")
+    args = parser.parse_args()
+    build, only = args.build.resolve(), args.only.split(",")
+
+    def step(name, measure, *arguments):
+        if name not in only:
+            return None
+        print(f"bench: {name}", file=sys.stderr, flush=True)
+        result = measure(*arguments)
+        print(json.dumps({name: result}), flush=True)
+        return result
+
+    def train():
+        done = subprocess.run([sys.executable, str(HERE / "train/run.py"), "--build", str(build), "--python", args.python],
+                              stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit("bench/train/run.py failed")
+        return json.loads(done.stdout)
+
+    submit = step("submit", measure_submit, build, args.rounds, args.seconds)
+    first = step("first-step", measure_first_step, build, 100)
+    jobs = step("jobs", measure_jobs, build, 2000, 3)
+    idle = step("idle", measure_idle, build, 10)
+    training = step("training", train)
+    write(args.output, machine(build), submit, first, jobs, idle, training)
+    print(f"bench: wrote {args.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
