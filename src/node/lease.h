@@ -13,9 +13,10 @@ class Lease {
  public:
   // A heartbeat or registration that was sent at `sent_at` has been acknowledged.
   void Renew(MonotonicTime sent_at, Duration lease) {
-    MonotonicTime deadline = sent_at + lease / 10 * 8;
-    // Answers may overtake each other; the newest sending counts. A lost lease begins anew.
-    if (deadline_ == MonotonicTime::Never() || deadline > deadline_) deadline_ = deadline;
+    // Answers may overtake each other; the newest sending counts.
+    if (sent_at < sent_at_) return;
+    sent_at_ = sent_at;
+    deadline_ = sent_at + lease / 10 * 8;
   }
   // When the attempts must be stopped; Never() while no lease is held.
   MonotonicTime deadline() const { return deadline_; }
@@ -24,6 +25,7 @@ class Lease {
   void Lose() { deadline_ = MonotonicTime::Never(); }
 
  private:
+  MonotonicTime sent_at_;
   MonotonicTime deadline_ = MonotonicTime::Never();
 };
 

@@ -25,10 +25,9 @@ constexpr char kSessionKey[] = "cyxwiz-session";
 constexpr Duration kCallTimeout = seconds(10);
 constexpr int kMostLostUploads = 3;
 
-// Of a call: its own status, or the error inside an answer that says STATUS_ERROR.
+// The error inside an answer that says STATUS_ERROR.
 template <typename Response>
-Status StatusOf(const grpc::Status& status, const Response& response) {
-  if (!status.ok()) return FromGrpc(status);
+Status InBand(const Response& response) {
   if (response.status() != protocol::STATUS_ERROR) return OkStatus();
   int code = response.error().code();
   return Status(code > 0 && code <= 16 ? static_cast<Code>(code) : Code::kInternal,
@@ -142,6 +141,7 @@ void NodeClient::Stop(std::function<void()> stopped) {
   for (auto& [id, report] : reports_) report->timer.cancel();
   for (grpc::ClientContext* context : contexts_) context->TryCancel();
   for (auto& [id, upload] : uploads_) upload->Cancel();
+  RegistrationAnswered();
   ++calls_;
   CallEnded();
 }
@@ -165,7 +165,7 @@ void NodeClient::Send(std::shared_ptr<Call<Request, Response>> call, Duration ti
   std::function<void(grpc::Status)> callback = [this, call, done](grpc::Status status) {
     boost::asio::post(io_, [this, call, status, done] {
       contexts_.erase(&call->context);
-      if (!stopped_) done(StatusOf(status, call->response), *call);
+      if (!stopped_) done(FromGrpc(status), *call);
       CallEnded();
     });
   };
@@ -191,12 +191,14 @@ void NodeClient::Register() {
       call, kCallTimeout,
       [](auto* stub, auto* c, auto* q, auto* r, auto done) { stub->RegisterNode(c, q, r, done); },
       [this](const Status& status, const auto& done) {
-        if (status.ok() && !done.response.node_id().empty()) {
-          return OnRegistered(done.response, done.sent_at);
+        Status trouble = status.ok() ? InBand(done.response) : status;
+        if (trouble.ok() && !IsValidId(done.response.node_id())) {
+          trouble = Internal("it registered this node without giving it an id");
         }
-        LogTrouble(status.ok() ? Internal("it registered this node without giving it an id")
-                               : status);
+        if (trouble.ok()) return OnRegistered(done.response, done.sent_at);
+        LogTrouble(trouble);
         RegisterLater();
+        RegistrationAnswered();
       });
 }
 
@@ -233,6 +235,16 @@ void NodeClient::OnRegistered(const protocol::RegisterNodeResponse& response,
   for (auto& [id, report] : reports_) ids.push_back(id);
   for (const AttemptId& id : ids) Advance(id);
   if (options_.on_registered) options_.on_registered();
+  RegistrationAnswered();
+}
+
+void NodeClient::AfterRegistration(std::function<void()> then) {
+  if (state_ != State::kRegistering || stopped_) return then();
+  after_registration_.push_back(std::move(then));
+}
+
+void NodeClient::RegistrationAnswered() {
+  for (auto& then : std::exchange(after_registration_, {})) then();
 }
 
 void NodeClient::RenewLease(MonotonicTime sent_at) {
@@ -272,7 +284,8 @@ void NodeClient::Heartbeat() {
   Send(
       call, timeout,
       [](auto* stub, auto* c, auto* q, auto* r, auto done) { stub->Heartbeat(c, q, r, done); },
-      [this](const Status& status, const auto& done) {
+      [this](const Status& answered, const auto& done) {
+        Status status = answered.ok() ? InBand(done.response) : answered;
         heartbeat_in_flight_ = false;
         if (state_ != State::kRegistered) return;
         // Sent before the present registration: says nothing about it.
@@ -581,12 +594,23 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
       [](auto* stub, auto* c, auto* q, auto* r, auto done) {
         stub->ReportCompletion(c, q, r, done);
       },
-      [this, attempt](const Status& status, const auto&) {
+      [this, attempt](const Status& status, const auto& done) {
         auto found = reports_.find(attempt);
         if (found == reports_.end()) return;
         Report& report = *found->second;
         report.in_flight = false;
-        if (status.ok()) return Close(attempt);
+        if (status.ok()) {
+          // Also when it says that the attempt was not current any more: then nobody waits for it.
+          if (Status said = InBand(done.response); !said.ok()) {
+            spdlog::info("attempt {}/{}: {}", attempt.job.value, attempt.attempt, said.message());
+          }
+          return Close(attempt);
+        }
+        if (status.code() == Code::kFailedPrecondition && !report.files.empty() &&
+            ++report.lost_uploads < kMostLostUploads) {
+          report.uploaded = 0;  // the server has lost what we had sent
+          return RetryLater(attempt);
+        }
         bool refused =
             IsAboutSession(status.code()) ? IsConfirmed(report) : !MayPass(status.code());
         if (!refused) return RetryLater(attempt);

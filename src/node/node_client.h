@@ -60,6 +60,10 @@ class NodeClient : public ExecutorListener {
   // afterwards.
   void Stop(std::function<void()> stopped);
 
+  // Calls `then` when the registration under way has been answered, at once when none is. The
+  // server may hand out work as soon as it knows us, and its call may overtake its answer.
+  void AfterRegistration(std::function<void()> then);
+
   const NodeIdentity& identity() const { return identity_; }
   // Whether the server has been reached recently enough to take new attempts.
   bool has_lease() const { return lease_.deadline() != MonotonicTime::Never(); }
@@ -84,6 +88,7 @@ class NodeClient : public ExecutorListener {
 
   void Register();
   void RegisterLater();
+  void RegistrationAnswered();
   void OnRegistered(const protocol::RegisterNodeResponse& response, MonotonicTime sent_at);
   void Heartbeat();
   void HeartbeatAfter(Duration wait);
@@ -114,6 +119,7 @@ class NodeClient : public ExecutorListener {
 
   NodeIdentity identity_;
   State state_ = State::kIdle;
+  std::vector<std::function<void()>> after_registration_;
   bool stopped_ = false;
   std::function<void()> on_stopped_;
   int calls_ = 0;  // under way, hashing too

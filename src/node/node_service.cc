@@ -167,19 +167,21 @@ grpc::ServerUnaryReactor* NodeServiceImpl::AssignJob(grpc::CallbackServerContext
                                                      protocol::AssignJobResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   boost::asio::post(*context_.io, [this, reactor, request, response] {
-    if (Status checked = CheckAssignment(context_, *request); !checked.ok()) {
-      return reactor->Finish(ToGrpc(checked));
-    }
-    Status taken = context_.executor->Assign(AssignmentOf(*request));
-    response->set_job_id(request->job().job_id());
-    response->set_accepted(taken.ok());
-    response->set_status(taken.ok() ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
-    if (taken.ok()) {
-      response->set_estimated_start_time(std::to_string(ReadClocks().unix.seconds()));
-    } else {
-      *response->mutable_error() = ToWireError(taken);
-    }
-    reactor->Finish(grpc::Status::OK);
+    context_.client->AfterRegistration([this, reactor, request, response] {
+      if (Status checked = CheckAssignment(context_, *request); !checked.ok()) {
+        return reactor->Finish(ToGrpc(checked));
+      }
+      Status taken = context_.executor->Assign(AssignmentOf(*request));
+      response->set_job_id(request->job().job_id());
+      response->set_accepted(taken.ok());
+      response->set_status(taken.ok() ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
+      if (taken.ok()) {
+        response->set_estimated_start_time(std::to_string(ReadClocks().unix.seconds()));
+      } else {
+        *response->mutable_error() = ToWireError(taken);
+      }
+      reactor->Finish(grpc::Status::OK);
+    });
   });
   return reactor;
 }

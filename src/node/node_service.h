@@ -24,7 +24,7 @@ struct ServiceContext {
   boost::asio::io_context* io;
   JobExecutor* executor;
   LogBook* logs;
-  const NodeClient* client;
+  NodeClient* client;
   const UsageHistory* usage;
 };
 

@@ -1,5 +1,7 @@
 #include "node/settings.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cmath>
@@ -31,8 +33,10 @@ std::optional<int64_t> ParseBytes(const std::string& text) {
 
 bool IsLoopback(const std::string& address) {
   std::string host = address.substr(0, address.rfind(':'));
-  return host == "localhost" || host == "[::1]" || host.starts_with("127.") ||
-         address.starts_with("unix:");
+  // By its bytes, not its text: "127.example.org" is a name that may mean any machine.
+  in_addr ip{};
+  if (::inet_pton(AF_INET, host.c_str(), &ip) == 1) return (ntohl(ip.s_addr) >> 24) == 127;
+  return host == "localhost" || host == "[::1]";
 }
 
 Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done) {

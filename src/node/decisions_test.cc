@@ -1,0 +1,198 @@
+// The node's decisions in time, with time as an input.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "node/attempt_end.h"
+#include "node/backoff.h"
+#include "node/capacity.h"
+#include "node/lease.h"
+#include "node/stop_ladder.h"
+#include "node/usage.h"
+
+namespace cyxwiz::node {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Step = StopLadder::Step;
+
+constexpr MonotonicTime At(Duration d) { return {d.count()}; }
+
+TEST(StopLadder, AsksThenTerminatesThenKillsWithinFiveSeconds) {
+  StopLadder ladder;
+  EXPECT_EQ(ladder.Due(At(seconds(9))), Step::kNone);
+  ladder.Begin(At(seconds(10)));
+  EXPECT_EQ(ladder.Due(At(seconds(10))), Step::kAsk);
+  EXPECT_EQ(ladder.Due(At(seconds(10))), Step::kNone);
+  EXPECT_EQ(ladder.next_due(), At(seconds(12)));
+  EXPECT_EQ(ladder.Due(At(milliseconds(11999))), Step::kNone);
+  EXPECT_EQ(ladder.Due(At(seconds(12))), Step::kTerminate);
+  EXPECT_EQ(ladder.next_due(), At(seconds(13)));
+  EXPECT_EQ(ladder.Due(At(seconds(13))), Step::kKill);
+  EXPECT_EQ(ladder.Due(At(seconds(99))), Step::kNone);
+  EXPECT_EQ(ladder.next_due(), MonotonicTime::Never());
+}
+
+TEST(StopLadder, BeginningAgainDoesNotStartOver) {
+  StopLadder ladder;
+  ladder.Begin(At(seconds(1)));
+  EXPECT_EQ(ladder.Due(At(seconds(1))), Step::kAsk);
+  ladder.Begin(At(seconds(2)));
+  EXPECT_EQ(ladder.Due(At(seconds(2))), Step::kNone);
+  EXPECT_EQ(ladder.next_due(), At(seconds(3)));
+}
+
+TEST(StopLadder, KillSkipsTheGentleSteps) {
+  StopLadder ladder;
+  ladder.Begin(At(seconds(1)));
+  ladder.Kill(At(seconds(1)));
+  EXPECT_EQ(ladder.Due(At(seconds(1))), Step::kKill);
+  ladder.Kill(At(seconds(2)));
+  EXPECT_EQ(ladder.Due(At(seconds(2))), Step::kNone);
+}
+
+TEST(Lease, EndsBeforeTheServersCountedFromTheSending) {
+  Lease lease;
+  EXPECT_FALSE(lease.Expired(At(seconds(1000))));
+  lease.Renew(At(seconds(100)), seconds(10));
+  EXPECT_EQ(lease.deadline(), At(seconds(108)));
+  EXPECT_FALSE(lease.Expired(At(milliseconds(107999))));
+  EXPECT_TRUE(lease.Expired(At(seconds(108))));
+}
+
+TEST(Lease, AnOlderAnswerDoesNotShortenIt) {
+  Lease lease;
+  lease.Renew(At(seconds(100)), seconds(10));
+  lease.Renew(At(seconds(97)), seconds(10));
+  EXPECT_EQ(lease.deadline(), At(seconds(108)));
+}
+
+TEST(Lease, TheNewestSendingCountsWhenTheServerShortensIt) {
+  Lease lease;
+  lease.Renew(At(seconds(100)), seconds(10));
+  lease.Renew(At(seconds(101)), seconds(5));
+  EXPECT_EQ(lease.deadline(), At(seconds(105)));
+}
+
+TEST(Lease, BeginsAnewAfterItWasLost) {
+  Lease lease;
+  lease.Renew(At(seconds(100)), seconds(10));
+  lease.Lose();
+  EXPECT_FALSE(lease.Expired(At(seconds(200))));
+  lease.Renew(At(seconds(200)), seconds(10));
+  EXPECT_EQ(lease.deadline(), At(seconds(208)));
+}
+
+TEST(Backoff, DoublesUpToTheMostWithJitter) {
+  Backoff backoff(milliseconds(100), milliseconds(350));
+  EXPECT_EQ(backoff.Next(0), milliseconds(50));
+  EXPECT_EQ(backoff.Next(0.5), milliseconds(150));
+  EXPECT_EQ(backoff.Next(0), milliseconds(175));
+  EXPECT_EQ(backoff.Next(0), milliseconds(175));
+  backoff.Reset();
+  EXPECT_EQ(backoff.Next(0), milliseconds(50));
+}
+
+TEST(Capacity, GivesWhatIsFreeAndTakesItBack) {
+  Capacity capacity({4000, 1000, 2});
+  AttemptId a{{"a"}, 1}, b{{"b"}, 1};
+  EXPECT_TRUE(capacity.Reserve(a, {3000, 400, 1}).ok());
+  EXPECT_EQ(capacity.available(), (Resources{1000, 600, 1}));
+  EXPECT_EQ(capacity.Reserve(b, {2000, 100, 0}).code(), Code::kResourceExhausted);
+  EXPECT_TRUE(capacity.Reserve(b, {1000, 600, 1}).ok());
+  EXPECT_EQ(capacity.GpusOf(a), std::vector<int>{0});
+  EXPECT_EQ(capacity.GpusOf(b), std::vector<int>{1});
+  capacity.Release(a);
+  capacity.Release(a);
+  EXPECT_EQ(capacity.available(), (Resources{3000, 400, 1}));
+  capacity.Release(b);
+  EXPECT_EQ(capacity.available(), capacity.total());
+}
+
+TEST(Capacity, SaysWhenAnAttemptCanNeverFit) {
+  Capacity capacity({1000, 1000, 0});
+  Status status = capacity.Reserve({{"a"}, 1}, {2000, 10, 0});
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  EXPECT_NE(status.message().find("in all"), std::string::npos) << status;
+}
+
+TEST(Usage, IsTheShareBetweenTwoSamples) {
+  UsageHistory history;
+  history.Add({At(seconds(1)), {1000}}, {100, 1000, 0}, 0.5, 0);
+  EXPECT_TRUE(history.Between(0, 0).empty());
+  history.Add({At(seconds(3)), {3000}}, {150, 1200, 4000}, 0.5, 0);
+  ASSERT_EQ(history.Between(0, 0).size(), 1u);
+  EXPECT_DOUBLE_EQ(history.Between(0, 0)[0].cpu, 0.25);
+  EXPECT_DOUBLE_EQ(history.Between(0, 0)[0].network_bytes_per_second, 2000);
+  EXPECT_TRUE(history.Between(4, 0).empty());
+}
+
+EndFacts Exited(int code, int signal) {
+  EndFacts facts;
+  facts.exit = ProcessExit{code, signal, 5 << 20};
+  return facts;
+}
+
+TEST(AttemptEnd, ARunnerThatExitsWithoutAResultHasCrashed) {
+  AttemptEnd end = JudgeEnd(Exited(3, 0));
+  EXPECT_EQ(end.outcome, AttemptEnd::Outcome::kFailed);
+  EXPECT_EQ(end.cause, protocol::CAUSE_RUNNER_CRASHED);
+  EXPECT_EQ(end.exit_code, 3);
+}
+
+TEST(AttemptEnd, ASignalIsNamed) {
+  AttemptEnd end = JudgeEnd(Exited(-1, SIGSEGV));
+  EXPECT_EQ(end.cause, protocol::CAUSE_RUNNER_CRASHED);
+  EXPECT_EQ(end.exit_signal, SIGSEGV);
+  EXPECT_NE(end.error.message().find("SIGSEGV"), std::string::npos) << end.error;
+}
+
+TEST(AttemptEnd, SigkillIsOutOfMemoryOnlyWhenTheKernelDidIt) {
+  EndFacts facts = Exited(-1, SIGKILL);
+  EXPECT_EQ(JudgeEnd(facts).cause, protocol::CAUSE_RUNNER_CRASHED);
+  facts.oom_killed = true;
+  EXPECT_EQ(JudgeEnd(facts).cause, protocol::CAUSE_OUT_OF_MEMORY);
+  facts.killed_by_node = true;
+  EXPECT_EQ(JudgeEnd(facts).cause, protocol::CAUSE_RUNNER_CRASHED);
+}
+
+TEST(AttemptEnd, TheRunnersOwnReasonIsKept) {
+  EndFacts facts = Exited(0, 0);
+  FinalMessage& said = facts.final_message.emplace();
+  said.kind = FinalMessage::Kind::kFailed;
+  said.cause = "diverged";
+  said.message = "the loss became NaN";
+  said.path = "$.hyperparameters.learning_rate";
+  AttemptEnd end = JudgeEnd(facts);
+  EXPECT_EQ(end.cause, protocol::CAUSE_DIVERGED);
+  EXPECT_EQ(end.error.message(), "$.hyperparameters.learning_rate: the loss became NaN");
+}
+
+TEST(AttemptEnd, WhoWasStoppedIsCancelledWhateverItSaid) {
+  EndFacts facts = Exited(-1, SIGKILL);
+  facts.stop_reason = "the user does not want it any more";
+  facts.final_message.emplace().kind = FinalMessage::Kind::kSucceeded;
+  AttemptEnd end = JudgeEnd(facts);
+  EXPECT_EQ(end.outcome, AttemptEnd::Outcome::kCancelled);
+  EXPECT_EQ(end.error.message(), "the user does not want it any more");
+}
+
+TEST(AttemptEnd, AResultStandsWhenTheProcessDiesAfterIt) {
+  EndFacts facts = Exited(-1, SIGSEGV);
+  FinalMessage& said = facts.final_message.emplace();
+  said.kind = FinalMessage::Kind::kSucceeded;
+  said.files = {"weights.safetensors"};
+  EXPECT_EQ(JudgeEnd(facts).outcome, AttemptEnd::Outcome::kSucceeded);
+}
+
+TEST(AttemptEnd, TheParentsDeathIsNotTheRunnersFault) {
+  EndFacts facts;
+  facts.parent_died = true;
+  facts.killed_by_node = true;
+  AttemptEnd end = JudgeEnd(facts);
+  EXPECT_EQ(end.cause, protocol::CAUSE_RUNNER_CRASHED);
+  EXPECT_NE(end.error.message().find("parent died"), std::string::npos) << end.error;
+}
+
+}  // namespace
+}  // namespace cyxwiz::node

@@ -1,0 +1,88 @@
+// What the node finds out of its machine, and its settings.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include "node/cgroup.h"
+#include "node/hardware.h"
+#include "node/settings.h"
+
+namespace cyxwiz::node {
+namespace {
+
+TEST(Cgroup, FindsTheGroupOfVersionOne) {
+  auto place =
+      FindCgroup("memory", "5:cpu,cpuacct:/\n4:memory:/a/b\n0::/\n",
+                 "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
+                 "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
+                 "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+  ASSERT_TRUE(place.has_value());
+  EXPECT_EQ(place->version, 1);
+  EXPECT_EQ(place->folder, "/sys/fs/cgroup/memory/a/b");
+}
+
+TEST(Cgroup, FindsTheGroupOfVersionTwoInAContainer) {
+  auto place =
+      FindCgroup("memory", "0::/docker/123/inner\n",
+                 "35 31 0:32 /docker/123 /sys/fs/cgroup rw shared:9 - cgroup2 cgroup rw\n");
+  ASSERT_TRUE(place.has_value());
+  EXPECT_EQ(place->version, 2);
+  EXPECT_EQ(place->mount, "/sys/fs/cgroup");
+  EXPECT_EQ(place->folder, "/sys/fs/cgroup/inner");
+}
+
+TEST(Cgroup, NoneWithoutAMount) { EXPECT_FALSE(FindCgroup("memory", "0::/\n", "").has_value()); }
+
+TEST(Cgroup, ReadsTheQuotaOfVersionTwo) {
+  EXPECT_EQ(CpuMillisFromCpuMax("150000 100000"), 1500);
+  EXPECT_EQ(CpuMillisFromCpuMax("max 100000"), std::nullopt);
+  EXPECT_EQ(CpuMillisFromCpuMax("nonsense"), std::nullopt);
+}
+
+TEST(Hardware, ThisMachineHasCoresAndMemory) {
+  Hardware hardware = ProbeHardware();
+  EXPECT_GE(hardware.cores, 1);
+  EXPECT_GT(hardware.cpu_millis, 0);
+  EXPECT_LE(hardware.cpu_millis, hardware.cores * 1000);
+  EXPECT_GT(hardware.memory_total, 0);
+  EXPECT_GT(MemoryAvailable(), 0);
+  EXPECT_GT(ReadUsageCounters().cpu_total, 0);
+}
+
+TEST(Settings, AmountsOfMemory) {
+  EXPECT_EQ(ParseBytes("1073741824"), 1073741824);
+  EXPECT_EQ(ParseBytes("512MiB"), 512 << 20);
+  EXPECT_EQ(ParseBytes("1.5 GiB"), 1610612736);
+  EXPECT_EQ(ParseBytes("2GB"), 2000000000);
+  EXPECT_EQ(ParseBytes("much"), std::nullopt);
+  EXPECT_EQ(ParseBytes("-1"), std::nullopt);
+  EXPECT_EQ(ParseBytes("3 apples"), std::nullopt);
+}
+
+Result<NodeSettings> Read(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "cyxwiz-server-node");
+  bool done = false;
+  return ReadSettings(static_cast<int>(arguments.size()), arguments.data(), &done);
+}
+
+TEST(Settings, FlagsAreRead) {
+  auto settings = Read({"--data", "/tmp/x", "--cpus", "1.5", "--memory", "2GiB", "--data-roots",
+                        "/a", "--data-roots", "/b", "--terminal-listen", ""});
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->data, "/tmp/x");
+  EXPECT_EQ(settings->cpus, 1.5);
+  EXPECT_EQ(settings->memory_bytes, int64_t{2} << 30);
+  EXPECT_EQ(settings->data_roots, (std::vector<std::string>{"/a", "/b"}));
+  EXPECT_EQ(settings->terminal_listen, "");
+}
+
+TEST(Settings, AnAddressThatOthersReachIsRefused) {
+  auto settings = Read({"--listen", "0.0.0.0:50052"});
+  EXPECT_EQ(settings.status().code(), Code::kFailedPrecondition);
+  EXPECT_NE(settings.status().message().find("TLS"), std::string::npos) << settings.status();
+  EXPECT_EQ(Read({"--listen", "localhost"}).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(Read({"--memory", "lots"}).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(Read({"--memroy", "1GiB"}).status().code(), Code::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace cyxwiz::node

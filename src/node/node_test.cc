@@ -1,0 +1,666 @@
+// A whole node in this process, between a real gRPC server that plays the Central Server and a fake
+// runner process (fake_runner.cc) that speaks the real protocol.
+#include "node/node.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <future>
+#include <map>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "artifacts/artifact_store.h"
+#include "cyxwiz/protocol/agent.grpc.pb.h"
+#include "security/job_token.h"
+
+namespace cyxwiz::node {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Plays the server: remembers what it is told, and answers as the test wants.
+class FakeServer final {
+ public:
+  explicit FakeServer(const std::string& folder) : node_(this), models_(this) {
+    signer_ = std::move(*security::TokenSigner::Open(folder + "/key.pem"));
+    Start("127.0.0.1:0");
+  }
+  ~FakeServer() { Stop(); }
+
+  void Start(const std::string& address) {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&node_);
+    builder.RegisterService(&models_);
+    server_ = builder.BuildAndStart();
+    if (address_.empty()) address_ = "127.0.0.1:" + std::to_string(port);
+  }
+  void Stop() {
+    if (server_) server_->Shutdown(std::chrono::system_clock::now() + 100ms);
+    server_.reset();
+  }
+  // A server that was stopped comes back as a new process would: it knows no session.
+  void Restart() {
+    {
+      std::lock_guard lock(mutex);
+      session.clear();
+    }
+    Start(address_);
+  }
+
+  // Waits until `holds`, which is called under the mutex; false after 20 s.
+  bool Wait(std::function<bool()> holds) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, 20s, holds);
+  }
+  const std::string& address() const { return address_; }
+  std::string Token(const AttemptId& attempt, const std::string& node, int64_t expires_in = 600) {
+    return signer_->Sign({attempt, {node}, ReadClocks().unix.seconds() + expires_in});
+  }
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  // Behaviour
+  int lease_ms = 10'000;
+  int heartbeat_ms = 50;
+  int refuse_completions = 0, refuse_uploads = 0;  // so many, with UNAVAILABLE
+  bool refuse_heartbeats = false;                  // with RESOURCE_EXHAUSTED
+  bool continue_job = true;
+  std::set<std::string> stop_jobs;
+  // What happened
+  std::string session, node_id;
+  int sessions = 0, heartbeats = 0;
+  std::vector<protocol::RegisterNodeRequest> registrations;
+  std::vector<std::string> active;  // jobs of the last heartbeat
+  std::vector<protocol::ReportProgressRequest> progress;
+  std::map<std::string, protocol::ReportCompletionRequest> completions;  // by job
+  std::map<std::string, std::string> uploads;                            // content by model_id
+
+ private:
+  class NodeHalf final : public protocol::NodeService::Service {
+   public:
+    explicit NodeHalf(FakeServer* fake) : fake_(fake) {}
+
+    grpc::Status RegisterNode(grpc::ServerContext*, const protocol::RegisterNodeRequest* request,
+                              protocol::RegisterNodeResponse* response) override {
+      std::lock_guard lock(fake_->mutex);
+      fake_->registrations.push_back(*request);
+      fake_->node_id = request->info().node_id().empty() ? "node-fresh" : request->info().node_id();
+      fake_->session = "session-" + std::to_string(++fake_->sessions);
+      response->set_status(protocol::STATUS_SUCCESS);
+      response->set_node_id(fake_->node_id);
+      response->set_session_token(fake_->session);
+      response->set_server_public_key(fake_->signer_->public_key());
+      response->set_heartbeat_interval_ms(fake_->heartbeat_ms);
+      response->set_lease_ms(fake_->lease_ms);
+      fake_->changed.notify_all();
+      return grpc::Status::OK;
+    }
+    grpc::Status Heartbeat(grpc::ServerContext* context, const protocol::HeartbeatRequest* request,
+                           protocol::HeartbeatResponse* response) override {
+      std::lock_guard lock(fake_->mutex);
+      auto session = context->client_metadata().find("cyxwiz-session");
+      if (fake_->session.empty()) {
+        return grpc::Status(grpc::StatusCode::NOT_FOUND, "register again");
+      }
+      if (session == context->client_metadata().end() ||
+          std::string(session->second.data(), session->second.size()) != fake_->session) {
+        return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "an old session");
+      }
+      if (fake_->refuse_heartbeats) {
+        return grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "not now");
+      }
+      ++fake_->heartbeats;
+      fake_->active.assign(request->active_jobs().begin(), request->active_jobs().end());
+      for (const protocol::AttemptRef& ref : request->active_attempts()) {
+        if (fake_->stop_jobs.count(ref.job_id()) > 0) *response->add_attempts_to_stop() = ref;
+      }
+      response->set_status(protocol::STATUS_SUCCESS);
+      response->set_keep_alive(true);
+      fake_->changed.notify_all();
+      return grpc::Status::OK;
+    }
+    grpc::Status ReportProgress(grpc::ServerContext*,
+                                const protocol::ReportProgressRequest* request,
+                                protocol::ReportProgressResponse* response) override {
+      std::lock_guard lock(fake_->mutex);
+      fake_->progress.push_back(*request);
+      response->set_continue_job(fake_->continue_job);
+      response->set_status(fake_->continue_job ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
+      if (!fake_->continue_job) {
+        response->mutable_error()->set_code(grpc::StatusCode::ABORTED);
+        response->mutable_error()->set_message("not the current attempt");
+      }
+      fake_->changed.notify_all();
+      return grpc::Status::OK;
+    }
+    grpc::Status ReportCompletion(grpc::ServerContext*,
+                                  const protocol::ReportCompletionRequest* request,
+                                  protocol::ReportCompletionResponse* response) override {
+      std::lock_guard lock(fake_->mutex);
+      if (fake_->refuse_completions > 0) {
+        --fake_->refuse_completions;
+        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "not now");
+      }
+      fake_->completions[request->job_id()] = *request;
+      response->set_status(protocol::STATUS_SUCCESS);
+      fake_->changed.notify_all();
+      return grpc::Status::OK;
+    }
+
+   private:
+    FakeServer* fake_;
+  };
+
+  class ModelHalf final : public protocol::ModelService::Service {
+   public:
+    explicit ModelHalf(FakeServer* fake) : fake_(fake) {}
+    grpc::Status UploadModel(grpc::ServerContext*, grpc::ServerReader<protocol::ModelChunk>* reader,
+                             protocol::SimpleResponse* response) override {
+      {
+        std::lock_guard lock(fake_->mutex);
+        if (fake_->refuse_uploads > 0) {
+          --fake_->refuse_uploads;
+          return grpc::Status(grpc::StatusCode::UNAVAILABLE, "not now");
+        }
+      }
+      protocol::ModelChunk chunk;
+      std::string id, content;
+      bool whole = false;
+      while (reader->Read(&chunk)) {
+        if (id.empty()) id = chunk.model_id();
+        if (chunk.offset() != static_cast<int64_t>(content.size())) break;
+        content += chunk.data();
+        whole = chunk.is_final() && chunk.total_size() == static_cast<int64_t>(content.size()) &&
+                "sha256:" + chunk.checksum() == id;
+      }
+      if (!whole || id != "sha256:" + security::HexEncode(security::Sha256(content))) {
+        return grpc::Status(grpc::StatusCode::DATA_LOSS, "not what was announced");
+      }
+      std::lock_guard lock(fake_->mutex);
+      fake_->uploads[id] = std::move(content);
+      response->set_status(protocol::STATUS_SUCCESS);
+      return grpc::Status::OK;
+    }
+
+   private:
+    FakeServer* fake_;
+  };
+
+  NodeHalf node_;
+  ModelHalf models_;
+  std::unique_ptr<security::TokenSigner> signer_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+};
+
+class NodeTest : public testing::Test {
+ protected:
+  NodeTest() {
+    std::string name = std::filesystem::temp_directory_path().string() + "/cyxwiz-node-XXXXXX";
+    folder_ = ::mkdtemp(name.data());
+    server_ = std::make_unique<FakeServer>(folder_);
+    StartNode();
+  }
+  ~NodeTest() override {
+    StopNode();
+    server_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  void StartNode() {
+    std::promise<std::string> started;
+    thread_ = std::thread([this, &started] {
+      NodeSettings settings;
+      settings.data = folder_ + "/data";
+      settings.server = server_->address();
+      settings.listen = "127.0.0.1:0";
+      settings.terminal_listen = "127.0.0.1:0";
+      settings.runner = CYXWIZ_FAKE_RUNNER;
+      settings.cpus = 2;
+      settings.memory_bytes = int64_t{1} << 30;
+      settings.log_max_bytes = 64 << 10;
+      auto node = Node::Create(settings);
+      if (!node.ok()) {
+        ADD_FAILURE() << node.status();
+        return started.set_value("");
+      }
+      node_ = node->get();
+      terminal_port_ = node_->terminal_port();
+      started.set_value(node_->endpoint());
+      node_->Run(/*handle_signals=*/false);
+    });
+    endpoint_ = started.get_future().get();
+    ASSERT_FALSE(endpoint_.empty());
+    auto channel = grpc::CreateChannel(endpoint_, grpc::InsecureChannelCredentials());
+    stub_ = protocol::NodeService::NewStub(channel);
+    agent_ = protocol::NodeAgentService::NewStub(channel);
+    logs_ = protocol::JobLogService::NewStub(channel);
+    deployments_ = protocol::DeploymentService::NewStub(channel);
+    ASSERT_TRUE(server_->Wait([&] { return !server_->session.empty(); }));
+  }
+  void StopNode() {
+    if (!thread_.joinable()) return;
+    node_->ShutDown();
+    thread_.join();
+  }
+
+  protocol::AssignJobRequest Assignment(const std::string& job, const std::string& what,
+                                        int attempt = 1) {
+    protocol::AssignJobRequest request;
+    request.set_node_id("node-fresh");
+    request.mutable_job()->set_job_id(job);
+    request.mutable_job()->set_name(what);
+    request.set_attempt(attempt);
+    request.mutable_resources()->set_cpu_millis(1000);
+    request.mutable_resources()->set_memory_bytes(64 << 20);
+    request.set_authorization_token(server_->Token({{job}, attempt}, "node-fresh"));
+    return request;
+  }
+  grpc::Status Assign(const protocol::AssignJobRequest& request,
+                      protocol::AssignJobResponse* response) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + 10s);
+    return stub_->AssignJob(&context, request, response);
+  }
+  void Begin(const std::string& job, const std::string& what, int attempt = 1) {
+    protocol::AssignJobResponse response;
+    grpc::Status status = Assign(Assignment(job, what, attempt), &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_TRUE(response.accepted()) << response.error().message();
+  }
+  protocol::ReportCompletionRequest Completion(const std::string& job) {
+    EXPECT_TRUE(server_->Wait([&] { return server_->completions.count(job) > 0; }));
+    std::lock_guard lock(server_->mutex);
+    return server_->completions[job];
+  }
+  bool WaitForStart(const std::string& job) {
+    return server_->Wait([&] {
+      return std::any_of(server_->progress.begin(), server_->progress.end(),
+                         [&](const auto& report) { return report.job_id() == job; });
+    });
+  }
+  // All of a log, following it to the end of the attempt.
+  std::string ReadLog(const std::string& job, int64_t* dropped) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + 20s);
+    protocol::ReadLogRequest request;
+    request.set_job_id(job);
+    request.set_follow(true);
+    auto reader = logs_->ReadLog(&context, request);
+    protocol::LogChunk chunk;
+    std::string text;
+    *dropped = 0;
+    while (reader->Read(&chunk)) {
+      EXPECT_EQ(chunk.attempt(), 1);
+      text += chunk.data();
+      *dropped += chunk.dropped();
+    }
+    grpc::Status status = reader->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return text;
+  }
+
+  std::string folder_, endpoint_;
+  int terminal_port_ = 0;
+  std::unique_ptr<FakeServer> server_;
+  Node* node_ = nullptr;
+  std::thread thread_;
+  std::unique_ptr<protocol::NodeService::Stub> stub_;
+  std::unique_ptr<protocol::NodeAgentService::Stub> agent_;
+  std::unique_ptr<protocol::JobLogService::Stub> logs_;
+  std::unique_ptr<protocol::DeploymentService::Stub> deployments_;
+};
+
+TEST_F(NodeTest, RegistersWithWhatItHas) {
+  std::lock_guard lock(server_->mutex);
+  const protocol::NodeInfo& info = server_->registrations.at(0).info();
+  EXPECT_EQ(info.endpoint(), endpoint_);
+  EXPECT_EQ(info.capacity().cpu_millis(), 2000);
+  EXPECT_EQ(info.capacity().memory_bytes(), int64_t{1} << 30);
+  EXPECT_GT(info.ram_total(), 0);
+  EXPECT_EQ(info.libtorch_version(), "none");
+  EXPECT_TRUE(info.limits() == "cgroup" || info.limits() == "not enforced") << info.limits();
+}
+
+TEST_F(NodeTest, RunsAJobUploadsItsFilesAndReports) {
+  Begin("job-1", "succeed");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.attempt(), 1);
+  EXPECT_EQ(done.node_id(), "node-fresh");
+  EXPECT_FALSE(done.authorization_token().empty());
+  const protocol::JobResult& result = done.result();
+  EXPECT_EQ(result.status(), protocol::STATUS_COMPLETED);
+  EXPECT_EQ(result.total_compute_time(), 2);
+  EXPECT_EQ(result.final_metrics().at("train_loss"), 0.125);
+  ASSERT_EQ(result.artifacts_size(), 2);
+  EXPECT_EQ(result.model_weights_uri(), "artifact://sha256/" + result.model_weights_hash());
+  EXPECT_EQ(result.model_size(), 1 << 20);
+  std::lock_guard lock(server_->mutex);
+  EXPECT_EQ(server_->uploads.at("sha256:" + result.model_weights_hash()),
+            std::string(1 << 20, 'w'));
+  EXPECT_EQ(server_->progress.at(0).status().status(), protocol::STATUS_IN_PROGRESS);
+}
+
+TEST_F(NodeTest, AfterTheReportOnlyTheLogIsLeft) {
+  Begin("job-1", "succeed");
+  Completion("job-1");
+  // The next heartbeat without the job comes after it has been forgotten here.
+  int seen = 0;
+  ASSERT_TRUE(server_->Wait([&] {
+    if (seen == 0) seen = server_->heartbeats;
+    return server_->heartbeats > seen && server_->active.empty();
+  }));
+  std::set<std::string> names;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(folder_ + "/data/attempts/job-1/1")) {
+    names.insert(entry.path().filename().string());
+  }
+  EXPECT_EQ(names, std::set<std::string>{"log.txt"});
+}
+
+TEST_F(NodeTest, ACrashIsReportedWithItsSignalAndLastLines) {
+  Begin("job-1", "crash");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_FAILED);
+  EXPECT_EQ(done.cause(), protocol::CAUSE_RUNNER_CRASHED);
+  EXPECT_EQ(done.exit_signal(), SIGABRT);
+  EXPECT_EQ(done.exit_code(), -1);
+  EXPECT_NE(done.log_tail().find("doing crash"), std::string::npos) << done.log_tail();
+}
+
+TEST_F(NodeTest, AnExitWithoutAResultIsACrash) {
+  Begin("job-1", "exit");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.cause(), protocol::CAUSE_RUNNER_CRASHED);
+  EXPECT_EQ(done.exit_code(), 3);
+}
+
+TEST_F(NodeTest, TheRunnersReasonReachesTheServer) {
+  Begin("job-1", "user-error");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.cause(), protocol::CAUSE_USER_ERROR);
+  EXPECT_EQ(done.result().error().message(), "$.dataset: no such file");
+  EXPECT_EQ(done.result().error().details(), "check the path");
+}
+
+TEST_F(NodeTest, ARunnerThatBreaksTheProtocolIsEnded) {
+  Begin("job-1", "nonsense");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.cause(), protocol::CAUSE_INTERNAL);
+  EXPECT_NE(done.result().error().message().find("poem"), std::string::npos);
+}
+
+TEST_F(NodeTest, WhatARunnerLeavesBehindEndsWithIt) {
+  Begin("job-1", "orphan");
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
+}
+
+TEST_F(NodeTest, ADeadParentFailsItsAttemptsAndIsReplaced) {
+  Begin("job-1", "kill-parent");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.cause(), protocol::CAUSE_RUNNER_CRASHED);
+  EXPECT_NE(done.result().error().message().find("parent"), std::string::npos);
+  Begin("job-2", "succeed");
+  EXPECT_EQ(Completion("job-2").result().status(), protocol::STATUS_COMPLETED);
+}
+
+TEST_F(NodeTest, RefusesAWrongToken) {
+  protocol::AssignJobResponse response;
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
+  request.clear_authorization_token();
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  request.set_authorization_token(server_->Token({{"job-1"}, 1}, "node-fresh", -10));
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  request.set_authorization_token(server_->Token({{"job-2"}, 1}, "node-fresh"));
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  request.set_authorization_token(server_->Token({{"job-1"}, 2}, "node-fresh"));
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  request.set_authorization_token(server_->Token({{"job-1"}, 1}, "another-node"));
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  request = Assignment("../job", "succeed");
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(NodeTest, TakesWhatFitsAndSaysWhyItTakesNoMore) {
+  Begin("job-1", "hang");
+  Begin("job-2", "hang");
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(Assignment("job-3", "hang"), &response).ok());
+  EXPECT_FALSE(response.accepted());
+  EXPECT_EQ(response.error().code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_NE(response.error().message().find("free on this node: 0 cores"), std::string::npos)
+      << response.error().message();
+}
+
+TEST_F(NodeTest, TheSameAssignmentTwiceIsOneAttempt) {
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
+  protocol::AssignJobResponse response;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(Assign(request, &response).ok());
+    EXPECT_TRUE(response.accepted()) << response.error().message();
+  }
+  Completion("job-1");
+  ASSERT_TRUE(Assign(request, &response).ok());
+  EXPECT_TRUE(response.accepted());
+  std::lock_guard lock(server_->mutex);
+  EXPECT_EQ(server_->completions.size(), 1u);
+}
+
+TEST_F(NodeTest, ANewerAttemptReplacesAnOlderOneNeverTheOtherWayRound) {
+  Begin("job-1", "hang", 2);
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(Assignment("job-1", "hang", 1), &response).ok());
+  EXPECT_FALSE(response.accepted());
+  EXPECT_EQ(response.error().code(), grpc::StatusCode::FAILED_PRECONDITION);
+  Begin("job-1", "succeed", 3);
+  EXPECT_TRUE(server_->Wait([&] {
+    return server_->completions.count("job-1") > 0 && server_->completions["job-1"].attempt() == 3;
+  }));
+}
+
+TEST_F(NodeTest, StopAttemptCancels) {
+  Begin("job-1", "hang");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  protocol::StopAttemptRequest request;
+  request.set_job_id("job-1");
+  request.set_attempt(1);
+  request.set_reason("the user changed their mind");
+  protocol::StopAttemptResponse response;
+  {
+    grpc::ClientContext context;
+    EXPECT_EQ(agent_->StopAttempt(&context, request, &response).error_code(),
+              grpc::StatusCode::UNAUTHENTICATED);
+  }
+  request.set_authorization_token(server_->Token({{"job-1"}, 1}, "node-fresh"));
+  grpc::ClientContext context;
+  ASSERT_TRUE(agent_->StopAttempt(&context, request, &response).ok());
+  EXPECT_TRUE(response.known());
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_CANCELLED);
+  EXPECT_EQ(done.result().error().message(), "the user changed their mind");
+}
+
+TEST_F(NodeTest, AHeartbeatsAnswerStopsAnAttempt) {
+  Begin("job-1", "hang");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->stop_jobs.insert("job-1");
+  }
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_CANCELLED);
+}
+
+TEST_F(NodeTest, AProgressReportsAnswerStopsAnAttempt) {
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->continue_job = false;
+  }
+  Begin("job-1", "hang");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_CANCELLED);
+  EXPECT_EQ(done.result().error().message(), "not the current attempt");
+}
+
+TEST_F(NodeTest, ReportsAndUploadsAreTriedUntilTheyArrive) {
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->refuse_uploads = 2;
+    server_->refuse_completions = 2;
+  }
+  Begin("job-1", "succeed");
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
+}
+
+TEST_F(NodeTest, ARestartedServerGetsTheRunningAttemptsBack) {
+  Begin("job-1", "hang");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  server_->Stop();
+  server_->Restart();
+  ASSERT_TRUE(server_->Wait([&] { return server_->registrations.size() >= 2; }));
+  {
+    std::lock_guard lock(server_->mutex);
+    const protocol::RegisterNodeRequest& again = server_->registrations.back();
+    EXPECT_EQ(again.info().node_id(), "node-fresh");
+    ASSERT_EQ(again.active_attempts_size(), 1);
+    EXPECT_EQ(again.active_attempts(0).job_id(), "job-1");
+    EXPECT_TRUE(server_->completions.empty());
+    server_->stop_jobs.insert("job-1");
+  }
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_CANCELLED);
+}
+
+TEST_F(NodeTest, ASessionThatIsOverIsRenewed) {
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session = "of somebody else";
+  }
+  EXPECT_TRUE(server_->Wait([&] { return server_->registrations.size() >= 2; }));
+  Begin("job-1", "succeed");
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
+}
+
+TEST_F(NodeTest, ALostLeaseEndsTheAttempts) {
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->lease_ms = 1000;
+    server_->session = "of somebody else";  // makes the node register again, with the short lease
+  }
+  ASSERT_TRUE(server_->Wait([&] { return server_->registrations.size() >= 2; }));
+  Begin("job-1", "hang");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->refuse_heartbeats = true;
+  }
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_CANCELLED);
+  EXPECT_NE(done.result().error().message().find("lease lost"), std::string::npos);
+  // Without a lease nothing is taken.
+  protocol::AssignJobResponse response;
+  EXPECT_EQ(Assign(Assignment("job-2", "hang"), &response).error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(NodeTest, ALogIsFollowedToItsEndWithoutItsDroppedMiddle) {
+  Begin("job-1", "chatty");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  int64_t dropped = 0;
+  std::string text = ReadLog("job-1", &dropped);
+  std::string all = "doing chatty\n";
+  EXPECT_EQ(text.size() + static_cast<size_t>(dropped), all.size() + 2000 * 100);
+  EXPECT_GT(dropped, 0);
+  EXPECT_TRUE(text.starts_with(all));
+}
+
+TEST_F(NodeTest, AnUnknownLogIsNotFound) {
+  grpc::ClientContext context;
+  protocol::ReadLogRequest request;
+  request.set_job_id("never-heard-of");
+  auto reader = logs_->ReadLog(&context, request);
+  protocol::LogChunk chunk;
+  EXPECT_FALSE(reader->Read(&chunk));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(NodeTest, ARestartedNodeIsTheSameNodeAndKeepsItsLogs) {
+  Begin("job-1", "succeed");
+  Completion("job-1");
+  StopNode();
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session.clear();
+  }
+  StartNode();
+  {
+    std::lock_guard lock(server_->mutex);
+    EXPECT_EQ(server_->registrations.back().info().node_id(), "node-fresh");
+    EXPECT_EQ(server_->registrations.back().active_attempts_size(), 0);
+  }
+  int64_t dropped = 0;
+  EXPECT_EQ(ReadLog("job-1", &dropped), "doing succeed\n");
+}
+
+TEST_F(NodeTest, ShuttingDownStopsAndReportsTheAttempts) {
+  Begin("job-1", "hang");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  StopNode();
+  std::lock_guard lock(server_->mutex);
+  ASSERT_EQ(server_->completions.count("job-1"), 1u);
+  EXPECT_EQ(server_->completions["job-1"].result().status(), protocol::STATUS_CANCELLED);
+}
+
+TEST_F(NodeTest, ASecondNodeOnTheSameDataIsRefused) {
+  NodeSettings settings;
+  settings.data = folder_ + "/data";
+  settings.listen = "127.0.0.1:0";
+  settings.runner = CYXWIZ_FAKE_RUNNER;
+  auto node = Node::Create(settings);
+  EXPECT_EQ(node.status().code(), Code::kFailedPrecondition);
+  EXPECT_NE(node.status().message().find("another node"), std::string::npos) << node.status();
+}
+
+TEST_F(NodeTest, APortInUseIsNamed) {
+  NodeSettings settings;
+  settings.data = folder_ + "/other";
+  settings.listen = endpoint_;
+  settings.runner = CYXWIZ_FAKE_RUNNER;
+  auto node = Node::Create(settings);
+  EXPECT_EQ(node.status().code(), Code::kFailedPrecondition);
+  EXPECT_NE(node.status().message().find(endpoint_), std::string::npos) << node.status();
+}
+
+TEST_F(NodeTest, LaterMethodsSaySo) {
+  grpc::ClientContext context, terminal_context, stream_context, register_context;
+  protocol::CreateDeploymentResponse deployed;
+  grpc::Status status =
+      deployments_->CreateDeployment(&context, protocol::CreateDeploymentRequest(), &deployed);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_NE(status.error_message().find("later release"), std::string::npos);
+  auto terminals = protocol::TerminalService::NewStub(grpc::CreateChannel(
+      "127.0.0.1:" + std::to_string(terminal_port_), grpc::InsecureChannelCredentials()));
+  protocol::CreateTerminalSessionResponse session;
+  EXPECT_EQ(
+      terminals
+          ->CreateSession(&terminal_context, protocol::CreateTerminalSessionRequest(), &session)
+          .error_code(),
+      grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(terminals->StreamTerminal(&stream_context)->Finish().error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+  protocol::RegisterNodeResponse registered;
+  EXPECT_EQ(stub_->RegisterNode(&register_context, protocol::RegisterNodeRequest(), &registered)
+                .error_code(),
+            grpc::StatusCode::UNIMPLEMENTED);
+}
+
+}  // namespace
+}  // namespace cyxwiz::node
