@@ -1,11 +1,29 @@
-// Runs the control core: one thread that takes all waiting commands, applies them, commits what they changed in one
-// transaction, and only then sends replies, AssignJob calls and updates. Woken by a command or the next deadline; never polls.
+// Runs the control core: one thread that takes all waiting commands, applies them, commits what
+// they changed in one transaction, and only then sends replies, AssignJob calls and updates. Woken
+// by a command or the next deadline; never polls.
 //
 //   any thread ── Post(command) ──► bounded queue ──► core thread: Apply → Commit → effects
+//
+// A full disk. A reserve file lies beside the store. The first commit that finds the disk full
+// gives the reserve up and is tried again, so what was in work still becomes durable; from then on
+// the disk is *low*: SubmitJob is refused (RESOURCE_EXHAUSTED) without being applied, everything
+// else goes on, so running jobs can end. Once a second the reserve is made again; when that works,
+// the disk is fine. If even the reserve was not enough the core is *frozen*: its memory is ahead of
+// the disk, so the batch (records and effects) is kept and its commit tried again each second,
+// control's clock stands still (no lease runs out), and
+//   - commands that need a record are refused without being applied: RESOURCE_EXHAUSTED for
+//   clients,
+//     UNAVAILABLE for nodes, which try again;
+//   - heartbeats and progress are answered "go on", so that nodes keep their attempts;
+//   - reads are answered unless they touch a job of the batch (UNAVAILABLE);
+//   - those who wait for the batch itself are told after five seconds that its outcome is open
+//     (UNAVAILABLE).
+// Any other failure of a commit ends the process with code 70.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "base/status.h"
 #include "control/control.h"
@@ -29,17 +47,27 @@ class Core {
   struct Options {
     control::Options control;
     size_t max_queued_commands = 100'000;
+    // The reserve for a full disk (see above); empty: none. Smaller when little space is left.
+    std::string reserve_path;
+    int64_t reserve_bytes = 8 << 20;
+    Duration retry_commit = std::chrono::seconds(1);
   };
-  // Loads the store. A commit that fails for another reason than a full disk ends the process with a message; while the disk
-  // is full, commands that need a record are answered RESOURCE_EXHAUSTED and tried again once space returns.
-  static Result<std::unique_ptr<Core>> Start(std::unique_ptr<store::JobStore> store, Options options);
-  virtual ~Core() = default;  // stops the thread after the batch in work; waiting commands are answered UNAVAILABLE
+  // Loads the store. The thread starts with SetSink.
+  static Result<std::unique_ptr<Core>> Start(std::unique_ptr<store::JobStore> store,
+                                             Options options);
+  virtual ~Core() = default;  // Stop
 
-  virtual void SetSink(EffectSink* sink) = 0;  // before the first Post; outlives the core
-  // Any thread. The command's reply_to is set by the core. on_reply is called exactly once; RESOURCE_EXHAUSTED when
-  // the queue is full. on_reply may be empty for commands without a reply.
+  virtual void SetSink(EffectSink* sink) = 0;  // once, before the first Post; outlives the core
+  // Any thread. The command's reply_to is set by the core. on_reply is called exactly once, before
+  // Post returns when the command is refused at once: RESOURCE_EXHAUSTED when the queue is full,
+  // UNAVAILABLE after Stop. on_reply may be empty for commands without a reply.
   virtual void Post(control::Command command, OnReply on_reply) = 0;
   virtual control::Counters counters() const = 0;  // any thread; as of the last batch
+  // Any thread. OK; RESOURCE_EXHAUSTED while the disk is low or full; UNAVAILABLE after Stop.
+  virtual Status Ready() const = 0;
+  // Ends the thread after the batch in work; commands that wait, and those that come later, are
+  // answered UNAVAILABLE. Not on the core thread. A second call does nothing.
+  virtual void Stop() = 0;
 };
 
 }  // namespace cyxwiz::central

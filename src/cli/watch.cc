@@ -93,7 +93,8 @@ int FollowJob(const Session& session, Client* client, const std::string& job_id,
         }
       }
     }
-    if (live) line.Draw(view.Line(console.width > 0 ? console.width : 80, now()));
+    // The last column stays free: a character there would be erased with the rest of the line.
+    if (live) line.Draw(view.Line((console.width > 0 ? console.width : 80) - 1, now()));
   }
 }
 

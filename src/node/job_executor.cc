@@ -92,7 +92,7 @@ struct JobExecutor::Attempt {
   boost::asio::posix::stream_descriptor output;
   bool output_closed = true;
   std::array<char, 16384> output_chunk;
-  std::unique_ptr<AttemptCgroup> cgroup;
+  std::shared_ptr<AttemptCgroup> cgroup;
   int64_t machine_oom_kills = 0;  // when it began
 
   pid_t pid = 0;       // and process group; 0 until forked
@@ -121,6 +121,7 @@ JobExecutor::JobExecutor(boost::asio::io_context& io, Options options, Zygote* z
       capacity_(options_.capacity) {}
 
 JobExecutor::~JobExecutor() {
+  confining_.join();
   for (auto& [id, attempt] : attempts_) {
     if (attempt->channel) attempt->channel->Close();
     if (attempt->pid > 0 && !attempt->group_gone) Signal(attempt, SIGKILL);
@@ -233,18 +234,28 @@ void JobExecutor::OnForked(const std::string& key, pid_t pid) {
   if (!attempt || pid <= 1) return;
   attempt->pid = pid;
   attempt->forked_at = ReadClocks().monotonic;
-  if (attempt->cgroup) {
-    Status added = attempt->cgroup->AddProcess(pid);
-    if (!added.ok()) {
-      spdlog::warn("attempt {}: its memory limit is not enforced: {}", key, added.message());
-      attempt->facts.memory_limit_bytes = 0;
-    }
-  }
+  Confine(attempt);
   if (attempt->ladder.begun()) {  // stopped while it was being forked: there is nobody to ask yet
     attempt->ladder.Kill(attempt->forked_at);
     return RunLadder(attempt);
   }
   SendStart(attempt);
+}
+
+// Moving a process into a group takes the kernel some 8 ms (it waits for all processors), so it
+// goes on beside the start. What the runner allocates before is not counted; it is little.
+void JobExecutor::Confine(const AttemptPtr& attempt) {
+  if (!attempt->cgroup) return;
+  boost::asio::post(confining_, [this, attempt, group = attempt->cgroup, pid = attempt->pid] {
+    Status added = group->AddProcess(pid);
+    if (added.ok()) return;
+    boost::asio::post(io_, [attempt, added] {
+      if (attempt->exited || attempt->ended) return;
+      attempt->facts.memory_limit_bytes = 0;
+      spdlog::warn("attempt {}: its memory limit is not enforced: {}", attempt->key,
+                   added.message());
+    });
+  });
 }
 
 void JobExecutor::OnForkFailed(const std::string& key, const std::string& message) {

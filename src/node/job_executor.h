@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <deque>
 #include <map>
 #include <memory>
@@ -110,6 +111,7 @@ class JobExecutor {
   void Launch(const AttemptPtr& attempt);
   void ReadOutput(const AttemptPtr& attempt);
   void OnLine(const AttemptPtr& attempt, std::string_view line);
+  void Confine(const AttemptPtr& attempt);
   void SendStart(const AttemptPtr& attempt);
   void BreakOff(const AttemptPtr& attempt, const std::string& trouble);
   void RunLadder(const AttemptPtr& attempt);
@@ -125,6 +127,7 @@ class JobExecutor {
   MemoryLimits* limits_;
   ExecutorListener* listener_;
   Capacity capacity_;
+  boost::asio::thread_pool confining_{1};
   bool shutting_down_ = false;
   std::map<AttemptId, AttemptPtr> attempts_;
   // Tokens of attempts that were acknowledged, newest last: a repeated AssignJob of one of them is

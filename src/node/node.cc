@@ -112,7 +112,8 @@ Status Node::Open() {
   hardware_ = ProbeHardware();
   limits_ = MemoryLimits::Open();
   if (!limits_->enforced()) {
-    spdlog::warn("memory limits of jobs are not enforced: {}", limits_->why());
+    spdlog::info("jobs are held to their memory by their runner's RLIMIT_DATA alone: {}",
+                 limits_->why());
   }
   ASSIGN_OR_RETURN(logs_, LogBook::Open(settings_.data + "/attempts", settings_.log_max_bytes,
                                         static_cast<size_t>(settings_.keep_logs)));
@@ -225,7 +226,7 @@ protocol::NodeInfo Node::Describe() const {
     ref->set_job_id(id.job.value);
     ref->set_attempt(id.attempt);
   }
-  info.set_limits(limits_->enforced() ? "cgroup" : "not enforced");
+  info.set_limits(limits_->enforced() ? "cgroup" : "rlimit");
   info.set_libtorch_version(zygote_->libtorch_version());
   protocol::DeviceCaps* cpu = info.add_devices();
   cpu->set_device_type(protocol::DEVICE_CPU);

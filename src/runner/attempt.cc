@@ -267,6 +267,7 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   result->metrics = trained.metrics;
   result->compute_seconds = trained.compute_seconds;
   result->training_seconds = trained.training_seconds;
+  result->training_cpu_seconds = trained.training_cpu_seconds;
   if (trained.end != End::kSucceeded) return;
 
   auto write_begin = Clock::now();

@@ -23,10 +23,11 @@ struct AttemptResult {
   Failure failure;                 // kFailed
   std::vector<std::string> files;  // kSucceeded: in the folder of the start message, durable
   Metrics metrics;
-  double compute_seconds = 0;   // training and evaluation
-  double training_seconds = 0;  // of it, steps of training
-  double load_seconds = 0;      // checking the job and reading the data
-  double write_seconds = 0;     // weights and model.json
+  double compute_seconds = 0;       // training and evaluation
+  double training_seconds = 0;      // of it, steps of training
+  double training_cpu_seconds = 0;  // processor time of these steps
+  double load_seconds = 0;          // checking the job and reading the data
+  double write_seconds = 0;         // weights and model.json
 };
 
 // Runs an attempt in this process, logging to standard error. Never throws. When memory_bytes is

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
 #include <numeric>
 #include <optional>
 
@@ -253,6 +254,7 @@ class Trainer {
     }
     result.compute_seconds = SecondsSince(begin);
     result.training_seconds = training_seconds_;
+    result.training_cpu_seconds = training_cpu_seconds_;
     if (!finished) {
       result.end = TrainingResult::End::kStopped;
       observer_->Log(
@@ -328,6 +330,7 @@ class Trainer {
   // false: stopped.
   bool RunEpoch(Batches* batches) {
     auto begin = Clock::now();
+    std::clock_t cpu_begin = std::clock();
     auto last_report = begin;
     std::vector<int64_t> order = Permutation(static_cast<int64_t>(train_indices_.size()),
                                              training_.seed, static_cast<uint64_t>(epoch_));
@@ -353,6 +356,7 @@ class Trainer {
     }
     double seconds = SecondsSince(begin);
     training_seconds_ += seconds;
+    training_cpu_seconds_ += static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
     ReportTraining(score, static_cast<double>(samples_per_epoch_), seconds);
     if (!validation_indices_.empty() &&
         !Evaluate(dataset_.train, validation_indices_, "validation")) {
@@ -441,7 +445,7 @@ class Trainer {
   std::unique_ptr<DenseNetwork> dense_network_;  // instead of autograd, where it can
   std::unique_ptr<Optimizer> optimizer_;
   int64_t epoch_ = 0, step_ = 0;
-  double training_seconds_ = 0;
+  double training_seconds_ = 0, training_cpu_seconds_ = 0;
   Metrics metrics_;
 };
 

@@ -58,10 +58,11 @@ class TrainingObserver {
 struct TrainingResult {
   enum class End { kSucceeded, kStopped, kFailed };
   End end = End::kFailed;
-  Failure failure;              // kFailed
-  Metrics metrics;              // kSucceeded
-  double compute_seconds = 0;   // training and evaluation, without reading the data
-  double training_seconds = 0;  // of it, steps of training
+  Failure failure;                  // kFailed
+  Metrics metrics;                  // kSucceeded
+  double compute_seconds = 0;       // training and evaluation, without reading the data
+  double training_seconds = 0;      // of it, steps of training
+  double training_cpu_seconds = 0;  // processor time of these steps
   // kSucceeded: the weights, alive as long as weights_owner.
   std::vector<TensorView> weights;
   std::shared_ptr<const void> weights_owner;

@@ -117,6 +117,7 @@ int Train(const std::vector<std::string>& arguments) {
             {"first_step_ms", first_step_ms},
             {"load_seconds", result.load_seconds},
             {"training_seconds", result.training_seconds},
+            {"training_cpu_seconds", result.training_cpu_seconds},
             {"compute_seconds", result.compute_seconds},
             {"write_seconds", result.write_seconds}};
   std::printf("%s\n", line.dump().c_str());

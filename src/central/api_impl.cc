@@ -1,0 +1,393 @@
+#include "central/api_impl.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "central/convert.h"
+#include "central/dispatcher.h"
+#include "central/job_checker.h"
+#include "central/page_token.h"
+
+namespace cyxwiz::central {
+namespace {
+
+// "job-" + milliseconds since 1970 (sorts by time) + random, all in hex.
+JobId NewJobId() {
+  char time[16];
+  std::snprintf(time, sizeof time, "%011llx",
+                static_cast<unsigned long long>(ReadClocks().unix.ms));
+  return {"job-" + std::string(time) + "-" + security::RandomHex(5)};
+}
+
+Status RefusedStatus(const spec::Problems& problems) {
+  size_t count = problems.count();
+  std::string message = count == 1 ? problems.list().front().ToString()
+                                   : std::to_string(count) + " problems:\n" + problems.ToString();
+  return InvalidArgument(std::move(message));
+}
+
+// Posts `command` and hands the content of its reply (a `Content`) to `on_content`; a refusal goes
+// to `done` with an empty response.
+template <typename Content, typename Response, typename OnContent>
+void Ask(Core* core, control::Command command, Done<Response> done, OnContent on_content) {
+  core->Post(std::move(command),
+             [done = std::move(done), on_content = std::move(on_content)](control::Reply reply) {
+               if (!reply.status.ok()) return done(std::move(reply.status), Response());
+               on_content(std::get<Content>(reply.content), done);
+             });
+}
+
+bool HasDevice(const protocol::NodeInfo& info, protocol::DeviceType device) {
+  if (device == protocol::DEVICE_UNKNOWN) return true;
+  return std::any_of(info.devices().begin(), info.devices().end(),
+                     [&](const auto& d) { return d.device_type() == device; });
+}
+
+int64_t MostVram(const protocol::NodeInfo& info) {
+  int64_t most = 0;
+  for (const auto& device : info.devices())
+    most = std::max({most, device.vram_total(), device.memory_total()});
+  return most;
+}
+
+// Smaller goes first; nodes that are alike keep the order of their ids.
+double SortValue(const protocol::NodeInfo& info, protocol::FindNodesRequest::SortBy by) {
+  switch (by) {
+    case protocol::FindNodesRequest::SORT_BY_PERFORMANCE:
+      return -info.compute_score();
+    case protocol::FindNodesRequest::SORT_BY_REPUTATION:
+      return -info.reputation_score();
+    case protocol::FindNodesRequest::SORT_BY_AVAILABILITY:
+      return -static_cast<double>(info.available().cpu_millis());
+    default:
+      return info.pricing().price_per_hour();
+  }
+}
+
+void SortNodes(std::vector<protocol::NodeInfo>& nodes, protocol::FindNodesRequest::SortBy by,
+               bool descending) {
+  std::stable_sort(nodes.begin(), nodes.end(), [&](const auto& a, const auto& b) {
+    return descending ? SortValue(a, by) > SortValue(b, by) : SortValue(a, by) < SortValue(b, by);
+  });
+}
+
+std::vector<protocol::NodeInfo> ToNodeInfos(const control::NodesReply& reply) {
+  std::vector<protocol::NodeInfo> nodes(reply.nodes.size());
+  for (size_t i = 0; i < nodes.size(); ++i) ToNodeInfo(reply.nodes[i], &nodes[i]);
+  return nodes;
+}
+
+class FollowerImpl final : public Api::Follower {
+ public:
+  FollowerImpl(StreamHub* hub, std::string job_id, std::shared_ptr<UpdateStream> stream)
+      : hub_(hub), job_id_(std::move(job_id)), stream_(std::move(stream)) {}
+  ~FollowerImpl() override {
+    stream_->Close();
+    hub_->Remove(job_id_, stream_);
+  }
+  void Resume() override { stream_->Resume(); }
+
+ private:
+  StreamHub* const hub_;
+  const std::string job_id_;
+  std::shared_ptr<UpdateStream> stream_;
+};
+
+class ApiImpl final : public Api {
+ public:
+  explicit ApiImpl(const ApiParts& parts)
+      : core_(parts.core),
+        hub_(parts.hub),
+        logs_(parts.logs),
+        signer_(parts.signer),
+        checker_(parts.inspector, parts.pool) {}
+
+  void SubmitJob(const protocol::SubmitJobRequest& request,
+                 Done<protocol::SubmitJobResponse> done) override {
+    checker_.Check(request.config(),
+                   [this, done = std::move(done)](const spec::Problems& problems, control::Job job,
+                                                  std::shared_ptr<const control::JobBody> body) {
+                     if (body == nullptr) return Refuse(problems, std::move(job), done);
+                     if (job.id.empty()) job.id = NewJobId();
+                     control::SubmitJob command{.job = std::move(job), .body = std::move(body)};
+                     core_->Post(std::move(command), [this, done](control::Reply reply) {
+                       OnSubmitted(std::move(reply), done);
+                     });
+                   });
+  }
+
+  void GetJobStatus(const protocol::GetJobStatusRequest& request,
+                    Done<protocol::GetJobStatusResponse> done) override {
+    Ask<control::JobReply>(
+        core_, control::GetJob{.job = {request.job_id()}}, std::move(done),
+        [](const control::JobReply& reply, const auto& done) {
+          const control::Job& job = reply.view.job;
+          protocol::GetJobStatusResponse response;
+          ToJobStatus(reply.view, response.mutable_status());
+          if (!reply.view.node_endpoint.empty()) {
+            response.mutable_node_assignment()->set_node_id(job.node.value);
+            response.mutable_node_assignment()->set_node_endpoint(reply.view.node_endpoint);
+          }
+          if (response.status().has_error()) *response.mutable_error() = response.status().error();
+          if (control::IsFinal(job.state)) ToJobResult(job, response.mutable_result());
+          if (reply.view.body != nullptr)
+            ToJobConfig(job, *reply.view.body, response.mutable_config());
+          done(OkStatus(), std::move(response));
+        });
+  }
+
+  void CancelJob(const protocol::CancelJobRequest& request,
+                 Done<protocol::CancelJobResponse> done) override {
+    Ask<control::JobReply>(
+        core_,
+        control::CancelJob{.job = {request.job_id()}, .reason = Clip(request.reason(), 1000)},
+        std::move(done), [](const control::JobReply&, const auto& done) {
+          protocol::CancelJobResponse response;
+          response.set_status(protocol::STATUS_SUCCESS);
+          done(OkStatus(), std::move(response));
+        });
+  }
+
+  void ListJobs(const protocol::ListJobsRequest& request,
+                Done<protocol::ListJobsResponse> done) override {
+    auto refuse = [&done](Status status) { done(std::move(status), {}); };
+    auto page_size = CheckPageSize(request.page_size());
+    if (!page_size.ok()) return refuse(page_size.status());
+    auto states = StatesOf(request.filter_status());
+    if (!states) {
+      return refuse(InvalidArgument("filter_status: no job has status " +
+                                    std::to_string(request.filter_status())));
+    }
+    if (!protocol::JobType_IsValid(request.filter_type())) {
+      return refuse(InvalidArgument("filter_type: expected 0 (all) to 4 (preprocessing), found " +
+                                    std::to_string(request.filter_type())));
+    }
+    std::string filter = "jobs/" + std::to_string(request.filter_type()) + "/" +
+                         std::to_string(request.filter_status()) + "/" + request.user_id();
+    control::ListJobs command{.page_size = *page_size,
+                              .user = request.user_id(),
+                              .type = request.filter_type(),
+                              .states = *states};
+    if (!request.page_token().empty()) {
+      auto position = ParsePageToken(request.page_token(), filter);
+      if (!position.ok()) return refuse(position.status());
+      command.after_sequence = *position;
+    }
+    Ask<control::ListReply>(
+        core_, std::move(command), std::move(done),
+        [filter](const control::ListReply& reply, const auto& done) {
+          protocol::ListJobsResponse response;
+          for (const auto& view : reply.jobs) ToJobStatus(view, response.add_jobs());
+          if (reply.next_after_sequence != 0)
+            response.set_next_page_token(MakePageToken(reply.next_after_sequence, filter));
+          response.set_total_count(static_cast<int32_t>(std::min<int64_t>(reply.total, INT32_MAX)));
+          done(OkStatus(), std::move(response));
+        });
+  }
+
+  void DeleteJob(const protocol::DeleteJobRequest& request,
+                 Done<protocol::DeleteJobResponse> done) override {
+    Ask<control::RemoveReply>(core_, control::RemoveJob{.job = {request.job_id()}}, std::move(done),
+                              [](const control::RemoveReply&, const auto& done) {
+                                protocol::DeleteJobResponse response;
+                                response.set_status(protocol::STATUS_SUCCESS);
+                                done(OkStatus(), std::move(response));
+                              });
+  }
+
+  void ListNodes(const protocol::ListNodesRequest& request,
+                 Done<protocol::ListNodesResponse> done) override {
+    auto page_size = CheckPageSize(request.page_size());
+    if (!page_size.ok()) return done(page_size.status(), {});
+    protocol::ListNodesRequest filters = request;
+    filters.clear_page_size();
+    filters.clear_page_token();
+    std::string filter = "nodes/" + filters.SerializeAsString();
+    int64_t position = 0;
+    if (!request.page_token().empty()) {
+      auto parsed = ParsePageToken(request.page_token(), filter);
+      if (!parsed.ok()) return done(parsed.status(), {});
+      position = *parsed;
+    }
+    Ask<control::NodesReply>(
+        core_, control::ListNodes{}, std::move(done),
+        [filters, filter, position, page_size = *page_size](const control::NodesReply& reply,
+                                                            const auto& done) {
+          protocol::ListNodesResponse response;
+          std::vector<protocol::NodeInfo> nodes = ToNodeInfos(reply);
+          std::erase_if(nodes, [&](const protocol::NodeInfo& info) {
+            double price = info.pricing().price_per_hour();
+            return (filters.online_only() && !info.is_online()) ||
+                   !HasDevice(info, filters.filter_device()) ||
+                   (!filters.filter_region().empty() && info.region() != filters.filter_region()) ||
+                   price < filters.min_price_per_hour() ||
+                   (filters.max_price_per_hour() > 0 && price > filters.max_price_per_hour());
+          });
+          double price = 0;
+          for (const auto& info : nodes) {
+            if (info.is_online()) response.set_online_count(response.online_count() + 1);
+            price += info.pricing().price_per_hour();
+            response.set_network_total_compute(response.network_total_compute() +
+                                               info.compute_score());
+          }
+          if (!nodes.empty())
+            response.set_network_avg_price(price / static_cast<double>(nodes.size()));
+          response.set_total_count(static_cast<int32_t>(nodes.size()));
+          SortNodes(nodes, filters.sort_by(), filters.sort_descending());
+          size_t end = std::min(nodes.size(), static_cast<size_t>(position + page_size));
+          for (size_t i = static_cast<size_t>(position); i < end; ++i)
+            *response.add_nodes() = std::move(nodes[i]);
+          if (end < nodes.size())
+            response.set_next_page_token(MakePageToken(static_cast<int64_t>(end), filter));
+          done(OkStatus(), std::move(response));
+        });
+  }
+
+  void FindNodes(const protocol::FindNodesRequest& request,
+                 Done<protocol::FindNodesResponse> done) override {
+    if (request.max_results() < 0) {
+      return done(InvalidArgument("max_results: expected 0 (all) or more, found " +
+                                  std::to_string(request.max_results())),
+                  {});
+    }
+    Ask<control::NodesReply>(
+        core_, control::ListNodes{}, std::move(done),
+        [request](const control::NodesReply& reply, const auto& done) {
+          auto among = [](const auto& list, const std::string& region) {
+            return std::find(list.begin(), list.end(), region) != list.end();
+          };
+          std::vector<protocol::NodeInfo> nodes = ToNodeInfos(reply);
+          std::erase_if(nodes, [&](const protocol::NodeInfo& info) {
+            double price = info.pricing().price_per_hour();
+            return !info.is_online() || !HasDevice(info, request.required_device()) ||
+                   info.capacity().memory_bytes() < request.min_memory() ||
+                   (request.min_vram() > 0 && MostVram(info) < request.min_vram()) ||
+                   info.compute_score() < request.min_compute_score() ||
+                   info.reputation_score() < request.min_reputation() ||
+                   info.staked_amount() < request.min_stake() ||
+                   (!request.allowed_regions().empty() &&
+                    !among(request.allowed_regions(), info.region())) ||
+                   among(request.blocked_regions(), info.region()) ||
+                   (request.max_price_per_hour() > 0 && price > request.max_price_per_hour()) ||
+                   (request.max_price_usd() > 0 &&
+                    info.pricing().usd_equivalent() > request.max_price_usd()) ||
+                   (request.require_free_tier() && !info.pricing().free_tier_available());
+          });
+          SortNodes(nodes, request.sort_by(), false);
+          std::stable_partition(nodes.begin(), nodes.end(), [&](const auto& info) {
+            return !request.preferred_region().empty() &&
+                   info.region() == request.preferred_region();
+          });
+          protocol::FindNodesResponse response;
+          response.set_total_matching(static_cast<int32_t>(nodes.size()));
+          if (!nodes.empty()) {
+            double sum = 0;
+            double least = nodes.front().pricing().price_per_hour(), most = least;
+            for (const auto& info : nodes) {
+              double price = info.pricing().price_per_hour();
+              least = std::min(least, price);
+              most = std::max(most, price);
+              sum += price;
+            }
+            response.set_avg_price_per_hour(sum / static_cast<double>(nodes.size()));
+            response.set_min_price_per_hour(least);
+            response.set_max_price_per_hour(most);
+          }
+          size_t count = nodes.size();
+          if (request.max_results() > 0)
+            count = std::min(count, static_cast<size_t>(request.max_results()));
+          for (size_t i = 0; i < count; ++i) *response.add_nodes() = std::move(nodes[i]);
+          done(OkStatus(), std::move(response));
+        });
+  }
+
+  void GetNodeInfo(const protocol::GetNodeInfoRequest& request,
+                   Done<protocol::GetNodeInfoResponse> done) override {
+    Ask<control::NodeReply>(core_, control::GetNode{.node = {request.node_id()}}, std::move(done),
+                            [](const control::NodeReply& reply, const auto& done) {
+                              protocol::GetNodeInfoResponse response;
+                              ToNodeInfo(reply.view, response.mutable_info());
+                              done(OkStatus(), std::move(response));
+                            });
+  }
+
+  std::unique_ptr<Follower> Follow(const std::string& job_id,
+                                   std::function<bool(const protocol::JobUpdateStream&)> on_update,
+                                   std::function<void(Status)> on_end) override {
+    auto stream = std::make_shared<UpdateStream>(std::move(on_update), std::move(on_end));
+    // In the hub before the present state is asked for, so that no change falls in between.
+    Status added = hub_->Add(job_id, stream);
+    if (added.ok()) {
+      core_->Post(control::GetJob{.job = {job_id}}, [stream](control::Reply reply) {
+        if (!reply.status.ok()) return stream->End(std::move(reply.status));
+        const control::JobView& view = std::get<control::JobReply>(reply.content).view;
+        stream->Start(StreamHub::ToUpdate(view), control::IsFinal(view.job.state));
+      });
+    } else {
+      stream->End(added);
+    }
+    return std::make_unique<FollowerImpl>(hub_, job_id, std::move(stream));
+  }
+
+  std::unique_ptr<Subscription> ReadLog(const protocol::ReadLogRequest& request,
+                                        std::function<void(const protocol::LogChunk&)> on_chunk,
+                                        std::function<void(Status)> on_end) override {
+    return logs_->Start(
+        request,
+        [on_chunk = std::move(on_chunk)](const protocol::LogChunk& chunk) {
+          on_chunk(chunk);
+          return true;
+        },
+        std::move(on_end));
+  }
+
+  Status Ready() const override { return core_->Ready(); }
+  control::Counters counters() const override { return core_->counters(); }
+
+ private:
+  static void Refuse(const spec::Problems& problems, control::Job job,
+                     const Done<protocol::SubmitJobResponse>& done) {
+    Status status = RefusedStatus(problems);
+    protocol::SubmitJobResponse response;
+    response.set_job_id(job.id.value);
+    response.set_status(protocol::STATUS_ERROR);
+    response.mutable_error()->set_code(static_cast<int32_t>(status.code()));
+    response.mutable_error()->set_message(status.message());
+    ToProblems(problems, response.mutable_problems());
+    done(std::move(status), std::move(response));
+  }
+
+  void OnSubmitted(control::Reply reply, const Done<protocol::SubmitJobResponse>& done) const {
+    if (!reply.status.ok()) return done(std::move(reply.status), {});
+    const control::JobView& view = std::get<control::SubmitReply>(reply.content).view;
+    const control::Job& job = view.job;
+    protocol::SubmitJobResponse response;
+    response.set_job_id(job.id.value);
+    response.set_status(ToStatusCode(job.state));
+    if (!view.node_endpoint.empty()) {
+      int64_t now = ReadClocks().unix.seconds();
+      response.set_assigned_node_id(job.node.value);
+      response.set_estimated_start_time(job.started_at.ms > 0 ? job.started_at.seconds() : now);
+      protocol::NodeAssignment* assignment = response.mutable_node_assignment();
+      assignment->set_node_id(job.node.value);
+      assignment->set_node_endpoint(view.node_endpoint);
+      assignment->set_token_expires_at(now + kTokenLifetimeSeconds);
+      assignment->set_auth_token(signer_->Sign({.attempt = {job.id, job.attempt},
+                                                .node = job.node,
+                                                .expires_at = assignment->token_expires_at()}));
+    }
+    done(OkStatus(), std::move(response));
+  }
+
+  Core* const core_;
+  StreamHub* const hub_;
+  LogRelay* const logs_;
+  const security::TokenSigner* const signer_;
+  JobChecker checker_;
+};
+
+}  // namespace
+
+std::unique_ptr<Api> MakeApi(const ApiParts& parts) { return std::make_unique<ApiImpl>(parts); }
+
+}  // namespace cyxwiz::central

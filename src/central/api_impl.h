@@ -1,0 +1,28 @@
+// The Api on top of the core.
+#pragma once
+
+#include <memory>
+
+#include "central/api.h"
+#include "central/core.h"
+#include "central/hub.h"
+#include "central/log_relay.h"
+#include "central/work_pool.h"
+#include "security/job_token.h"
+#include "spec/dataset.h"
+
+namespace cyxwiz::central {
+
+// None is owned; all outlive the Api.
+struct ApiParts {
+  Core* core = nullptr;
+  StreamHub* hub = nullptr;
+  LogRelay* logs = nullptr;
+  const security::TokenSigner* signer = nullptr;
+  spec::DatasetInspector* inspector = nullptr;  // used by several threads at once
+  WorkPool* pool = nullptr;                     // checks of jobs that read files
+};
+
+std::unique_ptr<Api> MakeApi(const ApiParts& parts);
+
+}  // namespace cyxwiz::central

@@ -1,0 +1,193 @@
+#include "central/convert.h"
+
+#include <cmath>
+
+#include "wire/job_config.h"
+
+namespace cyxwiz::central {
+namespace {
+
+using control::JobState;
+
+constexpr size_t kMostMessageBytes = 2000;
+constexpr std::string_view kUriPrefix = "artifact://sha256/";
+constexpr std::string_view kIdPrefix = "sha256:";
+
+void ToError(const control::ErrorInfo& from, protocol::Error* error) {
+  error->set_code(from.code);
+  error->set_message(from.message);
+  error->set_details(from.details);
+}
+
+bool HasError(const control::Job& job) { return job.error.code != 0 || !job.error.message.empty(); }
+
+}  // namespace
+
+std::string Clip(const std::string& text, size_t most) {
+  if (text.size() <= most) return text;
+  size_t end = most < 3 ? 0 : most - 3;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end) + "...";
+}
+
+grpc::Status ToGrpc(const Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  std::string message = status.message();
+  if (!status.hint().empty()) message += " (" + status.hint() + ")";
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()),
+                      Clip(message, kMostMessageBytes));
+}
+
+Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return OkStatus();
+  return Status(static_cast<Code>(status.error_code()), status.error_message());
+}
+
+protocol::StatusCode ToStatusCode(JobState state) {
+  switch (state) {
+    case JobState::kQueued:
+    case JobState::kAssigned:
+    case JobState::kPaused:
+      return protocol::STATUS_PENDING;
+    case JobState::kRunning:
+      return protocol::STATUS_IN_PROGRESS;
+    case JobState::kSucceeded:
+      return protocol::STATUS_COMPLETED;
+    case JobState::kFailed:
+      return protocol::STATUS_FAILED;
+    case JobState::kCancelled:
+      return protocol::STATUS_CANCELLED;
+  }
+  return protocol::STATUS_UNKNOWN;
+}
+
+std::optional<std::vector<JobState>> StatesOf(protocol::StatusCode code) {
+  using States = std::vector<JobState>;
+  switch (code) {
+    case protocol::STATUS_UNKNOWN:
+      return States{};
+    case protocol::STATUS_PENDING:
+      return States{JobState::kQueued, JobState::kAssigned, JobState::kPaused};
+    case protocol::STATUS_IN_PROGRESS:
+      return States{JobState::kRunning};
+    case protocol::STATUS_SUCCESS:
+    case protocol::STATUS_COMPLETED:
+      return States{JobState::kSucceeded};
+    case protocol::STATUS_ERROR:
+    case protocol::STATUS_FAILED:
+      return States{JobState::kFailed};
+    case protocol::STATUS_CANCELLED:
+      return States{JobState::kCancelled};
+    default:
+      return std::nullopt;
+  }
+}
+
+void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
+  const control::Job& job = view.job;
+  status->set_job_id(job.id.value);
+  status->set_status(ToStatusCode(job.state));
+  status->set_progress(job.progress);
+  if (job.state != JobState::kQueued) status->set_current_node_id(job.node.value);
+  status->set_start_time(job.started_at.seconds());
+  status->set_end_time(job.ended_at.seconds());
+  if (HasError(job)) ToError(job.error, status->mutable_error());
+  auto& metrics = *status->mutable_metrics();
+  for (const auto& [name, value] : job.metrics) metrics[name] = value;
+  status->set_current_epoch(job.current_epoch);
+  status->set_state(static_cast<protocol::JobState>(job.state));
+  status->set_attempt(job.attempt);
+  status->set_message(job.message);
+  status->set_name(job.name);
+  status->set_job_type(static_cast<protocol::JobType>(job.type));
+  status->set_priority(static_cast<protocol::JobPriority>(job.priority));
+  status->set_created_at(job.created_at.seconds());
+  status->set_total_epochs(job.total_epochs);
+  for (const scheduler::Reason& reason : view.reasons) {
+    protocol::Reason* out = status->add_reasons();
+    out->set_code(reason.code);
+    out->set_message(reason.message);
+    for (const NodeId& node : reason.nodes) out->add_nodes(node.value);
+  }
+  status->set_retries(job.retries);
+  status->set_user_id(job.user);
+  status->set_cause(static_cast<protocol::FailureCause>(job.cause));
+}
+
+void ToJobResult(const control::Job& job, protocol::JobResult* result) {
+  result->set_job_id(job.id.value);
+  result->set_status(ToStatusCode(job.state));
+  for (const control::Artifact& artifact : job.artifacts) {
+    protocol::Artifact* out = result->add_artifacts();
+    out->set_name(artifact.name);
+    out->set_uri(ArtifactUri(artifact.sha256));
+    out->set_sha256(artifact.sha256);
+    out->set_size(artifact.size);
+  }
+  if (!job.artifacts.empty()) {
+    const control::Artifact& weights = job.artifacts.front();
+    result->set_model_weights_uri(ArtifactUri(weights.sha256));
+    result->set_model_weights_hash(weights.sha256);
+    result->set_model_size(weights.size);
+  }
+  auto& metrics = *result->mutable_final_metrics();
+  for (const auto& [name, value] : job.metrics) metrics[name] = value;
+  result->set_total_compute_time(std::llround(job.compute_seconds));
+  if (HasError(job)) ToError(job.error, result->mutable_error());
+}
+
+void ToJobConfig(const control::Job& job, const control::JobBody& body,
+                 protocol::JobConfig* config) {
+  config->ParseFromString(body.config);
+  config->set_job_id(job.id.value);
+  config->set_name(job.name);
+  config->set_user_id(job.user);
+}
+
+void ToNodeInfo(const control::NodeView& view, protocol::NodeInfo* info) {
+  info->ParseFromString(view.node.info);
+  info->set_node_id(view.node.id.value);
+  info->set_endpoint(view.node.endpoint);
+  info->set_is_online(view.online);
+  info->set_last_heartbeat(view.last_heartbeat.seconds());
+  info->set_total_jobs_completed(view.node.jobs_completed);
+  *info->mutable_capacity() = ResourcesToWire(view.node.capacity);
+  *info->mutable_available() = ResourcesToWire(view.available);
+  info->clear_attempts();
+  for (const AttemptId& attempt : view.attempts) {
+    protocol::AttemptRef* ref = info->add_attempts();
+    ref->set_job_id(attempt.job.value);
+    ref->set_attempt(attempt.attempt);
+  }
+}
+
+void ToProblems(const spec::Problems& problems,
+                google::protobuf::RepeatedPtrField<protocol::Problem>* list) {
+  for (const spec::Problem& problem : problems.list()) {
+    protocol::Problem* out = list->Add();
+    out->set_path(problem.path);
+    out->set_message(problem.message);
+    out->set_expected(problem.expected);
+    out->set_found(problem.found);
+    out->set_hint(problem.hint);
+  }
+}
+
+std::vector<AttemptId> FromAttemptRefs(
+    const google::protobuf::RepeatedPtrField<protocol::AttemptRef>& refs) {
+  std::vector<AttemptId> attempts;
+  attempts.reserve(static_cast<size_t>(refs.size()));
+  for (const protocol::AttemptRef& ref : refs) attempts.push_back({{ref.job_id()}, ref.attempt()});
+  return attempts;
+}
+
+std::string ArtifactUri(const std::string& sha256) { return std::string(kUriPrefix) + sha256; }
+
+std::string Sha256OfUri(const std::string& uri) {
+  for (std::string_view prefix : {kUriPrefix, kIdPrefix}) {
+    if (uri.starts_with(prefix)) return uri.substr(prefix.size());
+  }
+  return "";
+}
+
+}  // namespace cyxwiz::central

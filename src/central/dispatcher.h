@@ -1,0 +1,64 @@
+// Carries out what the core decided about nodes and followers: AssignJob and StopAttempt calls, and
+// updates for the hub.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+
+#include "central/core.h"
+#include "central/hub.h"
+#include "central/node_channels.h"
+#include "central/work_pool.h"
+#include "security/job_token.h"
+
+namespace grpc {
+class ClientContext;
+}
+
+namespace cyxwiz::central {
+
+// A token allows a node to *begin* an attempt within this time of the assignment, however long the
+// attempt then runs: reports are fenced by the attempt's number, and their token's expiry is not
+// looked at.
+inline constexpr int64_t kTokenLifetimeSeconds = 24 * 3600;
+
+class Dispatcher : public EffectSink {
+ public:
+  // post: gives an outcome to the core. None of the arguments is owned.
+  Dispatcher(NodeChannels* channels, StreamHub* hub, const security::TokenSigner* signer,
+             std::function<void(control::AssignOutcome)> post);
+  // Cancels calls that are still in flight and waits for their end.
+  ~Dispatcher() override;
+
+  // Core thread.
+  void Assign(control::AssignEffect effect) override;
+  void Stop(control::StopEffect effect) override;
+  void Update(const control::UpdateEffect& effect) override { hub_->Publish(effect); }
+
+ private:
+  struct AssignCall;
+  struct StopCall;
+  void CallAssign(control::AssignEffect effect);
+  void CallStop(const control::StopEffect& effect);
+  // False once the dispatcher ends: the call must not be made.
+  bool Begin(grpc::ClientContext* context);
+  void End(grpc::ClientContext* context);
+  std::string Token(const AttemptId& attempt, const NodeId& node) const;
+
+  NodeChannels* const channels_;
+  StreamHub* const hub_;
+  const security::TokenSigner* const signer_;
+  const std::function<void(control::AssignOutcome)> post_;
+
+  std::mutex mutex_;  // of the two below
+  std::set<grpc::ClientContext*> in_flight_;
+  bool ending_ = false;
+  std::condition_variable all_done_;
+
+  WorkPool worker_{1};  // signs and serialises, off the core thread and in order
+};
+
+}  // namespace cyxwiz::central

@@ -1,0 +1,207 @@
+#include "central/job_checker.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <sys/stat.h>
+
+#include "central/convert.h"
+#include "security/job_token.h"
+#include "spec/job_spec.h"
+#include "wire/job_config.h"
+
+namespace cyxwiz::central {
+namespace {
+
+constexpr size_t kMostNameBytes = 256;
+constexpr int32_t kMostRetries = 100;
+constexpr int32_t kDefaultRetries = 2;
+
+// Without the parts that do not belong to the body; equal configurations give equal bytes.
+std::string Serialise(const protocol::JobConfig& config) {
+  protocol::JobConfig body = config;
+  body.clear_job_id();
+  body.clear_name();
+  body.clear_user_id();
+  std::string bytes;
+  bytes.reserve(body.ByteSizeLong());
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream out(&stream);
+    out.SetSerializationDeterministic(true);  // maps in order of their keys
+    body.SerializeToCodedStream(&out);
+  }
+  return bytes;
+}
+
+// What the wire adds to a JobDescription.
+void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems) {
+  if (!config.job_id().empty() && !IsValidId(config.job_id())) {
+    problems->Add({.path = "$.job_id",
+                   .message = "not a valid id",
+                   .expected = "1 to 128 of letters, digits, '.', '_' and '-', not beginning with "
+                               "'.' or '-'",
+                   .found = Clip("'" + config.job_id() + "'", 200),
+                   .hint = "leave it empty and the server chooses one"});
+  }
+  if (!protocol::JobPriority_IsValid(config.priority())) {
+    problems->Add({.path = "$.priority",
+                   .message = "no such priority",
+                   .expected = "0 (low) to 3 (critical)",
+                   .found = std::to_string(config.priority())});
+  }
+  if (!protocol::JobType_IsValid(config.job_type())) {
+    problems->Add({.path = "$.type",
+                   .message = "no such job type",
+                   .expected = "1 (training) to 4 (preprocessing)",
+                   .found = std::to_string(config.job_type())});
+  }
+  if (!protocol::DeviceType_IsValid(config.required_device())) {
+    problems->Add({.path = "$.resources.device",
+                   .message = "no such device type",
+                   .expected = "0 (any) to 5 (Vulkan)",
+                   .found = std::to_string(config.required_device())});
+  }
+  if (config.has_max_retries() &&
+      (config.max_retries() < 0 || config.max_retries() > kMostRetries)) {
+    problems->Add({.path = "$.max_retries",
+                   .message = "out of range",
+                   .expected = "0 to " + std::to_string(kMostRetries),
+                   .found = std::to_string(config.max_retries())});
+  }
+  for (auto [path, text] :
+       {std::pair{"$.name", &config.name()}, {"$.user_id", &config.user_id()}}) {
+    if (text->size() > kMostNameBytes) {
+      problems->Add({.path = path,
+                     .message = "too long",
+                     .expected = "at most " + std::to_string(kMostNameBytes) + " bytes",
+                     .found = std::to_string(text->size()) + " bytes"});
+    }
+  }
+}
+
+control::Job MakeJob(const protocol::JobConfig& config) {
+  control::Job job;
+  job.id = {config.job_id()};
+  job.name = config.name();
+  job.user = config.user_id();
+  job.type = config.job_type();
+  job.priority = config.priority();
+  job.max_retries = config.has_max_retries() ? config.max_retries() : kDefaultRetries;
+  return job;
+}
+
+}  // namespace
+
+std::string StateOfFiles(const spec::DatasetUri& uri) {
+  using Kind = spec::DatasetUri::Kind;
+  std::vector<std::string> paths;
+  switch (uri.kind) {
+    case Kind::kMock:
+      return "";
+    case Kind::kIdxFolder:
+      paths.push_back(uri.path);
+      for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
+                               "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"}) {
+        paths.push_back(uri.path + "/" + name);
+        paths.push_back(uri.path + "/" + name + ".gz");
+      }
+      break;
+    case Kind::kIdxPair:
+      paths = {uri.path, uri.labels_path};
+      break;
+    case Kind::kCsv:
+      paths = {uri.path};
+      break;
+  }
+  std::string state;
+  for (const std::string& path : paths) {
+    struct stat info;
+    if (stat(path.c_str(), &info) != 0) {
+      state += "-;";
+      continue;
+    }
+    for (int64_t part :
+         {static_cast<int64_t>(info.st_dev), static_cast<int64_t>(info.st_ino),
+          static_cast<int64_t>(info.st_size), static_cast<int64_t>(info.st_mtim.tv_sec),
+          static_cast<int64_t>(info.st_mtim.tv_nsec)}) {
+      state += std::to_string(part) + ",";
+    }
+    state += ";";
+  }
+  return state;
+}
+
+std::shared_ptr<const JobChecker::Accepted> JobChecker::Remembered(const std::string& sha256) {
+  std::lock_guard lock(mutex_);
+  auto found = by_sha256_.find(sha256);
+  if (found == by_sha256_.end()) return nullptr;
+  recent_.splice(recent_.begin(), recent_, found->second);
+  return recent_.front();
+}
+
+void JobChecker::Remember(std::shared_ptr<const Accepted> accepted) {
+  std::lock_guard lock(mutex_);
+  auto [entry, fresh] = by_sha256_.try_emplace(accepted->body->sha256);
+  if (!fresh) recent_.erase(entry->second);
+  recent_.push_front(std::move(accepted));
+  entry->second = recent_.begin();
+  if (recent_.size() > kMostRemembered) {
+    by_sha256_.erase(recent_.back()->body->sha256);
+    recent_.pop_back();
+  }
+}
+
+void JobChecker::Check(const protocol::JobConfig& config, Done done) {
+  spec::Problems problems;
+  CheckWireFields(config, &problems);
+  std::string bytes = Serialise(config);
+  std::string sha256 = security::Sha256(bytes);
+
+  spec::Problems ignored;
+  std::shared_ptr<const Accepted> known = Remembered(sha256);
+  if (known != nullptr && problems.empty()) {
+    bool unchanged = true;
+    if (!known->files.empty()) {
+      auto uri = spec::ParseDatasetUri(known->dataset_uri, &ignored);
+      unchanged = uri.has_value() && StateOfFiles(*uri) == known->files;
+    }
+    if (unchanged) {
+      control::Job job = MakeJob(config);
+      job.resources = known->resources;
+      job.device = known->device;
+      job.total_epochs = known->epochs;
+      return done(problems, std::move(job), known->body);
+    }
+  }
+
+  auto check = [this, problems = std::move(problems), job = MakeJob(config),
+                description = DescriptionFromConfig(config), bytes = std::move(bytes),
+                sha256 = std::move(sha256), done = std::move(done)]() mutable {
+    auto accepted = std::make_shared<Accepted>();
+    spec::Problems unused;
+    // Before the check: a file that changes during it is looked at again the next time.
+    if (auto uri = spec::ParseDatasetUri(description.dataset_uri, &unused))
+      accepted->files = StateOfFiles(*uri);
+    auto spec = spec::CheckJob(description, inspector_, &problems);
+    if (!problems.empty() || !spec) return done(problems, std::move(job), nullptr);
+    accepted->body = std::make_shared<const control::JobBody>(
+        control::JobBody{.sha256 = std::move(sha256), .config = std::move(bytes)});
+    accepted->resources = spec->resources;
+    accepted->device = static_cast<int32_t>(spec->device);
+    accepted->epochs = static_cast<int32_t>(spec->training.epochs);
+    accepted->dataset_uri = std::move(description.dataset_uri);
+    job.resources = accepted->resources;
+    job.device = accepted->device;
+    job.total_epochs = accepted->epochs;
+    auto body = accepted->body;
+    Remember(std::move(accepted));
+    done(problems, std::move(job), std::move(body));
+  };
+  if (config.dataset_uri().starts_with("file:")) {
+    pool_->Post(std::move(check));
+  } else {
+    check();
+  }
+}
+
+}  // namespace cyxwiz::central

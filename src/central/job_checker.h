@@ -1,0 +1,61 @@
+// Checks a submitted JobConfig and turns it into what the core stores. Remembers configurations
+// that it accepted lately, so that submitting the same one a thousand times checks it once.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "central/work_pool.h"
+#include "control/control.h"
+#include "cyxwiz/protocol/job.pb.h"
+#include "spec/dataset.h"
+#include "spec/problem.h"
+
+namespace cyxwiz::central {
+
+// Any thread.
+class JobChecker {
+ public:
+  // Neither is owned.
+  JobChecker(spec::DatasetInspector* inspector, WorkPool* pool)
+      : inspector_(inspector), pool_(pool) {}
+
+  // Called once: before Check returns, or on a thread of the pool when files must be read. problems
+  // is empty when the job is accepted; then job and body are complete but for an id the client left
+  // to us.
+  using Done = std::function<void(const spec::Problems& problems, control::Job job,
+                                  std::shared_ptr<const control::JobBody> body)>;
+  void Check(const protocol::JobConfig& config, Done done);
+
+ private:
+  static constexpr size_t kMostRemembered = 1024;
+
+  // What an accepted configuration came to.
+  struct Accepted {
+    std::shared_ptr<const control::JobBody> body;
+    Resources resources;
+    int32_t device = 0;
+    int32_t epochs = 0;
+    std::string dataset_uri;
+    std::string files;  // state of the data set's files when it was checked
+  };
+  std::shared_ptr<const Accepted> Remembered(const std::string& sha256);
+  void Remember(std::shared_ptr<const Accepted> accepted);
+
+  spec::DatasetInspector* const inspector_;
+  WorkPool* const pool_;
+
+  std::mutex mutex_;  // of the two below; newest first
+  std::list<std::shared_ptr<const Accepted>> recent_;
+  std::unordered_map<std::string, std::list<std::shared_ptr<const Accepted>>::iterator> by_sha256_;
+};
+
+// Identity, size and time of the files a data set is made of; "" for one without files. Two equal
+// ones mean that the files did not change.
+std::string StateOfFiles(const spec::DatasetUri& uri);
+
+}  // namespace cyxwiz::central

@@ -1,0 +1,182 @@
+// JobService: see proto/cyxwiz/protocol/job.proto.
+#include <grpcpp/grpcpp.h>
+
+#include <mutex>
+#include <optional>
+
+#include "central/convert.h"
+#include "central/services.h"
+#include "cyxwiz/protocol/job.grpc.pb.h"
+
+namespace cyxwiz::central {
+namespace {
+
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+
+// Clients accept 8 KiB of metadata in all, the error message included.
+constexpr size_t kMostTrailerBytes = 4000;
+constexpr size_t kMostProblemTextBytes = 400;
+constexpr char kSubmitResponseTrailer[] = "cyxwiz-submit-response-bin";
+
+// The response cut down to what metadata can carry: as many problems as fit.
+std::string TrailerOf(protocol::SubmitJobResponse response) {
+  response.mutable_error()->set_message(Clip(response.error().message(), kMostProblemTextBytes));
+  google::protobuf::RepeatedPtrField<protocol::Problem> all;
+  all.Swap(response.mutable_problems());
+  for (protocol::Problem& problem : all) {
+    for (std::string* text :
+         {problem.mutable_path(), problem.mutable_message(), problem.mutable_expected(),
+          problem.mutable_found(), problem.mutable_hint()}) {
+      *text = Clip(*text, kMostProblemTextBytes);
+    }
+    *response.add_problems() = std::move(problem);
+    if (response.ByteSizeLong() > kMostTrailerBytes) {
+      response.mutable_problems()->RemoveLast();
+      break;
+    }
+  }
+  return response.SerializeAsString();
+}
+
+// One StreamJobUpdates call.
+class FollowReactor final : public grpc::ServerWriteReactor<protocol::JobUpdateStream> {
+ public:
+  static FollowReactor* Start(Api* api, const std::string& job_id) {
+    auto reactor = std::shared_ptr<FollowReactor>(new FollowReactor());
+    reactor->self_ = reactor;
+    auto follower = api->Follow(
+        job_id, [r = reactor.get()](const auto& update) { return r->Take(update); },
+        [r = reactor.get()](Status status) { r->End(std::move(status)); });
+    reactor->Attach(std::move(follower));
+    // gRPC hands the call to the reactor after this, and OnDone comes only after that.
+    return reactor.get();
+  }
+
+  void OnWriteDone(bool ok) override {
+    Api::Follower* follower;
+    {
+      std::lock_guard lock(mutex_);
+      writing_ = false;
+      if (!ok && !end_) end_ = Status(Code::kCancelled, "the client is gone");
+      if (end_) return FinishOnce();
+      follower = follower_.get();
+      if (follower == nullptr) resume_ = true;
+    }
+    if (follower != nullptr) follower->Resume();
+  }
+
+  void OnCancel() override { End(Status(Code::kCancelled, "cancelled by the client")); }
+
+  void OnDone() override {
+    auto last = std::move(self_);  // deleted here, which ends the following
+  }
+
+ private:
+  FollowReactor() = default;
+
+  void Attach(std::unique_ptr<Api::Follower> follower) {
+    bool resume;
+    {
+      std::lock_guard lock(mutex_);
+      follower_ = std::move(follower);
+      resume = std::exchange(resume_, false);
+    }
+    if (resume) follower_->Resume();
+  }
+
+  bool Take(const protocol::JobUpdateStream& update) {
+    std::lock_guard lock(mutex_);
+    if (writing_ || end_) return false;
+    current_ = update;
+    writing_ = true;
+    StartWrite(&current_);
+    return true;
+  }
+
+  void End(Status status) {
+    std::lock_guard lock(mutex_);
+    if (!end_) end_ = std::move(status);
+    if (!writing_) FinishOnce();
+  }
+
+  void FinishOnce() {  // with mutex_
+    if (!std::exchange(finished_, true)) Finish(ToGrpc(*end_));
+  }
+
+  std::shared_ptr<FollowReactor> self_;
+  std::mutex mutex_;
+  protocol::JobUpdateStream current_;
+  bool writing_ = false, finished_ = false, resume_ = false;
+  std::optional<Status> end_;
+  std::unique_ptr<Api::Follower> follower_;  // last: gone before what its callbacks use
+};
+
+class JobServiceImpl final : public protocol::JobService::CallbackService {
+ public:
+  explicit JobServiceImpl(Api* api) : api_(api) {}
+
+  ServerUnaryReactor* SubmitJob(CallbackServerContext* context,
+                                const protocol::SubmitJobRequest* request,
+                                protocol::SubmitJobResponse* response) override {
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    api_->SubmitJob(
+        *request, [context, reactor, response](Status status, protocol::SubmitJobResponse answer) {
+          if (!status.ok() && answer.problems_size() > 0)
+            context->AddTrailingMetadata(kSubmitResponseTrailer, TrailerOf(std::move(answer)));
+          else
+            response->Swap(&answer);
+          reactor->Finish(ToGrpc(status));
+        });
+    return reactor;
+  }
+
+  ServerUnaryReactor* GetJobStatus(CallbackServerContext* context,
+                                   const protocol::GetJobStatusRequest* request,
+                                   protocol::GetJobStatusResponse* response) override {
+    return Call(context, &Api::GetJobStatus, request, response);
+  }
+  ServerUnaryReactor* CancelJob(CallbackServerContext* context,
+                                const protocol::CancelJobRequest* request,
+                                protocol::CancelJobResponse* response) override {
+    return Call(context, &Api::CancelJob, request, response);
+  }
+  ServerUnaryReactor* ListJobs(CallbackServerContext* context,
+                               const protocol::ListJobsRequest* request,
+                               protocol::ListJobsResponse* response) override {
+    return Call(context, &Api::ListJobs, request, response);
+  }
+  ServerUnaryReactor* DeleteJob(CallbackServerContext* context,
+                                const protocol::DeleteJobRequest* request,
+                                protocol::DeleteJobResponse* response) override {
+    return Call(context, &Api::DeleteJob, request, response);
+  }
+
+  grpc::ServerWriteReactor<protocol::JobUpdateStream>* StreamJobUpdates(
+      CallbackServerContext*, const protocol::GetJobStatusRequest* request) override {
+    return FollowReactor::Start(api_, request->job_id());
+  }
+
+ private:
+  template <typename Request, typename Response>
+  ServerUnaryReactor* Call(CallbackServerContext* context,
+                           void (Api::*method)(const Request&, Done<Response>),
+                           const Request* request, Response* response) {
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    (api_->*method)(*request, [reactor, response](Status status, Response answer) {
+      response->Swap(&answer);
+      reactor->Finish(ToGrpc(status));
+    });
+    return reactor;
+  }
+
+  Api* const api_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeJobService(const ServiceParts& parts) {
+  return std::make_unique<JobServiceImpl>(parts.api);
+}
+
+}  // namespace cyxwiz::central

@@ -1,0 +1,46 @@
+#include "central/listen_address.h"
+
+#include <arpa/inet.h>
+
+#include "base/text.h"
+
+namespace cyxwiz::central {
+namespace {
+
+bool IsLoopback(const std::string& host) {
+  if (host == "localhost") return true;
+  in_addr v4;
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6;
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+}  // namespace
+
+std::string ListenAddress::ToString() const {
+  bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+Result<ListenAddress> ParseListenAddress(const std::string& text, const std::string& what) {
+  size_t colon = text.rfind(':');
+  ListenAddress address;
+  auto port = colon == std::string::npos ? std::nullopt : ParseInt(text.substr(colon + 1));
+  if (port) address.host = text.substr(0, colon);
+  if (address.host.size() > 2 && address.host.front() == '[' && address.host.back() == ']')
+    address.host = address.host.substr(1, address.host.size() - 2);
+  if (!port || *port < 0 || *port > 65535 || address.host.empty()) {
+    return InvalidArgument(what + ": expected host:port, found '" + text + "'",
+                           "such as 127.0.0.1:50051; port 0 takes a free one");
+  }
+  if (!IsLoopback(address.host)) {
+    return FailedPrecondition(
+        what + ": '" + address.host +
+            "' is not a loopback address, and this release has neither TLS nor tokens for clients",
+        "listen on 127.0.0.1 and reach it from elsewhere through a tunnel such as ssh -L");
+  }
+  address.port = static_cast<int>(*port);
+  return address;
+}
+
+}  // namespace cyxwiz::central

@@ -1,0 +1,494 @@
+// The server's half of NodeService, and JobStatusService, its short form.
+//
+// Who may speak for a node: who shows the session token of its last registration (metadata
+// "cyxwiz-session") on heartbeats, and the attempt's job token on reports. Both may be absent,
+// because this release listens on loopback only and older nodes send neither; when present they
+// must be right. A right job token is enough for a report: it may have been on its way while the
+// node registered again.
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <utility>
+
+#include "central/convert.h"
+#include "central/services.h"
+#include "cyxwiz/protocol/node.grpc.pb.h"
+#include "wire/job_config.h"
+
+namespace cyxwiz::central {
+namespace {
+
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+
+constexpr char kSessionKey[] = "cyxwiz-session";
+constexpr size_t kMostLogTailBytes = 16 << 10;
+
+ServerUnaryReactor* Refuse(CallbackServerContext* context, const Status& status) {
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+std::string SessionOf(const CallbackServerContext& context) {
+  auto found = context.client_metadata().find(kSessionKey);
+  if (found == context.client_metadata().end()) return "";
+  return std::string(found->second.data(), found->second.size());
+}
+
+void SetError(Code code, const std::string& message, protocol::Error* error) {
+  error->set_code(static_cast<int32_t>(code));
+  error->set_message(message);
+}
+
+// gRPC's code for a failure whose node gave none.
+Code CodeOf(control::Cause cause) {
+  switch (cause) {
+    case control::Cause::kUserError:
+      return Code::kInvalidArgument;
+    case control::Cause::kDataUnavailable:
+      return Code::kFailedPrecondition;
+    case control::Cause::kOutOfMemory:
+    case control::Cause::kOutOfGpuMemory:
+      return Code::kResourceExhausted;
+    case control::Cause::kCancelled:
+      return Code::kCancelled;
+    case control::Cause::kDiverged:
+      return Code::kOutOfRange;
+    default:
+      return Code::kInternal;
+  }
+}
+
+std::map<std::string, double> ToMap(const google::protobuf::Map<std::string, double>& map) {
+  return {map.begin(), map.end()};
+}
+
+double ToProgress(double progress) {
+  return std::isfinite(progress) ? std::clamp(progress, 0.0, 1.0) : 0.0;
+}
+
+// What NodeService and JobStatusService share.
+class Reports {
+ public:
+  explicit Reports(const ServiceParts& parts)
+      : core_(parts.core),
+        artifacts_(parts.artifacts),
+        sessions_(parts.sessions),
+        public_key_(parts.signer->public_key()) {}
+
+  // Whether the caller, with `token` (may be empty) of the report, may report of this attempt.
+  Status CheckCaller(const CallbackServerContext& context, const std::string& token,
+                     const AttemptId& attempt, const NodeId& node) const {
+    if (token.empty()) {
+      std::string session = SessionOf(context);
+      if (session.empty() || sessions_->Allows(node, session)) return OkStatus();
+      return Unauthenticated("the session of node '" + node.value + "' is not the current one",
+                             "register again");
+    }
+    // Expiry limits when an attempt may begin; a long one reports after it.
+    auto claims = security::VerifyToken(token, public_key_, UnixTime{0});
+    if (!claims.ok()) {
+      return PermissionDenied("authorization_token: " + claims.status().message(),
+                              "send the token of the attempt's AssignJob");
+    }
+    bool same_attempt = attempt.attempt == 0 || claims->attempt.attempt == attempt.attempt;
+    if (claims->attempt.job != attempt.job || !same_attempt || claims->node != node) {
+      return PermissionDenied("authorization_token is for attempt " +
+                                  std::to_string(claims->attempt.attempt) + " of job '" +
+                                  claims->attempt.job.value + "' on node '" + claims->node.value +
+                                  "', not for this one",
+                              "send the token of the attempt's AssignJob");
+    }
+    return OkStatus();
+  }
+
+  // Gives the report to the core and finishes the call; on_report fills in the answer that goes in
+  // band.
+  template <typename Command, typename OnReport>
+  void Post(ServerUnaryReactor* reactor, Command command, OnReport on_report) const {
+    core_->Post(std::move(command), [reactor, on_report](control::Reply reply) {
+      if (reply.status.ok()) on_report(std::get<control::ReportReply>(reply.content));
+      reactor->Finish(ToGrpc(reply.status));
+    });
+  }
+
+  // Refuses a report for what it says, unless its job is unknown, which goes first.
+  ServerUnaryReactor* Refuse(CallbackServerContext* context, const std::string& job,
+                             const Status& status) const {
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    core_->Post(control::GetJob{.job = {job}}, [reactor, status](const control::Reply& reply) {
+      reactor->Finish(ToGrpc(reply.status.ok() ? status : reply.status));
+    });
+    return reactor;
+  }
+
+  // Whether the file lies in the artifact store as said.
+  Status CheckArtifact(const control::Artifact& artifact) const {
+    auto size = artifacts_->SizeOf(artifact.sha256);
+    if (!size.ok()) {
+      return FailedPrecondition("artifact '" + artifact.name + "' (sha256 " +
+                                    Clip(artifact.sha256, 80) + ") is not in the artifact store",
+                                "upload it with ModelService.UploadModel before reporting");
+    }
+    if (*size != artifact.size) {
+      return FailedPrecondition("artifact '" + artifact.name + "' has " + std::to_string(*size) +
+                                " bytes, but the report says " + std::to_string(artifact.size));
+    }
+    return OkStatus();
+  }
+
+ private:
+  Core* const core_;
+  artifacts::ArtifactStore* const artifacts_;
+  NodeSessions* const sessions_;
+  const std::string public_key_;
+};
+
+// A completion that was taken is not "continue" either; only its message tells the two apart.
+bool WasRecorded(const control::ReportReply& reply) { return reply.message == "recorded"; }
+
+Result<control::ReportCompletion::Outcome> OutcomeOf(protocol::StatusCode status) {
+  using Outcome = control::ReportCompletion::Outcome;
+  switch (status) {
+    case protocol::STATUS_COMPLETED:
+    case protocol::STATUS_SUCCESS:
+      return Outcome::kSucceeded;
+    case protocol::STATUS_FAILED:
+    case protocol::STATUS_ERROR:
+      return Outcome::kFailed;
+    case protocol::STATUS_CANCELLED:
+      return Outcome::kCancelled;
+    default:
+      return InvalidArgument(
+          "status: a completion is STATUS_COMPLETED, STATUS_FAILED or STATUS_CANCELLED, found " +
+          std::to_string(status));
+  }
+}
+
+// The evidence of a failure, as text for ErrorInfo.details.
+std::string DetailsOf(const protocol::ReportCompletionRequest& request) {
+  std::string details = request.result().error().details();
+  auto add = [&details](const std::string& text) {
+    if (!details.empty()) details += "\n";
+    details += text;
+  };
+  if (request.exit_signal() != 0)
+    add("the runner was ended by signal " + std::to_string(request.exit_signal()));
+  else if (request.exit_code() != 0)
+    add("the runner exited with code " + std::to_string(request.exit_code()));
+  if (!request.log_tail().empty())
+    add("last lines of its log:\n" + Clip(request.log_tail(), kMostLogTailBytes));
+  return details;
+}
+
+// ---- NodeService --------------------------------------------------------------------------------
+
+// What a node registers, checked.
+Result<control::Node> NodeOf(const protocol::NodeInfo& info) {
+  control::Node node;
+  node.id = {info.node_id()};
+  if (!node.id.empty() && !IsValidId(node.id.value)) {
+    return InvalidArgument("info.node_id is not a valid id: " + Clip(node.id.value, 200),
+                           "leave it empty and the server chooses one");
+  }
+  node.endpoint = info.endpoint();
+  if (node.endpoint.empty() && !info.ip_address().empty() && info.port() > 0)
+    node.endpoint = info.ip_address() + ":" + std::to_string(info.port());
+  if (node.endpoint.empty()) {
+    return InvalidArgument("info.endpoint is empty: the server would not reach the node",
+                           "send endpoint (host:port of its NodeService), or ip_address and port");
+  }
+  std::set<int32_t> devices;
+  int64_t gpus = 0;
+  for (const protocol::DeviceCaps& device : info.devices()) {
+    if (device.device_type() == protocol::DEVICE_UNKNOWN) continue;
+    devices.insert(device.device_type());
+    if (device.device_type() != protocol::DEVICE_CPU) ++gpus;
+  }
+  devices.insert(protocol::DEVICE_CPU);
+  node.devices.assign(devices.begin(), devices.end());
+  node.capacity = info.has_capacity()
+                      ? ResourcesFromWire(info.capacity())
+                      : Resources{int64_t{info.cpu_cores()} * 1000, info.ram_total(), gpus};
+  if (node.capacity.cpu_millis <= 0 || node.capacity.memory_bytes <= 0 || node.capacity.gpus < 0) {
+    return InvalidArgument(
+        "info.capacity: a node needs some CPU and memory, found " + ToString(node.capacity),
+        "send capacity, or cpu_cores and ram_total");
+  }
+  node.info = info.SerializeAsString();
+  return node;
+}
+
+std::vector<AttemptId> ActiveOf(const protocol::HeartbeatRequest& request) {
+  std::vector<AttemptId> active = FromAttemptRefs(request.active_attempts());
+  if (active.empty()) {
+    for (const std::string& job : request.active_jobs()) active.push_back({{job}, 0});
+  }
+  return active;
+}
+
+class NodeServiceImpl final : public protocol::NodeService::CallbackService {
+ public:
+  explicit NodeServiceImpl(const ServiceParts& parts)
+      : core_(parts.core),
+        channels_(parts.channels),
+        sessions_(parts.sessions),
+        public_key_(parts.signer->public_key()),
+        heartbeat_ms_(ToMilliseconds(parts.heartbeat_interval)),
+        lease_ms_(ToMilliseconds(parts.lease)),
+        reports_(parts) {}
+
+  ServerUnaryReactor* RegisterNode(CallbackServerContext* context,
+                                   const protocol::RegisterNodeRequest* request,
+                                   protocol::RegisterNodeResponse* response) override {
+    auto node = NodeOf(request->info());
+    if (!node.ok()) return Refuse(context, node.status());
+    if (node->id.empty()) node->id = {"node-" + security::RandomHex(8)};
+    control::RegisterNode command{.node = *node,
+                                  .active = FromAttemptRefs(request->active_attempts()),
+                                  .session = security::RandomHex(16)};
+    response->set_session_token(command.session);
+    channels_->Connect(node->endpoint);
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    core_->Post(std::move(command), [this, reactor, response](control::Reply reply) {
+      if (reply.status.ok()) {
+        const auto& registered = std::get<control::RegisterReply>(reply.content);
+        sessions_->Set(registered.node, response->session_token());
+        response->set_status(protocol::STATUS_SUCCESS);
+        response->set_node_id(registered.node.value);
+        response->set_server_public_key(public_key_);
+        response->set_heartbeat_interval_ms(heartbeat_ms_);
+        response->set_lease_ms(lease_ms_);
+        // Attempts to stop are told with the first heartbeat.
+      }
+      reactor->Finish(ToGrpc(reply.status));
+    });
+    return reactor;
+  }
+
+  ServerUnaryReactor* Heartbeat(CallbackServerContext* context,
+                                const protocol::HeartbeatRequest* request,
+                                protocol::HeartbeatResponse* response) override {
+    control::Heartbeat command{
+        .node = {request->node_id()}, .session = SessionOf(*context), .active = ActiveOf(*request)};
+    const protocol::NodeInfo& info = request->current_status();
+    if (info.has_available()) command.available = ResourcesFromWire(info.available());
+    // A heartbeat that carries only what changed must not erase what was registered.
+    if (info.cpu_cores() > 0) command.info = info.SerializeAsString();
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    core_->Post(std::move(command), [reactor, response](control::Reply reply) {
+      if (reply.status.ok()) {
+        response->set_status(protocol::STATUS_SUCCESS);
+        response->set_keep_alive(true);
+        for (const AttemptId& stop : std::get<control::HeartbeatReply>(reply.content).stop) {
+          response->add_jobs_to_cancel(stop.job.value);
+          protocol::AttemptRef* ref = response->add_attempts_to_stop();
+          ref->set_job_id(stop.job.value);
+          ref->set_attempt(stop.attempt);
+        }
+      }
+      reactor->Finish(ToGrpc(reply.status));
+    });
+    return reactor;
+  }
+
+  ServerUnaryReactor* AssignJob(CallbackServerContext* context, const protocol::AssignJobRequest*,
+                                protocol::AssignJobResponse*) override {
+    return Refuse(context, Unimplemented("AssignJob is served by nodes, not by the server",
+                                         "submit jobs with JobService.SubmitJob"));
+  }
+
+  ServerUnaryReactor* ReportProgress(CallbackServerContext* context,
+                                     const protocol::ReportProgressRequest* request,
+                                     protocol::ReportProgressResponse* response) override {
+    control::ReportProgress command{.node = {request->node_id()},
+                                    .attempt = {{request->job_id()}, request->attempt()},
+                                    .progress = ToProgress(request->status().progress()),
+                                    .epoch = request->status().current_epoch(),
+                                    .metrics = ToMap(request->current_metrics())};
+    if (command.metrics.empty()) command.metrics = ToMap(request->status().metrics());
+    Status allowed = reports_.CheckCaller(*context, request->authorization_token(), command.attempt,
+                                          command.node);
+    if (!allowed.ok()) return reports_.Refuse(context, request->job_id(), allowed);
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    reports_.Post(reactor, std::move(command), [response](const control::ReportReply& reply) {
+      response->set_continue_job(reply.continue_job);
+      response->set_status(reply.continue_job ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
+      if (!reply.continue_job) SetError(Code::kAborted, reply.message, response->mutable_error());
+    });
+    return reactor;
+  }
+
+  ServerUnaryReactor* ReportCompletion(CallbackServerContext* context,
+                                       const protocol::ReportCompletionRequest* request,
+                                       protocol::ReportCompletionResponse* response) override {
+    auto command = CompletionOf(*context, *request);
+    if (!command.ok()) return reports_.Refuse(context, request->job_id(), command.status());
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    reports_.Post(reactor, std::move(*command), [response](const control::ReportReply& reply) {
+      response->set_status(WasRecorded(reply) ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
+      if (!WasRecorded(reply)) SetError(Code::kAborted, reply.message, response->mutable_error());
+    });
+    return reactor;
+  }
+
+  ServerUnaryReactor* GetNodeMetrics(CallbackServerContext* context,
+                                     const protocol::GetNodeMetricsRequest*,
+                                     protocol::GetNodeMetricsResponse*) override {
+    return Refuse(context, Unimplemented("the server keeps no history of nodes in this release",
+                                         "NodeDiscoveryService.GetNodeInfo tells their present "
+                                         "state"));
+  }
+
+  ServerUnaryReactor* NotifyJobAccepted(CallbackServerContext* context,
+                                        const protocol::JobAcceptedRequest* request,
+                                        protocol::JobAcceptedResponse* response) override {
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    control::AssignOutcome outcome{.attempt = {{request->job_id()}, 0},
+                                   .node = {request->node_id()}};
+    core_->Post(control::GetJob{.job = {request->job_id()}},
+                [this, reactor, response, outcome](control::Reply reply) {
+                  if (reply.status.ok()) {
+                    core_->Post(outcome, nullptr);
+                    response->set_status(protocol::STATUS_SUCCESS);
+                    response->set_acknowledged(true);
+                  }
+                  reactor->Finish(ToGrpc(reply.status));
+                });
+    return reactor;
+  }
+
+ private:
+  static int32_t ToMilliseconds(Duration duration) {
+    return static_cast<int32_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+  }
+
+  Result<control::ReportCompletion> CompletionOf(
+      const CallbackServerContext& context,
+      const protocol::ReportCompletionRequest& request) const {
+    const protocol::JobResult& result = request.result();
+    control::ReportCompletion command{
+        .node = {request.node_id()},
+        .attempt = {{request.job_id()}, request.attempt()},
+        .metrics = ToMap(result.final_metrics()),
+        .compute_seconds = static_cast<double>(result.total_compute_time())};
+    RETURN_IF_ERROR(reports_.CheckCaller(context, request.authorization_token(), command.attempt,
+                                         command.node));
+    ASSIGN_OR_RETURN(command.outcome, OutcomeOf(result.status()));
+    if (!protocol::FailureCause_IsValid(request.cause()))
+      return InvalidArgument("cause: no such cause: " + std::to_string(request.cause()));
+    command.cause = static_cast<control::Cause>(request.cause());
+    if (command.outcome == control::ReportCompletion::Outcome::kSucceeded) {
+      for (const protocol::Artifact& artifact : result.artifacts()) {
+        std::string sha256 =
+            artifact.sha256().empty() ? Sha256OfUri(artifact.uri()) : artifact.sha256();
+        command.artifacts.push_back({artifact.name(), sha256, artifact.size()});
+      }
+      if (command.artifacts.empty() && !result.model_weights_hash().empty()) {
+        command.artifacts.push_back(
+            {"weights.safetensors", result.model_weights_hash(), result.model_size()});
+      }
+      for (const control::Artifact& artifact : command.artifacts)
+        RETURN_IF_ERROR(reports_.CheckArtifact(artifact));
+      // The weights come first; the others keep their order.
+      std::stable_partition(command.artifacts.begin(), command.artifacts.end(),
+                            [](const auto& a) { return a.name == "weights.safetensors"; });
+      return command;
+    }
+    command.error = {.code = result.error().code(),
+                     .message = Clip(result.error().message(), kMostLogTailBytes),
+                     .details = DetailsOf(request)};
+    if (command.outcome == control::ReportCompletion::Outcome::kFailed) {
+      if (command.error.code == 0) command.error.code = static_cast<int32_t>(CodeOf(command.cause));
+      if (command.error.message.empty()) command.error.message = control::CauseName(command.cause);
+    }
+    return command;
+  }
+
+  Core* const core_;
+  NodeChannels* const channels_;
+  NodeSessions* const sessions_;
+  const std::string public_key_;
+  const int32_t heartbeat_ms_, lease_ms_;
+  const Reports reports_;
+};
+
+// ---- JobStatusService ---------------------------------------------------------------------------
+
+class JobStatusServiceImpl final : public protocol::JobStatusService::CallbackService {
+ public:
+  explicit JobStatusServiceImpl(const ServiceParts& parts) : reports_(parts) {}
+
+  ServerUnaryReactor* UpdateJobStatus(CallbackServerContext* context,
+                                      const protocol::UpdateJobStatusRequest* request,
+                                      protocol::UpdateJobStatusResponse* response) override {
+    control::ReportProgress command{.node = {request->node_id()},
+                                    .attempt = {{request->job_id()}, 0},
+                                    .progress = ToProgress(request->progress()),
+                                    .epoch = request->current_epoch(),
+                                    .metrics = ToMap(request->metrics())};
+    Status allowed = reports_.CheckCaller(*context, "", command.attempt, command.node);
+    if (!allowed.ok()) return Refuse(context, allowed);
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    reports_.Post(reactor, std::move(command), [response](const control::ReportReply& reply) {
+      response->set_should_continue(reply.continue_job);
+      response->set_status(reply.continue_job ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
+      if (!reply.continue_job) SetError(Code::kAborted, reply.message, response->mutable_error());
+    });
+    return reactor;
+  }
+
+  ServerUnaryReactor* ReportJobResult(CallbackServerContext* context,
+                                      const protocol::ReportJobResultRequest* request,
+                                      protocol::ReportJobResultResponse* response) override {
+    auto outcome = OutcomeOf(request->final_status());
+    if (!outcome.ok()) return reports_.Refuse(context, request->job_id(), outcome.status());
+    control::ReportCompletion command{
+        .node = {request->node_id()},
+        .attempt = {{request->job_id()}, 0},
+        .outcome = *outcome,
+        .metrics = ToMap(request->final_metrics()),
+        .compute_seconds = static_cast<double>(request->total_compute_time()) / 1000};
+    Status allowed = reports_.CheckCaller(*context, "", command.attempt, command.node);
+    if (!allowed.ok()) return Refuse(context, allowed);
+    using Outcome = control::ReportCompletion::Outcome;
+    if (*outcome == Outcome::kSucceeded && !request->model_weights_hash().empty()) {
+      control::Artifact weights{"weights.safetensors", request->model_weights_hash(),
+                                request->model_size()};
+      Status stored = reports_.CheckArtifact(weights);
+      if (!stored.ok()) return reports_.Refuse(context, request->job_id(), stored);
+      command.artifacts = {weights};
+    }
+    if (*outcome == Outcome::kFailed) {
+      command.cause = control::Cause::kInternal;
+      command.error = {.code = static_cast<int32_t>(Code::kInternal),
+                       .message = request->error_message().empty()
+                                      ? "the node reported a failure"
+                                      : Clip(request->error_message(), kMostLogTailBytes)};
+    }
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    reports_.Post(reactor, std::move(command), [response](const control::ReportReply& reply) {
+      response->set_status(WasRecorded(reply) ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
+      if (!WasRecorded(reply)) SetError(Code::kAborted, reply.message, response->mutable_error());
+    });
+    return reactor;
+  }
+
+ private:
+  const Reports reports_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeNodeService(const ServiceParts& parts) {
+  return std::make_unique<NodeServiceImpl>(parts);
+}
+std::unique_ptr<grpc::Service> MakeJobStatusService(const ServiceParts& parts) {
+  return std::make_unique<JobStatusServiceImpl>(parts);
+}
+
+}  // namespace cyxwiz::central

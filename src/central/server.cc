@@ -1,0 +1,197 @@
+#include "central/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+
+#include <future>
+
+#include "base/file.h"
+#include "base/logging.h"
+#include "central/api_impl.h"
+#include "central/dispatcher.h"
+#include "central/listen_address.h"
+#include "central/services.h"
+#include "data/dataset.h"
+#include "store/job_store.h"
+#ifdef CYXWIZ_REST
+#include "central/rest_server.h"
+#endif
+
+namespace cyxwiz::central {
+namespace {
+
+constexpr int kPoolThreads = 4;
+constexpr auto kGraceForCalls = std::chrono::milliseconds(500);
+constexpr auto kMostForCalls = std::chrono::milliseconds(1000);
+
+class CentralServerImpl final : public CentralServer {
+ public:
+  explicit CentralServerImpl(const ServerOptions& options)
+      : options_(options),
+        hub_(options.max_streams),
+        inspector_(data::Roots(options.data_roots), /*must_see=*/!options.data_roots.empty()) {}
+  ~CentralServerImpl() override { Stop(); }
+
+  Status Start() {
+    // Addresses are looked at first, so that a mistake there leaves no trace on the disk.
+    ASSIGN_OR_RETURN(ListenAddress grpc, ParseListenAddress(options_.grpc_listen, "--grpc-listen"));
+    ListenAddress rest;
+    if (!options_.rest_listen.empty()) {
+      ASSIGN_OR_RETURN(rest, ParseListenAddress(options_.rest_listen, "--rest-listen"));
+    }
+    RETURN_IF_ERROR(OpenData());
+    pool_ = std::make_unique<WorkPool>(kPoolThreads);
+    dispatcher_ = std::make_unique<Dispatcher>(
+        &channels_, &hub_, signer_.get(), [core = core_.get()](control::AssignOutcome outcome) {
+          core->Post(std::move(outcome), nullptr);
+        });
+    core_->SetSink(dispatcher_.get());
+    logs_ = std::make_unique<LogRelay>(core_.get(), &channels_);
+    api_ = MakeApi({.core = core_.get(),
+                    .hub = &hub_,
+                    .logs = logs_.get(),
+                    .signer = signer_.get(),
+                    .inspector = &inspector_,
+                    .pool = pool_.get()});
+    RETURN_IF_ERROR(StartGrpc(grpc));
+    return options_.rest_listen.empty() ? OkStatus() : StartRest(rest);
+  }
+
+  std::string grpc_address() const override { return grpc_address_; }
+  std::string rest_address() const override { return rest_address_; }
+
+  void Stop() override {
+    if (std::exchange(stopped_, true)) return;
+    hub_.CloseAll(Unavailable("the server is stopping", "follow again in a moment"));
+#ifdef CYXWIZ_REST
+    rest_.reset();
+#endif
+    if (grpc_ != nullptr) {
+      if (auto* health = grpc_->GetHealthCheckService()) health->SetServingStatus(false);
+      auto ended = std::async(std::launch::async, [this] {
+        grpc_->Shutdown(std::chrono::system_clock::now() + kMostForCalls);
+      });
+      // What waits for a core that stands still (a full disk) is answered by stopping it.
+      if (ended.wait_for(kGraceForCalls) != std::future_status::ready && core_ != nullptr)
+        core_->Stop();
+      ended.wait();
+    }
+    if (core_ != nullptr) core_->Stop();
+    dispatcher_.reset();  // its calls end before the core they report to
+    pool_.reset();
+    grpc_.reset();
+    services_.clear();
+    api_.reset();
+    logs_.reset();
+    core_.reset();
+  }
+
+ private:
+  Status OpenData() {
+    RETURN_IF_ERROR(MakeFolder(options_.data, 0700));
+    ASSIGN_OR_RETURN(auto store, store::OpenSqliteStore(options_.data + "/jobs.db"));
+    ASSIGN_OR_RETURN(signer_, security::TokenSigner::Open(options_.data + "/job_token_key.pem"));
+    ASSIGN_OR_RETURN(artifacts_, artifacts::OpenLocalStore(options_.data + "/artifacts",
+                                                           options_.max_artifact_bytes));
+    Core::Options core;
+    core.control.lease = options_.lease;
+    core.reserve_path = options_.data + "/reserve";
+    ASSIGN_OR_RETURN(core_, Core::Start(std::move(store), core));
+    return OkStatus();
+  }
+
+  Status StartGrpc(const ListenAddress& address) {
+    ServiceParts parts{.api = api_.get(),
+                       .core = core_.get(),
+                       .logs = logs_.get(),
+                       .channels = &channels_,
+                       .sessions = &sessions_,
+                       .artifacts = artifacts_.get(),
+                       .signer = signer_.get(),
+                       .pool = pool_.get(),
+                       .max_artifact_bytes = options_.max_artifact_bytes,
+                       .heartbeat_interval = options_.heartbeat_interval,
+                       .lease = options_.lease};
+    for (auto make : {MakeJobService, MakeNodeService, MakeJobStatusService, MakeDiscoveryService,
+                      MakeModelService, MakeLogService}) {
+      services_.push_back(make(parts));
+    }
+    services_.push_back(MakeDeploymentService());
+    services_.push_back(MakeTerminalService());
+
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort(address.ToString(), grpc::InsecureServerCredentials(), &port);
+    // By default two servers would share one port without a word.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.SetMaxReceiveMessageSize(static_cast<int>(options_.max_message_bytes));
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options_.max_calls_per_connection);
+    // Notices clients that vanished; lets clients ping no more often than every five seconds.
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+    // Reflection is the only synchronous service.
+    builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+    builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+    builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+    for (auto& service : services_) builder.RegisterService(service.get());
+    grpc_ = builder.BuildAndStart();
+    if (grpc_ == nullptr || port == 0) {
+      return Unavailable("cannot listen on " + address.ToString() +
+                             " for gRPC: the port is in use, or not for this user",
+                         "stop the program that has it, or choose another with --grpc-listen "
+                         "HOST:PORT (port 0 takes a free one)");
+    }
+    grpc_address_ = ListenAddress{address.host, port}.ToString();
+    return OkStatus();
+  }
+
+  Status StartRest(const ListenAddress& address) {
+#ifdef CYXWIZ_REST
+    RestServer::Options options;
+    options.host = address.host;
+    options.port = address.port;
+    ASSIGN_OR_RETURN(rest_, RestServer::Start(options, api_.get()));
+    rest_address_ = "http://" + ListenAddress{address.host, rest_->port()}.ToString();
+    return OkStatus();
+#else
+    return Unimplemented("REST on " + address.ToString() + " is not part of this build",
+                         "start with --rest-listen ''");
+#endif
+  }
+
+  const ServerOptions options_;
+  std::string grpc_address_, rest_address_;
+  bool stopped_ = false;
+
+  // In the order in which they stand on each other; Stop takes them down from the top.
+  StreamHub hub_;
+  data::FileInspector inspector_;
+  NodeChannels channels_;
+  NodeSessions sessions_;
+  std::unique_ptr<security::TokenSigner> signer_;
+  std::unique_ptr<artifacts::ArtifactStore> artifacts_;
+  std::unique_ptr<Core> core_;
+  std::unique_ptr<WorkPool> pool_;
+  std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<LogRelay> logs_;
+  std::unique_ptr<Api> api_;
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::unique_ptr<grpc::Server> grpc_;
+#ifdef CYXWIZ_REST
+  std::unique_ptr<RestServer> rest_;
+#endif
+};
+
+}  // namespace
+
+Result<std::unique_ptr<CentralServer>> CentralServer::Start(const ServerOptions& options) {
+  auto server = std::make_unique<CentralServerImpl>(options);
+  RETURN_IF_ERROR(server->Start());
+  return std::unique_ptr<CentralServer>(std::move(server));
+}
+
+}  // namespace cyxwiz::central
