@@ -504,6 +504,9 @@ class HttpServer::Impl {
 
   ~Impl() {
     shared_->stopping = true;
+    // A connection that waits for its answer has nothing under way: without the acceptor the
+    // context would be out of work and stop before the connections are told to close.
+    auto work = asio::make_work_guard(*context_);
     asio::post(acceptor_.get_executor(), [this] {
       error_code ignored;
       acceptor_.close(ignored);
@@ -518,6 +521,7 @@ class HttpServer::Impl {
       asio::post(connection->executor(), [connection] { connection->Close(); });
     }
     connections.clear();
+    work.reset();
     // Without a socket open nothing is left to do, and the threads end by themselves.
     for (std::thread& thread : threads_) thread.join();
   }
