@@ -69,6 +69,7 @@ struct NodeEntry {
 };
 
 struct BodyEntry {
+  int64_t number = 0;
   std::shared_ptr<const JobBody> body;
   int64_t jobs = 0;
   bool stored = false;
@@ -112,6 +113,7 @@ struct Control::State {
   std::set<int64_t> unflushed;  // sequences of jobs with progressed
   bool flush_armed = false;
   int64_t next_sequence = 1;
+  int64_t next_body = 1;
   Counters counters;
 
   // Of the batch in work:
@@ -120,6 +122,7 @@ struct Control::State {
   bool reschedule = false;
   std::vector<JobEntry*> touched;
   std::vector<JobId> removed;
+  std::vector<int64_t> removed_bodies;
   std::vector<NodeEntry*> changed_nodes;
   struct PendingReply {
     ReplyTo to;
@@ -318,8 +321,8 @@ struct Control::State {
   void Apply(SubmitJob& c) {
     if (JobEntry* existing = Find(c.job.id)) {
       const Job& old = existing->job;
-      bool same =
-          old.body_sha256 == c.body->sha256 && old.name == c.job.name && old.user == c.job.user;
+      bool same = existing->body->sha256 == c.body->sha256 && old.name == c.job.name &&
+                  old.user == c.job.user;
       if (!same) {
         return Answer(c.reply_to, AlreadyExists("a different job with the id '" + c.job.id.value +
                                                     "' exists already",
@@ -343,11 +346,14 @@ struct Control::State {
     Job& job = entry->job;
     job = std::move(c.job);
     job.sequence = next_sequence++;
-    job.body_sha256 = c.body->sha256;
     job.state = JobState::kQueued;
     job.created_at = now.unix;
     BodyEntry& body = bodies[c.body->sha256];
-    if (body.body == nullptr) body.body = c.body;
+    if (body.body == nullptr) {
+      body.body = c.body;
+      body.number = next_body++;
+    }
+    job.body = body.number;
     body.jobs++;
     entry->body = body.body;
     JobEntry& inserted = *entry;
@@ -410,10 +416,12 @@ struct Control::State {
     by_sequence.erase(entry->job.sequence);
     unflushed.erase(entry->job.sequence);
     counters.jobs_by_state[static_cast<int>(entry->job.state)]--;
-    auto body = bodies.find(entry->job.body_sha256);
+    auto body = bodies.find(entry->body->sha256);
     Require(body != bodies.end() && body->second.jobs > 0, "a job without its body");
-    // The store drops a body with its last job by itself.
-    if (--body->second.jobs == 0) bodies.erase(body);
+    if (--body->second.jobs == 0) {
+      if (body->second.stored) removed_bodies.push_back(body->second.number);
+      bodies.erase(body);
+    }
     if (entry->touched) std::erase(touched, entry);
     if (entry->stored) removed.push_back(c.job);
     jobs.erase(c.job);
@@ -745,8 +753,8 @@ struct Control::State {
     }
     for (JobEntry* entry : touched) {
       if (entry->changed || !entry->stored) {
-        BodyEntry& body = bodies.at(entry->job.body_sha256);
-        if (!body.stored) output->records.push_back(PutBody{body.body});
+        BodyEntry& body = bodies.at(entry->body->sha256);
+        if (!body.stored) output->records.push_back(PutBody{body.number, body.body});
         body.stored = true;
         output->records.push_back(PutJob{entry->job});
         entry->stored = true;
@@ -758,6 +766,7 @@ struct Control::State {
       output->effects.push_back(UpdateEffect{View(*entry), false});
     }
     for (const JobId& id : removed) output->records.push_back(DeleteJob{id});
+    for (int64_t number : removed_bodies) output->records.push_back(DeleteBody{number});
     for (const PendingReply& reply : pending) {
       if (reply.to == 0) continue;
       const JobEntry* entry = Find(reply.job);
@@ -771,6 +780,7 @@ struct Control::State {
     }
     touched.clear();
     removed.clear();
+    removed_bodies.clear();
     changed_nodes.clear();
     pending.clear();
   }
@@ -782,9 +792,13 @@ Control::~Control() = default;
 void Control::Load(Snapshot snapshot, Now now) {
   State& s = *state_;
   s.now = now;
-  for (auto& body : snapshot.bodies) {
-    std::string key = body->sha256;
-    s.bodies[key] = {std::move(body), 0, true};
+  std::unordered_map<int64_t, BodyEntry*> by_number;
+  for (PutBody& stored : snapshot.bodies) {
+    std::string key = stored.body->sha256;
+    BodyEntry& body = s.bodies[key];
+    body = {stored.number, std::move(stored.body), 0, true};
+    by_number[stored.number] = &body;
+    s.next_body = std::max(s.next_body, stored.number + 1);
   }
   for (Node& node : snapshot.nodes) {
     NodeEntry& entry = s.nodes[node.id];
@@ -796,8 +810,9 @@ void Control::Load(Snapshot snapshot, Now now) {
     entry->job = std::move(job);
     entry->stored = true;
     Job& j = entry->job;
-    BodyEntry& body = s.bodies[j.body_sha256];
-    Require(body.body != nullptr, "a stored job without its body");
+    auto found = by_number.find(j.body);
+    Require(found != by_number.end(), "a stored job without its body");
+    BodyEntry& body = *found->second;
     body.jobs++;
     entry->body = body.body;
     s.next_sequence = std::max(s.next_sequence, j.sequence + 1);

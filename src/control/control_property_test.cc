@@ -169,7 +169,7 @@ class World {
 
   void Restart() {
     Snapshot snapshot;
-    for (auto& [k, body] : bodies_) snapshot.bodies.push_back(body);
+    for (auto& [number, body] : bodies_) snapshot.bodies.push_back({number, body});
     for (auto& [k, job] : jobs_) snapshot.jobs.push_back(job);
     std::sort(snapshot.jobs.begin(), snapshot.jobs.end(),
               [](auto& a, auto& b) { return a.sequence < b.sequence; });
@@ -193,7 +193,7 @@ class World {
     control_->Apply(commands_, now(), &output);
     commands_.clear();
     for (Record& record : output.records) {
-      if (auto* r = std::get_if<PutBody>(&record)) bodies_[r->body->sha256] = r->body;
+      if (auto* r = std::get_if<PutBody>(&record)) bodies_[r->number] = r->body;
       if (auto* r = std::get_if<PutNode>(&record)) nodes_[r->node.id.value] = r->node;
       if (auto* r = std::get_if<PutJob>(&record)) {
         auto old = jobs_.find(r->job.id.value);
@@ -203,18 +203,20 @@ class World {
         if (old != jobs_.end()) {
           EXPECT_GE(r->job.attempt, old->second.attempt);
         }
-        EXPECT_EQ(bodies_.count(r->job.body_sha256), 1u) << "a job was stored before its body";
+        EXPECT_EQ(bodies_.count(r->job.body), 1u) << "a job was stored before its body";
         jobs_[r->job.id.value] = r->job;
       }
+      if (auto* r = std::get_if<DeleteBody>(&record)) bodies_.erase(r->number);
       if (auto* r = std::get_if<DeleteJob>(&record)) {
         ASSERT_EQ(jobs_.count(r->id.value), 1u);
-        std::string body = jobs_[r->id.value].body_sha256;
         jobs_.erase(r->id.value);
-        bool used = std::any_of(jobs_.begin(), jobs_.end(),
-                                [&](auto& j) { return j.second.body_sha256 == body; });
-        if (!used) bodies_.erase(body);
       }
     }
+    std::set<int64_t> used;
+    for (auto& [id, job] : jobs_) used.insert(job.body);
+    std::set<int64_t> kept;
+    for (auto& [number, body] : bodies_) kept.insert(number);
+    EXPECT_EQ(used, kept) << "a body is kept as long as a job has it, and no longer";
     for (Effect& effect : output.effects) {
       if (std::holds_alternative<Reply>(effect)) --replies;
       if (auto* e = std::get_if<AssignEffect>(&effect)) {
@@ -256,7 +258,7 @@ class World {
   std::vector<Command> commands_;
   int submitted_ = 0;
   std::map<std::string, Job> jobs_;  // as stored
-  std::map<std::string, std::shared_ptr<const JobBody>> bodies_;
+  std::map<int64_t, std::shared_ptr<const JobBody>> bodies_;
   std::map<std::string, Node> nodes_;
   std::map<NodeId, std::string> sessions_;
   std::map<NodeId, std::set<AttemptId>> running_;  // what each node believes to run

@@ -41,7 +41,7 @@ class Bench {
   // As after kill -9: only what was stored remains.
   void Restart() {
     Snapshot snapshot;
-    for (auto& [k, b] : bodies) snapshot.bodies.push_back(b);
+    for (auto& [number, body] : bodies) snapshot.bodies.push_back({number, body});
     std::vector<Job> sorted;
     for (auto& [k, j] : jobs) sorted.push_back(j);
     std::sort(sorted.begin(), sorted.end(),
@@ -120,21 +120,16 @@ class Bench {
   Control& control() { return *control_; }
 
   std::map<std::string, Job> jobs;  // as stored
-  std::map<std::string, std::shared_ptr<const JobBody>> bodies;
+  std::map<int64_t, std::shared_ptr<const JobBody>> bodies;
   std::map<std::string, Node> nodes;
 
  private:
   void Store(const Record& record) {
     if (auto* r = std::get_if<PutJob>(&record)) jobs[r->job.id.value] = r->job;
-    if (auto* r = std::get_if<PutBody>(&record)) bodies[r->body->sha256] = r->body;
+    if (auto* r = std::get_if<PutBody>(&record)) bodies[r->number] = r->body;
     if (auto* r = std::get_if<PutNode>(&record)) nodes[r->node.id.value] = r->node;
-    if (auto* r = std::get_if<DeleteJob>(&record)) {
-      std::string body = jobs.at(r->id.value).body_sha256;
-      jobs.erase(r->id.value);
-      bool used = std::any_of(jobs.begin(), jobs.end(),
-                              [&](auto& j) { return j.second.body_sha256 == body; });
-      if (!used) bodies.erase(body);
-    }
+    if (auto* r = std::get_if<DeleteJob>(&record)) jobs.erase(r->id.value);
+    if (auto* r = std::get_if<DeleteBody>(&record)) bodies.erase(r->number);
   }
 
   Options options_;

@@ -49,7 +49,7 @@ const char* CauseName(Cause cause);  // "node lost"
 // The immutable body of a job, shared by all jobs that were submitted with the same one. `config`
 // is the serialised wire JobConfig without job_id, name and user; the core does not look into it.
 struct JobBody {
-  std::string sha256;  // of config, raw 32 bytes: the key of the body
+  std::string sha256;  // of config, raw 32 bytes: equal bodies are kept once
   std::string config;
 };
 
@@ -69,9 +69,9 @@ struct Job {
   int64_t sequence = 0;  // order of acceptance, unique, only grows
   JobId id;
   std::string name, user;
-  int32_t type = 1;         // wire numbers of JobType
-  int32_t priority = 1;     // wire numbers: 0 low .. 3 critical
-  std::string body_sha256;  // raw 32 bytes
+  int32_t type = 1;      // wire numbers of JobType
+  int32_t priority = 1;  // wire numbers: 0 low .. 3 critical
+  int64_t body = 0;      // number of its JobBody
   Resources resources;
   int32_t device = 0;  // wire DeviceType; 0 any
   int32_t max_retries = 2;
@@ -111,7 +111,12 @@ struct Node {
 
 // One durable change. A batch of them is one transaction.
 struct PutBody {
+  int64_t number = 0;  // chosen by the core, unique, only grows
   std::shared_ptr<const JobBody> body;
+};
+// After the last of its jobs.
+struct DeleteBody {
+  int64_t number = 0;
 };
 struct PutJob {
   Job job;
@@ -122,11 +127,11 @@ struct DeleteJob {
 struct PutNode {
   Node node;
 };
-using Record = std::variant<PutBody, PutJob, DeleteJob, PutNode>;
+using Record = std::variant<PutBody, PutJob, DeleteJob, DeleteBody, PutNode>;
 
 // Everything durable, as read at start.
 struct Snapshot {
-  std::vector<std::shared_ptr<const JobBody>> bodies;
+  std::vector<PutBody> bodies;
   std::vector<Job> jobs;  // in order of sequence
   std::vector<Node> nodes;
 };

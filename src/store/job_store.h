@@ -10,20 +10,22 @@
 
 namespace cyxwiz::store {
 
-// One thread at a time. After any failed Commit the store must not be used again (except a full disk, see below).
+// One thread at a time. After any failed Commit the store must not be used again (except a full
+// disk, see below).
 class JobStore {
  public:
   virtual ~JobStore() = default;
   // Everything stored, jobs in order of sequence.
   virtual Result<control::Snapshot> Load() = 0;
-  // One transaction, durable when it returns ok. RESOURCE_EXHAUSTED: the disk is full, nothing of the batch was
-  // stored and the store stays usable; any other error: end the process.
+  // One transaction, durable when it returns ok. RESOURCE_EXHAUSTED: the disk is full, nothing of
+  // the batch was stored and the store stays usable; any other error: end the process.
   virtual Status Commit(std::span<const control::Record> records) = 0;
 };
 
-// Opens or creates `path` (WAL, synchronous=FULL, exclusive). FAILED_PRECONDITION for a schema newer than this
-// program or a store another process has open; DATA_LOSS for a file that is not a sound database; each message names
-// the file and says what to do. Older schemas are migrated, one transaction a step.
+// Opens or creates `path` (WAL, synchronous=FULL, exclusive). FAILED_PRECONDITION for a schema
+// newer than this program or a store another process has open; DATA_LOSS for a file that is not a
+// sound database; each message names the file and says what to do. Older schemas are migrated, one
+// transaction a step.
 Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path);
 
 }  // namespace cyxwiz::store

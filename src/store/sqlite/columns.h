@@ -20,13 +20,13 @@ namespace cyxwiz::store {
 
 using Metrics = std::map<std::string, double>;
 
-std::string WriteMetrics(const Metrics &metrics);
+std::string WriteMetrics(const Metrics& metrics);
 Result<Metrics> ReadMetrics(std::string_view text);
 
-std::string WriteArtifacts(const std::vector<control::Artifact> &artifacts);
+std::string WriteArtifacts(const std::vector<control::Artifact>& artifacts);
 Result<std::vector<control::Artifact>> ReadArtifacts(std::string_view text);
 
-std::string WriteDevices(const std::vector<int32_t> &devices);
+std::string WriteDevices(const std::vector<int32_t>& devices);
 Result<std::vector<int32_t>> ReadDevices(std::string_view text);
 
-} // namespace cyxwiz::store
+}  // namespace cyxwiz::store

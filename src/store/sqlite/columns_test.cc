@@ -21,8 +21,7 @@ TEST(Columns, MetricsRoundTripToTheLastBit) {
 }
 
 TEST(Columns, ALossThatBecameNanStaysNan) {
-  Result<Metrics> read =
-      ReadMetrics(WriteMetrics({{"train_loss", std::nan("")}}));
+  Result<Metrics> read = ReadMetrics(WriteMetrics({{"train_loss", std::nan("")}}));
   ASSERT_TRUE(read.ok());
   EXPECT_TRUE(std::isnan(read->at("train_loss")));
 }
@@ -34,8 +33,8 @@ TEST(Columns, EmptyListsAndMapsRoundTrip) {
 }
 
 TEST(Columns, ArtifactsKeepTheirOrder) {
-  std::vector<control::Artifact> artifacts = {
-      {"weights.safetensors", "ab", INT64_MAX}, {"a \"b\"", "", 0}};
+  std::vector<control::Artifact> artifacts = {{"weights.safetensors", "ab", INT64_MAX},
+                                              {"a \"b\"", "", 0}};
   auto read = ReadArtifacts(WriteArtifacts(artifacts));
   ASSERT_TRUE(read.ok());
   ASSERT_EQ(read->size(), 2u);
@@ -45,7 +44,7 @@ TEST(Columns, ArtifactsKeepTheirOrder) {
 }
 
 TEST(Columns, ForeignTextIsDataLoss) {
-  for (const char *text : {"", "[", "[1]", "{\"a\":[]}", "null"}) {
+  for (const char* text : {"", "[", "[1]", "{\"a\":[]}", "null"}) {
     EXPECT_EQ(ReadMetrics(text).status().code(), Code::kDataLoss) << text;
     EXPECT_EQ(ReadArtifacts(text).status().code(), Code::kDataLoss) << text;
   }
@@ -56,5 +55,5 @@ TEST(Columns, TextThatIsNotUtf8IsStillWritten) {
   EXPECT_TRUE(ReadMetrics(WriteMetrics({{"\xff", 1.0}})).ok());
 }
 
-} // namespace
-} // namespace cyxwiz::store
+}  // namespace
+}  // namespace cyxwiz::store

@@ -7,13 +7,14 @@ constexpr Migration kMigrations[] = {
     // 0 -> 1
     R"sql(
       CREATE TABLE bodies (
-        sha256 BLOB NOT NULL PRIMARY KEY,
+        number INTEGER PRIMARY KEY,
+        sha256 BLOB NOT NULL,
         config BLOB NOT NULL
       );
       CREATE TABLE jobs (
         sequence INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
-        body_sha256 BLOB NOT NULL,
+        body INTEGER NOT NULL,
         name TEXT NOT NULL,
         user TEXT NOT NULL,
         type INTEGER NOT NULL,
@@ -45,7 +46,6 @@ constexpr Migration kMigrations[] = {
         artifacts TEXT NOT NULL,
         compute_seconds REAL
       );
-      CREATE INDEX jobs_by_body ON jobs (body_sha256);
       CREATE TABLE nodes (
         id TEXT NOT NULL PRIMARY KEY,
         endpoint TEXT NOT NULL,
@@ -60,31 +60,27 @@ constexpr Migration kMigrations[] = {
     )sql",
 };
 
-int64_t ReadPragma(SQLite::Database &database, const std::string &name) {
+int64_t ReadPragma(SQLite::Database& database, const std::string& name) {
   return database.execAndGet("PRAGMA " + name).getInt64();
 }
 
-} // namespace
+}  // namespace
 
 std::span<const Migration> Migrations() { return kMigrations; }
 
-Result<int64_t> SchemaVersion(SQLite::Database &database,
-                              const std::string &path, int64_t newest) {
+Result<int64_t> SchemaVersion(SQLite::Database& database, const std::string& path, int64_t newest) {
   int64_t application = ReadPragma(database, "application_id");
-  bool empty =
-      database.execAndGet("SELECT count(*) FROM sqlite_schema").getInt64() == 0;
+  bool empty = database.execAndGet("SELECT count(*) FROM sqlite_schema").getInt64() == 0;
   if (application != kApplicationId && !(empty && application == 0)) {
-    return FailedPrecondition(
-        "'" + path +
-            "' is an SQLite database of another program (application id " +
-            std::to_string(application) + ")",
-        "name another file for the store, or move this one away");
+    return FailedPrecondition("'" + path +
+                                  "' is an SQLite database of another program (application id " +
+                                  std::to_string(application) + ")",
+                              "name another file for the store, or move this one away");
   }
   int64_t version = ReadPragma(database, "user_version");
   if (version < 0 || version > newest) {
-    return FailedPrecondition("'" + path + "' has schema version " +
-                                  std::to_string(version) + ", this program (" +
-                                  CYXWIZ_VERSION + ") knows versions up to " +
+    return FailedPrecondition("'" + path + "' has schema version " + std::to_string(version) +
+                                  ", this program (" + CYXWIZ_VERSION + ") knows versions up to " +
                                   std::to_string(newest),
                               "start the newer release that wrote it, or "
                               "restore the backup made before the upgrade");
@@ -92,13 +88,12 @@ Result<int64_t> SchemaVersion(SQLite::Database &database,
   return version;
 }
 
-Status Migrate(SQLite::Database &database, const std::string &path,
+Status Migrate(SQLite::Database& database, const std::string& path,
                std::span<const Migration> migrations) {
   int64_t newest = static_cast<int64_t>(migrations.size());
   ASSIGN_OR_RETURN(int64_t version, SchemaVersion(database, path, newest));
   for (; version < newest; ++version) {
-    SQLite::Transaction transaction(
-        database); // rolls back when left without commit
+    SQLite::Transaction transaction(database);  // rolls back when left without commit
     database.exec(migrations[static_cast<size_t>(version)]);
     database.exec("PRAGMA application_id = " + std::to_string(kApplicationId));
     database.exec("PRAGMA user_version = " + std::to_string(version + 1));
@@ -107,4 +102,4 @@ Status Migrate(SQLite::Database &database, const std::string &path,
   return OkStatus();
 }
 
-} // namespace cyxwiz::store
+}  // namespace cyxwiz::store

@@ -18,24 +18,23 @@
 
 namespace cyxwiz::store {
 
-inline constexpr int32_t kApplicationId = 0x43797857; // "CyxW"
+inline constexpr int32_t kApplicationId = 0x43797857;  // "CyxW"
 
 // SQL that turns schema n into schema n + 1, n being its place in the list.
 // Published ones never change.
-using Migration = const char *;
+using Migration = const char*;
 std::span<const Migration> Migrations();
 
 // The version the open database stands at; 0 for an empty one.
 // FAILED_PRECONDITION for a version above `newest` and for a database of
 // another program. `path` is for messages. Throws SQLite::Exception when SQLite
 // fails.
-Result<int64_t> SchemaVersion(SQLite::Database &database,
-                              const std::string &path, int64_t newest);
+Result<int64_t> SchemaVersion(SQLite::Database& database, const std::string& path, int64_t newest);
 
 // Brings the open database to the schema that `migrations` ends with, one
 // transaction a step: after a failure or a crash the file stands at a step's
 // end. Errors as SchemaVersion.
-Status Migrate(SQLite::Database &database, const std::string &path,
+Status Migrate(SQLite::Database& database, const std::string& path,
                std::span<const Migration> migrations);
 
-} // namespace cyxwiz::store
+}  // namespace cyxwiz::store

@@ -27,7 +27,7 @@ using control::Node;
 // of a job.
 constexpr std::string_view kJobColumns[] = {"sequence",
                                             "id",
-                                            "body_sha256",
+                                            "body",
                                             "name",
                                             "user",
                                             "type",
@@ -62,8 +62,7 @@ constexpr std::string_view kJobColumns[] = {"sequence",
 std::string JobColumns() {
   std::string text;
   for (std::string_view column : kJobColumns) {
-    if (!text.empty())
-      text += ", ";
+    if (!text.empty()) text += ", ";
     text += column;
   }
   return text;
@@ -74,46 +73,36 @@ std::string InsertJobSql(std::string_view verb) {
   for (size_t i = 1; i <= std::size(kJobColumns); ++i) {
     values += (i > 1 ? ", ?" : "?") + std::to_string(i);
   }
-  return std::string(verb) + " INTO jobs (" + JobColumns() + ") VALUES (" +
-         values + ")";
+  return std::string(verb) + " INTO jobs (" + JobColumns() + ") VALUES (" + values + ")";
 }
 
 std::string UpdateJobSql() {
   std::string sets;
   for (size_t i = 4; i <= std::size(kJobColumns); ++i) {
-    if (i > 4)
-      sets += ", ";
+    if (i > 4) sets += ", ";
     sets += std::string(kJobColumns[i - 1]) + " = ?" + std::to_string(i);
   }
-  return "UPDATE jobs SET " + sets +
-         " WHERE sequence = ?1 AND id = ?2 AND body_sha256 = ?3";
+  return "UPDATE jobs SET " + sets + " WHERE sequence = ?1 AND id = ?2 AND body = ?3";
 }
 
-void BindBlob(SQLite::Statement &statement, int index,
-              const std::string &bytes) {
+void BindBlob(SQLite::Statement& statement, int index, const std::string& bytes) {
   statement.bindNoCopy(index, bytes.data(), static_cast<int>(bytes.size()));
 }
 
 // SQLite keeps NaN as NULL.
-double ReadDouble(const SQLite::Column &column) {
-  return column.isNull() ? std::numeric_limits<double>::quiet_NaN()
-                         : column.getDouble();
+double ReadDouble(const SQLite::Column& column) {
+  return column.isNull() ? std::numeric_limits<double>::quiet_NaN() : column.getDouble();
 }
 
-std::string ReadBytes(const SQLite::Column &column) {
-  return column.getString();
-}
+std::string ReadBytes(const SQLite::Column& column) { return column.getString(); }
 
-Status FileError(const std::string &what, int error, const std::string &path) {
+Status FileError(const std::string& what, int error, const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
-  if (folder.empty())
-    folder = ".";
+  if (folder.empty()) folder = ".";
   std::string hint;
-  if (error == ENOENT)
-    hint = "create the folder '" + folder + "', or name another one";
+  if (error == ENOENT) hint = "create the folder '" + folder + "', or name another one";
   if (error == EACCES || error == EPERM || error == EROFS) {
-    hint = "the user that runs the server needs to write to the folder '" +
-           folder + "'";
+    hint = "the user that runs the server needs to write to the folder '" + folder + "'";
   }
   Status status = ErrnoStatus(what, error);
   Code code = error == EROFS ? Code::kPermissionDenied : status.code();
@@ -122,64 +111,55 @@ Status FileError(const std::string &what, int error, const std::string &path) {
 
 // Held while the store is open. The lock goes with the descriptor, so a killed
 // process leaves none.
-Result<UniqueFd> LockStore(const std::string &path) {
+Result<UniqueFd> LockStore(const std::string& path) {
   std::string lock_path = path + ".lock";
   UniqueFd fd(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd)
-    return FileError("cannot create '" + lock_path + "'", errno, path);
+  if (!fd) return FileError("cannot create '" + lock_path + "'", errno, path);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK)
-      return FileError("cannot lock '" + lock_path + "'", errno, path);
+    if (errno != EWOULDBLOCK) return FileError("cannot lock '" + lock_path + "'", errno, path);
     char holder[32] = {};
     ssize_t n = ::pread(fd.get(), holder, sizeof holder - 1, 0);
-    auto pid =
-        ParseInt(std::string_view(holder, n > 0 ? static_cast<size_t>(n) : 0));
+    auto pid = ParseInt(std::string_view(holder, n > 0 ? static_cast<size_t>(n) : 0));
     return FailedPrecondition(
         "'" + path + "' is already open in " +
-            (pid ? "process " + std::to_string(*pid)
-                 : std::string("another process")),
+            (pid ? "process " + std::to_string(*pid) : std::string("another process")),
         "stop that server, or give this one a data folder of its own");
   }
   std::string pid = std::to_string(::getpid());
   // Only for the message above, so a full disk here is no reason to stop.
-  if (::ftruncate(fd.get(), 0) != 0 ||
-      ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
+  if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
   }
   return fd;
 }
 
 class SqliteStore : public JobStore {
-public:
+ public:
   // The schema must be the present one. Throws SQLite::Exception.
-  SqliteStore(std::string path, UniqueFd lock,
-              std::unique_ptr<SQLite::Database> database)
-      : path_(std::move(path)), lock_(std::move(lock)),
-        database_(std::move(database)) {}
+  SqliteStore(std::string path, UniqueFd lock, std::unique_ptr<SQLite::Database> database)
+      : path_(std::move(path)), lock_(std::move(lock)), database_(std::move(database)) {}
 
   Result<control::Snapshot> Load() override {
     try {
       return LoadAll();
-    } catch (const SQLite::Exception &e) {
+    } catch (const SQLite::Exception& e) {
       return ErrorStatus(path_, e, SystemErrno());
     }
   }
 
   Status Commit(std::span<const control::Record> records) override {
     if (broken_)
-      return Internal("'" + path_ + "' must not be used after a failed commit",
-                      "restart");
-    if (records.empty())
-      return OkStatus();
+      return Internal("'" + path_ + "' must not be used after a failed commit", "restart");
+    if (records.empty()) return OkStatus();
     try {
       begin_.exec();
       begin_.reset();
-      for (const control::Record &record : records) {
-        std::visit([this](const auto &r) { Apply(r); }, record);
+      for (const control::Record& record : records) {
+        std::visit([this](const auto& r) { Apply(r); }, record);
       }
       commit_.exec();
       commit_.reset();
       return OkStatus();
-    } catch (const SQLite::Exception &e) {
+    } catch (const SQLite::Exception& e) {
       Status status = ErrorStatus(path_, e, SystemErrno());
       broken_ = status.code() != Code::kResourceExhausted || !RollBack();
       return status;
@@ -188,110 +168,103 @@ public:
 
   // What a failure of SQLite means for a person. error: errno of the system
   // call behind it, 0 when not known.
-  static Status ErrorStatus(const std::string &path, const SQLite::Exception &e,
-                            int error) {
+  static Status ErrorStatus(const std::string& path, const SQLite::Exception& e, int error) {
     std::string what = "'" + path + "': " + e.what();
     switch (e.getErrorCode()) {
-    case SQLITE_FULL:
-      return FullDisk(path);
-    case SQLITE_IOERR:
-      // A quota shows as an I/O error. A failed fsync is fatal whatever its
-      // reason: the kernel may have dropped the pages.
-      if ((error == ENOSPC || error == EDQUOT) &&
-          e.getExtendedErrorCode() == SQLITE_IOERR_WRITE) {
+      case SQLITE_FULL:
         return FullDisk(path);
-      }
-      return Internal(what + (error != 0
-                                  ? ": " + ErrnoStatus("errno", error).message()
-                                  : ""),
-                      "check the disk and the kernel's log");
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-      return Damaged(path, e.what());
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-      return FailedPrecondition(
-          "'" + path + "' is open in another program",
-          "close it there (an sqlite3 shell?) and start again");
-    case SQLITE_CANTOPEN:
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-      return PermissionDenied(what, "the user that runs the server needs to "
-                                    "write to this file and its folder");
-    default:
-      return Internal(what);
+      case SQLITE_IOERR:
+        // A quota shows as an I/O error. A failed fsync is fatal whatever its
+        // reason: the kernel may have dropped the pages.
+        if ((error == ENOSPC || error == EDQUOT) &&
+            e.getExtendedErrorCode() == SQLITE_IOERR_WRITE) {
+          return FullDisk(path);
+        }
+        return Internal(what + (error != 0 ? ": " + ErrnoStatus("errno", error).message() : ""),
+                        "check the disk and the kernel's log");
+      case SQLITE_CORRUPT:
+      case SQLITE_NOTADB:
+        return Damaged(path, e.what());
+      case SQLITE_BUSY:
+      case SQLITE_LOCKED:
+        return FailedPrecondition("'" + path + "' is open in another program",
+                                  "close it there (an sqlite3 shell?) and start again");
+      case SQLITE_CANTOPEN:
+      case SQLITE_READONLY:
+      case SQLITE_PERM:
+        return PermissionDenied(what,
+                                "the user that runs the server needs to "
+                                "write to this file and its folder");
+      default:
+        return Internal(what);
     }
   }
 
-  static Status Damaged(const std::string &path, const std::string &why) {
-    return DataLoss(
-        "'" + path + "' is not a sound database: " + why,
-        "restore a backup, save what can be read with `sqlite3 '" + path +
-            "' .recover`, or move it and its -wal file away to begin empty");
+  static Status Damaged(const std::string& path, const std::string& why) {
+    return DataLoss("'" + path + "' is not a sound database: " + why,
+                    "restore a backup, save what can be read with `sqlite3 '" + path +
+                        "' .recover`, or move it and its -wal file away to begin empty");
   }
 
-private:
+ private:
   int SystemErrno() { return sqlite3_system_errno(database_->getHandle()); }
 
-  static Status FullDisk(const std::string &path) {
+  static Status FullDisk(const std::string& path) {
     return ResourceExhausted("no space left to store jobs in '" + path + "'",
                              "free disk space; the server goes on by itself");
   }
 
   bool RollBack() {
-    for (SQLite::Statement *statement :
-         {&begin_, &commit_, &put_body_, &insert_job_, &replace_job_,
-          &update_job_, &find_body_, &delete_job_, &delete_body_, &put_node_}) {
+    for (SQLite::Statement* statement : {&begin_, &commit_, &put_body_, &insert_job_, &replace_job_,
+                                         &update_job_, &delete_job_, &delete_body_, &put_node_}) {
       statement->tryReset();
     }
     // Some failures have rolled back already.
-    if (sqlite3_get_autocommit(database_->getHandle()))
-      return true;
+    if (sqlite3_get_autocommit(database_->getHandle())) return true;
     return database_->tryExec("ROLLBACK") == SQLITE_OK;
   }
 
-  static int Run(SQLite::Statement &statement) {
+  static int Run(SQLite::Statement& statement) {
     int changes = statement.exec();
     statement.reset();
     return changes;
   }
 
-  void Apply(const control::PutBody &put) {
-    BindBlob(put_body_, 1, put.body->sha256);
-    BindBlob(put_body_, 2, put.body->config);
+  void Apply(const control::PutBody& put) {
+    put_body_.bind(1, put.number);
+    BindBlob(put_body_, 2, put.body->sha256);
+    BindBlob(put_body_, 3, put.body->config);
     Run(put_body_);
   }
 
-  void Apply(const control::PutJob &put) {
-    const Job &job = put.job;
-    std::string metrics = WriteMetrics(job.metrics),
-                artifacts = WriteArtifacts(job.artifacts);
+  void Apply(const control::PutJob& put) {
+    const Job& job = put.job;
+    std::string metrics = WriteMetrics(job.metrics), artifacts = WriteArtifacts(job.artifacts);
     bool is_new = job.sequence > max_sequence_;
-    if (is_new)
-      max_sequence_ = job.sequence;
-    SQLite::Statement &likely = is_new ? insert_job_ : update_job_;
+    if (is_new) max_sequence_ = job.sequence;
+    SQLite::Statement& likely = is_new ? insert_job_ : update_job_;
     BindJob(likely, job, metrics, artifacts);
-    if (Run(likely) == 1)
-      return;
-    // A job of this id with another sequence or body is replaced, or an old one
-    // was deleted and came again.
-    std::string old_body = FindBody(job.id);
+    if (Run(likely) == 1) return;
+    // A job of this id with another sequence is replaced, or an old one was deleted and came again.
     Delete(job.id);
     BindJob(replace_job_, job, metrics, artifacts);
     Run(replace_job_);
-    if (!old_body.empty())
-      DeleteBodyIfUnused(old_body);
   }
 
-  void Apply(const control::DeleteJob &remove) {
-    std::string body = FindBody(remove.id);
-    Delete(remove.id);
-    if (!body.empty())
-      DeleteBodyIfUnused(body);
+  void Apply(const control::DeleteJob& remove) { Delete(remove.id); }
+
+  void Delete(const JobId& id) {
+    delete_job_.bindNoCopy(1, id.value);
+    Run(delete_job_);
   }
 
-  void Apply(const control::PutNode &put) {
-    const Node &node = put.node;
+  void Apply(const control::DeleteBody& remove) {
+    delete_body_.bind(1, remove.number);
+    Run(delete_body_);
+  }
+
+  void Apply(const control::PutNode& put) {
+    const Node& node = put.node;
     std::string devices = WriteDevices(node.devices);
     put_node_.bindNoCopy(1, node.id.value);
     put_node_.bindNoCopy(2, node.endpoint);
@@ -305,13 +278,12 @@ private:
     Run(put_node_);
   }
 
-  static void BindJob(SQLite::Statement &s, const Job &job,
-                      const std::string &metrics,
-                      const std::string &artifacts) {
+  static void BindJob(SQLite::Statement& s, const Job& job, const std::string& metrics,
+                      const std::string& artifacts) {
     int i = 0;
     s.bind(++i, job.sequence);
     s.bindNoCopy(++i, job.id.value);
-    BindBlob(s, ++i, job.body_sha256);
+    s.bind(++i, job.body);
     s.bindNoCopy(++i, job.name);
     s.bindNoCopy(++i, job.user);
     s.bind(++i, job.type);
@@ -344,12 +316,12 @@ private:
     s.bind(++i, job.compute_seconds);
   }
 
-  static Result<Job> ReadJob(SQLite::Statement &s) {
+  static Result<Job> ReadJob(SQLite::Statement& s) {
     Job job;
     int i = 0;
     job.sequence = s.getColumn(i++).getInt64();
     job.id.value = s.getColumn(i++).getString();
-    job.body_sha256 = ReadBytes(s.getColumn(i++));
+    job.body = s.getColumn(i++).getInt64();
     job.name = s.getColumn(i++).getString();
     job.user = s.getColumn(i++).getString();
     job.type = s.getColumn(i++).getInt();
@@ -378,13 +350,11 @@ private:
     job.progress = ReadDouble(s.getColumn(i++));
     job.current_epoch = s.getColumn(i++).getInt();
     ASSIGN_OR_RETURN(job.metrics, ReadMetrics(s.getColumn(i++).getString()));
-    ASSIGN_OR_RETURN(job.artifacts,
-                     ReadArtifacts(s.getColumn(i++).getString()));
+    ASSIGN_OR_RETURN(job.artifacts, ReadArtifacts(s.getColumn(i++).getString()));
     job.compute_seconds = ReadDouble(s.getColumn(i++));
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
-      return DataLoss("column state holds " + std::to_string(state) +
-                      ", expected 1 to 7");
+      return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
     }
     job.state = static_cast<control::JobState>(state);
     return job;
@@ -392,40 +362,36 @@ private:
 
   Result<control::Snapshot> LoadAll() {
     control::Snapshot snapshot;
-    SQLite::Statement bodies(*database_, "SELECT sha256, config FROM bodies");
+    SQLite::Statement bodies(*database_,
+                             "SELECT number, sha256, config FROM bodies ORDER BY number");
     while (bodies.executeStep()) {
       auto body = std::make_shared<control::JobBody>();
-      body->sha256 = ReadBytes(bodies.getColumn(0));
-      body->config = ReadBytes(bodies.getColumn(1));
-      snapshot.bodies.push_back(std::move(body));
+      body->sha256 = ReadBytes(bodies.getColumn(1));
+      body->config = ReadBytes(bodies.getColumn(2));
+      snapshot.bodies.push_back({bodies.getColumn(0).getInt64(), std::move(body)});
     }
-    SQLite::Statement jobs(*database_, "SELECT " + JobColumns() +
-                                           " FROM jobs ORDER BY sequence");
+    SQLite::Statement jobs(*database_, "SELECT " + JobColumns() + " FROM jobs ORDER BY sequence");
     while (jobs.executeStep()) {
       Result<Job> job = ReadJob(jobs);
       if (!job.ok()) {
-        return Damaged(path_, "job '" + jobs.getColumn(1).getString() +
-                                  "': " + job.status().message());
+        return Damaged(path_,
+                       "job '" + jobs.getColumn(1).getString() + "': " + job.status().message());
       }
       snapshot.jobs.push_back(std::move(*job));
     }
-    SQLite::Statement nodes(
-        *database_,
-        "SELECT id, endpoint, info, cpu_millis, memory_bytes, gpus, devices, "
-        "registered_at, jobs_completed FROM nodes ORDER BY id");
+    SQLite::Statement nodes(*database_,
+                            "SELECT id, endpoint, info, cpu_millis, memory_bytes, gpus, devices, "
+                            "registered_at, jobs_completed FROM nodes ORDER BY id");
     while (nodes.executeStep()) {
       Node node;
       node.id.value = nodes.getColumn(0).getString();
       node.endpoint = nodes.getColumn(1).getString();
       node.info = ReadBytes(nodes.getColumn(2));
-      node.capacity = {nodes.getColumn(3).getInt64(),
-                       nodes.getColumn(4).getInt64(),
+      node.capacity = {nodes.getColumn(3).getInt64(), nodes.getColumn(4).getInt64(),
                        nodes.getColumn(5).getInt64()};
-      Result<std::vector<int32_t>> devices =
-          ReadDevices(nodes.getColumn(6).getString());
+      Result<std::vector<int32_t>> devices = ReadDevices(nodes.getColumn(6).getString());
       if (!devices.ok()) {
-        return Damaged(path_, "node '" + node.id.value +
-                                  "': " + devices.status().message());
+        return Damaged(path_, "node '" + node.id.value + "': " + devices.status().message());
       }
       node.devices = std::move(*devices);
       node.registered_at.ms = nodes.getColumn(7).getInt64();
@@ -435,45 +401,22 @@ private:
     return snapshot;
   }
 
-  // Empty when there is no such job.
-  std::string FindBody(const JobId &id) {
-    find_body_.bindNoCopy(1, id.value);
-    std::string body =
-        find_body_.executeStep() ? ReadBytes(find_body_.getColumn(0)) : "";
-    find_body_.reset();
-    return body;
-  }
-  void Delete(const JobId &id) {
-    delete_job_.bindNoCopy(1, id.value);
-    Run(delete_job_);
-  }
-  void DeleteBodyIfUnused(const std::string &sha256) {
-    BindBlob(delete_body_, 1, sha256);
-    Run(delete_body_);
-  }
-
   const std::string path_;
-  UniqueFd lock_; // released after the database is closed
+  UniqueFd lock_;  // released after the database is closed
   std::unique_ptr<SQLite::Database> database_;
   bool broken_ = false;
   int64_t max_sequence_ =
-      database_->execAndGet("SELECT ifnull(max(sequence), 0) FROM jobs")
-          .getInt64();
+      database_->execAndGet("SELECT ifnull(max(sequence), 0) FROM jobs").getInt64();
 
   SQLite::Statement begin_{*database_, "BEGIN IMMEDIATE"};
   SQLite::Statement commit_{*database_, "COMMIT"};
   SQLite::Statement put_body_{
-      *database_, "INSERT INTO bodies (sha256, config) VALUES (?1, ?2) "
-                  "ON CONFLICT (sha256) DO NOTHING"};
+      *database_, "INSERT OR REPLACE INTO bodies (number, sha256, config) VALUES (?1, ?2, ?3)"};
   SQLite::Statement insert_job_{*database_, InsertJobSql("INSERT OR IGNORE")};
   SQLite::Statement replace_job_{*database_, InsertJobSql("INSERT")};
   SQLite::Statement update_job_{*database_, UpdateJobSql()};
-  SQLite::Statement find_body_{*database_,
-                               "SELECT body_sha256 FROM jobs WHERE id = ?1"};
   SQLite::Statement delete_job_{*database_, "DELETE FROM jobs WHERE id = ?1"};
-  SQLite::Statement delete_body_{
-      *database_, "DELETE FROM bodies WHERE sha256 = ?1 AND NOT EXISTS "
-                  "(SELECT 1 FROM jobs WHERE body_sha256 = ?1)"};
+  SQLite::Statement delete_body_{*database_, "DELETE FROM bodies WHERE number = ?1"};
   SQLite::Statement put_node_{*database_,
                               "INSERT OR REPLACE INTO nodes (id, endpoint, "
                               "info, cpu_millis, memory_bytes, "
@@ -482,71 +425,61 @@ private:
 };
 
 // Throws SQLite::Exception.
-Status SetUp(SQLite::Database &database, const std::string &path,
-             const SqliteOptions &options) {
+Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOptions& options) {
   // Exclusive from the first read on: no other program sees or touches the
   // file, and no shared memory is needed.
   database.exec("PRAGMA locking_mode = EXCLUSIVE");
   database.exec("PRAGMA cell_size_check = ON");
-  ASSIGN_OR_RETURN(
-      int64_t version,
-      SchemaVersion(database, path,
-                    static_cast<int64_t>(options.migrations.size())));
-  std::string mode =
-      database.execAndGet("PRAGMA journal_mode = WAL").getString();
+  ASSIGN_OR_RETURN(int64_t version,
+                   SchemaVersion(database, path, static_cast<int64_t>(options.migrations.size())));
+  std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
   if (mode != "wal") {
     return FailedPrecondition(
-        "'" + path + "' cannot use a write-ahead log (journal mode is '" +
-            mode + "')",
+        "'" + path + "' cannot use a write-ahead log (journal mode is '" + mode + "')",
         "put it on a local file system");
   }
   database.exec("PRAGMA synchronous = FULL");
   database.exec("PRAGMA temp_store = MEMORY");
-  database.exec("PRAGMA cache_size = -32768"); // KiB
-  database.exec(
-      "PRAGMA wal_autocheckpoint = 2000"); // pages: a log of about 8 MiB
-  database.exec("PRAGMA journal_size_limit = 67108864"); // bytes kept after a
-                                                         // larger transaction
+  database.exec("PRAGMA cache_size = -32768");            // KiB
+  database.exec("PRAGMA wal_autocheckpoint = 2000");      // pages: a log of about 8 MiB
+  database.exec("PRAGMA journal_size_limit = 67108864");  // bytes kept after a
+                                                          // larger transaction
   if (options.max_pages > 0) {
-    database.execAndGet("PRAGMA max_page_count = " +
-                        std::to_string(options.max_pages));
+    database.execAndGet("PRAGMA max_page_count = " + std::to_string(options.max_pages));
   }
   if (version > 0) {
-    std::string sound =
-        database.execAndGet("PRAGMA quick_check(1)").getString();
-    if (sound != "ok")
-      return SqliteStore::Damaged(path, sound);
+    std::string sound = database.execAndGet("PRAGMA quick_check(1)").getString();
+    if (sound != "ok") return SqliteStore::Damaged(path, sound);
   }
   return Migrate(database, path, options.migrations);
 }
 
-} // namespace
+}  // namespace
 
-Result<std::unique_ptr<JobStore>>
-OpenSqliteStore(const std::string &path, const SqliteOptions &options) {
+Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path,
+                                                  const SqliteOptions& options) {
   ASSIGN_OR_RETURN(UniqueFd lock, LockStore(path));
   // Created here, so that only its owner can read it; SQLite takes an empty
   // file for an empty database.
   UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!file)
-    return FileError("cannot open '" + path + "'", errno, path);
+  if (!file) return FileError("cannot open '" + path + "'", errno, path);
   file.Reset();
 
   std::unique_ptr<SQLite::Database> database;
   try {
-    database = std::make_unique<SQLite::Database>(
-        path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    database =
+        std::make_unique<SQLite::Database>(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
     RETURN_IF_ERROR(SetUp(*database, path, options));
-    return std::unique_ptr<JobStore>(std::make_unique<SqliteStore>(
-        path, std::move(lock), std::move(database)));
-  } catch (const SQLite::Exception &e) {
+    return std::unique_ptr<JobStore>(
+        std::make_unique<SqliteStore>(path, std::move(lock), std::move(database)));
+  } catch (const SQLite::Exception& e) {
     int error = database ? sqlite3_system_errno(database->getHandle()) : 0;
     return SqliteStore::ErrorStatus(path, e, error);
   }
 }
 
-Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string &path) {
+Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path) {
   return OpenSqliteStore(path, SqliteOptions());
 }
 
-} // namespace cyxwiz::store
+}  // namespace cyxwiz::store

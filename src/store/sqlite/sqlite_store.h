@@ -20,7 +20,7 @@ struct SqliteOptions {
 };
 
 // OpenSqliteStore (job_store.h) with options.
-Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string &path,
-                                                  const SqliteOptions &options);
+Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path,
+                                                  const SqliteOptions& options);
 
-} // namespace cyxwiz::store
+}  // namespace cyxwiz::store

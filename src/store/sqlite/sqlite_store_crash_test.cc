@@ -16,7 +16,7 @@ using control::PutJob;
 using control::Record;
 
 std::vector<Record> JobsFrom(int64_t first, int64_t count) {
-  std::vector<Record> records = {PutBody{Body('a')}};
+  std::vector<Record> records = {StoreBody('a')};
   for (int64_t i = first; i < first + count; ++i) {
     control::Job job = QueuedJob(i);
     job.message = std::string(500, 'm');
@@ -27,12 +27,11 @@ std::vector<Record> JobsFrom(int64_t first, int64_t count) {
 
 // Commits batches of 50 until one is refused; the number of jobs that were
 // acknowledged.
-int64_t FillUp(JobStore &store, Status *refusal) {
+int64_t FillUp(JobStore& store, Status* refusal) {
   int64_t stored = 0;
   for (; stored < 1'000'000; stored += 50) {
     *refusal = store.Commit(JobsFrom(stored + 1, 50));
-    if (!refusal->ok())
-      break;
+    if (!refusal->ok()) break;
   }
   return stored;
 }
@@ -46,43 +45,37 @@ TEST(FullDisk, ABatchIsRefusedWholeAndTheStoreGoesOnWhenThereIsRoom) {
   int64_t stored = FillUp(*store, &refusal);
   ASSERT_GT(stored, 0);
   EXPECT_EQ(refusal.code(), Code::kResourceExhausted) << refusal;
-  EXPECT_NE(refusal.message().find(folder.File()), std::string::npos)
-      << refusal;
+  EXPECT_NE(refusal.message().find(folder.File()), std::string::npos) << refusal;
   EXPECT_EQ(LoadAll(*store).jobs.size(), static_cast<size_t>(stored));
   // Nothing was freed, so it is refused again; then room is made by deleting.
-  EXPECT_EQ(store->Commit(JobsFrom(stored + 1, 50)).code(),
-            Code::kResourceExhausted);
+  EXPECT_EQ(store->Commit(JobsFrom(stored + 1, 50)).code(), Code::kResourceExhausted);
   std::vector<Record> deletions;
   for (int64_t i = 1; i <= stored / 2; ++i)
     deletions.push_back(control::DeleteJob{QueuedJob(i).id});
   ASSERT_TRUE(store->Commit(deletions).ok());
   EXPECT_TRUE(store->Commit(JobsFrom(stored + 1, 50)).ok());
-  EXPECT_EQ(LoadAll(*store).jobs.size(),
-            static_cast<size_t>(stored - stored / 2 + 50));
+  EXPECT_EQ(LoadAll(*store).jobs.size(), static_cast<size_t>(stored - stored / 2 + 50));
 }
 
 // A file system of 1 MiB; unmounted at the end.
 class SmallDisk {
-public:
+ public:
   SmallDisk()
-      : mounted_(::mount("cyxwiz-test", folder_.path().c_str(), "tmpfs", 0,
-                         "size=1m") == 0) {}
+      : mounted_(::mount("cyxwiz-test", folder_.path().c_str(), "tmpfs", 0, "size=1m") == 0) {}
   ~SmallDisk() {
-    if (mounted_)
-      ::umount(folder_.path().c_str());
+    if (mounted_) ::umount(folder_.path().c_str());
   }
   bool mounted() const { return mounted_; }
-  std::string File(const std::string &name) const { return folder_.File(name); }
+  std::string File(const std::string& name) const { return folder_.File(name); }
 
-private:
+ private:
   TempFolder folder_;
   bool mounted_;
 };
 
 TEST(FullDisk, NothingAcknowledgedIsLostOnADiskThatRunsFull) {
   SmallDisk disk;
-  if (!disk.mounted())
-    GTEST_SKIP() << "mounting a tmpfs needs root";
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
   std::string ballast = disk.File("ballast");
   std::ofstream(ballast) << std::string(300'000, 'x');
   auto store = Open(disk.File("jobs.db"));
@@ -93,11 +86,9 @@ TEST(FullDisk, NothingAcknowledgedIsLostOnADiskThatRunsFull) {
   EXPECT_EQ(LoadAll(*store).jobs.size(), static_cast<size_t>(stored));
 
   std::filesystem::remove(ballast);
-  EXPECT_TRUE(store->Commit(JobsFrom(stored + 1, 50)).ok())
-      << "goes on once there is room";
+  EXPECT_TRUE(store->Commit(JobsFrom(stored + 1, 50)).ok()) << "goes on once there is room";
   store.reset();
-  EXPECT_EQ(LoadAll(*Open(disk.File("jobs.db"))).jobs.size(),
-            static_cast<size_t>(stored + 50));
+  EXPECT_EQ(LoadAll(*Open(disk.File("jobs.db"))).jobs.size(), static_cast<size_t>(stored + 50));
 }
 
 TEST(SuddenEnd, AProcessKilledWhileItCommitsLosesNothingItAcknowledged) {
@@ -111,13 +102,11 @@ TEST(SuddenEnd, AProcessKilledWhileItCommitsLosesNothingItAcknowledged) {
       auto store = Open(folder.File());
       for (int64_t i = next; store; ++i) {
         control::Job job = QueuedJob(i);
-        std::vector<Record> records = {PutBody{Body('a')}, PutJob{job}};
+        std::vector<Record> records = {StoreBody('a'), PutJob{job}};
         job.state = control::JobState::kAssigned;
         records.push_back(PutJob{job});
-        if (!store->Commit(records).ok())
-          break;
-        if (::write(ends[1], &i, sizeof i) != sizeof i)
-          break;
+        if (!store->Commit(records).ok()) break;
+        if (::write(ends[1], &i, sizeof i) != sizeof i) break;
       }
       ::_exit(1);
     }
@@ -127,8 +116,7 @@ TEST(SuddenEnd, AProcessKilledWhileItCommitsLosesNothingItAcknowledged) {
     // the next one.
     while (::read(ends[0], &number, sizeof number) == sizeof number) {
       acknowledged = number;
-      if (number >= next + 37 * (round + 1))
-        ::kill(child, SIGKILL);
+      if (number >= next + 37 * (round + 1)) ::kill(child, SIGKILL);
     }
     ::close(ends[0]);
     int result = 0;
@@ -141,14 +129,12 @@ TEST(SuddenEnd, AProcessKilledWhileItCommitsLosesNothingItAcknowledged) {
     ASSERT_GE(static_cast<int64_t>(snapshot.jobs.size()), acknowledged);
     ASSERT_LE(static_cast<int64_t>(snapshot.jobs.size()), acknowledged + 1);
     for (size_t i = 0; i < snapshot.jobs.size(); ++i) {
-      EXPECT_EQ(snapshot.jobs[i].sequence, static_cast<int64_t>(i) + 1)
-          << "none lost, none twice";
-      EXPECT_EQ(snapshot.jobs[i].state, control::JobState::kAssigned)
-          << "no batch in part";
+      EXPECT_EQ(snapshot.jobs[i].sequence, static_cast<int64_t>(i) + 1) << "none lost, none twice";
+      EXPECT_EQ(snapshot.jobs[i].state, control::JobState::kAssigned) << "no batch in part";
     }
     next = static_cast<int64_t>(snapshot.jobs.size()) + 1;
   }
 }
 
-} // namespace
-} // namespace cyxwiz::store
+}  // namespace
+}  // namespace cyxwiz::store

@@ -12,6 +12,7 @@
 namespace cyxwiz::store {
 namespace {
 
+using control::DeleteBody;
 using control::DeleteJob;
 using control::Job;
 using control::JobState;
@@ -28,7 +29,7 @@ Job JobWithEveryField() {
   job.user = "user\nwith a line";
   job.type = 3;
   job.priority = 2;
-  job.body_sha256 = std::string("\0\x01\xff", 3) + std::string(29, '\x80');
+  job.body = int64_t{1} << 40;
   job.resources = {1500, int64_t{1} << 40, 2};
   job.device = 2;
   job.max_retries = 5;
@@ -55,14 +56,14 @@ Job JobWithEveryField() {
   return job;
 }
 
-void ExpectSame(const Job &a, const Job &b) {
+void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.sequence, b.sequence);
   EXPECT_EQ(a.id, b.id);
   EXPECT_EQ(a.name, b.name);
   EXPECT_EQ(a.user, b.user);
   EXPECT_EQ(a.type, b.type);
   EXPECT_EQ(a.priority, b.priority);
-  EXPECT_EQ(a.body_sha256, b.body_sha256);
+  EXPECT_EQ(a.body, b.body);
   EXPECT_EQ(a.resources, b.resources);
   EXPECT_EQ(a.device, b.device);
   EXPECT_EQ(a.max_retries, b.max_retries);
@@ -97,8 +98,8 @@ void ExpectSame(const Job &a, const Job &b) {
 TEST(SqliteStore, EveryFieldSurvivesAReopen) {
   TempFolder folder;
   Job job = JobWithEveryField();
-  auto body = std::make_shared<control::JobBody>(
-      control::JobBody{job.body_sha256, std::string("\0\n\xfe", 3)});
+  auto body = std::make_shared<control::JobBody>(control::JobBody{
+      std::string("\0\x01\xff", 3) + std::string(29, '\x80'), std::string("\0\n\xfe", 3)});
   control::Node node{{"node-7"},
                      "127.0.0.1:50052",
                      std::string("\0proto\xff", 7),
@@ -106,13 +107,14 @@ TEST(SqliteStore, EveryFieldSurvivesAReopen) {
                      {1, 2},
                      {99},
                      12};
-  std::vector<Record> records = {PutBody{body}, PutJob{job}, PutNode{node}};
+  std::vector<Record> records = {PutBody{job.body, body}, PutJob{job}, PutNode{node}};
   ASSERT_TRUE(Open(folder.File())->Commit(records).ok());
 
   control::Snapshot snapshot = LoadAll(*Open(folder.File()));
   ASSERT_EQ(snapshot.bodies.size(), 1u);
-  EXPECT_EQ(snapshot.bodies[0]->sha256, body->sha256);
-  EXPECT_EQ(snapshot.bodies[0]->config, body->config);
+  EXPECT_EQ(snapshot.bodies[0].number, job.body);
+  EXPECT_EQ(snapshot.bodies[0].body->sha256, body->sha256);
+  EXPECT_EQ(snapshot.bodies[0].body->config, body->config);
   ASSERT_EQ(snapshot.jobs.size(), 1u);
   ExpectSame(snapshot.jobs[0], job);
   ASSERT_EQ(snapshot.nodes.size(), 1u);
@@ -130,7 +132,7 @@ TEST(SqliteStore, PutReplacesEveryFieldOfAJobAndOfANode) {
   auto store = Open(folder.File());
   Job first = QueuedJob(JobWithEveryField().sequence);
   first.id = JobWithEveryField().id;
-  first.body_sha256 = JobWithEveryField().body_sha256;
+  first.body = JobWithEveryField().body;
   std::vector<Record> records = {PutJob{first}, PutNode{{{"n"}, "old:1"}}};
   ASSERT_TRUE(store->Commit(records).ok());
   records = {PutJob{JobWithEveryField()}, PutNode{{{"n"}, "new:1"}}};
@@ -158,25 +160,23 @@ TEST(SqliteStore, JobsComeInOrderOfSequence) {
   std::vector<Record> records = {PutJob{QueuedJob(30)}, PutJob{QueuedJob(10)},
                                  PutJob{QueuedJob(20)}};
   ASSERT_TRUE(store->Commit(records).ok());
-  EXPECT_EQ(JobIds(LoadAll(*store)),
-            (std::vector<std::string>{"job-10", "job-20", "job-30"}));
+  EXPECT_EQ(JobIds(LoadAll(*store)), (std::vector<std::string>{"job-10", "job-20", "job-30"}));
 }
 
-TEST(SqliteStore, ABodyGoesWithItsLastJob) {
+TEST(SqliteStore, ABodyStaysUntilItIsDeleted) {
   TempFolder folder;
   auto store = Open(folder.File());
-  std::vector<Record> records = {
-      PutBody{Body('a')}, PutBody{Body('b')}, PutJob{QueuedJob(1, 'a')},
-      PutJob{QueuedJob(2, 'a')}, PutJob{QueuedJob(3, 'b')}};
+  std::vector<Record> records = {StoreBody('a'), StoreBody('b'), PutJob{QueuedJob(1, 'a')},
+                                 PutJob{QueuedJob(2, 'a')}, PutJob{QueuedJob(3, 'b')}};
   ASSERT_TRUE(store->Commit(records).ok());
   records = {DeleteJob{{"job-1"}}};
   ASSERT_TRUE(store->Commit(records).ok());
   EXPECT_EQ(LoadAll(*store).bodies.size(), 2u);
-  records = {DeleteJob{{"job-2"}}, DeleteJob{{"no such job"}}};
+  records = {DeleteJob{{"job-2"}}, DeleteBody{'a'}, DeleteJob{{"no such job"}}, DeleteBody{99}};
   ASSERT_TRUE(store->Commit(records).ok());
   control::Snapshot snapshot = LoadAll(*store);
   ASSERT_EQ(snapshot.bodies.size(), 1u);
-  EXPECT_EQ(snapshot.bodies[0]->config, Body('b')->config);
+  EXPECT_EQ(snapshot.bodies[0].body->config, Body('b')->config);
   EXPECT_EQ(JobIds(snapshot), std::vector<std::string>{"job-3"});
 }
 
@@ -185,15 +185,14 @@ TEST(SqliteStore, AnIdThatWasDeletedCanComeAgain) {
   auto store = Open(folder.File());
   Job again = QueuedJob(2, 'b');
   again.id = QueuedJob(1).id;
-  std::vector<Record> records = {PutBody{Body('a')}, PutJob{QueuedJob(1)},
-                                 DeleteJob{{"job-1"}}, PutBody{Body('b')},
-                                 PutJob{again}};
+  std::vector<Record> records = {StoreBody('a'),  PutJob{QueuedJob(1)}, DeleteJob{{"job-1"}},
+                                 DeleteBody{'a'}, StoreBody('b'),       PutJob{again}};
   ASSERT_TRUE(store->Commit(records).ok());
   control::Snapshot snapshot = LoadAll(*store);
   ASSERT_EQ(snapshot.jobs.size(), 1u);
   EXPECT_EQ(snapshot.jobs[0].sequence, 2);
   ASSERT_EQ(snapshot.bodies.size(), 1u);
-  EXPECT_EQ(snapshot.bodies[0]->sha256, again.body_sha256);
+  EXPECT_EQ(snapshot.bodies[0].number, again.body);
 }
 
 TEST(SqliteStore, PutReplacesByIdEvenWithAnotherSequenceAndBody) {
@@ -201,13 +200,13 @@ TEST(SqliteStore, PutReplacesByIdEvenWithAnotherSequenceAndBody) {
   auto store = Open(folder.File());
   Job other = QueuedJob(5, 'b');
   other.id = QueuedJob(1).id;
-  std::vector<Record> records = {PutBody{Body('a')}, PutBody{Body('b')},
-                                 PutJob{QueuedJob(1)}, PutJob{other}};
+  std::vector<Record> records = {StoreBody('a'), StoreBody('b'), PutJob{QueuedJob(1)},
+                                 PutJob{other}};
   ASSERT_TRUE(store->Commit(records).ok());
   control::Snapshot snapshot = LoadAll(*store);
   ASSERT_EQ(snapshot.jobs.size(), 1u);
   EXPECT_EQ(snapshot.jobs[0].sequence, 5);
-  EXPECT_EQ(snapshot.bodies.size(), 1u);
+  EXPECT_EQ(snapshot.jobs[0].body, other.body);
 }
 
 TEST(SqliteStore, TwoJobsOfOneSequenceAreRefusedAndNothingOfTheBatchIsStored) {
@@ -228,8 +227,7 @@ TEST(SqliteStore, ASecondOpenIsRefusedNamingTheFileAndTheProcess) {
   Status status = OpenSqliteStore(folder.File()).status();
   EXPECT_EQ(status.code(), Code::kFailedPrecondition);
   EXPECT_NE(status.message().find(folder.File()), std::string::npos) << status;
-  EXPECT_NE(status.message().find("process " + std::to_string(::getpid())),
-            std::string::npos)
+  EXPECT_NE(status.message().find("process " + std::to_string(::getpid())), std::string::npos)
       << status;
   store.reset();
   EXPECT_TRUE(Open(folder.File()));
@@ -249,8 +247,7 @@ TEST(SqliteStore, OnlyTheOwnerCanReadTheFile) {
   TempFolder folder;
   ASSERT_TRUE(Open(folder.File()));
   EXPECT_EQ(std::filesystem::status(folder.File()).permissions(),
-            std::filesystem::perms::owner_read |
-                std::filesystem::perms::owner_write);
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
 }
 
 TEST(SqliteStore, AFileThatIsNoDatabaseIsDataLoss) {
@@ -266,15 +263,13 @@ TEST(SqliteStore, DamagedPagesAreDataLossWhenOpened) {
   TempFolder folder;
   {
     auto store = Open(folder.File());
-    std::vector<Record> records = {PutBody{Body('a')}};
-    for (int i = 1; i <= 1000; ++i)
-      records.push_back(PutJob{QueuedJob(i)});
+    std::vector<Record> records = {StoreBody('a')};
+    for (int i = 1; i <= 1000; ++i) records.push_back(PutJob{QueuedJob(i)});
     ASSERT_TRUE(store->Commit(records).ok());
   }
   auto size = static_cast<int64_t>(std::filesystem::file_size(folder.File()));
   {
-    std::fstream file(folder.File(),
-                      std::ios::in | std::ios::out | std::ios::binary);
+    std::fstream file(folder.File(), std::ios::in | std::ios::out | std::ios::binary);
     for (int64_t page = 8; page * 4096 < size; page += 2) {
       file.seekp(page * 4096);
       file << std::string(4096, '\x5a');
@@ -289,25 +284,21 @@ TEST(SqliteStore, AMissingFolderIsNamed) {
   TempFolder folder;
   Status status = OpenSqliteStore(folder.path() + "/absent/jobs.db").status();
   EXPECT_EQ(status.code(), Code::kNotFound);
-  EXPECT_NE(status.hint().find(folder.path() + "/absent"), std::string::npos)
-      << status;
+  EXPECT_NE(status.hint().find(folder.path() + "/absent"), std::string::npos) << status;
 }
 
 TEST(SqliteStore, AFolderWithoutWritePermissionIsNamed) {
   TempFolder folder;
-  std::filesystem::permissions(folder.path(),
-                               std::filesystem::perms::owner_read |
-                                   std::filesystem::perms::owner_exec |
-                                   std::filesystem::perms::others_read |
-                                   std::filesystem::perms::others_exec);
+  std::filesystem::permissions(
+      folder.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec |
+                         std::filesystem::perms::others_read | std::filesystem::perms::others_exec);
   // Permissions do not bind root, so the attempt is made by a process of
   // another user.
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   pid_t child = ::fork();
   if (child == 0) {
-    if (::getuid() == 0 && ::setuid(65534) != 0)
-      ::_exit(1);
+    if (::getuid() == 0 && ::setuid(65534) != 0) ::_exit(1);
     Status status = OpenSqliteStore(folder.File()).status();
     (void)WriteAll(ends[1], status.ToString());
     ::_exit(0);
@@ -318,8 +309,7 @@ TEST(SqliteStore, AFolderWithoutWritePermissionIsNamed) {
   text.resize(n > 0 ? static_cast<size_t>(n) : 0);
   ::close(ends[0]);
   ::waitpid(child, nullptr, 0);
-  std::filesystem::permissions(folder.path(),
-                               std::filesystem::perms::owner_all);
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
   EXPECT_EQ(text.rfind("PERMISSION_DENIED", 0), 0u) << text;
   EXPECT_NE(text.find(folder.path()), std::string::npos) << text;
 }
@@ -328,12 +318,10 @@ TEST(SqliteStore, TheLogStaysBounded) {
   TempFolder folder;
   auto store = Open(folder.File());
   std::vector<Record> records;
-  for (int i = 1; i <= 100; ++i)
-    records.push_back(PutJob{QueuedJob(i)});
-  for (int i = 0; i < 300; ++i)
-    ASSERT_TRUE(store->Commit(records).ok());
+  for (int i = 1; i <= 100; ++i) records.push_back(PutJob{QueuedJob(i)});
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(store->Commit(records).ok());
   EXPECT_LT(std::filesystem::file_size(folder.File("jobs.db-wal")), 16u << 20);
 }
 
-} // namespace
-} // namespace cyxwiz::store
+}  // namespace
+}  // namespace cyxwiz::store

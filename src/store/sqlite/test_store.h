@@ -14,57 +14,52 @@
 namespace cyxwiz::store {
 
 class TempFolder {
-public:
+ public:
   TempFolder() {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "cyxwiz-store-XXXXXX")
-            .string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "cyxwiz-store-XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
   }
   ~TempFolder() { std::filesystem::remove_all(path_); }
-  std::string File(const std::string &name = "jobs.db") const {
-    return path_ + "/" + name;
-  }
-  const std::string &path() const { return path_; }
+  std::string File(const std::string& name = "jobs.db") const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
 
-private:
+ private:
   std::string path_;
 };
 
-inline std::unique_ptr<JobStore> Open(const std::string &path,
-                                      const SqliteOptions &options = {}) {
+inline std::unique_ptr<JobStore> Open(const std::string& path, const SqliteOptions& options = {}) {
   Result<std::unique_ptr<JobStore>> store = OpenSqliteStore(path, options);
   EXPECT_TRUE(store.ok()) << store.status();
   return store.ok() ? std::move(*store) : nullptr;
 }
 
-inline std::shared_ptr<const control::JobBody> Body(char name,
-                                                    size_t size = 100) {
+inline std::shared_ptr<const control::JobBody> Body(char name, size_t size = 100) {
   return std::make_shared<control::JobBody>(
       control::JobBody{std::string(32, name), std::string(size, name)});
 }
+
+inline control::PutBody StoreBody(char name) { return {name, Body(name)}; }
 
 inline control::Job QueuedJob(int64_t sequence, char body = 'a') {
   control::Job job;
   job.sequence = sequence;
   job.id.value = "job-" + std::to_string(sequence);
-  job.body_sha256 = std::string(32, body);
+  job.body = body;
   job.message = "waiting for a node";
   job.created_at.ms = 1'700'000'000'000 + sequence;
   return job;
 }
 
-inline std::vector<std::string> JobIds(const control::Snapshot &snapshot) {
+inline std::vector<std::string> JobIds(const control::Snapshot& snapshot) {
   std::vector<std::string> ids;
-  for (const control::Job &job : snapshot.jobs)
-    ids.push_back(job.id.value);
+  for (const control::Job& job : snapshot.jobs) ids.push_back(job.id.value);
   return ids;
 }
 
-inline control::Snapshot LoadAll(JobStore &store) {
+inline control::Snapshot LoadAll(JobStore& store) {
   Result<control::Snapshot> snapshot = store.Load();
   EXPECT_TRUE(snapshot.ok()) << snapshot.status();
   return snapshot.ok() ? std::move(*snapshot) : control::Snapshot{};
 }
 
-} // namespace cyxwiz::store
+}  // namespace cyxwiz::store
