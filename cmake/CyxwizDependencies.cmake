@@ -16,6 +16,8 @@ if(NOT CYXWIZ_ONLY)
   find_package(SQLiteCpp REQUIRED)
   find_package(SQLite3 REQUIRED)
   find_package(prometheus-cpp CONFIG REQUIRED)
+  find_package(PkgConfig REQUIRED)
+  pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc)
 endif()
 
 if(CYXWIZ_TESTS)

@@ -14,11 +14,11 @@ packages=(
   build-essential cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   libboost1.81-dev libsqlitecpp-dev libsqlite3-dev libssl-dev zlib1g-dev
-  nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
+  nlohmann-json3-dev libjemalloc-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
   python3 python3-venv python3-pip ca-certificates
 )
 # Tests, examples and the demo.
-packages+=(libgtest-dev librapidcheck-dev python3-yaml dataset-fashion-mnist)
+packages+=(libgtest-dev python3-yaml dataset-fashion-mnist)
 
 # libtorch is the CPU part of the PyTorch wheel: the wheel itself, and of CUDA only the two small
 # libraries that libtorch_cpu needs in order to load.
