@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 
 namespace cyxwiz {
@@ -75,6 +76,13 @@ Status MakeFolder(const std::string& path, int mode) {
     return ErrnoStatus("cannot set permissions of '" + path + "'", errno);
   }
   return OkStatus();
+}
+
+std::string DefaultDataFolder() {
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data == '/')
+    return std::string(data) + "/cyxwiz";
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr && *home != '\0' ? home : ".") + "/.local/share/cyxwiz";
 }
 
 std::string ProgramFolder() {

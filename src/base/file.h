@@ -44,6 +44,10 @@ Status WriteAll(int fd, std::string_view data);
 // Creates the folder and its parents; fine when it exists.
 Status MakeFolder(const std::string& path, int mode = 0755);
 
+// Where a user's data lies: $XDG_DATA_HOME/cyxwiz (ignored when relative, as the XDG base directory
+// specification says) or ~/.local/share/cyxwiz.
+std::string DefaultDataFolder();
+
 // Absolute path of the running program's folder.
 std::string ProgramFolder();
 

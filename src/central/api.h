@@ -1,6 +1,7 @@
-// What clients can ask of the Central Server, in messages of the wire, whichever front end (gRPC or REST) they come by. Every method
-// answers through a callback, exactly once, on any thread; the callback must not block. Errors are a Status; nothing is
-// answered in a half-filled message (the exception: `problems` of a refused SubmitJob).
+// What clients can ask of the Central Server, in messages of the wire, whichever front end (gRPC or
+// REST) they come by. Every method answers through a callback, exactly once, on any thread; the
+// callback must not block. Errors are a Status; nothing is answered in a half-filled message (the
+// exception: `problems` of a refused SubmitJob).
 #pragma once
 
 #include <functional>
@@ -18,7 +19,8 @@ namespace cyxwiz::central {
 template <typename T>
 using Done = std::function<void(Status, T)>;
 
-// A stream to one client. Destroying it ends it; no callback runs after the destructor has returned.
+// A stream to one client. Destroying it ends it; no callback runs after the destructor has
+// returned.
 class Subscription {
  public:
   virtual ~Subscription() = default;
@@ -29,30 +31,40 @@ class Api {
   virtual ~Api() = default;
 
   // A refused job: INVALID_ARGUMENT, and response.problems (field 100) holds every problem.
-  virtual void SubmitJob(const protocol::SubmitJobRequest& request, Done<protocol::SubmitJobResponse> done) = 0;
-  virtual void GetJobStatus(const protocol::GetJobStatusRequest& request, Done<protocol::GetJobStatusResponse> done) = 0;
-  virtual void CancelJob(const protocol::CancelJobRequest& request, Done<protocol::CancelJobResponse> done) = 0;
-  virtual void ListJobs(const protocol::ListJobsRequest& request, Done<protocol::ListJobsResponse> done) = 0;
-  virtual void DeleteJob(const protocol::DeleteJobRequest& request, Done<protocol::DeleteJobResponse> done) = 0;
-  virtual void ListNodes(const protocol::ListNodesRequest& request, Done<protocol::ListNodesResponse> done) = 0;
-  virtual void FindNodes(const protocol::FindNodesRequest& request, Done<protocol::FindNodesResponse> done) = 0;
-  virtual void GetNodeInfo(const protocol::GetNodeInfoRequest& request, Done<protocol::GetNodeInfoResponse> done) = 0;
+  virtual void SubmitJob(const protocol::SubmitJobRequest& request,
+                         Done<protocol::SubmitJobResponse> done) = 0;
+  virtual void GetJobStatus(const protocol::GetJobStatusRequest& request,
+                            Done<protocol::GetJobStatusResponse> done) = 0;
+  virtual void CancelJob(const protocol::CancelJobRequest& request,
+                         Done<protocol::CancelJobResponse> done) = 0;
+  virtual void ListJobs(const protocol::ListJobsRequest& request,
+                        Done<protocol::ListJobsResponse> done) = 0;
+  virtual void DeleteJob(const protocol::DeleteJobRequest& request,
+                         Done<protocol::DeleteJobResponse> done) = 0;
+  virtual void ListNodes(const protocol::ListNodesRequest& request,
+                         Done<protocol::ListNodesResponse> done) = 0;
+  virtual void FindNodes(const protocol::FindNodesRequest& request,
+                         Done<protocol::FindNodesResponse> done) = 0;
+  virtual void GetNodeInfo(const protocol::GetNodeInfoRequest& request,
+                           Done<protocol::GetNodeInfoResponse> done) = 0;
 
-  // Sends the present status at once, then one update at every change; on_end once, after the update with the final state
-  // (OK), or with the reason (NOT_FOUND, ...). A follower that does not keep up skips intermediate progress, never a
-  // change of state: on_update returns false while it cannot take more, and Resume() asks for the newest again.
+  // Sends the present status at once, then one update at every change; on_end once, after the
+  // update with the final state (OK), or with the reason (NOT_FOUND, ...). A follower that does not
+  // keep up skips intermediate progress, never a change of state: on_update returns false while it
+  // cannot take more, and Resume() asks for the newest again.
   class Follower : public Subscription {
    public:
     virtual void Resume() = 0;
   };
-  virtual std::unique_ptr<Follower> Follow(const std::string& job_id,
-                                           std::function<bool(const protocol::JobUpdateStream&)> on_update,
-                                           std::function<void(Status)> on_end) = 0;
+  virtual std::unique_ptr<Follower> Follow(
+      const std::string& job_id, std::function<bool(const protocol::JobUpdateStream&)> on_update,
+      std::function<void(Status)> on_end) = 0;
 
   // Fetches an attempt's log from the node that keeps it.
-  virtual std::unique_ptr<Subscription> ReadLog(const protocol::ReadLogRequest& request,
-                                                std::function<void(const protocol::LogChunk&)> on_chunk,
-                                                std::function<void(Status)> on_end) = 0;
+  virtual std::unique_ptr<Subscription> ReadLog(
+      const protocol::ReadLogRequest& request,
+      std::function<void(const protocol::LogChunk&)> on_chunk,
+      std::function<void(Status)> on_end) = 0;
 
   // Whether the server can take work: store open, core running, disk not full.
   virtual Status Ready() const = 0;

@@ -23,6 +23,7 @@ Status RefusedStatus(const spec::Problems& problems) {
   size_t count = problems.count();
   std::string message = count == 1 ? problems.list().front().ToString()
                                    : std::to_string(count) + " problems:\n" + problems.ToString();
+  while (message.ends_with('\n')) message.pop_back();
   return InvalidArgument(std::move(message));
 }
 
@@ -141,9 +142,10 @@ class ApiImpl final : public Api {
     Ask<control::JobReply>(
         core_,
         control::CancelJob{.job = {request.job_id()}, .reason = Clip(request.reason(), 1000)},
-        std::move(done), [](const control::JobReply&, const auto& done) {
+        std::move(done), [](const control::JobReply& reply, const auto& done) {
           protocol::CancelJobResponse response;
           response.set_status(protocol::STATUS_SUCCESS);
+          response.set_state(static_cast<protocol::JobState>(reply.view.job.state));
           done(OkStatus(), std::move(response));
         });
   }

@@ -12,7 +12,7 @@
 namespace cyxwiz::central {
 namespace {
 
-constexpr size_t kMostNameBytes = 256;
+constexpr size_t kMostUserBytes = 256;
 constexpr int32_t kMostRetries = 100;
 constexpr int32_t kDefaultRetries = 2;
 
@@ -49,33 +49,18 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                    .expected = "0 (low) to 3 (critical)",
                    .found = std::to_string(config.priority())});
   }
-  if (!protocol::JobType_IsValid(config.job_type())) {
-    problems->Add({.path = "$.type",
-                   .message = "no such job type",
-                   .expected = "1 (training) to 4 (preprocessing)",
-                   .found = std::to_string(config.job_type())});
-  }
-  if (!protocol::DeviceType_IsValid(config.required_device())) {
-    problems->Add({.path = "$.resources.device",
-                   .message = "no such device type",
-                   .expected = "0 (any) to 5 (Vulkan)",
-                   .found = std::to_string(config.required_device())});
-  }
   if (config.has_max_retries() &&
       (config.max_retries() < 0 || config.max_retries() > kMostRetries)) {
-    problems->Add({.path = "$.max_retries",
+    problems->Add({.path = "$.retries",
                    .message = "out of range",
                    .expected = "0 to " + std::to_string(kMostRetries),
                    .found = std::to_string(config.max_retries())});
   }
-  for (auto [path, text] :
-       {std::pair{"$.name", &config.name()}, {"$.user_id", &config.user_id()}}) {
-    if (text->size() > kMostNameBytes) {
-      problems->Add({.path = path,
-                     .message = "too long",
-                     .expected = "at most " + std::to_string(kMostNameBytes) + " bytes",
-                     .found = std::to_string(text->size()) + " bytes"});
-    }
+  if (config.user_id().size() > kMostUserBytes) {
+    problems->Add({.path = "$.user",
+                   .message = "too long",
+                   .expected = "at most " + std::to_string(kMostUserBytes) + " bytes",
+                   .found = std::to_string(config.user_id().size()) + " bytes"});
   }
 }
 

@@ -19,13 +19,6 @@ namespace {
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 
-std::string DefaultDataFolder() {
-  if (const char* xdg = std::getenv("XDG_DATA_HOME"); xdg != nullptr && *xdg != '\0')
-    return std::string(xdg) + "/cyxwiz";
-  const char* home = std::getenv("HOME");
-  return std::string(home == nullptr ? "." : home) + "/.local/share/cyxwiz";
-}
-
 int Fail(const Status& status, int code) {
   std::fprintf(stderr, "cyxwiz-central-server: %s\n", status.message().c_str());
   if (!status.hint().empty()) std::fprintf(stderr, "  %s\n", status.hint().c_str());
@@ -71,7 +64,7 @@ int Main(int argc, char** argv) {
   config.Add("heartbeat_interval_ms", &heartbeat_interval_ms,
              "how often nodes shall send heartbeats; at most a third of the lease", 10, 600'000);
   config.Add("max_artifact_bytes", &options.max_artifact_bytes, "largest file a job may leave", 1);
-  config.Add("log_level", &log_level, "trace, debug, info, warn or error");
+  config.Add("log_level", &log_level, "trace, debug, info, warn, error or off");
   config.Add("ready_fd", &ready_fd,
              "file descriptor that gets one line of JSON, {\"grpc\", \"rest\", \"pid\"}, once the "
              "server serves, and is then closed; -1: none",
@@ -95,7 +88,10 @@ int Main(int argc, char** argv) {
   options.heartbeat_interval = std::chrono::milliseconds(heartbeat_interval_ms);
 
   auto server = CentralServer::Start(options);
-  if (!server.ok()) return Fail(server.status(), kExitFailed);
+  if (!server.ok()) {
+    return Fail(server.status(),
+                server.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed);
+  }
   spdlog::info("serving gRPC on {}{}{}, data in {}", (*server)->grpc_address(),
                (*server)->rest_address().empty() ? "" : " and REST on ", (*server)->rest_address(),
                options.data);

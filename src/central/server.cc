@@ -3,19 +3,18 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 
+#include <filesystem>
 #include <future>
 
 #include "base/file.h"
+#include "base/listen_address.h"
 #include "base/logging.h"
 #include "central/api_impl.h"
 #include "central/dispatcher.h"
-#include "central/listen_address.h"
+#include "central/rest_server.h"
 #include "central/services.h"
 #include "data/dataset.h"
 #include "store/job_store.h"
-#ifdef CYXWIZ_REST
-#include "central/rest_server.h"
-#endif
 
 namespace cyxwiz::central {
 namespace {
@@ -34,10 +33,17 @@ class CentralServerImpl final : public CentralServer {
 
   Status Start() {
     // Addresses are looked at first, so that a mistake there leaves no trace on the disk.
-    ASSIGN_OR_RETURN(ListenAddress grpc, ParseListenAddress(options_.grpc_listen, "--grpc-listen"));
+    ASSIGN_OR_RETURN(ListenAddress grpc, ParseListenAddress(options_.grpc_listen, "grpc.listen"));
     ListenAddress rest;
     if (!options_.rest_listen.empty()) {
-      ASSIGN_OR_RETURN(rest, ParseListenAddress(options_.rest_listen, "--rest-listen"));
+      ASSIGN_OR_RETURN(rest, ParseListenAddress(options_.rest_listen, "rest.listen"));
+    }
+    for (const std::string& root : options_.data_roots) {
+      std::error_code error;
+      if (!std::filesystem::is_directory(root, error)) {
+        return InvalidArgument("data_roots: '" + root + "' is no folder that can be read",
+                               "make it, or leave it out");
+      }
     }
     RETURN_IF_ERROR(OpenData());
     pool_ = std::make_unique<WorkPool>(kPoolThreads);
@@ -63,9 +69,7 @@ class CentralServerImpl final : public CentralServer {
   void Stop() override {
     if (std::exchange(stopped_, true)) return;
     hub_.CloseAll(Unavailable("the server is stopping", "follow again in a moment"));
-#ifdef CYXWIZ_REST
     rest_.reset();
-#endif
     if (grpc_ != nullptr) {
       if (auto* health = grpc_->GetHealthCheckService()) health->SetServingStatus(false);
       auto ended = std::async(std::launch::async, [this] {
@@ -150,17 +154,12 @@ class CentralServerImpl final : public CentralServer {
   }
 
   Status StartRest(const ListenAddress& address) {
-#ifdef CYXWIZ_REST
     RestServer::Options options;
     options.host = address.host;
     options.port = address.port;
     ASSIGN_OR_RETURN(rest_, RestServer::Start(options, api_.get()));
     rest_address_ = "http://" + ListenAddress{address.host, rest_->port()}.ToString();
     return OkStatus();
-#else
-    return Unimplemented("REST on " + address.ToString() + " is not part of this build",
-                         "start with --rest-listen ''");
-#endif
   }
 
   const ServerOptions options_;
@@ -181,9 +180,7 @@ class CentralServerImpl final : public CentralServer {
   std::unique_ptr<Api> api_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> grpc_;
-#ifdef CYXWIZ_REST
   std::unique_ptr<RestServer> rest_;
-#endif
 };
 
 }  // namespace

@@ -6,6 +6,8 @@
 #include <functional>
 #include <map>
 
+#include "base/file.h"
+#include "base/listen_address.h"
 #include "base/suggest.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -51,13 +53,6 @@ CLI::Validator Port() {
       },
       "");
   return port;
-}
-
-bool LooksLikeAddress(const std::string& server) {
-  size_t colon = server.rfind(':');
-  if (colon == std::string::npos || colon == 0) return false;
-  auto port = ParseInt(std::string_view(server).substr(colon + 1));
-  return port && *port > 0 && *port <= 65535 && server.find("//") == std::string::npos;
 }
 
 int RunVersion(Console& console) {
@@ -106,12 +101,16 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   add_common(&app, true);
 
   std::function<int(const Session&)> run;
+  bool needs_server = true;
   auto add = [&](const std::string& name, const std::string& description,
                  const std::string& examples, std::function<int(const Session&)> command_run,
                  bool with_server = true) {
     CLI::App* command = app.add_subcommand(name, description);
     command->footer("Examples:\n" + examples);
-    command->callback([&run, command_run] { run = command_run; });
+    command->callback([&run, &needs_server, command_run, with_server] {
+      run = command_run;
+      needs_server = with_server;
+    });
     add_common(command, with_server);
     return command;
   };
@@ -282,7 +281,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
     console.err << app.help() << std::flush;
     return kExitUsage;
   }
-  if (!LooksLikeAddress(server)) {
+  if (needs_server && !IsHostPort(server)) {
     return console.FailUsage("'" + server +
                              "' is no address of a server: expected HOST:PORT, such as " +
                              kDefaultServer);

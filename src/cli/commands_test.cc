@@ -206,9 +206,9 @@ TEST(Commands, EveryProblemOfARefusedJobStandsOnItsOwnLine) {
   EXPECT_EQ(error["problems"][1]["path"], "$.model.layers[1].units");
 }
 
-TEST(Commands, AJobFileOfTheWrongFormIsAnErrorOfUsageAndNeedsNoServer) {
+TEST(Commands, AJobFileOfTheWrongFormIsRefusedWithoutAServer) {
   Outcome outcome = Cyxwiz({"submit", "-", "--server", "127.0.0.1:1"}, "{nonsense");
-  EXPECT_EQ(outcome.code, kExitUsage);
+  EXPECT_EQ(outcome.code, kExitRefused);
   EXPECT_NE(outcome.err.find("line 1"), std::string::npos) << outcome.err;
 }
 

@@ -123,27 +123,19 @@ int Console::Fail(const Status& status, const std::vector<protocol::Problem>& pr
         << std::endl;
     return ExitCodeOf(status.code());
   }
-  if (problems.empty()) {
-    err << "cyxwiz: " << Printable(status.message()) << "\n";
-  } else {
-    // The server's sentence repeats the first problems; the list below says all of it.
-    err << "cyxwiz: the job was refused: " << problems.size()
-        << (problems.size() == 1 ? " problem\n" : " problems\n");
-    for (const protocol::Problem& problem : problems) err << "  " << ProblemLine(problem) << "\n";
-  }
+  err << "cyxwiz: " << Printable(status.message()) << "\n";
+  for (const protocol::Problem& problem : problems) err << "  " << ProblemLine(problem) << "\n";
   if (!status.hint().empty()) err << "  " << Printable(status.hint()) << "\n";
   err.flush();
   return ExitCodeOf(status.code());
 }
 
-int Console::FailUsage(const std::string& message, const std::string& hint,
-                       const std::vector<protocol::Problem>& problems) {
+int Console::FailUsage(const std::string& message, const std::string& hint) {
   if (json) {
-    err << DumpJson(ErrorToJson("USAGE", message, hint, problems)) << std::endl;
+    err << DumpJson(ErrorToJson("USAGE", message, hint, {})) << std::endl;
     return kExitUsage;
   }
-  err << "cyxwiz: " << Printable(message) << (problems.empty() ? "\n" : ":\n");
-  for (const protocol::Problem& problem : problems) err << "  " << ProblemLine(problem) << "\n";
+  err << "cyxwiz: " << Printable(message) << "\n";
   if (!hint.empty()) err << "  " << Printable(hint) << "\n";
   err.flush();
   return kExitUsage;

@@ -53,8 +53,7 @@ class Console {
   // Says what went wrong (text, or {"error": {...}} with --json) on standard error, problems one a
   // line, and returns the exit code.
   int Fail(const Status& status, const std::vector<protocol::Problem>& problems = {});
-  int FailUsage(const std::string& message, const std::string& hint = "",
-                const std::vector<protocol::Problem>& problems = {});
+  int FailUsage(const std::string& message, const std::string& hint = "");
 };
 
 // The error as --json prints it: {"error": {"code", "message", "hint", "problems"}}.

@@ -123,6 +123,7 @@ int RunDownload(const Session& session, const DownloadOptions& options) {
         IsFinal(state) ? "" : "follow it with 'cyxwiz watch " + options.job_id + "'"));
   }
   std::string folder = options.folder.empty() ? options.job_id : options.folder;
+  while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
   if (Status s = MakeFolder(folder); !s.ok()) return console.Fail(s);
   Json files = Json::array();
   for (const protocol::Artifact& artifact : status->result().artifacts()) {

@@ -37,6 +37,10 @@ std::vector<protocol::Problem> ToWire(const spec::Problems& problems) {
   return list;
 }
 
+std::string Count(size_t problems) {
+  return std::to_string(problems) + (problems == 1 ? " problem" : " problems");
+}
+
 Result<std::string> ReadJobFile(const Session& session, const std::string& file) {
   if (file != "-") return ReadFile(file, kMostJobFileBytes);
   std::string text;
@@ -164,8 +168,9 @@ int RunSubmit(const Session& session, const SubmitOptions& options) {
   std::optional<spec::JobFile> file = spec::ParseJobFile(*text, &problems);
   if (!file || !problems.empty()) {
     std::string name = options.file == "-" ? "standard input" : "'" + options.file + "'";
-    return console.FailUsage(name + " is not a valid job file",
-                             "docs/reference/job-files.md describes job files", ToWire(problems));
+    return console.Fail(InvalidArgument(name + " is not a valid job: " + Count(problems.count()),
+                                        "docs/reference/job-files.md describes job files"),
+                        ToWire(problems));
   }
   protocol::JobConfig config = ConfigFromJobFile(*file);
 
@@ -173,7 +178,14 @@ int RunSubmit(const Session& session, const SubmitOptions& options) {
   if (!client.ok()) return console.Fail(client.status());
   std::vector<protocol::Problem> refused;
   auto response = (*client)->SubmitJob(config, &refused);
-  if (!response.ok()) return console.Fail(response.status(), refused);
+  if (!response.ok() && !refused.empty()) {
+    // The server's sentence repeats the problems.
+    return console.Fail(
+        Status(response.status().code(), "the job was refused: " + Count(refused.size()),
+               response.status().hint()),
+        refused);
+  }
+  if (!response.ok()) return console.Fail(response.status());
   const std::string& job_id = response->job_id();
 
   if (!options.wait) {
@@ -250,9 +262,13 @@ int RunPs(const Session& session, const PsOptions& options) {
     return kExitOk;
   }
   if (list.jobs().empty()) {
-    console.err << (options.status.empty() ? "No jobs yet: cyxwiz submit FILE"
-                                           : "No " + options.status + " jobs")
-                << "\n";
+    if (options.status.empty() && options.user.empty()) {
+      console.err << "No jobs yet: cyxwiz submit FILE\n";
+    } else {
+      console.err << "No " << options.status << (options.status.empty() ? "" : " ") << "jobs"
+                  << (options.user.empty() ? "" : " of user '" + Printable(options.user) + "'")
+                  << "\n";
+    }
     return kExitOk;
   }
   int64_t now = NowSeconds();
@@ -298,9 +314,10 @@ int RunCancel(const Session& session, const CancelOptions& options) {
       (*client)->Call((*client)->jobs(), &protocol::JobService::StubInterface::CancelJob, request);
   if (!response.ok()) return console.Fail(response.status());
   if (console.json) {
-    console.PrintJson(
-        {{"job_id", options.job_id}, {"status", protocol::StatusCode_Name(response->status())}});
-  } else if (response->status() == protocol::STATUS_CANCELLED) {
+    console.PrintJson({{"job_id", options.job_id},
+                       {"status", protocol::StatusCode_Name(response->status())},
+                       {"state", protocol::JobState_Name(response->state())}});
+  } else if (response->state() == protocol::JOB_STATE_CANCELLED) {
     console.out << "Cancelled " << options.job_id << std::endl;
   } else {
     console.out << "Cancelling " << options.job_id << ": it ends when its processes have"

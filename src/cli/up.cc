@@ -417,13 +417,6 @@ class Cluster {
 
 }  // namespace
 
-std::string DefaultDataFolder() {
-  if (const char* data = std::getenv("XDG_DATA_HOME"); data && *data == '/')
-    return std::string(data) + "/cyxwiz";
-  const char* home = std::getenv("HOME");
-  return std::string(home && *home ? home : ".") + "/.local/share/cyxwiz";
-}
-
 bool IsPortFree(int port) {
   UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   int on = 1;

@@ -22,9 +22,6 @@ struct UpOptions {
   std::string programs;  // folder of the daemons; empty: that of this program
 };
 
-// $XDG_DATA_HOME/cyxwiz or ~/.local/share/cyxwiz.
-std::string DefaultDataFolder();
-
 // Whether a server can listen at 127.0.0.1:port now.
 bool IsPortFree(int port);
 

@@ -30,7 +30,7 @@ struct Dataset {
   Split test;  // samples == 0 when there is none
 };
 
-// The folders below which file:// data may lie (configuration key data.roots). Any number of
+// The folders below which file:// data may lie (configuration key data_roots). Any number of
 // threads.
 class Roots {
  public:

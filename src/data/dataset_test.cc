@@ -143,7 +143,7 @@ TEST_F(FileInspectorTest, DataThatIsNotVisibleIsAProblemOnlyWhereItMustBeSeen) {
       EXPECT_TRUE(problems.empty()) << problems.ToString();
       EXPECT_FALSE(FileInspector(roots, true).Inspect(uri, &problems));
       ASSERT_EQ(problems.count(), 1u);
-      EXPECT_NE(problems.ToString().find("data.roots"), std::string::npos) << problems.ToString();
+      EXPECT_NE(problems.ToString().find("data_roots"), std::string::npos) << problems.ToString();
     }
   }
   spec::Problems problems;

@@ -79,7 +79,7 @@ TEST_F(IdxTest, AFolderOfLinksBelowTheRootsIsFine) {
   std::filesystem::create_symlink("/etc/passwd", folder_ + "/set/t10k-images-idx3-ubyte");
   Write("set/t10k-labels-idx1-ubyte", Idx({6}));
   ExpectWrong(Folder(folder_ + "/set"), Code::kPermissionDenied,
-              {"t10k-images-idx3-ubyte", folder_, "data.roots"});
+              {"t10k-images-idx3-ubyte", folder_, "data_roots"});
 }
 
 TEST_F(IdxTest, AMissingPartOfAFolderIsNamed) {

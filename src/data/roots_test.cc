@@ -25,7 +25,7 @@ class RootsTest : public DataTest {
     EXPECT_EQ(real.status().code(), Code::kPermissionDenied) << real.status();
     EXPECT_NE(real.status().message().find("'" + allowed_ + "'"), std::string::npos)
         << real.status();
-    EXPECT_NE(real.status().hint().find("data.roots"), std::string::npos) << real.status();
+    EXPECT_NE(real.status().hint().find("data_roots"), std::string::npos) << real.status();
   }
   std::string allowed_;
 };
@@ -115,7 +115,7 @@ TEST_F(RootsTest, WithoutRootsNothingIsAllowed) {
     EXPECT_TRUE(roots.empty());
     auto real = roots.Resolve(allowed_ + "/sub/table.csv");
     EXPECT_EQ(real.status().code(), Code::kPermissionDenied);
-    EXPECT_NE(real.status().hint().find("data.roots"), std::string::npos);
+    EXPECT_NE(real.status().hint().find("data_roots"), std::string::npos);
   }
 }
 

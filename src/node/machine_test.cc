@@ -48,16 +48,6 @@ TEST(Hardware, ThisMachineHasCoresAndMemory) {
   EXPECT_GT(ReadUsageCounters().cpu_total, 0);
 }
 
-TEST(Settings, AmountsOfMemory) {
-  EXPECT_EQ(ParseBytes("1073741824"), 1073741824);
-  EXPECT_EQ(ParseBytes("512MiB"), 512 << 20);
-  EXPECT_EQ(ParseBytes("1.5 GiB"), 1610612736);
-  EXPECT_EQ(ParseBytes("2GB"), 2000000000);
-  EXPECT_EQ(ParseBytes("much"), std::nullopt);
-  EXPECT_EQ(ParseBytes("-1"), std::nullopt);
-  EXPECT_EQ(ParseBytes("3 apples"), std::nullopt);
-}
-
 Result<NodeSettings> Read(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "cyxwiz-server-node");
   bool done = false;

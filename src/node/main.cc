@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 
 #include "base/logging.h"
@@ -25,6 +26,8 @@ int main(int argc, char** argv) {
   if (!settings.ok()) return Fail(settings.status());
   if (done) return 0;
   if (Status s = SetUpLogging("node", settings->log_level); !s.ok()) return Fail(s);
+  // gRPC's own log lines say nothing to a person that our errors do not.
+  ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   ::signal(SIGPIPE, SIG_IGN);
   Result<std::unique_ptr<node::Node>> node = node::Node::Create(*settings);
   if (!node.ok()) return Fail(node.status());

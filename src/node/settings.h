@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,12 +34,5 @@ struct NodeSettings {
 // Reads command line, environment (CYXWIZ_NODE_...) and file, and checks everything that can be
 // checked without touching the machine. *done: --help or --version was answered.
 Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done);
-
-// "512MiB", "1.5 GiB", "4GB", "1073741824"; nullopt for anything else. Both kinds of units are
-// taken by their meaning: 1 GB is 10^9 bytes.
-std::optional<int64_t> ParseBytes(const std::string& text);
-
-// Whether an address "host:port" is reachable from this machine only.
-bool IsLoopback(const std::string& address);
 
 }  // namespace cyxwiz::node

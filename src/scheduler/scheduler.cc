@@ -151,9 +151,11 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
   };
   std::vector<Reason> reasons;
   if (!not_free.nodes.empty()) {
-    not_free.message = "needs " + ToString(request.resources) + "; " + count(not_free) +
-                       " could hold it but are busy, the roomiest has " + ToString(roomiest->free) +
-                       " free";
+    not_free.message =
+        "needs " + ToString(request.resources) + "; " + count(not_free) +
+        (not_free.nodes.size() == 1 ? " could hold it but is busy: it has "
+                                    : " could hold it but are busy, the roomiest has ") +
+        ToString(roomiest->free) + " free";
     reasons.push_back(std::move(not_free));
   }
   if (!held.nodes.empty()) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <span>
 
 #include "spec/check_model.h"
 #include "spec/count.h"
@@ -11,6 +12,12 @@ namespace cyxwiz::spec {
 namespace {
 
 constexpr int64_t kMiB = 1 << 20;
+
+// Of a number from the wire, which may be any.
+std::string NameOf(std::span<const char* const> names, int number) {
+  return number >= 0 && static_cast<size_t>(number) < names.size() ? names[number]
+                                                                   : std::to_string(number);
+}
 
 void CheckName(const std::string& name, Problems* problems) {
   if (name.size() <= kMaxNameBytes && IsPlainText(name)) return;
@@ -25,17 +32,16 @@ void CheckType(JobType type, Problems* problems) {
   if (type == JobType::kTraining || type == JobType::kUnknown) return;
   static constexpr const char* kNames[] = {"unknown", "training", "inference", "evaluation",
                                            "preprocessing"};
-  auto number = static_cast<size_t>(type);
   problems->Add({"$.type", "jobs of this type are not supported yet", "training",
-                 number < std::size(kNames) ? kNames[number] : std::to_string(number), ""});
+                 NameOf(kNames, static_cast<int>(type)), ""});
 }
 
 void CheckDevice(const JobDescription& job, JobSpec* spec, Problems* problems) {
   static constexpr const char* kNames[] = {"any", "cpu", "cuda", "opencl", "metal", "vulkan"};
-  auto number = static_cast<size_t>(job.required_device);
-  if (number > static_cast<size_t>(Device::kCuda)) {
+  if (job.required_device != Device::kAny && job.required_device != Device::kCpu &&
+      job.required_device != Device::kCuda) {
     problems->Add({"$.device", "jobs on this device are not supported", "any, cpu or cuda",
-                   number < std::size(kNames) ? kNames[number] : std::to_string(number), ""});
+                   NameOf(kNames, static_cast<int>(job.required_device)), ""});
     return;
   }
   spec->device = job.required_device;
@@ -163,19 +169,21 @@ std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspec
   CheckDevice(description, &spec, problems);
   CheckRequested(description, problems);
 
-  const size_t problems_before = problems->count();
   CheckHyperparameters(description, &spec.training, problems);
-  const bool training_good = problems->count() == problems_before;
+  // With a wrong loss or batch size, what follows from the default would only confuse.
+  auto known = [problems](const char* hyperparameter) {
+    return !problems->Has(std::string("$.") + hyperparameter) &&
+           !problems->Has(std::string("$.hyperparameters.") + hyperparameter);
+  };
 
   bool dataset_refused = false;
   spec.dataset = Inspect(description, inspector, &spec, &dataset_refused, problems);
   const DatasetInfo* dataset = spec.dataset ? &*spec.dataset : nullptr;
   CheckedModel model = CheckModel(description.model_definition, dataset, dataset_refused, problems);
-  // With a wrong loss or batch size, what follows from the default would only confuse.
-  if (!model.complete || !training_good) return std::nullopt;
+  if (!model.complete) return std::nullopt;
 
-  CheckOutput(model, dataset, spec.training.loss, problems);
-  CheckBatchNormalization(model, spec.training.batch_size, problems);
+  if (known("loss")) CheckOutput(model, dataset, spec.training.loss, problems);
+  if (known("batch_size")) CheckBatchNormalization(model, spec.training.batch_size, problems);
   if (dataset != nullptr && spec.training.validation_split > 0 && dataset->train_samples < 2) {
     problems->Add({"$.hyperparameters.validation_split", "one sample cannot be split",
                    "at least 2 training samples", std::to_string(dataset->train_samples),

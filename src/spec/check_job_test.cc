@@ -42,6 +42,27 @@ TEST(CheckJob, AcceptsTheSmallestJobOfAnOldClient) {
   EXPECT_EQ(spec->dataset->classes, 10);
 }
 
+TEST(CheckJob, AWrongHyperparameterDoesNotHideAWrongOutput) {
+  JobDescription job = WithOutput("3", "cross_entropy");
+  job.hyperparameters["learning_rate"] = "-1";
+  Problems problems = Check(job).problems;
+  EXPECT_EQ(problems.count(), 2u) << problems.ToString();
+  EXPECT_TRUE(Says(problems, "$.hyperparameters.learning_rate", "found -1"));
+  EXPECT_TRUE(Says(problems, "$.model.layers[0].units", "at least [10]"));
+  // What the output should be follows from the loss, so a wrong loss stands alone.
+  job.hyperparameters = {{"loss", "hinge"}};
+  EXPECT_EQ(Check(job).problems.count(), 1u);
+}
+
+TEST(CheckJob, NumbersOfTheWireThatNameNothingAreShownAsTheyAre) {
+  JobDescription job = WithOutput("10", "cross_entropy");
+  job.type = static_cast<JobType>(-7);
+  job.required_device = static_cast<Device>(99);
+  Problems problems = Check(job).problems;
+  EXPECT_TRUE(Says(problems, "$.type", "found -7"));
+  EXPECT_TRUE(Says(problems, "$.device", "found 99"));
+}
+
 TEST(CheckJob, ReportsEverythingAtOnce) {
   JobDescription job = Job(R"({"layers": [{"type": "dence"}]})", "file://x");
   job.hyperparameters = {{"learning_rate", "abc"}, {"epoch", "1"}};

@@ -76,7 +76,7 @@ TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
            {"file:///a%00b", "% code"},
            {"mock://random", "write mock://random_data"},
            {"mock://random_data?sample=3", "did you mean 'samples'?"},
-           {"mock://random_data?samples=-3", "found \"-3\""},
+           {"mock://random_data?samples=-3", "found -3"},
            {"mock://random_data?samples=1e3", "write 1000"},
            {"mock://random_data?samples=99999999999999999999", "out of range"},
            {"mock://random_data?noise=nan", "not a finite number"},

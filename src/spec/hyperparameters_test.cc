@@ -77,7 +77,7 @@ TEST(Hyperparameters, WrongValuesAreRefused) {
             "learning_rate is not a number: expected a number above 0, found \"abc\""},
            {"learning_rate", "NaN", "not a finite number"},
            {"learning_rate", "inf", "not a finite number"},
-           {"learning_rate", "-1", "found \"-1\""},
+           {"learning_rate", "-1", "found -1"},
            {"learning_rate", "0", "above 0"},
            {"learning_rate", "", "not a number"},
            {"lr", "x", "lr is not a number"},
@@ -115,7 +115,7 @@ TEST(Hyperparameters, FieldsAndMapAgreeOrAreRefused) {
   auto equal = Hyperparameters({{"batch_size", "16"}, {"epochs", "7"}}, 16, 7);
   EXPECT_TRUE(equal.problems.empty());
   EXPECT_TRUE(SaysOnly(Hyperparameters({{"batch_size", "32"}}, 16).problems,
-                       "$.hyperparameters.batch_size", "expected 16, found \"32\""));
+                       "$.hyperparameters.batch_size", "expected 16, found 32"));
   EXPECT_TRUE(SaysOnly(Hyperparameters({{"epochs", "3"}}, 0, 7).problems,
                        "$.hyperparameters.epochs", "leave one out"));
   EXPECT_TRUE(SaysOnly(Hyperparameters({}, -1).problems, "$.batch_size", "found -1"));

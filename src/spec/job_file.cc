@@ -1,5 +1,6 @@
 #include "spec/job_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -176,6 +177,25 @@ void ReadResources(ObjectReader& reader, JobDescription* job, Problems* problems
   inner.RefuseUnknown();
 }
 
+// A file of the wrong form goes nowhere, so what is wrong with the job itself is told along with
+// it. Data files are not looked into.
+void AddProblemsOfTheJob(const JobDescription& job, Problems* problems) {
+  struct Unseen : DatasetInspector {
+    std::optional<DatasetInfo> Inspect(const DatasetUri&, Problems* found) override {
+      found->Add({});  // so that nobody asks for the shape that the data would give
+      return std::nullopt;
+    }
+  } unseen;
+  Problems found;
+  CheckJob(job, &unseen, &found);
+  const std::vector<Problem> earlier = problems->list();
+  for (const Problem& problem : found.list()) {
+    bool told = std::any_of(earlier.begin(), earlier.end(),
+                            [&](const Problem& one) { return one.path.starts_with(problem.path); });
+    if (!problem.path.empty() && !told) problems->Add(problem);
+  }
+}
+
 }  // namespace
 
 std::optional<int64_t> ParseMemory(std::string_view text) {
@@ -253,7 +273,10 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   job.epochs = reader.Whole({"epochs"}, 1, kMaxEpochs).value_or(0);
   job.estimated_memory = ReadMemory(reader, {"estimated_memory"});
   reader.RefuseUnknown();
-  if (problems->count() > problems_before) return std::nullopt;
+  if (problems->count() > problems_before) {
+    AddProblemsOfTheJob(job, problems);
+    return std::nullopt;
+  }
   return file;
 }
 

@@ -30,9 +30,10 @@ struct JobFile {
   std::optional<int> max_retries;  // unset: the server's default
 };
 
-// Reads the form only; whether the job itself is right is CheckJob's business. The file is there
-// only when no problem was added. Numbers among the hyperparameters become text exactly as written:
-// 0.10 is "0.10".
+// Reads the form; whether the job itself is right is CheckJob's business. The file is there only
+// when no problem was added; otherwise the problems that CheckJob finds without looking into data
+// files are added too, so that everything is told at once. Numbers among the hyperparameters become
+// text exactly as written: 0.10 is "0.10".
 std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems);
 
 // Bytes from "2GiB", "1.5 GB", "1073741824": a number and one of B, KiB, MiB, GiB, TiB (powers of

@@ -50,6 +50,19 @@ TEST(JobFile, HoldsEachKey) {
   EXPECT_EQ(file.description.hyperparameters, expected);
 }
 
+TEST(JobFile, AWrongFormDoesNotHideWhatIsWrongWithTheJob) {
+  Problems problems;
+  EXPECT_FALSE(ParseJobFile(R"({"model": {"layers": [{"type": "dence", "units": 10}]}, "epochs": 0,
+                                "hyperparameters": {"learning_rate": -1}, "colour": 1})",
+                            &problems));
+  EXPECT_TRUE(Says(problems, "$.dataset", "is missing"));
+  EXPECT_TRUE(Says(problems, "$.colour", "there is no"));
+  EXPECT_TRUE(Says(problems, "$.epochs", "found 0"));
+  EXPECT_TRUE(Says(problems, "$.model.layers[0].type", "did you mean 'dense'?"));
+  EXPECT_TRUE(Says(problems, "$.hyperparameters.learning_rate", "found -1"));
+  EXPECT_EQ(problems.count(), 5u) << problems.ToString();
+}
+
 TEST(JobFile, NeedsOnlyModelAndDataset) {
   JobFile file = Parse(std::string("{") + kModel + R"(, "dataset": "mock://random_data"})");
   EXPECT_EQ(file.priority, 1);

@@ -140,12 +140,21 @@ const ObjectReader::Entry& ObjectReader::Look(const Key& key) {
 
 const Json* ObjectReader::Find(const Key& key) { return Look(key).value; }
 
+// A number that came as a text is shown as the number it is.
+std::string ObjectReader::ShownValue(const Json& value) const {
+  if (values_ != Values::kJson && value.is_string()) {
+    const std::string& text = value.get_ref<const std::string&>();
+    if (text.size() <= kMostShown && ParseDouble(text)) return text;
+  }
+  return Shown(value);
+}
+
 void ObjectReader::Refuse(const Key& key, const std::string& what, std::string expected,
                           std::string hint) {
   const Entry& entry = Look(key);
   problems_->Add({values_ == Values::kQuery ? path_ : Member(path_, entry.given),
                   std::string(entry.given) + " " + what, std::move(expected),
-                  entry.value == nullptr ? "nothing" : Shown(*entry.value), std::move(hint)});
+                  entry.value == nullptr ? "nothing" : ShownValue(*entry.value), std::move(hint)});
 }
 
 void ObjectReader::RefuseObject(std::string message, std::string expected, std::string found,

@@ -108,6 +108,7 @@ class ObjectReader {
     const Json* value = nullptr;
   };
   const Entry& Look(const Key& key);
+  std::string ShownValue(const Json& value) const;
 
   const Json& object_;
   const std::string path_;

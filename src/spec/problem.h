@@ -1,6 +1,7 @@
 // One thing that is wrong with a job. All of them are collected before a job is refused.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,11 @@ class Problems {
   }
   bool empty() const { return count_ == 0; }
   size_t count() const { return count_; }
+  // Whether one of those kept lies at this path.
+  bool Has(const std::string& path) const {
+    return std::any_of(list_.begin(), list_.end(),
+                       [&](const Problem& problem) { return problem.path == path; });
+  }
   const std::vector<Problem>& list() const { return list_; }
   // All, one a line.
   std::string ToString() const;

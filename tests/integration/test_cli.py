@@ -74,11 +74,14 @@ def test_usage_errors_are_exit_2(shared, job_file, tmp_path):
     assert shared.cli("submit", str(tmp_path / "nothing.json")).returncode == 2
     assert cli("frobnicate").returncode == 2
     assert cli("ps", "--no-such-flag").returncode == 2
+
+
+def test_wrong_job_files_are_refused_with_exit_4(shared, job_file, tmp_path):
     (tmp_path / "bad.json").write_text("{")
     done = shared.cli("submit", str(tmp_path / "bad.json"))
-    assert done.returncode == 2 and "bad.json" in done.stderr
+    assert done.returncode == 4 and "bad.json" in done.stderr
     done = shared.cli("submit", job_file(modle={}))
-    assert done.returncode in (2, 4) and "modle" in done.stderr and "model" in done.stderr
+    assert done.returncode == 4 and "modle" in done.stderr and "model" in done.stderr
 
 
 @pytest.mark.parametrize("command", [["status", "nope"], ["watch", "nope"], ["logs", "nope"], ["cancel", "nope"],

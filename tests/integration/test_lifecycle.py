@@ -121,7 +121,7 @@ def test_a_job_submitted_before_any_node_starts_when_one_comes(make_cluster):
 def test_cancel_a_queued_job(server_only):
     response = server_only.submit(job())
     answer = server_only.jobs.CancelJob(job_pb2.CancelJobRequest(job_id=response.job_id, reason="changed my mind"))
-    assert answer.status in (common_pb2.STATUS_SUCCESS, common_pb2.STATUS_CANCELLED)
+    assert answer.status == common_pb2.STATUS_SUCCESS and answer.state == job_pb2.JOB_STATE_CANCELLED
     status = server_only.status(response.job_id)
     assert status.state == job_pb2.JOB_STATE_CANCELLED and status.attempt == 0
     assert "changed my mind" in status.message

@@ -1,10 +1,10 @@
-#include "central/listen_address.h"
+#include "base/listen_address.h"
 
 #include <arpa/inet.h>
 
 #include "base/text.h"
 
-namespace cyxwiz::central {
+namespace cyxwiz {
 namespace {
 
 bool IsLoopback(const std::string& host) {
@@ -22,7 +22,7 @@ std::string ListenAddress::ToString() const {
   return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
-Result<ListenAddress> ParseListenAddress(const std::string& text, const std::string& what) {
+Result<ListenAddress> ParseListenAddress(const std::string& text, const std::string& setting) {
   size_t colon = text.rfind(':');
   ListenAddress address;
   auto port = colon == std::string::npos ? std::nullopt : ParseInt(text.substr(colon + 1));
@@ -30,12 +30,12 @@ Result<ListenAddress> ParseListenAddress(const std::string& text, const std::str
   if (address.host.size() > 2 && address.host.front() == '[' && address.host.back() == ']')
     address.host = address.host.substr(1, address.host.size() - 2);
   if (!port || *port < 0 || *port > 65535 || address.host.empty()) {
-    return InvalidArgument(what + ": expected host:port, found '" + text + "'",
+    return InvalidArgument(setting + ": expected host:port, found '" + text + "'",
                            "such as 127.0.0.1:50051; port 0 takes a free one");
   }
   if (!IsLoopback(address.host)) {
     return FailedPrecondition(
-        what + ": '" + address.host +
+        setting + ": '" + address.host +
             "' is not a loopback address, and this release has neither TLS nor tokens for clients",
         "listen on 127.0.0.1 and reach it from elsewhere through a tunnel such as ssh -L");
   }
@@ -43,4 +43,12 @@ Result<ListenAddress> ParseListenAddress(const std::string& text, const std::str
   return address;
 }
 
-}  // namespace cyxwiz::central
+bool IsHostPort(std::string_view text) {
+  size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || text.find("//") != std::string_view::npos)
+    return false;
+  auto port = ParseInt(text.substr(colon + 1));
+  return port && *port > 0 && *port <= 65535;
+}
+
+}  // namespace cyxwiz
