@@ -747,6 +747,9 @@ struct Control::State {
   // ---- The end of a batch ----
 
   void Finish() {
+    // First, because a removed id may have been submitted again since.
+    for (const JobId& id : removed) output->records.push_back(DeleteJob{id});
+    for (int64_t number : removed_bodies) output->records.push_back(DeleteBody{number});
     for (NodeEntry* node : changed_nodes) {
       node->changed = false;
       output->records.push_back(PutNode{node->node});
@@ -765,8 +768,6 @@ struct Control::State {
       entry->touched = false;
       output->effects.push_back(UpdateEffect{View(*entry), false});
     }
-    for (const JobId& id : removed) output->records.push_back(DeleteJob{id});
-    for (int64_t number : removed_bodies) output->records.push_back(DeleteBody{number});
     for (const PendingReply& reply : pending) {
       if (reply.to == 0) continue;
       const JobEntry* entry = Find(reply.job);

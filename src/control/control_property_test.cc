@@ -53,6 +53,7 @@ class World {
         if (Pick(10) == 0) Restart();
         break;
     }
+    if (Pick(3) == 0) return;  // goes into one batch with the next step
     Flush();
     Check();
   }
@@ -110,7 +111,10 @@ class World {
   }
 
   void Submit() {
-    Job job{.id = JobId{"j" + std::to_string(submitted_++)},
+    // Now and then an id that was there before: the same job, another one, or one that was removed.
+    JobId id =
+        submitted_ > 0 && Pick(4) == 0 ? AnyJob() : JobId{"j" + std::to_string(submitted_++)};
+    Job job{.id = id,
             .user = Pick(2) ? "u" : "",
             .priority = Pick(4),
             .resources = {1000 * (1 + Pick(3)), kGiB * (1 + Pick(2)), 0}};
@@ -168,6 +172,7 @@ class World {
   void Advance() { elapsed_ += std::chrono::milliseconds(Pick(6000)); }
 
   void Restart() {
+    commands_.clear();
     Snapshot snapshot;
     for (auto& [number, body] : bodies_) snapshot.bodies.push_back({number, body});
     for (auto& [k, job] : jobs_) snapshot.jobs.push_back(job);
@@ -197,6 +202,9 @@ class World {
       if (auto* r = std::get_if<PutNode>(&record)) nodes_[r->node.id.value] = r->node;
       if (auto* r = std::get_if<PutJob>(&record)) {
         auto old = jobs_.find(r->job.id.value);
+        if (old != jobs_.end()) {
+          EXPECT_EQ(old->second.sequence, r->job.sequence) << "a job was replaced by another one";
+        }
         if (old != jobs_.end() && IsFinal(old->second.state)) {
           EXPECT_EQ(old->second.state, r->job.state) << "a final state changed";
         }
@@ -220,7 +228,7 @@ class World {
     for (Effect& effect : output.effects) {
       if (std::holds_alternative<Reply>(effect)) --replies;
       if (auto* e = std::get_if<AssignEffect>(&effect)) {
-        EXPECT_TRUE(seen_.insert({e->attempt.job.value, e->attempt.attempt}).second)
+        EXPECT_TRUE(seen_.insert({e->job.sequence, e->attempt.attempt}).second)
             << "one attempt was handed out twice";
         assigned_.emplace_back(e->attempt, e->node);
       }
@@ -263,7 +271,7 @@ class World {
   std::map<NodeId, std::string> sessions_;
   std::map<NodeId, std::set<AttemptId>> running_;  // what each node believes to run
   std::vector<std::pair<AttemptId, NodeId>> assigned_;
-  std::set<std::pair<std::string, int>> seen_;
+  std::set<std::pair<int64_t, int>> seen_;  // sequence and attempt
 };
 
 TEST(ControlProperties, HoldInRandomHistories) {

@@ -28,9 +28,10 @@ class Bench {
   template <typename C>
   void Do(C command) {
     if constexpr (requires { command.reply_to; }) command.reply_to = 1;
+    DoBatch({std::move(command)});
+  }
+  void DoBatch(std::vector<Command> batch) {
     output_ = {};
-    std::vector<Command> batch;
-    batch.emplace_back(std::move(command));
     control_->Apply(batch, now(), &output_);
     for (const Record& record : output_.records) Store(record);
   }
@@ -53,13 +54,17 @@ class Bench {
     Do(Tick{});
   }
 
-  void Submit(const std::string& id, int64_t cores = 1, int32_t priority = 1,
-              const std::string& config = "config") {
+  static SubmitJob SubmitCommand(const std::string& id, int64_t cores = 1, int32_t priority = 1,
+                                 const std::string& config = "config") {
     Job job{.id = JobId{id},
             .priority = priority,
             .resources = {cores * 1000, kGiB, 0},
             .total_epochs = 5};
-    Do(SubmitJob{.job = job, .body = std::make_shared<JobBody>(JobBody{"sha-" + config, config})});
+    return {.job = job, .body = std::make_shared<JobBody>(JobBody{"sha-" + config, config})};
+  }
+  void Submit(const std::string& id, int64_t cores = 1, int32_t priority = 1,
+              const std::string& config = "config") {
+    Do(SubmitCommand(id, cores, priority, config));
   }
   void Register(const std::string& id, int64_t cores = 2, std::vector<AttemptId> active = {}) {
     Node node{.id = NodeId{id},
@@ -488,6 +493,18 @@ TEST(Remove, OnlyEndedJobs) {
   EXPECT_EQ(b.reply().status.code(), Code::kNotFound);
   b.Submit("j");
   EXPECT_EQ(b.bodies.size(), 1u) << "the body is stored again for the new job";
+}
+
+TEST(Remove, AnIdSubmittedAgainInTheSameBatchIsStored) {
+  Bench b;
+  b.Submit("j");
+  b.Do(CancelJob{.job = JobId{"j"}});
+  b.DoBatch({RemoveJob{.job = JobId{"j"}}, Bench::SubmitCommand("j")});
+  ASSERT_TRUE(b.jobs.contains("j"));
+  EXPECT_EQ(b.jobs.at("j").state, JobState::kQueued);
+  EXPECT_TRUE(b.bodies.contains(b.jobs.at("j").body));
+  b.Restart();
+  EXPECT_EQ(b.StateOf("j"), "Queued");
 }
 
 }  // namespace
