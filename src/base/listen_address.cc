@@ -27,11 +27,13 @@ Result<ListenAddress> ParseListenAddress(const std::string& text, const std::str
   ListenAddress address;
   auto port = colon == std::string::npos ? std::nullopt : ParseInt(text.substr(colon + 1));
   if (port) address.host = text.substr(0, colon);
-  if (address.host.size() > 2 && address.host.front() == '[' && address.host.back() == ']')
-    address.host = address.host.substr(1, address.host.size() - 2);
-  if (!port || *port < 0 || *port > 65535 || address.host.empty()) {
+  bool bracketed =
+      address.host.size() >= 2 && address.host.front() == '[' && address.host.back() == ']';
+  if (bracketed) address.host = address.host.substr(1, address.host.size() - 2);
+  bool is_v6 = address.host.find(':') != std::string::npos;
+  if (!port || *port < 0 || *port > 65535 || address.host.empty() || is_v6 != bracketed) {
     return InvalidArgument(setting + ": expected host:port, found '" + text + "'",
-                           "such as 127.0.0.1:50051; port 0 takes a free one");
+                           "such as 127.0.0.1:50051 or [::1]:50051; port 0 takes a free one");
   }
   if (!IsLoopback(address.host)) {
     return FailedPrecondition(
