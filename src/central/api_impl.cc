@@ -236,9 +236,9 @@ class ApiImpl final : public Api {
             response.set_network_avg_price(price / static_cast<double>(nodes.size()));
           response.set_total_count(static_cast<int32_t>(nodes.size()));
           SortNodes(nodes, filters.sort_by(), filters.sort_descending());
-          size_t end = std::min(nodes.size(), static_cast<size_t>(position + page_size));
-          for (size_t i = static_cast<size_t>(position); i < end; ++i)
-            *response.add_nodes() = std::move(nodes[i]);
+          size_t begin = std::min(nodes.size(), static_cast<size_t>(position));
+          size_t end = std::min(nodes.size(), begin + static_cast<size_t>(page_size));
+          for (size_t i = begin; i < end; ++i) *response.add_nodes() = std::move(nodes[i]);
           if (end < nodes.size())
             response.set_next_page_token(MakePageToken(static_cast<int64_t>(end), filter));
           done(OkStatus(), std::move(response));
