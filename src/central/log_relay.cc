@@ -77,9 +77,9 @@ class Reading : public std::enable_shared_from_this<Reading> {
       }
     }
     void OnDone(const grpc::Status& status) override {
-      auto reading = std::move(reading_);
-      delete this;
-      reading->OnCallDone(FromGrpc(status));
+      // Deleted when the reading no longer knows it: Close and Resume may come at any time.
+      std::unique_ptr<Call> self(this);
+      reading_->OnCallDone(FromGrpc(status));
     }
 
    private:
