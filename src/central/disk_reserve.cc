@@ -42,11 +42,10 @@ Status DiskReserve::Allocate() {
 Status DiskReserve::MakeFirst() {
   if (path_.empty() || bytes_ == 0) return OkStatus();
   unlink(path_.c_str());
-  bytes_ = std::min(bytes_, FreeBytes(path_) / 8);
-  if (bytes_ < kLeastBytes) {
-    bytes_ = kLeastBytes;
+  int64_t bytes = std::min(bytes_, FreeBytes(path_) / 8);
+  if (bytes < kLeastBytes)
     return ResourceExhausted("no space left for the reserve '" + path_ + "'");
-  }
+  bytes_ = bytes;
   return Allocate();
 }
 

@@ -19,7 +19,8 @@ class DiskReserve {
   // is less. RESOURCE_EXHAUSTED when the disk is too full for any; other errors when the folder
   // does not let us write.
   Status MakeFirst();
-  // Makes the file again after GiveUp. False while less than twice its size is free.
+  // Makes the file after GiveUp, or after MakeFirst found the disk too full, then of the wanted
+  // size. False while less than twice its size is free.
   bool MakeAgain();
   // Removes the file. False when there was none.
   bool GiveUp();
