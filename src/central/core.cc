@@ -56,13 +56,13 @@ class CoreImpl final : public Core {
   Status Load() {
     auto snapshot = store_->Load();
     if (!snapshot.ok()) return snapshot.status();
-    control_.Load(std::move(*snapshot), ReadClocks());
+    control_.Load(std::move(*snapshot), options_.clock->Read());
     counters_ = control_.counters();
     Status reserved = reserve_.MakeFirst();
     if (reserved.code() == Code::kResourceExhausted) {
       spdlog::error("{}: new jobs are refused until space returns", reserved.message());
       disk_ = Disk::kLow;
-      retry_at_ = ReadClocks().monotonic + options_.retry_commit;
+      retry_at_ = options_.clock->Read().monotonic + options_.retry_commit;
     } else if (!reserved.ok()) {
       return reserved;
     }
@@ -136,7 +136,7 @@ class CoreImpl final : public Core {
   void Run() {
     std::vector<Item> items;
     while (WaitForWork(&items)) {
-      if (disk_ != Disk::kFine && ReadClocks().monotonic >= retry_at_) TryDiskAgain();
+      if (disk_ != Disk::kFine && options_.clock->Read().monotonic >= retry_at_) TryDiskAgain();
       if (disk_ == Disk::kFull) {
         for (Item& item : items) HandleFrozen(item);
       } else {
@@ -156,14 +156,7 @@ class CoreImpl final : public Core {
     }
     if (disk_ != Disk::kFine) deadline = std::min(deadline, retry_at_);
     std::unique_lock lock(mutex_);
-    auto has_work = [this] { return stopping_ || !queue_.empty(); };
-    if (deadline == MonotonicTime::Never()) {
-      wake_.wait(lock, has_work);
-    } else {
-      wake_.wait_until(lock,
-                       std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.ns)),
-                       has_work);
-    }
+    options_.clock->Wait(lock, wake_, deadline, [this] { return stopping_ || !queue_.empty(); });
     items->swap(queue_);
     if (!stopping_) return true;
     queue_.swap(*items);  // Stop answers them
@@ -171,7 +164,7 @@ class CoreImpl final : public Core {
   }
 
   Now ControlNow() const {
-    Now now = ReadClocks();
+    Now now = options_.clock->Read();
     now.monotonic = now.monotonic - clock_lag_;
     return now;
   }
@@ -208,7 +201,7 @@ class CoreImpl final : public Core {
     if (status.code() == Code::kResourceExhausted && reserve_.GiveUp()) {
       spdlog::error("{}: new jobs are refused until space returns", status.message());
       disk_ = Disk::kLow;
-      retry_at_ = ReadClocks().monotonic + options_.retry_commit;
+      retry_at_ = options_.clock->Read().monotonic + options_.retry_commit;
       status = store_->Commit(output_.records);
     }
     if (status.ok()) return true;
@@ -259,7 +252,7 @@ class CoreImpl final : public Core {
 
   void Freeze() {
     disk_ = Disk::kFull;
-    frozen_at_ = ReadClocks().monotonic;
+    frozen_at_ = options_.clock->Read().monotonic;
     retry_at_ = frozen_at_ + options_.retry_commit;
     retries_ = 0;
     NoteUncommitted();
@@ -277,14 +270,14 @@ class CoreImpl final : public Core {
       Status status = store_->Commit(output_.records);
       if (status.code() == Code::kResourceExhausted) {
         if (++retries_ == kRetriesBeforeOpenOutcome) TellThatTheOutcomeIsOpen();
-        retry_at_ = ReadClocks().monotonic + options_.retry_commit;
+        retry_at_ = options_.clock->Read().monotonic + options_.retry_commit;
         return;
       }
       if (!status.ok()) {
         spdlog::critical("storing failed, the server ends itself: {}", status.ToString());
         _exit(kExitStoreFailed);
       }
-      clock_lag_ += ReadClocks().monotonic - frozen_at_;
+      clock_lag_ += options_.clock->Read().monotonic - frozen_at_;
       uncommitted_.clear();
       disk_ = Disk::kLow;
       spdlog::warn("the server goes on: what waited for space on the disk is stored");
@@ -298,7 +291,7 @@ class CoreImpl final : public Core {
       disk_ = Disk::kFine;
       spdlog::warn("there is space on the disk again: new jobs are taken");
     } else {
-      retry_at_ = ReadClocks().monotonic + options_.retry_commit;
+      retry_at_ = options_.clock->Read().monotonic + options_.retry_commit;
     }
   }
 
@@ -342,11 +335,16 @@ class CoreImpl final : public Core {
     Now frozen = ControlNow();
     frozen.monotonic = frozen_at_ - clock_lag_;
     control_.Apply({&command, 1}, frozen, &output);
+    // A deadline that came while the commit was tried has fired now: its changes join the batch
+    // before the answer is looked at.
+    output_.records.insert(output_.records.end(), std::make_move_iterator(output.records.begin()),
+                           std::make_move_iterator(output.records.end()));
+    NoteUncommitted();
     for (control::Effect& effect : output.effects) {
       auto* reply = std::get_if<Reply>(&effect);
       if (reply == nullptr) {
         output_.effects.push_back(std::move(effect));
-      } else if (IsDurable(*reply)) {
+      } else if (IsDurable(command, *reply)) {
         Deliver(std::move(*reply));
       } else {
         Deliver(Reply{.to = reply->to,
@@ -355,30 +353,22 @@ class CoreImpl final : public Core {
                                             "free some space below the server's data folder")});
       }
     }
-    output_.records.insert(output_.records.end(), std::make_move_iterator(output.records.begin()),
-                           std::make_move_iterator(output.records.end()));
-    NoteUncommitted();
   }
 
-  bool IsDurable(const Reply& reply) const {
+  // Whether the reply to a read would be the same after a crash. What is *not* in it counts too: a
+  // job whose deletion waits, or one that left the states asked for.
+  bool IsDurable(const Command& read, const Reply& reply) const {
+    if (auto* get = std::get_if<control::GetJob>(&read)) return !uncommitted_.contains(get->job);
+    if (std::holds_alternative<control::ListJobs>(read)) return uncommitted_.empty();
     auto attempts_durable = [this](const control::NodeView& node) {
       return std::none_of(node.attempts.begin(), node.attempts.end(),
                           [this](const AttemptId& a) { return uncommitted_.contains(a.job); });
     };
-    return std::visit(
-        Overloaded{
-            [&](const control::JobReply& r) { return !uncommitted_.contains(r.view.job.id); },
-            [&](const control::ListReply& r) {
-              return std::none_of(r.jobs.begin(), r.jobs.end(), [this](const auto& view) {
-                return uncommitted_.contains(view.job.id);
-              });
-            },
-            [&](const control::NodeReply& r) { return attempts_durable(r.view); },
-            [&](const control::NodesReply& r) {
-              return std::all_of(r.nodes.begin(), r.nodes.end(), attempts_durable);
-            },
-            [](const auto&) { return true; }},
-        reply.content);
+    if (auto* node = std::get_if<control::NodeReply>(&reply.content))
+      return attempts_durable(node->view);
+    if (auto* nodes = std::get_if<control::NodesReply>(&reply.content))
+      return std::all_of(nodes->nodes.begin(), nodes->nodes.end(), attempts_durable);
+    return true;
   }
 
   const Options options_;
@@ -414,6 +404,13 @@ class CoreImpl final : public Core {
 };
 
 }  // namespace
+
+void CoreClock::Wait(std::unique_lock<std::mutex>& lock, std::condition_variable& wake,
+                     MonotonicTime deadline, const std::function<bool()>& ready) {
+  if (deadline == MonotonicTime::Never()) return wake.wait(lock, ready);
+  wake.wait_until(
+      lock, std::chrono::steady_clock::time_point(std::chrono::nanoseconds(deadline.ns)), ready);
+}
 
 Result<std::unique_ptr<Core>> Core::Start(std::unique_ptr<store::JobStore> store, Options options) {
   auto core = std::make_unique<CoreImpl>(std::move(store), std::move(options));

@@ -12,19 +12,21 @@
 // the disk, so the batch (records and effects) is kept and its commit tried again each second,
 // control's clock stands still (no lease runs out), and
 //   - commands that need a record are refused without being applied: RESOURCE_EXHAUSTED for
-//   clients,
-//     UNAVAILABLE for nodes, which try again;
+//     clients, UNAVAILABLE for nodes, which try again;
 //   - heartbeats and progress are answered "go on", so that nodes keep their attempts;
-//   - reads are answered unless they touch a job of the batch (UNAVAILABLE);
+//   - reads are answered unless they touch a job of the batch (a list touches all): UNAVAILABLE;
 //   - those who wait for the batch itself are told after five seconds that its outcome is open
 //     (UNAVAILABLE).
 // Any other failure of a commit ends the process with code 70.
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "control/control.h"
 #include "store/job_store.h"
@@ -40,6 +42,17 @@ class EffectSink {
   virtual void Update(const control::UpdateEffect& effect) = 0;
 };
 
+// Time as the core's thread sees it: the machine's, unless a test has one that moves when told.
+class CoreClock {
+ public:
+  virtual ~CoreClock() = default;
+  virtual Now Read() const { return ReadClocks(); }
+  // Returns once `ready` says so or `deadline` has come (Never(): does not). `lock` holds the mutex
+  // of `wake`, which is notified when `ready` may have changed.
+  virtual void Wait(std::unique_lock<std::mutex>& lock, std::condition_variable& wake,
+                    MonotonicTime deadline, const std::function<bool()>& ready);
+};
+
 class Core {
  public:
   using OnReply = std::function<void(control::Reply)>;  // called on the core thread; must not block
@@ -51,6 +64,7 @@ class Core {
     std::string reserve_path;
     int64_t reserve_bytes = 8 << 20;
     Duration retry_commit = std::chrono::seconds(1);
+    std::shared_ptr<CoreClock> clock = std::make_shared<CoreClock>();
   };
   // Loads the store. The thread starts with SetSink.
   static Result<std::unique_ptr<Core>> Start(std::unique_ptr<store::JobStore> store,
