@@ -1,0 +1,227 @@
+#include "central/dispatcher.h"
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+
+#include "cyxwiz/protocol/agent.grpc.pb.h"
+#include "cyxwiz/protocol/node.grpc.pb.h"
+
+namespace cyxwiz::central {
+namespace {
+
+using Kind = control::AssignOutcome::Kind;
+
+constexpr auto kPatience = std::chrono::seconds(20);  // only a failure waits so long
+
+// Values that one thread puts in and another waits for.
+template <typename T>
+class Mailbox {
+ public:
+  void Put(T value) {
+    std::lock_guard lock(mutex_);
+    values_.push_back(std::move(value));
+    changed_.notify_all();
+  }
+  // The next value; fails and returns an empty one when none comes.
+  T Take() {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait_for(lock, kPatience, [this] { return !values_.empty(); })) {
+      ADD_FAILURE() << "nothing came";
+      return T();
+    }
+    T value = std::move(values_.front());
+    values_.erase(values_.begin());
+    return value;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<T> values_;
+};
+
+// Plays a node: remembers what it is told, and answers as the test wants.
+class FakeNode final : public protocol::NodeService::CallbackService {
+ public:
+  FakeNode() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(this);
+    builder.RegisterService(&agent_);
+    server_ = builder.BuildAndStart();
+    endpoint_ = "127.0.0.1:" + std::to_string(port);
+  }
+  ~FakeNode() override {
+    if (unanswered_ != nullptr) unanswered_->Finish(grpc::Status::OK);
+    server_->Shutdown();
+  }
+
+  grpc::ServerUnaryReactor* AssignJob(grpc::CallbackServerContext* context,
+                                      const protocol::AssignJobRequest* request,
+                                      protocol::AssignJobResponse* response) override {
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    *response = answer;
+    if (answers)
+      reactor->Finish(status);
+    else
+      unanswered_ = reactor;
+    assigned.Put(*request);
+    return reactor;
+  }
+
+  const std::string& endpoint() const { return endpoint_; }
+
+  // Set before the first call.
+  grpc::Status status;
+  protocol::AssignJobResponse answer;
+  bool answers = true;
+
+  Mailbox<protocol::AssignJobRequest> assigned;
+  Mailbox<protocol::StopAttemptRequest> stopped;
+
+ private:
+  class Agent final : public protocol::NodeAgentService::CallbackService {
+   public:
+    explicit Agent(FakeNode* node) : node_(node) {}
+    grpc::ServerUnaryReactor* StopAttempt(grpc::CallbackServerContext* context,
+                                          const protocol::StopAttemptRequest* request,
+                                          protocol::StopAttemptResponse*) override {
+      node_->stopped.Put(*request);
+      grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+      reactor->Finish(grpc::Status::OK);
+      return reactor;
+    }
+
+   private:
+    FakeNode* const node_;
+  };
+
+  Agent agent_{this};
+  std::string endpoint_;
+  grpc::ServerUnaryReactor* unanswered_ = nullptr;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// Its tokens can be read.
+class FakeSigner final : public security::TokenSigner {
+ public:
+  std::string Sign(const security::JobClaims& claims) const override {
+    EXPECT_GT(claims.expires_at, ReadClocks().unix.seconds());
+    return claims.attempt.job.value + "/" + std::to_string(claims.attempt.attempt) + "/" +
+           claims.node.value;
+  }
+  std::string public_key() const override { return ""; }
+};
+
+class DispatcherTest : public testing::Test {
+ protected:
+  control::AssignEffect Assignment(const std::string& endpoint) const {
+    return {.attempt = {JobId{"j"}, 3},
+            .node = NodeId{"n"},
+            .endpoint = endpoint,
+            .job = {.id = JobId{"j"}, .name = "a job", .resources = {1500, 1 << 20, 0}},
+            .body = std::make_shared<control::JobBody>()};
+  }
+  control::AssignOutcome OutcomeOf(FakeNode& node) {
+    dispatcher_->Assign(Assignment(node.endpoint()));
+    control::AssignOutcome outcome = outcomes_.Take();
+    EXPECT_EQ(outcome.attempt, (AttemptId{JobId{"j"}, 3}));
+    EXPECT_EQ(outcome.node.value, "n");
+    return outcome;
+  }
+
+  NodeChannels channels_;
+  StreamHub hub_{10};
+  FakeSigner signer_;
+  Mailbox<control::AssignOutcome> outcomes_;
+  std::optional<Dispatcher> dispatcher_{
+      std::in_place, &channels_, &hub_, &signer_,
+      [this](control::AssignOutcome outcome) { outcomes_.Put(std::move(outcome)); }};
+};
+
+TEST_F(DispatcherTest, AnAcceptedAssignment) {
+  FakeNode node;
+  node.answer.set_accepted(true);
+  EXPECT_EQ(OutcomeOf(node).kind, Kind::kAccepted);
+  protocol::AssignJobRequest request = node.assigned.Take();
+  EXPECT_EQ(request.node_id(), "n");
+  EXPECT_EQ(request.attempt(), 3);
+  EXPECT_EQ(request.authorization_token(), "j/3/n");
+  EXPECT_EQ(request.job().job_id(), "j");
+  EXPECT_EQ(request.job().name(), "a job");
+  EXPECT_EQ(request.resources().cpu_millis(), 1500);
+}
+
+TEST_F(DispatcherTest, ANodeThatDeclinesHasRefused) {
+  FakeNode node;
+  node.answer.mutable_error()->set_message("does not fit");
+  control::AssignOutcome outcome = OutcomeOf(node);
+  EXPECT_EQ(outcome.kind, Kind::kRejected);
+  EXPECT_EQ(outcome.message, "does not fit");
+}
+
+TEST_F(DispatcherTest, ANodeThatAnswersWithAnErrorHasRefused) {
+  FakeNode node;
+  node.status = grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "no such data set");
+  control::AssignOutcome outcome = OutcomeOf(node);
+  EXPECT_EQ(outcome.kind, Kind::kRejected);
+  EXPECT_EQ(outcome.message, "no such data set");
+}
+
+TEST_F(DispatcherTest, ANodeThatIsGoneOrGoesIsUnreachable) {
+  std::string endpoint;
+  {
+    FakeNode node;
+    endpoint = node.endpoint();
+    node.status = grpc::Status(grpc::StatusCode::UNAVAILABLE, "shutting down");
+    EXPECT_EQ(OutcomeOf(node).kind, Kind::kUnreachable);
+  }
+  dispatcher_->Assign(Assignment(endpoint));
+  control::AssignOutcome outcome = outcomes_.Take();
+  EXPECT_EQ(outcome.kind, Kind::kUnreachable);
+  EXPECT_FALSE(outcome.message.empty());
+}
+
+TEST_F(DispatcherTest, AStopNamesTheAttempt) {
+  FakeNode node;
+  dispatcher_->Stop({.attempt = {JobId{"j"}, 3},
+                     .node = NodeId{"n"},
+                     .endpoint = node.endpoint(),
+                     .reason = "cancelled: typo"});
+  protocol::StopAttemptRequest request = node.stopped.Take();
+  EXPECT_EQ(request.job_id(), "j");
+  EXPECT_EQ(request.attempt(), 3);
+  EXPECT_EQ(request.reason(), "cancelled: typo");
+  EXPECT_EQ(request.authorization_token(), "j/3/n");
+}
+
+TEST_F(DispatcherTest, ItsEndCancelsCallsThatAreNotAnswered) {
+  FakeNode node;
+  node.answers = false;
+  dispatcher_->Assign(Assignment(node.endpoint()));
+  node.assigned.Take();
+  dispatcher_.reset();
+  control::AssignOutcome outcome = outcomes_.Take();
+  EXPECT_EQ(outcome.kind, Kind::kUnreachable);
+  EXPECT_EQ(outcome.message, "CANCELLED") << "not its deadline";
+}
+
+TEST_F(DispatcherTest, UpdatesGoToTheHub) {
+  int updates = 0;
+  auto stream = std::make_shared<UpdateStream>(
+      [&](const protocol::JobUpdateStream&) { return ++updates > 0; }, [](Status) {});
+  ASSERT_TRUE(hub_.Add("j", stream).ok());
+  control::UpdateEffect update{.view = {.job = {.id = JobId{"j"}}}};
+  stream->Start(StreamHub::ToUpdate(update.view), false);
+  update.view.job.attempt = 1;
+  dispatcher_->Update(update);
+  EXPECT_EQ(updates, 2);
+}
+
+}  // namespace
+}  // namespace cyxwiz::central
