@@ -66,6 +66,9 @@ class Model {
   int64_t used_ = 0;  // values of parameters_ given out
   std::vector<std::pair<std::string, at::Tensor>> state_;
   bool needs_two_samples_ = false;
+  // Images lie in memory pixel after pixel between the layers, not channel after channel; shapes
+  // and parameters do not show it.
+  bool channels_last_ = false;
 };
 
 }  // namespace cyxwiz::runner

@@ -120,7 +120,7 @@ TEST(Model, PoolingBeforeTheReluChangesNothing) {
   Model model(spec, at::kCPU);
   auto state = model.state();
   at::Tensor weight = state[0].second, bias = state[1].second;
-  at::Tensor x = at::rand({2, 3, 9, 11});
+  at::Tensor x = at::rand({2, 3, 9, 11}).contiguous(at::MemoryFormat::ChannelsLast);
   at::Tensor reference =
       at::linear(at::max_pool2d(at::relu(at::conv2d(x, weight, bias)), {2, 2}).flatten(1),
                  state[2].second, state[3].second);
@@ -132,6 +132,43 @@ TEST(Model, PoolingBeforeTheReluChangesNothing) {
   out.square().sum().backward();
   EXPECT_TRUE(at::equal(model.gradients(), expected));
   EXPECT_GT(expected.abs().sum().item<float>(), 0);
+}
+
+TEST(Model, ConvolutionsRunWithTheChannelsLast) {
+  for (const char* input : {"[1,9,11]", "[3,9,11]"}) {
+    spec::ModelSpec spec = Check(R"({"type":"input","shape":)" + std::string(input) + R"(},
+               {"type":"conv2d","filters":8,"kernel_size":3,"padding":"same","activation":"tanh"},
+               {"type":"max_pooling2d"},{"type":"batch_normalization"},
+               {"type":"conv2d","filters":4,"kernel_size":2},{"type":"average_pooling2d"},
+               {"type":"flatten"},{"type":"dense","units":5})")
+                               .model;
+    Model whole(spec, at::kCPU);
+    for (const auto& [name, tensor] : whole.state()) EXPECT_TRUE(tensor.is_contiguous()) << name;
+    at::Tensor x = at::rand(WithBatch(4, spec.input_shape));
+    for (size_t n = 1; n <= 5; ++n) {
+      spec::ModelSpec beginning = spec;
+      beginning.layers.resize(n);
+      at::Tensor out = Model(beginning, at::kCPU).Forward(x, true, true);
+      EXPECT_EQ(out.suggest_memory_format(), at::MemoryFormat::ChannelsLast) << n << " layers";
+    }
+    // As plain PyTorch computes it, with the channels first.
+    std::vector<at::Tensor> p;
+    for (const auto& [name, tensor] : whole.state()) {
+      if (tensor.requires_grad()) p.push_back(tensor);
+    }
+    at::Tensor h = at::max_pool2d(at::tanh(at::conv2d(x, p[0], p[1], 1, 1)), 2);
+    h = at::batch_norm(h, p[2], p[3], {}, {}, true, 0.1, 1e-5, false);
+    h = at::avg_pool2d(at::conv2d(h, p[4], p[5]), 2);
+    at::Tensor reference = at::linear(h.flatten(1), p[6], p[7]);
+    reference.square().sum().backward();
+    at::Tensor expected = whole.gradients().clone();
+    whole.gradients().zero_();
+    at::Tensor out = whole.Forward(x, true, true);
+    EXPECT_TRUE(at::allclose(out, reference, 1e-4, 1e-5));
+    out.square().sum().backward();
+    EXPECT_TRUE(at::allclose(whole.gradients(), expected, 1e-3, 1e-4));
+    EXPECT_GT(expected.abs().sum().item<float>(), 0);
+  }
 }
 
 TEST(Model, PaddedValuesDoNotCountInASameAverage) {

@@ -294,6 +294,35 @@ TEST(Train, SameSeedGivesTheSameBits) {
   }
 }
 
+TEST(Train, SameSeedGivesTheSameBitsToConvolutionsOnTwoThreads) {
+  spec::JobDescription description = MockJob();
+  description.model_definition =
+      R"({"layers":[{"type":"input","shape":[3,12,12]},
+                    {"type":"conv2d","filters":16,"kernel_size":3,"activation":"relu"},
+                    {"type":"max_pooling2d"},{"type":"dropout","rate":0.1},
+                    {"type":"conv2d","filters":8,"kernel_size":3,"activation":"relu"},
+                    {"type":"flatten"},{"type":"dense","units":4}]})";
+  description.dataset_uri = "file:///nowhere/images.csv";
+  description.hyperparameters["threads"] = "2";
+  spec::Problems problems;
+  std::optional<spec::JobSpec> job = spec::CheckJob(description, nullptr, &problems);
+  ASSERT_TRUE(job) << problems.ToString();
+  data::Dataset dataset;
+  dataset.train.samples = 100;
+  std::vector<uint8_t> pixels(100 * 3 * 12 * 12);
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i % 251);
+  dataset.train.features = pixels;
+  std::vector<int64_t> labels(100);
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int64_t>(i % 4);
+  dataset.train.labels = labels;
+  Recorder ignored;
+  std::string first = WeightBytes(Train(*job, dataset, 2, &ignored));
+  EXPECT_FALSE(first.empty());
+  EXPECT_EQ(first, WeightBytes(Train(*job, dataset, 2, &ignored)));
+  job->training.seed = 8;
+  EXPECT_NE(first, WeightBytes(Train(*job, dataset, 2, &ignored)));
+}
+
 TEST(Train, ReportsValidationOnSamplesThatAreNotTrainedOn) {
   spec::JobDescription description = MockJob();
   description.hyperparameters["validation_split"] = "0.5";
