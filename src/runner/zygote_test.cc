@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -202,6 +203,47 @@ TEST_F(ZygoteTest, TrainsAJob) {
   EXPECT_NE(log.find("model: input [10]"), std::string::npos) << log;
   EXPECT_NE(log.find("epoch 2/2:"), std::string::npos) << log;
   EXPECT_EQ(node.Wait(), 0);
+}
+
+// Pages that the kernel filled for the children of a process that have ended and been waited for.
+int64_t PageFaultsOfChildren(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(stat)), {});
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::string skipped;
+  for (int field = 3; field < 11; ++field) fields >> skipped;
+  int64_t faults = -1;
+  fields >> faults;
+  return faults;
+}
+
+TEST_F(ZygoteTest, StepsUseTheMemoryOfTheStepsBefore) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers bring their own malloc";
+#endif
+  constexpr int64_t kHiddenPages = 2048 * 4096 * sizeof(float) / 4096;
+  spec::JobDescription job;
+  job.name = "wide";
+  job.model_definition =
+      R"({"layers":[{"type":"dense","units":4096,"activation":"tanh"},{"type":"dense","units":2}]})";
+  job.dataset_uri = "mock://random_data?samples=2048&features=1&classes=2&test_samples=1";
+  Node node;
+  auto faults_of = [&](int epochs) {  // of one step each
+    job.hyperparameters = {{"epochs", std::to_string(epochs)}, {"batch_size", "2048"}};
+    Json start = StartLine(epochs);
+    start["job"] = job.ToJson();
+    int64_t before = PageFaultsOfChildren(node.pid());
+    Fds fds = node.Fork("wide");
+    EXPECT_EQ(node.Receive()["type"], "forked");
+    Channel channel(std::move(fds.socket));
+    EXPECT_TRUE(channel.Send(start).ok());
+    EXPECT_EQ(ReadToEnd(&channel).back()["type"], "succeeded");
+    EXPECT_EQ(node.Receive()["type"], "exited");
+    return PageFaultsOfChildren(node.pid()) - before;
+  };
+  int64_t few = faults_of(3), many = faults_of(8);
+  EXPECT_GT(few, kHiddenPages);  // the first step
+  EXPECT_LT(many - few, kHiddenPages);
 }
 
 TEST_F(ZygoteTest, StopsOnRequestAndWhenTheNodeHangsUp) {
