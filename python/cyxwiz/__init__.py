@@ -26,11 +26,14 @@ from cyxwiz.job_file import job_config
 from cyxwiz.types import (
     Artifact,
     Device,
+    Event,
+    EventKind,
     FailureCause,
     JobResult,
     JobState,
     JobStatus,
     Node,
+    Plan,
     Priority,
     Reason,
     Resources,
@@ -40,7 +43,7 @@ from cyxwiz.types import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "Artifact", "Client", "Corrupt", "CyxwizError", "Device", "FailureCause", "JobCancelled", "JobEnded", "JobFailed",
-    "JobResult", "JobState", "JobStatus", "Node", "NotFound", "Priority", "Problem", "Reason", "Refused", "Resources",
+    "Artifact", "Client", "Corrupt", "CyxwizError", "Device", "Event", "EventKind", "FailureCause", "JobCancelled", "JobEnded", "JobFailed",
+    "JobResult", "JobState", "JobStatus", "Node", "NotFound", "Plan", "Priority", "Problem", "Reason", "Refused", "Resources",
     "Submission", "Timeout", "Unreachable", "job_config",
 ]

@@ -16,6 +16,9 @@ import grpc
 from cyxwiz import errors
 from cyxwiz.job_file import JobLike, job_config
 from cyxwiz.protocol import (
+    common_pb2,
+    control_pb2,
+    control_pb2_grpc,
     deployment_pb2,
     deployment_pb2_grpc,
     job_pb2,
@@ -26,11 +29,16 @@ from cyxwiz.protocol import (
     node_pb2_grpc,
 )
 from cyxwiz.types import (
+    Event,
     JobState,
     JobStatus,
     Node,
+    Plan,
+    Priority,
     Submission,
+    event_from_wire,
     node_from_wire,
+    plan_from_wire,
     status_from_wire,
 )
 
@@ -113,12 +121,15 @@ class Client:
             ("grpc.max_reconnect_backoff_ms", 2000),
             # A proxy from the environment is never meant for a cluster's own address.
             ("grpc.enable_http_proxy", 0),
+            ("grpc.max_receive_message_length", 64 << 20),
         ]
         self._channel = (grpc.secure_channel(self.server, credentials, options) if credentials
                          else grpc.insecure_channel(self.server, options))
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
         self._nodes = node_pb2_grpc.NodeDiscoveryServiceStub(self._channel)
         self._models = deployment_pb2_grpc.ModelServiceStub(self._channel)
+        self._control = control_pb2_grpc.JobControlServiceStub(self._channel)
+        self._node_control = control_pb2_grpc.NodeControlServiceStub(self._channel)
         self._logs = log_pb2_grpc.JobLogServiceStub(self._channel)
 
     def __enter__(self) -> "Client":
@@ -233,6 +244,107 @@ class Client:
         """
         self._call(self._jobs.CancelJob, job_pb2.CancelJobRequest(job_id=_id(job), reason=reason))
 
+    def cancel_jobs(self, *, user: str = "", pending_only: bool = False, running_only: bool = False, all: bool = False,
+                    reason: str = "") -> int:
+        """Cancels every job that fits, in one transaction, after every submit that was answered before.
+
+        Args:
+            user: only this user's jobs.
+            pending_only, running_only: only jobs that wait, or only those that run.
+            all: must be true when no filter is given.
+
+        Returns:
+            How many jobs ended at once or end with their processes.
+        """
+        if pending_only and running_only:
+            raise ValueError("pending_only and running_only exclude each other")
+        status = (common_pb2.STATUS_PENDING if pending_only
+                  else common_pb2.STATUS_IN_PROGRESS if running_only else common_pb2.STATUS_UNKNOWN)
+        response = self._call(self._control.CancelJobs,
+                              control_pb2.CancelJobsRequest(user_id=user, status=status, all=all, reason=reason))
+        return response.cancelled + response.cancelling
+
+    def pause(self, job: JobRef) -> JobStatus:
+        """Takes a job out of the queue until it is resumed; a running one is paused once its processes have ended.
+
+        Raises NotFound; Refused when the job has ended.
+        """
+        response = self._call(self._control.PauseJob, control_pb2.PauseJobRequest(job_id=_id(job)))
+        return status_from_wire(response.status)
+
+    def resume(self, job: JobRef) -> JobStatus:
+        """Puts a paused job back into the queue. Raises NotFound; Refused while it is still pausing."""
+        response = self._call(self._control.ResumeJob, control_pb2.ResumeJobRequest(job_id=_id(job)))
+        return status_from_wire(response.status)
+
+    def retry(self, job: JobRef) -> JobStatus:
+        """Submits a failed or cancelled job again; the answer is the new job. Raises NotFound, Refused."""
+        response = self._call(self._control.RetryJob, control_pb2.RetryJobRequest(job_id=_id(job)))
+        return status_from_wire(response.status)
+
+    def set_priority(self, job: JobRef, priority: Priority) -> JobStatus:
+        """Changes the priority of a job that waits or runs. Raises NotFound; Refused when it has ended."""
+        response = self._call(self._control.SetJobPriority,
+                              control_pb2.SetJobPriorityRequest(job_id=_id(job), priority=int(priority)))
+        return status_from_wire(response.status)
+
+    def explain(self, job: JobRef, *, more_nodes: int = 0) -> Plan:
+        """Why a job waits, what would start it, its place in the queue and its expected start.
+
+        Args:
+            more_nodes: the same for a fleet with so many more nodes, each like the largest one; nothing is changed.
+        """
+        request = control_pb2.ExplainJobRequest(job_id=_id(job))
+        request.what_if.more_nodes = more_nodes
+        return plan_from_wire(self._call(self._control.ExplainJob, request))
+
+    def plan(self, job: Optional[JobLike] = None, **fields: Any) -> Plan:
+        """What would become of a job if it were submitted now (arguments as for submit); nothing is changed.
+
+        Raises Refused and ValueError as submit does.
+        """
+        request = control_pb2.PlanJobRequest(config=job_config(job, **fields))
+        return plan_from_wire(self._call(self._control.PlanJob, request).plan)
+
+    def events(self, job: Optional[JobRef] = None, *, node: str = "", after: int = 0,
+               follow: bool = False) -> Iterator[Event]:
+        """What happened to a job, to a node or, with neither, to everything, oldest first.
+
+        Args:
+            after: only events with a greater number; the last number seen, to go on from there.
+            follow: go on with what happens from now on. Survives a restart of the server (see `patience`).
+
+        Raises:
+            NotFound, Unreachable.
+        """
+        request = control_pb2.ListEventsRequest(job_id="" if job is None else _id(job), node_id=node, after=after,
+                                                page_size=1000)
+        if not follow:
+            while True:
+                response = self._call(self._control.ListEvents, request)
+                yield from (event_from_wire(event) for event in response.events)
+                if not response.next_after:
+                    return
+                request.after = response.next_after
+        patience = _Patience(self._patience, None)
+        while True:
+            stream = self._control.FollowEvents(request)
+            try:
+                for event in stream:
+                    patience.reset()
+                    request.after = event.number
+                    yield event_from_wire(event)
+                patience.after(errors.Unreachable(f"{self.server}: the stream of events ended"))
+            except grpc.RpcError as call:
+                error = _error(call)
+                if call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    continue  # we were too slow: go on from where we are
+                if not isinstance(error, errors.Unreachable):
+                    raise error from None
+                patience.after(error)
+            finally:
+                stream.cancel()
+
     def delete(self, job: JobRef) -> None:
         """Forgets a job that has ended. Raises NotFound; Refused while it has not ended."""
         self._call(self._jobs.DeleteJob, job_pb2.DeleteJobRequest(job_id=_id(job)))
@@ -335,6 +447,17 @@ class Client:
         return [node_from_wire(info) for info in self._pages(
             self._nodes.ListNodes, lambda token: node_pb2.ListNodesRequest(page_token=token, online_only=online_only),
             "nodes")]
+
+    def cordon(self, node: str, *, drain: bool = False, reason: str = "") -> Node:
+        """Gives a node no new attempts; with `drain` those it has go back into the queue, not counted as failures."""
+        response = self._call(self._node_control.CordonNode,
+                              control_pb2.CordonNodeRequest(node_id=node, drain=drain, reason=reason))
+        return node_from_wire(response.info)
+
+    def uncordon(self, node: str) -> Node:
+        """Gives a node attempts again."""
+        response = self._call(self._node_control.UncordonNode, control_pb2.UncordonNodeRequest(node_id=node))
+        return node_from_wire(response.info)
 
     # ---- calls ----
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Dict, List, Optional
 
-from cyxwiz.protocol import job_pb2, node_pb2
+from cyxwiz.protocol import control_pb2, job_pb2, node_pb2
 
 
 class JobState(enum.Enum):
@@ -145,6 +145,62 @@ class JobStatus:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What keeps a job from starting and when it is expected to, by the scheduler's own code."""
+
+    #: All that keeps it from starting now; empty when nothing does.
+    reasons: List[Reason]
+    #: The least that would have to change for it to start now, as a sentence; empty: nothing.
+    smallest_change: str
+    #: 1: it is next; 0: the job does not wait.
+    queue_position: int
+    jobs_queued: int
+    #: Where it would start now; empty: nowhere.
+    node_id: str
+    #: None: not known; see estimate_basis.
+    estimated_start: Optional[datetime]
+    estimate_basis: str
+    #: False when no node could ever hold it.
+    could_ever_run: bool
+
+
+class EventKind(enum.Enum):
+    """What happened."""
+
+    UNKNOWN = 0
+    SUBMITTED = 1
+    STATE_CHANGED = 2
+    CANCEL_REQUESTED = 3
+    PAUSE_REQUESTED = 4
+    PRIORITY_CHANGED = 5
+    RETRIED = 6
+    DELETED = 7
+    NODE_REGISTERED = 8
+    NODE_LOST = 9
+    NODE_CORDONED = 10
+    NODE_UNCORDONED = 11
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened to a job or a node."""
+
+    #: Grows; a position for Client.events.
+    number: int
+    time: datetime
+    kind: EventKind
+    #: Empty for an event of a node.
+    job_id: str
+    node_id: str
+    attempt: int
+    #: For SUBMITTED and STATE_CHANGED.
+    from_state: JobState
+    to_state: JobState
+    cause: FailureCause
+    message: str
+
+
+@dataclass(frozen=True)
 class Device:
     """A device of a node."""
 
@@ -184,6 +240,10 @@ class Node:
     jobs: List[str]
     jobs_completed: int
     libtorch_version: str
+    #: An operator wants it to get no new attempts, and why.
+    cordoned: bool = False
+    draining: bool = False
+    cordon_reason: str = ""
 
 
 def _time(seconds: int) -> Optional[datetime]:
@@ -239,6 +299,36 @@ def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResu
     )
 
 
+def plan_from_wire(plan: control_pb2.JobPlan) -> Plan:
+    """The Plan of a wire message."""
+    return Plan(
+        reasons=[Reason(r.code, r.message, list(r.nodes)) for r in plan.reasons],
+        smallest_change=plan.smallest_change,
+        queue_position=plan.queue_position,
+        jobs_queued=plan.jobs_queued,
+        node_id=plan.node_id,
+        estimated_start=_time(plan.estimated_start_time),
+        estimate_basis=plan.estimate_basis,
+        could_ever_run=plan.could_ever_run,
+    )
+
+
+def event_from_wire(event: control_pb2.Event) -> Event:
+    """The Event of a wire message."""
+    return Event(
+        number=event.number,
+        time=datetime.fromtimestamp(event.time_ms / 1000, timezone.utc),
+        kind=_enum(EventKind, event.kind, EventKind.UNKNOWN),
+        job_id=event.job_id,
+        node_id=event.node_id,
+        attempt=event.attempt,
+        from_state=_enum(JobState, getattr(event, "from"), JobState.UNKNOWN),
+        to_state=_enum(JobState, event.to, JobState.UNKNOWN),
+        cause=_enum(FailureCause, event.cause, FailureCause.INTERNAL),
+        message=event.message,
+    )
+
+
 def node_from_wire(info: node_pb2.NodeInfo) -> Node:
     """The Node of a wire message."""
     from cyxwiz.protocol import common_pb2
@@ -263,4 +353,7 @@ def node_from_wire(info: node_pb2.NodeInfo) -> Node:
         jobs=[a.job_id for a in info.attempts],
         jobs_completed=info.total_jobs_completed,
         libtorch_version=info.libtorch_version,
+        cordoned=info.cordoned,
+        draining=info.draining,
+        cordon_reason=info.cordon_reason,
     )

@@ -72,6 +72,9 @@ Result<Json> ParseJson(std::string_view text, std::string_view what) {
     return InvalidArgument(std::string(what) + " is not JSON: unexpected " +
                            (byte >= text.size() ? std::string("end of text") : "text") + " at " +
                            Position(text, byte));
+  } catch (const Json::out_of_range&) {
+    return InvalidArgument(std::string(what) + " holds a number that is too large",
+                           "numbers go up to about 1.8e308");
   } catch (const Json::exception& e) {
     return InvalidArgument(std::string(what) + " is not JSON: " + e.what());
   }

@@ -72,6 +72,8 @@ Status ErrnoStatus(std::string_view what, int error_number) {
   Code code = Code::kInternal;
   if (error_number == ENOENT) code = Code::kNotFound;
   if (error_number == EACCES || error_number == EPERM) code = Code::kPermissionDenied;
+  if (error_number == ENOTDIR || error_number == EEXIST || error_number == EISDIR)
+    code = Code::kFailedPrecondition;
   if (error_number == ENOSPC || error_number == EDQUOT) code = Code::kResourceExhausted;
   return Status(code, std::string(what) + ": " + std::strerror(error_number));
 }

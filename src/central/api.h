@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "central/core.h"
+#include "cyxwiz/protocol/control.pb.h"
 #include "cyxwiz/protocol/job.pb.h"
 #include "cyxwiz/protocol/log.pb.h"
 #include "cyxwiz/protocol/node.pb.h"
@@ -48,6 +49,29 @@ class Api {
   virtual void GetNodeInfo(const protocol::GetNodeInfoRequest& request,
                            Done<protocol::GetNodeInfoResponse> done) = 0;
 
+  // Operating jobs and nodes; see control.proto.
+  virtual void PauseJob(const protocol::PauseJobRequest& request,
+                        Done<protocol::JobResponse> done) = 0;
+  virtual void ResumeJob(const protocol::ResumeJobRequest& request,
+                         Done<protocol::JobResponse> done) = 0;
+  virtual void SetJobPriority(const protocol::SetJobPriorityRequest& request,
+                              Done<protocol::JobResponse> done) = 0;
+  virtual void RetryJob(const protocol::RetryJobRequest& request,
+                        Done<protocol::JobResponse> done) = 0;
+  virtual void CancelJobs(const protocol::CancelJobsRequest& request,
+                          Done<protocol::CancelJobsResponse> done) = 0;
+  virtual void ExplainJob(const protocol::ExplainJobRequest& request,
+                          Done<protocol::JobPlan> done) = 0;
+  // A wrong job: INVALID_ARGUMENT with response.problems, as SubmitJob.
+  virtual void PlanJob(const protocol::PlanJobRequest& request,
+                       Done<protocol::PlanJobResponse> done) = 0;
+  virtual void ListEvents(const protocol::ListEventsRequest& request,
+                          Done<protocol::ListEventsResponse> done) = 0;
+  virtual void CordonNode(const protocol::CordonNodeRequest& request,
+                          Done<protocol::NodeResponse> done) = 0;
+  virtual void UncordonNode(const protocol::UncordonNodeRequest& request,
+                            Done<protocol::NodeResponse> done) = 0;
+
   // Sends the present status at once, then one update at every change; on_end once, after the
   // update with the final state (OK), or with the reason (NOT_FOUND, ...). A follower that does not
   // keep up skips intermediate progress, never a change of state: on_update returns false while it
@@ -58,6 +82,12 @@ class Api {
   };
   virtual std::unique_ptr<Follower> Follow(
       const std::string& job_id, std::function<bool(const protocol::JobUpdateStream&)> on_update,
+      std::function<void(Status)> on_end) = 0;
+
+  // Events after request.after and from then on; on_event returns false while it cannot take more.
+  virtual std::unique_ptr<Follower> FollowEvents(
+      const protocol::ListEventsRequest& request,
+      std::function<bool(const protocol::Event&)> on_event,
       std::function<void(Status)> on_end) = 0;
 
   // Fetches an attempt's log from the node that keeps it.

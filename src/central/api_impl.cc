@@ -7,9 +7,12 @@
 #include "central/dispatcher.h"
 #include "central/job_checker.h"
 #include "central/page_token.h"
+#include "wire/job_config.h"
 
 namespace cyxwiz::central {
 namespace {
+
+constexpr size_t kMostPageBytes = 3 << 20;
 
 // "job-" + milliseconds since 1970 (sorts by time) + random, all in hex.
 JobId NewJobId() {
@@ -94,11 +97,24 @@ class FollowerImpl final : public Api::Follower {
   std::shared_ptr<UpdateStream> stream_;
 };
 
+struct EventFollower final : Api::Follower {
+  explicit EventFollower(EventHub* hub) : hub(hub) {}
+  ~EventFollower() override {
+    stream->Close();
+    hub->Remove(stream);
+  }
+  void Resume() override { stream->Resume(); }
+
+  EventHub* const hub;
+  std::shared_ptr<EventStream> stream;
+};
+
 class ApiImpl final : public Api {
  public:
   explicit ApiImpl(const ApiParts& parts)
       : core_(parts.core),
         hub_(parts.hub),
+        events_(parts.events),
         logs_(parts.logs),
         signer_(parts.signer),
         checker_(parts.inspector, parts.pool) {}
@@ -166,10 +182,9 @@ class ApiImpl final : public Api {
     }
     std::string filter = "jobs/" + std::to_string(request.filter_type()) + "/" +
                          std::to_string(request.filter_status()) + "/" + request.user_id();
-    control::ListJobs command{.page_size = *page_size,
-                              .user = request.user_id(),
-                              .type = request.filter_type(),
-                              .states = *states};
+    control::ListJobs command{
+        .page_size = *page_size,
+        .filter = {.user = request.user_id(), .type = request.filter_type(), .states = *states}};
     if (!request.page_token().empty()) {
       auto position = ParsePageToken(request.page_token(), filter);
       if (!position.ok()) return refuse(position.status());
@@ -179,9 +194,20 @@ class ApiImpl final : public Api {
         core_, std::move(command), std::move(done),
         [filter](const control::ListReply& reply, const auto& done) {
           protocol::ListJobsResponse response;
-          for (const auto& view : reply.jobs) ToJobStatus(view, response.add_jobs());
-          if (reply.next_after_sequence != 0)
-            response.set_next_page_token(MakePageToken(reply.next_after_sequence, filter));
+          // A stock client takes messages of 4 MiB: a page that would be larger ends early, and the
+          // logs in errors' details are told by GetJobStatus alone.
+          int64_t next = reply.next_after_sequence;
+          size_t bytes = 0;
+          for (size_t i = 0; i < reply.jobs.size(); ++i) {
+            protocol::JobStatus* status = response.add_jobs();
+            ToJobStatus(reply.jobs[i], status);
+            if (status->has_error()) status->mutable_error()->clear_details();
+            bytes += status->ByteSizeLong() + 8;
+            if (bytes < kMostPageBytes || i + 1 == reply.jobs.size()) continue;
+            next = reply.jobs[i].job.sequence;
+            break;
+          }
+          if (next != 0) response.set_next_page_token(MakePageToken(next, filter));
           response.set_total_count(static_cast<int32_t>(std::min<int64_t>(reply.total, INT32_MAX)));
           done(OkStatus(), std::move(response));
         });
@@ -313,6 +339,166 @@ class ApiImpl final : public Api {
                             });
   }
 
+  void PauseJob(const protocol::PauseJobRequest& request,
+                Done<protocol::JobResponse> done) override {
+    AskForJob(control::PauseJob{.job = {request.job_id()}}, std::move(done));
+  }
+  void ResumeJob(const protocol::ResumeJobRequest& request,
+                 Done<protocol::JobResponse> done) override {
+    AskForJob(control::ResumeJob{.job = {request.job_id()}}, std::move(done));
+  }
+  void SetJobPriority(const protocol::SetJobPriorityRequest& request,
+                      Done<protocol::JobResponse> done) override {
+    AskForJob(control::SetPriority{.job = {request.job_id()}, .priority = request.priority()},
+              std::move(done));
+  }
+  void RetryJob(const protocol::RetryJobRequest& request,
+                Done<protocol::JobResponse> done) override {
+    JobId id{request.new_job_id()};
+    if (id.empty()) {
+      id = NewJobId();
+    } else if (!IsValidId(id.value)) {
+      return done(InvalidArgument("new_job_id: '" + Clip(id.value, 200) + "' is no valid id",
+                                  "1 to 128 of letters, digits, '.', '_' and '-'"),
+                  {});
+    }
+    AskForJob(control::RetryJob{.job = {request.job_id()}, .new_job = std::move(id)},
+              std::move(done));
+  }
+
+  void CancelJobs(const protocol::CancelJobsRequest& request,
+                  Done<protocol::CancelJobsResponse> done) override {
+    using control::JobState;
+    control::JobFilter filter{.user = request.user_id(), .type = request.job_type()};
+    switch (request.status()) {
+      case protocol::STATUS_UNKNOWN:
+        filter.states = {JobState::kQueued, JobState::kAssigned, JobState::kRunning,
+                         JobState::kPaused};
+        break;
+      case protocol::STATUS_PENDING:
+        filter.states = {JobState::kQueued, JobState::kAssigned, JobState::kPaused};
+        break;
+      case protocol::STATUS_IN_PROGRESS:
+        filter.states = {JobState::kRunning};
+        break;
+      default:
+        return done(InvalidArgument("status: only jobs that are STATUS_PENDING or "
+                                    "STATUS_IN_PROGRESS can be cancelled, found " +
+                                    std::to_string(request.status())),
+                    {});
+    }
+    if (!protocol::JobType_IsValid(request.job_type())) {
+      return done(InvalidArgument("job_type: expected 0 (all) to 4 (preprocessing), found " +
+                                  std::to_string(request.job_type())),
+                  {});
+    }
+    bool every = request.user_id().empty() && request.job_type() == 0 &&
+                 request.status() == protocol::STATUS_UNKNOWN;
+    if (every && !request.all()) {
+      return done(InvalidArgument("this means every job of the server",
+                                  "set a filter, or `all` when that is what you want"),
+                  {});
+    }
+    Ask<control::CancelJobsReply>(
+        core_,
+        control::CancelJobs{.filter = std::move(filter), .reason = Clip(request.reason(), 1000)},
+        std::move(done), [](const control::CancelJobsReply& reply, const auto& done) {
+          protocol::CancelJobsResponse response;
+          response.set_cancelled(reply.cancelled);
+          response.set_cancelling(reply.cancelling);
+          done(OkStatus(), std::move(response));
+        });
+  }
+
+  void ExplainJob(const protocol::ExplainJobRequest& request,
+                  Done<protocol::JobPlan> done) override {
+    auto what_if = WhatIfOf(request.what_if());
+    if (!what_if.ok()) return done(what_if.status(), {});
+    Ask<control::PlanReply>(core_,
+                            control::ExplainJob{.job = {request.job_id()}, .what_if = *what_if},
+                            std::move(done), [](const control::PlanReply& reply, const auto& done) {
+                              protocol::JobPlan plan;
+                              ToPlan(reply, &plan);
+                              ToJobStatus(reply.view, plan.mutable_status());
+                              *plan.mutable_resources() = ResourcesToWire(reply.view.job.resources);
+                              done(OkStatus(), std::move(plan));
+                            });
+  }
+
+  void PlanJob(const protocol::PlanJobRequest& request,
+               Done<protocol::PlanJobResponse> done) override {
+    auto what_if = WhatIfOf(request.what_if());
+    if (!what_if.ok()) return done(what_if.status(), {});
+    checker_.Check(request.config(), [this, what_if = *what_if, done = std::move(done)](
+                                         const spec::Problems& problems, control::Job job,
+                                         std::shared_ptr<const control::JobBody> body) {
+      if (body == nullptr) {
+        protocol::PlanJobResponse response;
+        ToProblems(problems, response.mutable_problems());
+        return done(RefusedStatus(problems), std::move(response));
+      }
+      control::PlanJob command{
+          .request = {job.resources, job.device}, .priority = job.priority, .what_if = what_if};
+      Ask<control::PlanReply>(
+          core_, std::move(command), done,
+          [resources = job.resources](const control::PlanReply& reply, const auto& done) {
+            protocol::PlanJobResponse response;
+            ToPlan(reply, response.mutable_plan());
+            *response.mutable_plan()->mutable_resources() = ResourcesToWire(resources);
+            done(OkStatus(), std::move(response));
+          });
+    });
+  }
+
+  void ListEvents(const protocol::ListEventsRequest& request,
+                  Done<protocol::ListEventsResponse> done) override {
+    auto page_size = CheckPageSize(request.page_size());
+    if (!page_size.ok()) return done(page_size.status(), {});
+    WithQuery(request, [this, limit = *page_size, done](Result<control::EventQuery> query) {
+      if (!query.ok()) return done(query.status(), {});
+      query->limit = static_cast<size_t>(limit);
+      core_->ReadEvents(*query, [limit, done](Result<std::vector<control::Event>> events) {
+        if (!events.ok()) return done(events.status(), {});
+        protocol::ListEventsResponse response;
+        for (const control::Event& event : *events) ToEvent(event, response.add_events());
+        if (static_cast<int32_t>(events->size()) == limit && !events->empty())
+          response.set_next_after(events->back().number);
+        done(OkStatus(), std::move(response));
+      });
+    });
+  }
+
+  std::unique_ptr<Follower> FollowEvents(const protocol::ListEventsRequest& request,
+                                         std::function<bool(const protocol::Event&)> on_event,
+                                         std::function<void(Status)> on_end) override {
+    auto follower = std::make_unique<EventFollower>(events_);
+    follower->stream = std::make_shared<EventStream>(std::move(on_event), std::move(on_end));
+    Status added = events_->Add(follower->stream);
+    if (!added.ok()) {
+      follower->stream->End(added);
+      return follower;
+    }
+    WithQuery(request,
+              [core = core_, stream = follower->stream](Result<control::EventQuery> query) {
+                if (!query.ok()) return stream->End(query.status());
+                stream->Start(core, *query);
+              });
+    return follower;
+  }
+
+  void CordonNode(const protocol::CordonNodeRequest& request,
+                  Done<protocol::NodeResponse> done) override {
+    AskForNode(control::CordonNode{.node = {request.node_id()},
+                                   .drain = request.drain(),
+                                   .reason = Clip(request.reason(), 1000)},
+               std::move(done));
+  }
+  void UncordonNode(const protocol::UncordonNodeRequest& request,
+                    Done<protocol::NodeResponse> done) override {
+    AskForNode(control::CordonNode{.node = {request.node_id()}, .cordoned = false},
+               std::move(done));
+  }
+
   std::unique_ptr<Follower> Follow(const std::string& job_id,
                                    std::function<bool(const protocol::JobUpdateStream&)> on_update,
                                    std::function<void(Status)> on_end) override {
@@ -347,6 +533,65 @@ class ApiImpl final : public Api {
   control::Counters counters() const override { return core_->counters(); }
 
  private:
+  template <typename Command>
+  void AskForJob(Command command, Done<protocol::JobResponse> done) {
+    Ask<control::JobReply>(core_, std::move(command), std::move(done),
+                           [](const control::JobReply& reply, const auto& done) {
+                             protocol::JobResponse response;
+                             ToJobStatus(reply.view, response.mutable_status());
+                             done(OkStatus(), std::move(response));
+                           });
+  }
+  void AskForNode(control::CordonNode command, Done<protocol::NodeResponse> done) {
+    Ask<control::NodeReply>(core_, std::move(command), std::move(done),
+                            [](const control::NodeReply& reply, const auto& done) {
+                              protocol::NodeResponse response;
+                              ToNodeInfo(reply.view, response.mutable_info());
+                              done(OkStatus(), std::move(response));
+                            });
+  }
+
+  static Result<control::WhatIf> WhatIfOf(const protocol::WhatIf& wire) {
+    constexpr int32_t kMostNodes = 1000;
+    if (wire.more_nodes() < 0 || wire.more_nodes() > kMostNodes) {
+      return InvalidArgument("what_if.more_nodes: expected 0 to " + std::to_string(kMostNodes) +
+                             ", found " + std::to_string(wire.more_nodes()));
+    }
+    control::WhatIf what_if{.more_nodes = wire.more_nodes()};
+    what_if.resources = ResourcesFromWire(wire.resources());
+    if (what_if.resources.IsNegative())
+      return InvalidArgument("what_if.resources: amounts cannot be negative");
+    return what_if;
+  }
+
+  static void ToPlan(const control::PlanReply& reply, protocol::JobPlan* plan) {
+    ToReasons(reply.reasons, plan->mutable_reasons());
+    plan->set_smallest_change(reply.smallest_change);
+    plan->set_queue_position(reply.queue_position);
+    plan->set_jobs_queued(reply.jobs_queued);
+    plan->set_node_id(reply.node.value);
+    if (reply.estimated_start) plan->set_estimated_start_time(reply.estimated_start->seconds());
+    plan->set_estimate_basis(reply.estimate_basis);
+    plan->set_could_ever_run(reply.could_ever_run);
+  }
+
+  // The query that a request means; a job's id is looked up for its sequence.
+  void WithQuery(const protocol::ListEventsRequest& request,
+                 std::function<void(Result<control::EventQuery>)> then) {
+    control::EventQuery query{.after = request.after(), .node = {request.node_id()}};
+    if (request.after() < 0) {
+      return then(InvalidArgument("after: expected the number of an event or 0, found " +
+                                  std::to_string(request.after())));
+    }
+    if (request.job_id().empty()) return then(query);
+    core_->Post(control::GetJob{.job = {request.job_id()}},
+                [query, then = std::move(then)](control::Reply reply) mutable {
+                  if (!reply.status.ok()) return then(std::move(reply.status));
+                  query.sequence = std::get<control::JobReply>(reply.content).view.job.sequence;
+                  then(query);
+                });
+  }
+
   static void Refuse(const spec::Problems& problems, control::Job job,
                      const Done<protocol::SubmitJobResponse>& done) {
     Status status = RefusedStatus(problems);
@@ -383,6 +628,7 @@ class ApiImpl final : public Api {
 
   Core* const core_;
   StreamHub* const hub_;
+  EventHub* const events_;
   LogRelay* const logs_;
   const security::TokenSigner* const signer_;
   JobChecker checker_;

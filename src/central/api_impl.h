@@ -5,6 +5,7 @@
 
 #include "central/api.h"
 #include "central/core.h"
+#include "central/event_hub.h"
 #include "central/hub.h"
 #include "central/log_relay.h"
 #include "central/work_pool.h"
@@ -17,6 +18,7 @@ namespace cyxwiz::central {
 struct ApiParts {
   Core* core = nullptr;
   StreamHub* hub = nullptr;
+  EventHub* events = nullptr;
   LogRelay* logs = nullptr;
   const security::TokenSigner* signer = nullptr;
   spec::DatasetInspector* inspector = nullptr;  // used by several threads at once

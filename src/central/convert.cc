@@ -103,12 +103,7 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   status->set_priority(static_cast<protocol::JobPriority>(job.priority));
   status->set_created_at(job.created_at.seconds());
   status->set_total_epochs(job.total_epochs);
-  for (const scheduler::Reason& reason : view.reasons) {
-    protocol::Reason* out = status->add_reasons();
-    out->set_code(reason.code);
-    out->set_message(reason.message);
-    for (const NodeId& node : reason.nodes) out->add_nodes(node.value);
-  }
+  ToReasons(view.reasons, status->mutable_reasons());
   status->set_retries(job.retries);
   status->set_user_id(job.user);
   status->set_cause(static_cast<protocol::FailureCause>(job.cause));
@@ -153,11 +148,37 @@ void ToNodeInfo(const control::NodeView& view, protocol::NodeInfo* info) {
   info->set_total_jobs_completed(view.node.jobs_completed);
   *info->mutable_capacity() = ResourcesToWire(view.node.capacity);
   *info->mutable_available() = ResourcesToWire(view.available);
+  info->set_cordoned(view.node.cordoned);
+  info->set_draining(view.node.draining);
+  info->set_cordon_reason(view.node.cordon_reason);
   info->clear_attempts();
   for (const AttemptId& attempt : view.attempts) {
     protocol::AttemptRef* ref = info->add_attempts();
     ref->set_job_id(attempt.job.value);
     ref->set_attempt(attempt.attempt);
+  }
+}
+
+void ToEvent(const control::Event& event, protocol::Event* out) {
+  out->set_number(event.number);
+  out->set_time_ms(event.at.ms);
+  out->set_kind(static_cast<protocol::EventKind>(event.kind));
+  out->set_job_id(event.job.value);
+  out->set_node_id(event.node.value);
+  out->set_attempt(event.attempt);
+  out->set_from(static_cast<protocol::JobState>(event.from));
+  out->set_to(static_cast<protocol::JobState>(event.to));
+  out->set_cause(static_cast<protocol::FailureCause>(event.cause));
+  out->set_message(event.message);
+}
+
+void ToReasons(const std::vector<scheduler::Reason>& reasons,
+               google::protobuf::RepeatedPtrField<protocol::Reason>* list) {
+  for (const scheduler::Reason& reason : reasons) {
+    protocol::Reason* out = list->Add();
+    out->set_code(reason.code);
+    out->set_message(reason.message);
+    for (const NodeId& node : reason.nodes) out->add_nodes(node.value);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "control/control.h"
+#include "cyxwiz/protocol/control.pb.h"
 #include "cyxwiz/protocol/job.pb.h"
 #include "cyxwiz/protocol/node.pb.h"
 #include "spec/problem.h"
@@ -32,6 +33,9 @@ void ToJobResult(const control::Job& job, protocol::JobResult* result);
 void ToJobConfig(const control::Job& job, const control::JobBody& body,
                  protocol::JobConfig* config);
 void ToNodeInfo(const control::NodeView& view, protocol::NodeInfo* info);
+void ToEvent(const control::Event& event, protocol::Event* out);
+void ToReasons(const std::vector<scheduler::Reason>& reasons,
+               google::protobuf::RepeatedPtrField<protocol::Reason>* list);
 void ToProblems(const spec::Problems& problems,
                 google::protobuf::RepeatedPtrField<protocol::Problem>* list);
 

@@ -96,6 +96,24 @@ class CoreImpl final : public Core {
     }
   }
 
+  void ReadEvents(control::EventQuery query, OnEvents on_page) override {
+    Status refused;
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) {
+        refused = StoppingStatus();
+      } else if (reads_.size() >= options_.max_queued_commands) {
+        refused = ResourceExhausted("the server is overloaded: " + std::to_string(reads_.size()) +
+                                        " readings of events wait",
+                                    "try again in a moment");
+      } else {
+        reads_.push_back({std::move(query), std::move(on_page)});
+      }
+    }
+    if (!refused.ok()) return on_page(std::move(refused));
+    wake_.notify_one();
+  }
+
   control::Counters counters() const override {
     std::lock_guard lock(counters_mutex_);
     return counters_;
@@ -115,10 +133,13 @@ class CoreImpl final : public Core {
     if (thread_.joinable()) thread_.join();
     stopped_ = true;
     std::vector<Item> left;
+    std::vector<Reading> left_readings;
     {
       std::lock_guard lock(mutex_);
       left.swap(queue_);
+      left_readings.swap(reads_);
     }
+    for (Reading& reading : left_readings) reading.on_page(StoppingStatus());
     for (Item& item : left) Answer(item, StoppingStatus());
     for (auto& [to, on_reply] : std::exchange(waiting_, {}))
       on_reply(Reply{.to = to, .status = StoppingStatus()});
@@ -128,6 +149,10 @@ class CoreImpl final : public Core {
   struct Item {
     Command command;
     OnReply on_reply;
+  };
+  struct Reading {
+    control::EventQuery query;
+    OnEvents on_page;
   };
   enum class Disk { kFine, kLow, kFull };
 
@@ -143,6 +168,12 @@ class CoreImpl final : public Core {
         Work(items);
       }
       items.clear();
+      std::vector<Reading> readings;
+      {
+        std::lock_guard lock(mutex_);
+        readings.swap(reads_);
+      }
+      for (Reading& reading : readings) reading.on_page(store_->Events(reading.query));
     }
   }
 
@@ -156,7 +187,8 @@ class CoreImpl final : public Core {
     }
     if (disk_ != Disk::kFine) deadline = std::min(deadline, retry_at_);
     std::unique_lock lock(mutex_);
-    options_.clock->Wait(lock, wake_, deadline, [this] { return stopping_ || !queue_.empty(); });
+    options_.clock->Wait(lock, wake_, deadline, 
+                          [this] { return stopping_ || !queue_.empty() || !reads_.empty(); });
     items->swap(queue_);
     if (!stopping_) return true;
     queue_.swap(*items);  // Stop answers them
@@ -172,7 +204,8 @@ class CoreImpl final : public Core {
   void Work(std::vector<Item>& items) {
     commands_.clear();
     for (Item& item : items) {
-      if (disk_ == Disk::kLow && std::holds_alternative<control::SubmitJob>(item.command)) {
+      if (disk_ == Disk::kLow && (std::holds_alternative<control::SubmitJob>(item.command) ||
+                                  std::holds_alternative<control::RetryJob>(item.command))) {
         Answer(item, DiskFullStatus());
         continue;
       }
@@ -230,7 +263,8 @@ class CoreImpl final : public Core {
         Overloaded{[this](Reply& reply) { Deliver(std::move(reply)); },
                    [this](control::AssignEffect& assign) { sink_->Assign(std::move(assign)); },
                    [this](control::StopEffect& stop) { sink_->Stop(std::move(stop)); },
-                   [this](control::UpdateEffect& update) { sink_->Update(update); }},
+                   [this](control::UpdateEffect& update) { sink_->Update(update); },
+                   [this](control::EventEffect& event) { sink_->Tell(event.event); }},
         effect);
   }
 
@@ -317,9 +351,13 @@ class CoreImpl final : public Core {
     std::visit(
         Overloaded{
             [&](control::SubmitJob& c) { refuse(c); }, [&](control::CancelJob& c) { refuse(c); },
+            [&](control::CancelJobs& c) { refuse(c); }, [&](control::PauseJob& c) { refuse(c); },
+            [&](control::ResumeJob& c) { refuse(c); }, [&](control::SetPriority& c) { refuse(c); },
+            [&](control::RetryJob& c) { refuse(c); }, [&](control::CordonNode& c) { refuse(c); },
             [&](control::RemoveJob& c) { refuse(c); }, [&](control::GetJob& c) { read(c); },
             [&](control::ListJobs& c) { read(c); }, [&](control::GetNode& c) { read(c); },
-            [&](control::ListNodes& c) { read(c); },
+            [&](control::ListNodes& c) { read(c); }, [&](control::ExplainJob& c) { read(c); },
+            [&](control::PlanJob& c) { read(c); },
             [&](control::RegisterNode& c) { refuse_node(c); },
             [&](control::ReportCompletion& c) { refuse_node(c); },
             [&](control::Heartbeat&) { Answer(item, OkStatus(), control::HeartbeatReply{}); },
@@ -359,7 +397,11 @@ class CoreImpl final : public Core {
   // job whose deletion waits, or one that left the states asked for.
   bool IsDurable(const Command& read, const Reply& reply) const {
     if (auto* get = std::get_if<control::GetJob>(&read)) return !uncommitted_.contains(get->job);
-    if (std::holds_alternative<control::ListJobs>(read)) return uncommitted_.empty();
+    if (std::holds_alternative<control::ListJobs>(read) ||
+        std::holds_alternative<control::ExplainJob>(read) ||
+        std::holds_alternative<control::PlanJob>(read)) {
+      return uncommitted_.empty();
+    }
     auto attempts_durable = [this](const control::NodeView& node) {
       return std::none_of(node.attempts.begin(), node.attempts.end(),
                           [this](const AttemptId& a) { return uncommitted_.contains(a.job); });
@@ -376,8 +418,9 @@ class CoreImpl final : public Core {
   EffectSink* sink_ = nullptr;
   std::thread thread_;
 
-  std::mutex mutex_;  // of the two below
+  std::mutex mutex_;  // of the three below
   std::vector<Item> queue_;
+  std::vector<Reading> reads_;
   bool stopping_ = false;
   std::condition_variable wake_;
   std::atomic<bool> stopped_ = false;

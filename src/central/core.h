@@ -25,6 +25,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -40,6 +41,7 @@ class EffectSink {
   virtual void Assign(control::AssignEffect effect) = 0;
   virtual void Stop(control::StopEffect effect) = 0;
   virtual void Update(const control::UpdateEffect& effect) = 0;
+  virtual void Tell(const control::Event& event) = 0;
 };
 
 // Time as the core's thread sees it: the machine's, unless a test has one that moves when told.
@@ -76,6 +78,10 @@ class Core {
   // Post returns when the command is refused at once: RESOURCE_EXHAUSTED when the queue is full,
   // UNAVAILABLE after Stop. on_reply may be empty for commands without a reply.
   virtual void Post(control::Command command, OnReply on_reply) = 0;
+  // Any thread. Reads stored events on the core thread, between two batches, and hands them to
+  // on_page there: what has been told to the sink before is among them. UNAVAILABLE after Stop.
+  using OnEvents = std::function<void(Result<std::vector<control::Event>>)>;
+  virtual void ReadEvents(control::EventQuery query, OnEvents on_page) = 0;
   virtual control::Counters counters() const = 0;  // any thread; as of the last batch
   // Any thread. OK; RESOURCE_EXHAUSTED while the disk is low or full; UNAVAILABLE after Stop.
   virtual Status Ready() const = 0;

@@ -196,6 +196,9 @@ class TestStore final : public store::JobStore {
  public:
   explicit TestStore(TestDisk* disk) : disk_(disk) {}
   Result<control::Snapshot> Load() override { return control::Snapshot(); }
+  Result<std::vector<control::Event>> Events(const control::EventQuery&) override {
+    return std::vector<control::Event>();
+  }
   Status Commit(std::span<const Record> records) override { return disk_->Commit(records); }
 
  private:
@@ -228,6 +231,7 @@ class TestSink final : public EffectSink {
     std::lock_guard lock(mutex_);
     stopped_.push_back(effect.attempt);
   }
+  void Tell(const control::Event&) override {}
   void Update(const control::UpdateEffect& effect) override {
     if (!effect.removed) ExpectDurable(*disk_, effect.view.job);
     std::lock_guard lock(mutex_);
@@ -403,6 +407,9 @@ TEST(CoreCommit, AStoreThatDoesNotLoadIsNotStarted) {
   struct Broken final : store::JobStore {
     Result<control::Snapshot> Load() override { return DataLoss("torn"); }
     Status Commit(std::span<const Record>) override { return OkStatus(); }
+    Result<std::vector<control::Event>> Events(const control::EventQuery&) override {
+      return Unavailable("not loaded");
+    }
   };
   auto core = Core::Start(std::make_unique<Broken>(), {});
   EXPECT_EQ(core.status().code(), Code::kDataLoss);
@@ -413,6 +420,7 @@ struct DeadSink final : EffectSink {
   void Assign(control::AssignEffect) override { _exit(1); }
   void Stop(control::StopEffect) override { _exit(1); }
   void Update(const control::UpdateEffect&) override { _exit(1); }
+  void Tell(const control::Event&) override { _exit(1); }
 };
 
 // Commits a submit with these outcomes, `retry_commit` being over at once.

@@ -47,9 +47,9 @@ struct Dispatcher::StopCall {
   protocol::StopAttemptResponse response;
 };
 
-Dispatcher::Dispatcher(NodeChannels* channels, StreamHub* hub, const security::TokenSigner* signer,
+Dispatcher::Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events, const security::TokenSigner* signer,
                        std::function<void(control::AssignOutcome)> post)
-    : channels_(channels), hub_(hub), signer_(signer), post_(std::move(post)) {}
+    : channels_(channels), hub_(hub), events_(events), signer_(signer), post_(std::move(post)) {}
 
 Dispatcher::~Dispatcher() {
   std::unique_lock lock(mutex_);

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "central/core.h"
+#include "central/event_hub.h"
 #include "central/hub.h"
 #include "central/node_channels.h"
 #include "central/work_pool.h"
@@ -28,7 +29,7 @@ inline constexpr int64_t kTokenLifetimeSeconds = 24 * 3600;
 class Dispatcher : public EffectSink {
  public:
   // post: gives an outcome to the core. None of the arguments is owned.
-  Dispatcher(NodeChannels* channels, StreamHub* hub, const security::TokenSigner* signer,
+  Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events, const security::TokenSigner* signer,
              std::function<void(control::AssignOutcome)> post);
   // Cancels calls that are still in flight and waits for their end.
   ~Dispatcher() override;
@@ -37,6 +38,7 @@ class Dispatcher : public EffectSink {
   void Assign(control::AssignEffect effect) override;
   void Stop(control::StopEffect effect) override;
   void Update(const control::UpdateEffect& effect) override { hub_->Publish(effect); }
+  void Tell(const control::Event& event) override { events_->Publish(event); }
 
  private:
   struct AssignCall;
@@ -50,6 +52,7 @@ class Dispatcher : public EffectSink {
 
   NodeChannels* const channels_;
   StreamHub* const hub_;
+  EventHub* const events_;
   const security::TokenSigner* const signer_;
   const std::function<void(control::AssignOutcome)> post_;
 

@@ -137,11 +137,13 @@ class DispatcherTest : public testing::Test {
 
   NodeChannels channels_;
   StreamHub hub_{10};
+  EventHub events_{10};
   FakeSigner signer_;
   Mailbox<control::AssignOutcome> outcomes_;
   std::optional<Dispatcher> dispatcher_{
-      std::in_place, &channels_, &hub_, &signer_,
-      [this](control::AssignOutcome outcome) { outcomes_.Put(std::move(outcome)); }};
+      std::in_place, &channels_,
+      &hub_,         &events_,
+      &signer_,      [this](control::AssignOutcome outcome) { outcomes_.Put(std::move(outcome)); }};
 };
 
 TEST_F(DispatcherTest, AnAcceptedAssignment) {

@@ -12,7 +12,6 @@
 namespace cyxwiz::central {
 namespace {
 
-constexpr size_t kMostUserBytes = 256;
 constexpr int32_t kMostRetries = 100;
 constexpr int32_t kDefaultRetries = 2;
 
@@ -56,12 +55,7 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                    .expected = "0 to " + std::to_string(kMostRetries),
                    .found = std::to_string(config.max_retries())});
   }
-  if (config.user_id().size() > kMostUserBytes) {
-    problems->Add({.path = "$.user",
-                   .message = "too long",
-                   .expected = "at most " + std::to_string(kMostUserBytes) + " bytes",
-                   .found = std::to_string(config.user_id().size()) + " bytes"});
-  }
+  spec::CheckName("$.user", config.user_id(), problems);
 }
 
 control::Job MakeJob(const protocol::JobConfig& config) {
@@ -144,7 +138,8 @@ void JobChecker::Check(const protocol::JobConfig& config, Done done) {
 
   spec::Problems ignored;
   std::shared_ptr<const Accepted> known = Remembered(sha256);
-  if (known != nullptr && problems.empty()) {
+  // The name is no part of the body; the whole check looks at it too.
+  if (known != nullptr && problems.empty() && spec::IsName(config.name())) {
     bool unchanged = true;
     if (!known->files.empty()) {
       auto uri = spec::ParseDatasetUri(known->dataset_uri, &ignored);

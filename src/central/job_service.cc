@@ -1,10 +1,8 @@
 // JobService: see proto/cyxwiz/protocol/job.proto.
 #include <grpcpp/grpcpp.h>
 
-#include <mutex>
-#include <optional>
-
 #include "central/convert.h"
+#include "central/follow_reactor.h"
 #include "central/services.h"
 #include "cyxwiz/protocol/job.grpc.pb.h"
 
@@ -38,79 +36,6 @@ std::string TrailerOf(protocol::SubmitJobResponse response) {
   }
   return response.SerializeAsString();
 }
-
-// One StreamJobUpdates call.
-class FollowReactor final : public grpc::ServerWriteReactor<protocol::JobUpdateStream> {
- public:
-  static FollowReactor* Start(Api* api, const std::string& job_id) {
-    auto reactor = std::shared_ptr<FollowReactor>(new FollowReactor());
-    reactor->self_ = reactor;
-    auto follower = api->Follow(
-        job_id, [r = reactor.get()](const auto& update) { return r->Take(update); },
-        [r = reactor.get()](Status status) { r->End(std::move(status)); });
-    reactor->Attach(std::move(follower));
-    // gRPC hands the call to the reactor after this, and OnDone comes only after that.
-    return reactor.get();
-  }
-
-  void OnWriteDone(bool ok) override {
-    Api::Follower* follower;
-    {
-      std::lock_guard lock(mutex_);
-      writing_ = false;
-      if (!ok && !end_) end_ = Status(Code::kCancelled, "the client is gone");
-      if (end_) return FinishOnce();
-      follower = follower_.get();
-      if (follower == nullptr) resume_ = true;
-    }
-    if (follower != nullptr) follower->Resume();
-  }
-
-  void OnCancel() override { End(Status(Code::kCancelled, "cancelled by the client")); }
-
-  void OnDone() override {
-    auto last = std::move(self_);  // deleted here, which ends the following
-  }
-
- private:
-  FollowReactor() = default;
-
-  void Attach(std::unique_ptr<Api::Follower> follower) {
-    bool resume;
-    {
-      std::lock_guard lock(mutex_);
-      follower_ = std::move(follower);
-      resume = std::exchange(resume_, false);
-    }
-    if (resume) follower_->Resume();
-  }
-
-  bool Take(const protocol::JobUpdateStream& update) {
-    std::lock_guard lock(mutex_);
-    if (writing_ || end_) return false;
-    current_ = update;
-    writing_ = true;
-    StartWrite(&current_);
-    return true;
-  }
-
-  void End(Status status) {
-    std::lock_guard lock(mutex_);
-    if (!end_) end_ = std::move(status);
-    if (!writing_) FinishOnce();
-  }
-
-  void FinishOnce() {  // with mutex_
-    if (!std::exchange(finished_, true)) Finish(ToGrpc(*end_));
-  }
-
-  std::shared_ptr<FollowReactor> self_;
-  std::mutex mutex_;
-  protocol::JobUpdateStream current_;
-  bool writing_ = false, finished_ = false, resume_ = false;
-  std::optional<Status> end_;
-  std::unique_ptr<Api::Follower> follower_;  // last: gone before what its callbacks use
-};
 
 class JobServiceImpl final : public protocol::JobService::CallbackService {
  public:
@@ -154,7 +79,9 @@ class JobServiceImpl final : public protocol::JobService::CallbackService {
 
   grpc::ServerWriteReactor<protocol::JobUpdateStream>* StreamJobUpdates(
       CallbackServerContext*, const protocol::GetJobStatusRequest* request) override {
-    return FollowReactor::Start(api_, request->job_id());
+    return FollowReactor<protocol::JobUpdateStream>::Start([&](auto on_update, auto on_end) {
+      return api_->Follow(request->job_id(), std::move(on_update), std::move(on_end));
+    });
   }
 
  private:

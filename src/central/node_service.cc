@@ -62,6 +62,23 @@ Code CodeOf(control::Cause cause) {
   }
 }
 
+// The core drops metrics beyond its limits; the report of a progress is refused, so that someone
+// notices. (A completion is not: it would be lost.)
+Status CheckMetrics(const std::map<std::string, double>& metrics) {
+  if (metrics.size() > control::kMaxMetrics) {
+    return InvalidArgument("metrics: expected at most " + std::to_string(control::kMaxMetrics) +
+                           ", found " + std::to_string(metrics.size()));
+  }
+  for (const auto& [name, value] : metrics) {
+    if (name.empty() || name.size() > control::kMaxMetricNameBytes) {
+      return InvalidArgument("metrics: expected names of 1 to " +
+                             std::to_string(control::kMaxMetricNameBytes) +
+                             " bytes, found one of " + std::to_string(name.size()));
+    }
+  }
+  return OkStatus();
+}
+
 std::map<std::string, double> ToMap(const google::protobuf::Map<std::string, double>& map) {
   return {map.begin(), map.end()};
 }
@@ -312,6 +329,7 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     if (command.metrics.empty()) command.metrics = ToMap(request->status().metrics());
     Status allowed = reports_.CheckCaller(*context, request->authorization_token(), command.attempt,
                                           command.node);
+    if (allowed.ok()) allowed = CheckMetrics(command.metrics);
     if (!allowed.ok()) return reports_.Refuse(context, request->job_id(), allowed);
     ServerUnaryReactor* reactor = context->DefaultReactor();
     reports_.Post(reactor, std::move(command), [response](const control::ReportReply& reply) {
@@ -432,6 +450,7 @@ class JobStatusServiceImpl final : public protocol::JobStatusService::CallbackSe
                                     .epoch = request->current_epoch(),
                                     .metrics = ToMap(request->metrics())};
     Status allowed = reports_.CheckCaller(*context, "", command.attempt, command.node);
+    if (allowed.ok()) allowed = CheckMetrics(command.metrics);
     if (!allowed.ok()) return Refuse(context, allowed);
     ServerUnaryReactor* reactor = context->DefaultReactor();
     reports_.Post(reactor, std::move(command), [response](const control::ReportReply& reply) {

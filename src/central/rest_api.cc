@@ -159,6 +159,15 @@ std::span<const RestApi::Entry> RestApi::Table() {
        &RestApi::ListJobs},
       {{"GET", "/api/v1/jobs/{id}"}, {}, &RestApi::GetJob},
       {{"POST", "/api/v1/jobs/{id}/cancel"}, {}, &RestApi::CancelJob},
+      {{"POST", "/api/v1/jobs/{id}/pause"}, {}, &RestApi::PauseJob},
+      {{"POST", "/api/v1/jobs/{id}/resume"}, {}, &RestApi::ResumeJob},
+      {{"POST", "/api/v1/jobs/{id}/retry"}, {}, &RestApi::RetryJob},
+      {{"POST", "/api/v1/jobs/{id}/priority"}, {"priority"}, &RestApi::SetJobPriority},
+      {{"DELETE", "/api/v1/jobs/{id}"}, {}, &RestApi::DeleteJob},
+      {{"GET", "/api/v1/jobs/{id}/explain"}, {}, &RestApi::ExplainJob},
+      {{"GET", "/api/v1/events"},
+       {"job_id", "node_id", "after", "page_size"},
+       &RestApi::ListEvents},
       {{"GET", "/api/v1/jobs/{id}/events"}, {}, &RestApi::FollowJob},
       {{"GET", "/api/v1/nodes"}, {"page_size", "page_token", "online_only"}, &RestApi::ListNodes},
       {{"GET", "/api/v1/nodes/{id}"}, {}, &RestApi::GetNode},
@@ -290,6 +299,68 @@ void RestApi::CancelJob(Call& call) {
     request.set_reason(body->value("reason", ""));
   }
   api_->CancelJob(request, Answer<protocol::CancelJobResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::PauseJob(Call& call) {
+  protocol::PauseJobRequest request;
+  request.set_job_id(call.values["id"]);
+  api_->PauseJob(request, Answer<protocol::JobResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::ResumeJob(Call& call) {
+  protocol::ResumeJobRequest request;
+  request.set_job_id(call.values["id"]);
+  api_->ResumeJob(request, Answer<protocol::JobResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::RetryJob(Call& call) {
+  protocol::RetryJobRequest request;
+  request.set_job_id(call.values["id"]);
+  api_->RetryJob(request, Answer<protocol::JobResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::SetJobPriority(Call& call) {
+  protocol::SetJobPriorityRequest request;
+  request.set_job_id(call.values["id"]);
+  protocol::JobPriority priority = protocol::PRIORITY_NORMAL;
+  Status status =
+      ReadText(call.request.query, "priority").empty()
+          ? InvalidArgument("the query must say the priority", "such as ?priority=PRIORITY_HIGH")
+          : ReadEnum(call.request.query, "priority", protocol::JobPriority_descriptor(), &priority);
+  if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
+  request.set_priority(priority);
+  api_->SetJobPriority(request, Answer<protocol::JobResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::DeleteJob(Call& call) {
+  protocol::DeleteJobRequest request;
+  request.set_job_id(call.values["id"]);
+  api_->DeleteJob(request, Answer<protocol::DeleteJobResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::ExplainJob(Call& call) {
+  protocol::ExplainJobRequest request;
+  request.set_job_id(call.values["id"]);
+  api_->ExplainJob(request, Answer<protocol::JobPlan>(call.exchange, call.request.path));
+}
+
+void RestApi::ListEvents(Call& call) {
+  const Parameters& given = call.request.query;
+  protocol::ListEventsRequest request;
+  int32_t page_size = 0;
+  Status status = ReadInt(given, "page_size", &page_size);
+  std::string after = ReadText(given, "after");
+  auto number = after.empty() ? std::optional<int64_t>(0) : ParseInt(after);
+  if (status.ok() && !number) {
+    status = InvalidArgument("after: expected the number of an event, found '" +
+                             after.substr(0, 100) + "'");
+  }
+  if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
+  request.set_page_size(page_size);
+  request.set_after(*number);
+  request.set_job_id(ReadText(given, "job_id"));
+  request.set_node_id(ReadText(given, "node_id"));
+  api_->ListEvents(request, Answer<protocol::ListEventsResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::FollowJob(Call& call) {

@@ -49,6 +49,13 @@ class RestApi : public HttpHandler {
   void ListJobs(Call& call);
   void GetJob(Call& call);
   void CancelJob(Call& call);
+  void PauseJob(Call& call);
+  void ResumeJob(Call& call);
+  void RetryJob(Call& call);
+  void SetJobPriority(Call& call);
+  void DeleteJob(Call& call);
+  void ExplainJob(Call& call);
+  void ListEvents(Call& call);
   void FollowJob(Call& call);
   void ListNodes(Call& call);
   void GetNode(Call& call);

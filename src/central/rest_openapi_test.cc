@@ -106,8 +106,8 @@ TEST(OpenApi, NamesFieldsAndEnumValuesAsTheProtosDo) {
       }
     }
   }
-  EXPECT_EQ(enums, 6);
-  EXPECT_EQ(messages, 9);
+  EXPECT_EQ(enums, 7);
+  EXPECT_EQ(messages, 12);
 }
 
 }  // namespace

@@ -186,9 +186,76 @@ class FakeApi : public Api {
     response.add_jobs()->set_job_id("j1");
     done(OkStatus(), response);
   }
-  void DeleteJob(const protocol::DeleteJobRequest&,
+  void DeleteJob(const protocol::DeleteJobRequest& request,
                  Done<protocol::DeleteJobResponse> done) override {
+    if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
+    protocol::DeleteJobResponse response;
+    response.set_status(protocol::STATUS_SUCCESS);
+    done(OkStatus(), response);
+  }
+  void PauseJob(const protocol::PauseJobRequest& request,
+                Done<protocol::JobResponse> done) override {
+    if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
+    protocol::JobResponse response;
+    response.mutable_status()->set_job_id(request.job_id());
+    done(OkStatus(), response);
+  }
+  void ResumeJob(const protocol::ResumeJobRequest& request,
+                 Done<protocol::JobResponse> done) override {
+    if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
+    protocol::JobResponse response;
+    response.mutable_status()->set_job_id(request.job_id());
+    done(OkStatus(), response);
+  }
+  void SetJobPriority(const protocol::SetJobPriorityRequest& request,
+                      Done<protocol::JobResponse> done) override {
+    if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
+    protocol::JobResponse response;
+    response.mutable_status()->set_job_id(request.job_id());
+    response.mutable_status()->set_priority(request.priority());
+    done(OkStatus(), response);
+  }
+  void RetryJob(const protocol::RetryJobRequest& request,
+                Done<protocol::JobResponse> done) override {
+    if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
+    protocol::JobResponse response;
+    response.mutable_status()->set_job_id(request.job_id());
+    done(OkStatus(), response);
+  }
+  void CancelJobs(const protocol::CancelJobsRequest&,
+                  Done<protocol::CancelJobsResponse> done) override {
     done(Unimplemented("not on this side"), {});
+  }
+  void PlanJob(const protocol::PlanJobRequest&, Done<protocol::PlanJobResponse> done) override {
+    done(Unimplemented("not on this side"), {});
+  }
+  void CordonNode(const protocol::CordonNodeRequest&, Done<protocol::NodeResponse> done) override {
+    done(Unimplemented("not on this side"), {});
+  }
+  void UncordonNode(const protocol::UncordonNodeRequest&,
+                    Done<protocol::NodeResponse> done) override {
+    done(Unimplemented("not on this side"), {});
+  }
+  void ExplainJob(const protocol::ExplainJobRequest& request,
+                  Done<protocol::JobPlan> done) override {
+    if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
+    protocol::JobPlan plan;
+    plan.set_queue_position(3);
+    done(OkStatus(), plan);
+  }
+  void ListEvents(const protocol::ListEventsRequest& request,
+                  Done<protocol::ListEventsResponse> done) override {
+    protocol::ListEventsResponse response;
+    protocol::Event* event = response.add_events();
+    event->set_number(request.after() + 1);
+    event->set_job_id(request.job_id());
+    done(OkStatus(), response);
+  }
+  std::unique_ptr<Follower> FollowEvents(const protocol::ListEventsRequest&,
+                                         std::function<bool(const protocol::Event&)>,
+                                         std::function<void(Status)> end) override {
+    end(Unimplemented("not on this side"));
+    return nullptr;
   }
   void ListNodes(const protocol::ListNodesRequest& request,
                  Done<protocol::ListNodesResponse> done) override {

@@ -28,6 +28,7 @@ class CentralServerImpl final : public CentralServer {
   explicit CentralServerImpl(const ServerOptions& options)
       : options_(options),
         hub_(options.max_streams),
+        events_(options.max_streams),
         inspector_(data::Roots(options.data_roots), /*must_see=*/!options.data_roots.empty()) {}
   ~CentralServerImpl() override { Stop(); }
 
@@ -48,13 +49,14 @@ class CentralServerImpl final : public CentralServer {
     RETURN_IF_ERROR(OpenData());
     pool_ = std::make_unique<WorkPool>(kPoolThreads);
     dispatcher_ = std::make_unique<Dispatcher>(
-        &channels_, &hub_, signer_.get(), [core = core_.get()](control::AssignOutcome outcome) {
+        &channels_, &hub_, &events_, signer_.get(), [core = core_.get()](control::AssignOutcome outcome) {
           core->Post(std::move(outcome), nullptr);
         });
     core_->SetSink(dispatcher_.get());
     logs_ = std::make_unique<LogRelay>(core_.get(), &channels_);
     api_ = MakeApi({.core = core_.get(),
                     .hub = &hub_,
+                    .events = &events_,
                     .logs = logs_.get(),
                     .signer = signer_.get(),
                     .inspector = &inspector_,
@@ -69,6 +71,7 @@ class CentralServerImpl final : public CentralServer {
   void Stop() override {
     if (std::exchange(stopped_, true)) return;
     hub_.CloseAll(Unavailable("the server is stopping", "follow again in a moment"));
+    events_.CloseAll(Unavailable("the server is stopping", "follow again in a moment"));
     rest_.reset();
     if (grpc_ != nullptr) {
       if (auto* health = grpc_->GetHealthCheckService()) health->SetServingStatus(false);
@@ -117,7 +120,8 @@ class CentralServerImpl final : public CentralServer {
                        .heartbeat_interval = options_.heartbeat_interval,
                        .lease = options_.lease};
     for (auto make : {MakeJobService, MakeNodeService, MakeJobStatusService, MakeDiscoveryService,
-                      MakeModelService, MakeLogService}) {
+                      MakeModelService, MakeLogService, MakeJobControlService,
+                      MakeNodeControlService}) {
       services_.push_back(make(parts));
     }
     services_.push_back(MakeDeploymentService());
@@ -168,6 +172,7 @@ class CentralServerImpl final : public CentralServer {
 
   // In the order in which they stand on each other; Stop takes them down from the top.
   StreamHub hub_;
+  EventHub events_;
   data::FileInspector inspector_;
   NodeChannels channels_;
   NodeSessions sessions_;

@@ -40,6 +40,8 @@ std::unique_ptr<grpc::Service> MakeJobStatusService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeDiscoveryService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeModelService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeLogService(const ServiceParts& parts);
+std::unique_ptr<grpc::Service> MakeJobControlService(const ServiceParts& parts);
+std::unique_ptr<grpc::Service> MakeNodeControlService(const ServiceParts& parts);
 // Served by a later release; each method answers UNIMPLEMENTED with a sentence.
 std::unique_ptr<grpc::Service> MakeDeploymentService();
 std::unique_ptr<grpc::Service> MakeTerminalService();

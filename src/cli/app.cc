@@ -220,12 +220,109 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       ->check(CLI::Range(1, 1'000'000).description(""));
 
   CancelOptions cancel;
-  command = add("cancel", "Cancel a job",
+  command = add("cancel", "Cancel a job, or every job that fits a filter",
                 "  cyxwiz cancel ID\n"
-                "  cyxwiz cancel ID --reason 'wrong data'",
-                [&](const Session& s) { return RunCancel(s, cancel); });
-  add_job_id(command, &cancel.job_id);
+                "  cyxwiz cancel ID --reason 'wrong data'\n"
+                "  cyxwiz cancel --user ada --status pending\n"
+                "  cyxwiz cancel --all",
+                [&](const Session& s) {
+                  if (cancel.IsBulk() == !cancel.job_id.empty()) {
+                    return s.console.FailUsage(cancel.IsBulk()
+                                                   ? "an ID and a filter cannot be given together"
+                                                   : "which job? Give its ID, a filter, or --all",
+                                               "see 'cyxwiz cancel --help'");
+                  }
+                  return cancel.IsBulk() ? RunCancelJobs(s, cancel) : RunCancel(s, cancel);
+                });
+  command->add_option("ID", cancel.job_id, "Id of the job")->type_name(" ");
+  command->add_flag("--all", cancel.all, "Every job that has not ended");
+  command->add_option("--user", cancel.user, "Every job of this user")->type_name("NAME");
+  command->add_option("--status", cancel.status, "Every job that is pending or running")
+      ->type_name("STATUS")
+      ->check(CLI::IsMember({"pending", "running"}, CLI::ignore_case).description(""));
   command->add_option("--reason", cancel.reason, "Why, for the job's status")->type_name("TEXT");
+
+  command = add("pause", "Take a job out of the queue, or stop it for now", "  cyxwiz pause ID",
+                [&](const Session& s) { return RunPause(s, job_id); });
+  add_job_id(command, &job_id);
+  command = add("resume", "Put a paused job back into the queue", "  cyxwiz resume ID",
+                [&](const Session& s) { return RunResume(s, job_id); });
+  add_job_id(command, &job_id);
+  command = add("retry", "Submit a failed or cancelled job again, as a new one",
+                "  cyxwiz retry ID\n"
+                "  NEW=$(cyxwiz retry ID)                            standard output is the new id",
+                [&](const Session& s) { return RunRetry(s, job_id); });
+  add_job_id(command, &job_id);
+
+  PriorityOptions priority;
+  command = add("priority", "Change the priority of a job", "  cyxwiz priority ID high",
+                [&](const Session& s) { return RunPriority(s, priority); });
+  add_job_id(command, &priority.job_id);
+  command->add_option("PRIORITY", priority.priority, "low, normal, high or critical")
+      ->required()
+      ->type_name(" ")
+      ->check(CLI::IsMember({"low", "normal", "high", "critical"}).description(""));
+
+  ExplainOptions explain;
+  command =
+      add("explain", "Say why a job waits, what would start it, and when it is expected to",
+          "  cyxwiz explain ID\n"
+          "  cyxwiz explain ID --what-if nodes=+1,cpus=16      if there were one more such node\n"
+          "  cyxwiz explain ID --json | jq '.reasons[].code'",
+          [&](const Session& s) { return RunExplain(s, explain); });
+  add_job_id(command, &explain.job_id);
+  auto add_what_if = [](CLI::App* of, std::string* target) {
+    of->add_option("--what-if", *target,
+                   "Suppose more nodes: nodes=+N, with cpus=, memory= and gpus= of each")
+        ->type_name("CHANGE");
+  };
+  add_what_if(command, &explain.what_if);
+
+  PlanOptions plan;
+  command = add("plan", "Check a job file and say where and when it would start, changing nothing",
+                "  cyxwiz plan job.json\n"
+                "  cyxwiz plan job.json --what-if nodes=+2",
+                [&](const Session& s) { return RunPlan(s, plan); });
+  command->add_option("FILE", plan.file, "The job as JSON; - reads standard input")
+      ->required()
+      ->type_name(" ");
+  add_what_if(command, &plan.what_if);
+
+  EventsOptions events;
+  command = add("events", "Print what happened to a job, a node, or everything",
+                "  cyxwiz events ID\n"
+                "  cyxwiz events --node NODE\n"
+                "  cyxwiz events -f --json                           everything, as it happens",
+                [&](const Session& s) { return RunEvents(s, events); });
+  command->add_option("ID", events.job_id, "Id of the job (default: everything)")->type_name(" ");
+  command->add_option("--node", events.node_id, "Of this node")->type_name("NODE");
+  command->add_option("--after", events.after, "Only events after this number (default: 0)")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber.description(""));
+  command->add_flag("-f,--follow", events.follow, "Go on printing what happens");
+
+  CordonOptions cordon, drain, uncordon;
+  auto add_node_id = [](CLI::App* of, std::string* target) {
+    of->add_option("NODE", *target, "Id of the node")->required()->type_name(" ");
+  };
+  command =
+      add("cordon", "Give a node no new jobs", "  cyxwiz cordon NODE --reason 'new disk on Friday'",
+          [&](const Session& s) { return RunCordon(s, cordon); });
+  add_node_id(command, &cordon.node_id);
+  command->add_option("--reason", cordon.reason, "Why, for the node's status")->type_name("TEXT");
+  command =
+      add("uncordon", "Give a node jobs again", "  cyxwiz uncordon NODE", [&](const Session& s) {
+        uncordon.undo = true;
+        return RunCordon(s, uncordon);
+      });
+  add_node_id(command, &uncordon.node_id);
+  command = add("drain", "Give a node no new jobs, and let those it has go elsewhere",
+                "  cyxwiz drain NODE --reason 'kernel update'", [&](const Session& s) {
+                  drain.drain = true;
+                  return RunCordon(s, drain);
+                });
+  add_node_id(command, &drain.node_id);
+  command->add_option("--reason", drain.reason, "Why, for the node's status")->type_name("TEXT");
 
   command = add("delete", "Delete a job that has ended", "  cyxwiz delete ID",
                 [&](const Session& s) { return RunDelete(s, job_id); });

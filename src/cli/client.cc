@@ -23,7 +23,9 @@ Client::Client(std::string server, std::shared_ptr<grpc::Channel> channel)
       jobs_(protocol::JobService::NewStub(channel_)),
       discovery_(protocol::NodeDiscoveryService::NewStub(channel_)),
       logs_(protocol::JobLogService::NewStub(channel_)),
-      models_(protocol::ModelService::NewStub(channel_)) {}
+      models_(protocol::ModelService::NewStub(channel_)),
+      job_control_(protocol::JobControlService::NewStub(channel_)),
+      node_control_(protocol::NodeControlService::NewStub(channel_)) {}
 
 void Client::SetDeadline(grpc::ClientContext* context) {
   context->set_deadline(std::chrono::system_clock::now() + kCallTimeout);

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "cyxwiz/protocol/control.grpc.pb.h"
 #include "cyxwiz/protocol/deployment.grpc.pb.h"
 #include "cyxwiz/protocol/job.grpc.pb.h"
 #include "cyxwiz/protocol/log.grpc.pb.h"
@@ -57,6 +58,8 @@ class Client {
   protocol::NodeDiscoveryService::StubInterface& discovery() { return *discovery_; }
   protocol::JobLogService::StubInterface& logs() { return *logs_; }
   protocol::ModelService::StubInterface& models() { return *models_; }
+  protocol::JobControlService::StubInterface& job_control() { return *job_control_; }
+  protocol::NodeControlService::StubInterface& node_control() { return *node_control_; }
 
   // Waits until the connection stands (again). UNAVAILABLE as for Connect.
   Status WaitUntilConnected(Duration timeout);
@@ -71,6 +74,8 @@ class Client {
   std::unique_ptr<protocol::NodeDiscoveryService::StubInterface> discovery_;
   std::unique_ptr<protocol::JobLogService::StubInterface> logs_;
   std::unique_ptr<protocol::ModelService::StubInterface> models_;
+  std::unique_ptr<protocol::JobControlService::StubInterface> job_control_;
+  std::unique_ptr<protocol::NodeControlService::StubInterface> node_control_;
 };
 
 }  // namespace cyxwiz::cli

@@ -35,6 +35,29 @@ struct LogsOptions {
 };
 struct CancelOptions {
   std::string job_id, reason;
+  // Instead of a job_id: every job that fits.
+  bool all = false;
+  std::string user, status;  // "", "pending", "running"
+  bool IsBulk() const { return all || !user.empty() || !status.empty(); }
+};
+struct PriorityOptions {
+  std::string job_id, priority;  // "low", "normal", "high", "critical"
+};
+struct ExplainOptions {
+  std::string job_id, what_if;  // "nodes=+1,cpus=16"
+};
+struct PlanOptions {
+  std::string file, what_if;
+};
+struct EventsOptions {
+  std::string job_id, node_id;  // both empty: of everything
+  int64_t after = 0;
+  bool follow = false;
+};
+struct CordonOptions {
+  std::string node_id, reason;
+  bool drain = false;
+  bool undo = false;
 };
 struct NodesOptions {
   bool online_only = false;
@@ -50,9 +73,22 @@ int RunStatus(const Session& session, const std::string& job_id);
 int RunWatch(const Session& session, const std::string& job_id);
 int RunLogs(const Session& session, const LogsOptions& options);
 int RunCancel(const Session& session, const CancelOptions& options);
+int RunCancelJobs(const Session& session, const CancelOptions& options);
+int RunPause(const Session& session, const std::string& job_id);
+int RunResume(const Session& session, const std::string& job_id);
+int RunPriority(const Session& session, const PriorityOptions& options);
+int RunRetry(const Session& session, const std::string& job_id);
+int RunExplain(const Session& session, const ExplainOptions& options);
+int RunPlan(const Session& session, const PlanOptions& options);
+int RunEvents(const Session& session, const EventsOptions& options);
+int RunCordon(const Session& session, const CordonOptions& options);
 int RunDelete(const Session& session, const std::string& job_id);
 int RunNodes(const Session& session, const NodesOptions& options);
 int RunDownload(const Session& session, const DownloadOptions& options);
+
+// Reads a job file ("-": standard input) into a configuration, or says what is wrong with it and
+// returns the exit code.
+int ReadJob(const Session& session, const std::string& file, protocol::JobConfig* config);
 
 // Shows a job's progress until it ends or the user interrupts, and returns the exit code of its end
 // (130 when interrupted). print_updates: whether progress is what the command prints (watch: on

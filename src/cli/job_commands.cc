@@ -18,9 +18,7 @@
 namespace cyxwiz::cli {
 namespace {
 
-// A little more than ParseJobFile takes, so that it says what is wrong with a file that is too
-// large.
-constexpr size_t kMostJobFileBytes = spec::kMaxJobFileBytes + 1;
+constexpr size_t kMostJobFileBytes = spec::kMaxJobFileBytes;
 
 int64_t NowSeconds() { return ReadClocks().unix.seconds(); }
 
@@ -159,21 +157,28 @@ std::string StatusToText(const protocol::GetJobStatusResponse& response, const C
   return text;
 }
 
-int RunSubmit(const Session& session, const SubmitOptions& options) {
+int ReadJob(const Session& session, const std::string& path, protocol::JobConfig* config) {
   Console& console = session.console;
-  Result<std::string> text = ReadJobFile(session, options.file);
+  Result<std::string> text = ReadJobFile(session, path);
+  if (text.status().code() == Code::kResourceExhausted) return console.Fail(text.status());
   if (!text.ok())
     return console.FailUsage("the job file could not be read: " + text.status().message());
   spec::Problems problems;
   std::optional<spec::JobFile> file = spec::ParseJobFile(*text, &problems);
   if (!file || !problems.empty()) {
-    std::string name = options.file == "-" ? "standard input" : "'" + options.file + "'";
+    std::string name = path == "-" ? "standard input" : "'" + path + "'";
     return console.Fail(InvalidArgument(name + " is not a valid job: " + Count(problems.count()),
                                         "docs/reference/job-files.md describes job files"),
                         ToWire(problems));
   }
-  protocol::JobConfig config = ConfigFromJobFile(*file);
+  *config = ConfigFromJobFile(*file);
+  return kExitOk;
+}
 
+int RunSubmit(const Session& session, const SubmitOptions& options) {
+  Console& console = session.console;
+  protocol::JobConfig config;
+  if (int code = ReadJob(session, options.file, &config); code != kExitOk) return code;
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
   std::vector<protocol::Problem> refused;

@@ -42,6 +42,8 @@ bool IsRetried(Cause cause) {
   }
 }
 
+constexpr int64_t kTrimEvents = 1000;
+
 struct JobEntry {
   Job job;
   std::shared_ptr<const JobBody> body;
@@ -52,6 +54,7 @@ struct JobEntry {
   // Of the current attempt:
   bool accepted = false;    // the node has said yes, or has been heard of it
   MonotonicTime last_seen;  // when its node last listed or reported it
+  UnixTime attempt_began;   // when it was first reported to run
   // While Queued and not in line: its backoff timer. Older timers of the job fire without effect.
   MonotonicTime wake;
 };
@@ -68,11 +71,22 @@ struct NodeEntry {
   std::set<JobId> jobs;  // whose current attempt is assigned or running here
 };
 
+// Of how long attempts that succeeded ran, newer ones weighing more.
+struct Average {
+  double mean = 0;
+  int64_t count = 0;
+  void Add(double value) {
+    ++count;
+    mean += (value - mean) / static_cast<double>(std::min<int64_t>(count, 10));
+  }
+};
+
 struct BodyEntry {
   int64_t number = 0;
   std::shared_ptr<const JobBody> body;
   int64_t jobs = 0;
   bool stored = false;
+  Average seconds = {};
 };
 
 enum class TimerKind { kLease, kAssign, kBackoff, kHeld, kFlush };
@@ -112,8 +126,10 @@ struct Control::State {
   std::set<Timer> timers;
   std::set<int64_t> unflushed;  // sequences of jobs with progressed
   bool flush_armed = false;
-  int64_t next_sequence = 1;
+  int64_t next_sequence = 1;  // of jobs and events alike
+  int64_t first_event = 1;    // the oldest number that the store may hold
   int64_t next_body = 1;
+  Average all_seconds;
   Counters counters;
 
   // Of the batch in work:
@@ -124,6 +140,7 @@ struct Control::State {
   std::vector<JobId> removed;
   std::vector<int64_t> removed_bodies;
   std::vector<NodeEntry*> changed_nodes;
+  std::vector<Event> events;
   struct PendingReply {
     ReplyTo to;
     JobId job;
@@ -170,9 +187,34 @@ struct Control::State {
     timers.erase({at, kind, id});
   }
 
+  Event& Tell(EventKind kind, std::string message) {
+    Event event;
+    event.number = next_sequence++;
+    event.at = now.unix;
+    event.kind = kind;
+    event.message = std::move(message);
+    events.push_back(std::move(event));
+    return events.back();
+  }
+  Event& Tell(const Job& job, EventKind kind, std::string message) {
+    Event& event = Tell(kind, std::move(message));
+    event.sequence = job.sequence;
+    event.job = job.id;
+    event.attempt = job.attempt;
+    if (job.attempt > 0) event.node = job.node;
+    return event;
+  }
+  void Tell(const NodeEntry& node, EventKind kind, std::string message) {
+    Tell(kind, std::move(message)).node = node.node.id;
+  }
+
   void SetState(JobEntry& entry, JobState to, std::string message) {
     Job& job = entry.job;
     Require(IsLegal(job.state, to), "illegal change of a job's state");
+    Event& event = Tell(job, EventKind::kStateChanged, message);
+    event.from = job.state;
+    event.to = to;
+    if (to == JobState::kQueued || to == JobState::kFailed) event.cause = job.cause;
     index.Move(job, to);
     counters.jobs_by_state[static_cast<int>(job.state)]--;
     counters.jobs_by_state[static_cast<int>(to)]++;
@@ -239,6 +281,8 @@ struct Control::State {
     return std::min(wait, options.retry_backoff_most);
   }
 
+  static constexpr char kPausedMessage[] = "paused; it starts from its beginning when resumed";
+
   // The attempt is over without being the job's failure: the job goes back into the queue, or ends
   // if it was cancelled.
   void Lose(JobEntry& entry, const std::string& why, Duration wait) {
@@ -249,9 +293,16 @@ struct Control::State {
       SetState(entry, JobState::kCancelled, CancelMessage(job));
       return;
     }
-    job.cause = Cause::kNodeLost;
+    job.error = {};
+    job.metrics.clear();
     job.progress = 0;
     job.current_epoch = 0;
+    if (job.pause_requested) {
+      job.pause_requested = false;
+      SetState(entry, JobState::kPaused, kPausedMessage);
+      return;
+    }
+    job.cause = Cause::kNodeLost;
     job.not_before = {wait > Duration::zero()
                           ? now.unix.ms +
                                 std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()
@@ -272,6 +323,7 @@ struct Control::State {
       states.push_back({.id = id,
                         .online = entry.online,
                         .held = entry.held_until > now.monotonic,
+                        .cordoned = entry.node.cordoned,
                         .capacity = entry.node.capacity,
                         .free = entry.node.capacity - entry.reserved,
                         .devices = entry.node.devices});
@@ -331,16 +383,23 @@ struct Control::State {
       pending.push_back({c.reply_to, c.job.id, true, true});
       return;
     }
+    JobId id = c.job.id;
+    Status accepted = Submit(c);
+    if (!accepted.ok()) return Answer(c.reply_to, std::move(accepted));
+    pending.push_back({c.reply_to, id, true, false});
+  }
+
+  // Accepts a job whose id is new, or says why not.
+  Status Submit(SubmitJob& c) {
+    if (Find(c.job.id) != nullptr) return AlreadyExists("job '" + c.job.id.value + "' exists");
     int64_t queued = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
     if (queued >= options.max_queued) {
-      return Answer(c.reply_to,
-                    ResourceExhausted("the queue is full: " + std::to_string(queued) + " jobs wait",
-                                      "try again later"));
+      return ResourceExhausted("the queue is full: " + std::to_string(queued) + " jobs wait",
+                               "try again later");
     }
     std::string reason;
     if (!scheduler::CouldEverRun(RequestOf(c.job), NodeStates(), &reason)) {
-      return Answer(c.reply_to, FailedPrecondition(
-                                    reason, "ask for less in \"resources\", or add a larger node"));
+      return FailedPrecondition(reason, "ask for less in \"resources\", or add a larger node");
     }
     auto entry = std::make_unique<JobEntry>();
     Job& job = entry->job;
@@ -358,13 +417,14 @@ struct Control::State {
     entry->body = body.body;
     JobEntry& inserted = *entry;
     by_sequence[job.sequence] = entry.get();
-    pending.push_back({c.reply_to, job.id, true, false});
     jobs.emplace(job.id, std::move(entry));
     index.Insert(inserted.job);
     counters.jobs_by_state[static_cast<int>(JobState::kQueued)]++;
     counters.submitted++;
+    output->effects.push_back(EventEffect{SubmittedEvent(inserted.job)});
     EnterLine(inserted);
     MarkChanged(inserted);
+    return OkStatus();
   }
 
   void Apply(CancelJob& c) {
@@ -380,18 +440,135 @@ struct Control::State {
                     FailedPrecondition("job '" + job.id.value +
                                        "' has ended already: " + JobStateName(job.state)));
     }
-    if (!job.cancel_requested) {
+    Cancel(*entry, c.reason);
+    pending.push_back({c.reply_to, job.id, false, false});
+  }
+
+  // Of a job that has not ended.
+  void Cancel(JobEntry& entry, const std::string& reason) {
+    Job& job = entry.job;
+    bool fresh = !job.cancel_requested;
+    if (fresh) {
       job.cancel_requested = true;
-      job.cancel_reason = c.reason;
+      job.cancel_reason = reason;
     }
     if (job.state == JobState::kQueued || job.state == JobState::kPaused) {
-      SetState(*entry, JobState::kCancelled, CancelMessage(job));
-    } else {
-      job.message = "cancelling";
+      SetState(entry, JobState::kCancelled, CancelMessage(job));
+      return;
+    }
+    if (fresh) Tell(job, EventKind::kCancelRequested, reason);
+    job.message = "cancelling";
+    MarkChanged(entry);
+    SendStop(entry, CancelMessage(job));
+  }
+
+  void Apply(CancelJobs& c) {
+    CancelJobsReply reply;
+    for (int64_t sequence : index.All(c.filter)) {
+      JobEntry& entry = *by_sequence.at(sequence);
+      if (IsFinal(entry.job.state)) continue;
+      Cancel(entry, c.reason);
+      (IsFinal(entry.job.state) ? reply.cancelled : reply.cancelling)++;
+    }
+    Answer(c.reply_to, OkStatus(), reply);
+  }
+
+  static Status HasEnded(const Job& job) {
+    return FailedPrecondition(
+        "job '" + job.id.value + "' has ended already: " + JobStateName(job.state),
+        "to run it again: 'cyxwiz retry " + job.id.value + "'");
+  }
+
+  void Apply(PauseJob& c) {
+    JobEntry* entry = Find(c.job);
+    if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+    Job& job = entry->job;
+    if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
+    if (job.cancel_requested) {
+      return Answer(c.reply_to,
+                    FailedPrecondition("job '" + job.id.value + "' is being cancelled"));
+    }
+    if (job.state == JobState::kQueued) {
+      job.not_before = {};
+      SetState(*entry, JobState::kPaused, "paused");
+    } else if (job.state != JobState::kPaused && !job.pause_requested) {
+      job.pause_requested = true;
+      job.message = "pausing";
+      Tell(job, EventKind::kPauseRequested, "");
       MarkChanged(*entry);
-      SendStop(*entry, CancelMessage(job));
+      SendStop(*entry, "paused");
     }
     pending.push_back({c.reply_to, job.id, false, false});
+  }
+
+  void Apply(ResumeJob& c) {
+    JobEntry* entry = Find(c.job);
+    if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+    Job& job = entry->job;
+    if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
+    if (job.state == JobState::kPaused) {
+      SetState(*entry, JobState::kQueued, "");
+    } else if (job.pause_requested) {
+      return Answer(c.reply_to, FailedPrecondition("job '" + job.id.value + "' is still pausing",
+                                                   "resume it once it is paused"));
+    }
+    pending.push_back({c.reply_to, job.id, false, false});
+  }
+
+  static const char* PriorityName(int32_t priority) {
+    static constexpr const char* kNames[] = {"low", "normal", "high", "critical"};
+    return priority >= 0 && priority < 4 ? kNames[priority] : "unknown";
+  }
+
+  void Apply(SetPriority& c) {
+    JobEntry* entry = Find(c.job);
+    if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+    Job& job = entry->job;
+    if (c.priority < 0 || c.priority > 3) {
+      return Answer(c.reply_to,
+                    InvalidArgument("priority: expected 0 (low) to 3 (critical), found " +
+                                    std::to_string(c.priority)));
+    }
+    if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
+    if (job.priority != c.priority) {
+      Tell(job, EventKind::kPriorityChanged,
+           std::string(PriorityName(job.priority)) + " to " + PriorityName(c.priority));
+      bool in_line = job.state == JobState::kQueued && IsInLine(job);
+      if (in_line) LeaveLine(job);
+      job.priority = c.priority;
+      if (in_line) EnterLine(*entry);
+      MarkChanged(*entry);
+    }
+    pending.push_back({c.reply_to, job.id, false, false});
+  }
+
+  void Apply(RetryJob& c) {
+    JobEntry* entry = Find(c.job);
+    if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+    const Job& old = entry->job;
+    if (old.state != JobState::kFailed && old.state != JobState::kCancelled) {
+      return Answer(c.reply_to,
+                    FailedPrecondition("job '" + old.id.value + "' is " + JobStateName(old.state) +
+                                           ": only failed and cancelled jobs can be retried",
+                                       IsFinal(old.state) ? "" : "wait until it has ended"));
+    }
+    Job job;
+    job.id = c.new_job;
+    job.name = old.name;
+    job.user = old.user;
+    job.type = old.type;
+    job.priority = old.priority;
+    job.resources = old.resources;
+    job.device = old.device;
+    job.max_retries = old.max_retries;
+    job.total_epochs = old.total_epochs;
+    job.retry_of = old.id;
+    // Only the new job's own acceptance tells whether it is retried.
+    SubmitJob submit{0, std::move(job), entry->body};
+    Status accepted = Submit(submit);
+    if (!accepted.ok()) return Answer(c.reply_to, std::move(accepted));
+    Tell(old, EventKind::kRetried, c.new_job.value);
+    pending.push_back({c.reply_to, c.new_job, false, false});
   }
 
   void SendStop(const JobEntry& entry, const std::string& reason) {
@@ -412,6 +589,7 @@ struct Control::State {
     }
     UpdateEffect update{View(*entry), true};
     output->effects.push_back(std::move(update));
+    Tell(entry->job, EventKind::kDeleted, "");
     index.Erase(entry->job);
     by_sequence.erase(entry->job.sequence);
     unflushed.erase(entry->job.sequence);
@@ -434,8 +612,7 @@ struct Control::State {
   }
 
   void Apply(ListJobs& c) {
-    auto page =
-        index.List(c.user, c.type, c.states, c.after_sequence, static_cast<size_t>(c.page_size));
+    auto page = index.List(c.filter, c.after_sequence, static_cast<size_t>(c.page_size));
     ListReply reply{.jobs = {},
                     .next_after_sequence = page.more ? page.sequences.back() : 0,
                     .total = page.total};
@@ -459,6 +636,152 @@ struct Control::State {
     Answer(c.reply_to, OkStatus(), std::move(reply));
   }
 
+  // ---- Questions about the queue ----
+
+  // The nodes, with those that are only supposed.
+  std::vector<scheduler::NodeState> SupposedNodes(const WhatIf& what_if) const {
+    std::vector<scheduler::NodeState> states = NodeStates();
+    scheduler::NodeState like;
+    for (const scheduler::NodeState& node : states) {
+      if (node.capacity.cpu_millis > like.capacity.cpu_millis) like = node;
+    }
+    if (what_if.resources != Resources()) like.capacity = what_if.resources;
+    for (int32_t i = 1; i <= what_if.more_nodes; ++i) {
+      scheduler::NodeState node = like;
+      node.id = {"what-if-" + std::to_string(i)};
+      node.online = true;
+      node.held = node.cordoned = false;
+      node.free = node.capacity;
+      states.push_back(std::move(node));
+    }
+    return states;
+  }
+
+  // How long a job with this body is expected to run.
+  std::optional<Duration> ExpectedDuration(const JobEntry& entry) const {
+    const BodyEntry& body = bodies.at(entry.body->sha256);
+    const Average& average = body.seconds.count > 0 ? body.seconds : all_seconds;
+    if (average.count == 0) return std::nullopt;
+    return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(average.mean));
+  }
+
+  std::optional<Duration> Remaining(const JobEntry& entry) const {
+    const Job& job = entry.job;
+    double ran = static_cast<double>(now.unix.ms - entry.attempt_began.ms) / 1e3;
+    if (job.state == JobState::kRunning && job.progress > 0.01 && ran > 0) {
+      double left = ran * (1 - job.progress) / job.progress;
+      return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left));
+    }
+    auto whole = ExpectedDuration(entry);
+    if (!whole) return std::nullopt;
+    return std::max(Duration::zero(),
+                    *whole - std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
+                                 job.state == JobState::kRunning ? ran : 0)));
+  }
+
+  // What becomes of a request that stands in the queue at (priority, sequence) as `id`.
+  void Plan(const scheduler::Request& request, int32_t priority, int64_t sequence, const JobId& id,
+            const WhatIf& what_if, PlanReply* reply) {
+    constexpr size_t kMostAhead = 1000;
+    std::vector<scheduler::NodeState> states = SupposedNodes(what_if);
+    std::string why;
+    reply->could_ever_run = scheduler::CouldEverRun(request, states, &why);
+    reply->reasons = scheduler::Explain(request, states);
+    reply->smallest_change = scheduler::SmallestChange(request, states);
+    reply->queue_position = 1;
+    for (const auto& [key, sequences] : lines) {
+      reply->jobs_queued += static_cast<int64_t>(sequences.size());
+      if (key.priority < priority) continue;
+      reply->queue_position +=
+          key.priority > priority
+              ? static_cast<int64_t>(sequences.size())
+              : std::distance(sequences.begin(), sequences.lower_bound(sequence));
+    }
+    if (static_cast<size_t>(reply->queue_position) > kMostAhead) {
+      reply->estimate_basis = "more than " + std::to_string(kMostAhead) + " jobs are ahead";
+      return;
+    }
+    scheduler::Snapshot snapshot{std::move(states), {}};
+    bool placed = false;
+    for (const auto& [key, sequences] : lines) {
+      scheduler::Line line{key.priority, key.request, {}};
+      bool same = key.priority == priority && key.request == request;
+      for (int64_t one : sequences) {
+        bool ahead = key.priority > priority || (key.priority == priority && one < sequence);
+        if (!ahead) break;
+        line.jobs.emplace_back(one, by_sequence.at(one)->job.id);
+      }
+      if (same) line.jobs.emplace_back(sequence, id);
+      placed |= same;
+      if (!line.jobs.empty()) snapshot.lines.push_back(std::move(line));
+    }
+    if (!placed) snapshot.lines.push_back({priority, request, {{sequence, id}}});
+    std::vector<scheduler::Running> running;
+    for (const auto& [node_id, node] : nodes) {
+      for (const JobId& job : node.jobs) {
+        const JobEntry& entry = *jobs.at(job);
+        running.push_back({node_id, entry.job.resources, Remaining(entry)});
+      }
+    }
+    auto forecast = scheduler::ForecastStart(
+        std::move(snapshot), std::move(running), id,
+        [this](const JobId& job) { return ExpectedDuration(*jobs.at(job)); });
+    if (!forecast) {
+      reply->estimate_basis =
+          reply->could_ever_run ? "nothing is known of how long the jobs ahead will run" : why;
+      return;
+    }
+    reply->estimated_start =
+        UnixTime{now.unix.ms +
+                 std::chrono::duration_cast<std::chrono::milliseconds>(forecast->start).count()};
+    if (forecast->start == Duration::zero()) {
+      reply->node = forecast->node;
+      reply->estimate_basis = "a node is free";
+    } else {
+      reply->estimate_basis = "from the progress of running jobs and the time that " +
+                              std::to_string(all_seconds.count) + " earlier jobs took";
+    }
+  }
+
+  void Apply(PlanJob& c) {
+    PlanReply reply;
+    Plan(c.request, c.priority, next_sequence, {""}, c.what_if, &reply);
+    if (reply.node.empty() && reply.reasons.empty())
+      reply.reasons.push_back({"QUEUED", "waits for its turn behind jobs that go first", {}});
+    Answer(c.reply_to, OkStatus(), std::move(reply));
+  }
+
+  void Apply(ExplainJob& c) {
+    JobEntry* entry = Find(c.job);
+    if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+    const Job& job = entry->job;
+    PlanReply reply;
+    if (job.state == JobState::kQueued && IsInLine(job))
+      Plan(RequestOf(job), job.priority, job.sequence, job.id, c.what_if, &reply);
+    reply.view = View(*entry);
+    if (c.what_if.more_nodes == 0) reply.reasons = reply.view.reasons;
+    Answer(c.reply_to, OkStatus(), std::move(reply));
+  }
+
+  void Apply(CordonNode& c) {
+    NodeEntry* node = FindNode(c.node);
+    if (node == nullptr) return Answer(c.reply_to, NoSuchNode(c.node));
+    bool cordoned = c.cordoned || c.drain;
+    if (cordoned != node->node.cordoned || c.drain != node->node.draining) {
+      node->node.cordoned = cordoned;
+      node->node.draining = c.drain;
+      node->node.cordon_reason = cordoned ? c.reason : "";
+      MarkChanged(*node);
+      Tell(*node, cordoned ? EventKind::kNodeCordoned : EventKind::kNodeUncordoned,
+           c.drain ? "draining" + (c.reason.empty() ? "" : ": " + c.reason) : c.reason);
+      reschedule = true;
+      if (c.drain) {
+        for (const JobId& id : node->jobs) SendStop(*jobs.at(id), "the node is drained");
+      }
+    }
+    Answer(c.reply_to, OkStatus(), NodeReply{View(*node)});
+  }
+
   // ---- Commands of nodes ----
 
   void RenewLease(NodeEntry& node) {
@@ -467,10 +790,17 @@ struct Control::State {
     Arm(node.lease_end, TimerKind::kLease, node.node.id.value);
     node.last_heartbeat = now.unix;
     if (!node.online) {
+      Tell(node, EventKind::kNodeRegistered, node.node.endpoint);
       node.online = true;
       counters.nodes_online++;
       reschedule = true;
     }
+  }
+
+  // Whether the current attempt shall end before it is done.
+  bool IsToStop(const JobEntry& entry) const {
+    const Job& job = entry.job;
+    return job.cancel_requested || job.pause_requested || nodes.at(job.node).node.draining;
   }
 
   // Marks the attempts that a node says it runs as seen, and returns those it must stop.
@@ -485,7 +815,7 @@ struct Control::State {
         continue;
       }
       Accept(*entry);
-      if (entry->job.cancel_requested) stop.push_back({id.job, entry->job.attempt});
+      if (IsToStop(*entry)) stop.push_back({id.job, entry->job.attempt});
     }
     return stop;
   }
@@ -493,10 +823,14 @@ struct Control::State {
   void Apply(RegisterNode& c) {
     auto [found, fresh] = nodes.try_emplace(c.node.id);
     NodeEntry& node = found->second;
-    int64_t completed = fresh ? c.node.jobs_completed : node.node.jobs_completed;
+    if (!fresh) {  // what the server alone knows
+      c.node.jobs_completed = node.node.jobs_completed;
+      c.node.cordoned = node.node.cordoned;
+      c.node.draining = node.node.draining;
+      c.node.cordon_reason = std::move(node.node.cordon_reason);
+    }
     node.node = std::move(c.node);
     node.node.registered_at = now.unix;
-    node.node.jobs_completed = completed;
     node.session = std::move(c.session);
     node.held_until = {};
     if (fresh) counters.nodes_known++;
@@ -557,7 +891,7 @@ struct Control::State {
     if (entry == nullptr || entry->job.state != JobState::kAssigned) return;
     if (c.kind == AssignOutcome::Kind::kAccepted) {
       Accept(*entry);
-      if (entry->job.cancel_requested) SendStop(*entry, CancelMessage(entry->job));
+      if (IsToStop(*entry)) SendStop(*entry, StopMessage(*entry));
       return;
     }
     if (entry->accepted) return;  // its node was heard to run it meanwhile
@@ -566,12 +900,25 @@ struct Control::State {
                                  : "could not be reached: " + c.message);
   }
 
+  std::string StopMessage(const JobEntry& entry) const {
+    if (entry.job.cancel_requested) return CancelMessage(entry.job);
+    return entry.job.pause_requested ? "paused" : "the node is drained";
+  }
+
   void GiveUpAssignment(JobEntry& entry, const std::string& what) {
     NodeEntry& node = *FindNode(entry.job.node);
     // The node may have taken it all the same; its next heartbeat is told to stop it.
     node.held_until = now.monotonic + options.retry_backoff;
     Arm(node.held_until, TimerKind::kHeld, node.node.id.value);
     Lose(entry, "node " + node.node.id.value + " " + what, Duration::zero());
+  }
+
+  static void AddMetrics(const std::map<std::string, double>& metrics, Job* job) {
+    for (const auto& [name, value] : metrics) {
+      if (name.size() > kMaxMetricNameBytes) continue;
+      if (job->metrics.size() < kMaxMetrics || job->metrics.count(name) > 0)
+        job->metrics[name] = value;
+    }
   }
 
   void Apply(ReportProgress& c) {
@@ -584,12 +931,18 @@ struct Control::State {
     if (job.state == JobState::kAssigned) {
       if (job.started_at.ms == 0) job.started_at = now.unix;
       counters.attempts_started++;
-      SetState(*entry, JobState::kRunning, job.cancel_requested ? "cancelling" : "");
+      entry->attempt_began = now.unix;
+      SetState(*entry, JobState::kRunning,
+               job.cancel_requested  ? "cancelling"
+               : job.pause_requested ? "pausing"
+                                     : "");
+      // What went wrong with the attempt before is in its log and in the events.
       job.cause = Cause::kNone;
+      job.error = {};
     }
     job.progress = c.progress;
     job.current_epoch = c.epoch;
-    for (auto& [name, value] : c.metrics) job.metrics[name] = value;
+    AddMetrics(c.metrics, &job);
     if (!entry->progressed) {
       entry->progressed = true;
       unflushed.insert(job.sequence);
@@ -598,7 +951,7 @@ struct Control::State {
     }
     Touch(*entry);
     Answer(c.reply_to, OkStatus(),
-           ReportReply{!job.cancel_requested, job.cancel_requested ? CancelMessage(job) : ""});
+           ReportReply{!IsToStop(*entry), IsToStop(*entry) ? StopMessage(*entry) : ""});
   }
 
   std::string NotCurrent(const AttemptId& attempt, const NodeId& node) {
@@ -625,10 +978,11 @@ struct Control::State {
       return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
     }
     Release(*entry);
-    for (auto& [name, value] : c.metrics) job.metrics[name] = value;
+    AddMetrics(c.metrics, &job);
     job.compute_seconds += c.compute_seconds;
     NodeEntry& node = *FindNode(c.node);
     if (c.outcome == Outcome::kSucceeded) {
+      job.pause_requested = false;
       job.artifacts = std::move(c.artifacts);
       job.progress = 1;
       job.current_epoch = job.total_epochs;
@@ -636,9 +990,15 @@ struct Control::State {
       job.error = {};
       node.node.jobs_completed++;
       MarkChanged(node);
+      if (entry->attempt_began.ms > 0) {
+        double ran = static_cast<double>(now.unix.ms - entry->attempt_began.ms) / 1e3;
+        bodies.at(entry->body->sha256).seconds.Add(std::max(0.0, ran));
+        all_seconds.Add(std::max(0.0, ran));
+      }
       SetState(*entry, JobState::kSucceeded, "");
     } else if (job.cancel_requested) {
       job.cause = Cause::kCancelled;
+      job.error = {};
       SetState(*entry, JobState::kCancelled, CancelMessage(job));
     } else {
       job.cause = c.cause == Cause::kNone ? Cause::kInternal : c.cause;
@@ -650,6 +1010,12 @@ struct Control::State {
                           std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()};
         job.progress = 0;
         job.current_epoch = 0;
+        job.metrics.clear();
+        if (std::exchange(job.pause_requested, false)) {
+          job.not_before = {};
+          SetState(*entry, JobState::kPaused, kPausedMessage);
+          return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+        }
         SetState(*entry, JobState::kQueued,
                  "attempt " + std::to_string(job.attempt) + " failed (" + CauseName(job.cause) +
                      ": " + job.error.message + "), retry " + std::to_string(job.retries) + " of " +
@@ -671,6 +1037,7 @@ struct Control::State {
         NodeEntry* node = FindNode(NodeId{timer.id});
         if (node == nullptr || node->lease_end != timer.at) return;
         if (node->online) counters.nodes_online--;
+        if (node->online) Tell(*node, EventKind::kNodeLost, "no heartbeat within its lease");
         node->online = false;
         node->lease_end = MonotonicTime::Never();
         std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
@@ -730,6 +1097,7 @@ struct Control::State {
       NodeEntry& node = *FindNode(placement.node);
       Job& job = entry.job;
       job.attempt++;
+      entry.attempt_began = {};
       job.node = placement.node;
       job.not_before = {};
       node.reserved = node.reserved + job.resources;
@@ -768,6 +1136,16 @@ struct Control::State {
       entry->touched = false;
       output->effects.push_back(UpdateEffect{View(*entry), false});
     }
+    for (Event& event : events) {
+      output->records.push_back(PutEvent{event});
+      output->effects.push_back(EventEffect{std::move(event)});
+    }
+    // Numbers are shared with jobs, so this keeps max_events at most; in pieces, so that no batch
+    // becomes large.
+    if (int64_t below = next_sequence - options.max_events; below > first_event + kTrimEvents) {
+      first_event = std::min(below, first_event + 2 * kTrimEvents);
+      output->records.push_back(DeleteEvents{first_event});
+    }
     for (const PendingReply& reply : pending) {
       if (reply.to == 0) continue;
       const JobEntry* entry = Find(reply.job);
@@ -780,6 +1158,7 @@ struct Control::State {
       }
     }
     touched.clear();
+    events.clear();
     removed.clear();
     removed_bodies.clear();
     changed_nodes.clear();
@@ -793,11 +1172,13 @@ Control::~Control() = default;
 void Control::Load(Snapshot snapshot, Now now) {
   State& s = *state_;
   s.now = now;
+  s.next_sequence = snapshot.last_event + 1;
+  s.first_event = snapshot.first_event;
   std::unordered_map<int64_t, BodyEntry*> by_number;
   for (PutBody& stored : snapshot.bodies) {
     std::string key = stored.body->sha256;
     BodyEntry& body = s.bodies[key];
-    body = {stored.number, std::move(stored.body), 0, true};
+    body = {stored.number, std::move(stored.body), 0, true, {}};
     by_number[stored.number] = &body;
     s.next_body = std::max(s.next_body, stored.number + 1);
   }
@@ -828,6 +1209,7 @@ void Control::Load(Snapshot snapshot, Now now) {
       node->jobs.insert(j.id);
       entry->accepted = true;
       entry->last_seen = now.monotonic;
+      entry->attempt_began = j.started_at;
       if (node->lease_end == MonotonicTime::Never()) {
         node->lease_end = now.monotonic + s.options.lease;
         s.Arm(node->lease_end, TimerKind::kLease, node->node.id.value);

@@ -11,6 +11,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -28,6 +29,12 @@ namespace cyxwiz::control {
 // Identifies who waits for the reply to a command; chosen by the caller, 0 when nobody does.
 using ReplyTo = uint64_t;
 
+// Changes to the fleet that are only supposed.
+struct WhatIf {
+  int32_t more_nodes = 0;  // like the largest one that is known, or as `resources` says
+  Resources resources;     // of each of these nodes; all 0: as the largest known
+};
+
 // ---- Commands
 // --------------------------------------------------------------------------------------------
 
@@ -41,6 +48,32 @@ struct CancelJob {
   JobId job;
   std::string reason;
 };
+// Many jobs in one transaction, after every submit that came before; see CancelJob.
+struct CancelJobs {
+  ReplyTo reply_to = 0;
+  JobFilter filter;
+  std::string reason;
+};
+// A queued job leaves the queue until it is resumed; a running one writes a checkpoint first.
+struct PauseJob {
+  ReplyTo reply_to = 0;
+  JobId job;
+};
+struct ResumeJob {
+  ReplyTo reply_to = 0;
+  JobId job;
+};
+struct SetPriority {
+  ReplyTo reply_to = 0;
+  JobId job;
+  int32_t priority = 1;
+};
+// A failed or cancelled job again, as a new job; final states never change.
+struct RetryJob {
+  ReplyTo reply_to = 0;
+  JobId job;
+  JobId new_job;
+};
 struct RemoveJob {
   ReplyTo reply_to = 0;
   JobId job;
@@ -53,9 +86,7 @@ struct ListJobs {
   ReplyTo reply_to = 0;
   int32_t page_size = 100;
   int64_t after_sequence = INT64_MAX;  // newest first; jobs with a smaller sequence than this
-  std::string user;                    // empty: all
-  int32_t type = 0;                    // 0: all
-  std::vector<JobState> states;        // empty: all
+  JobFilter filter;
 };
 struct GetNode {
   ReplyTo reply_to = 0;
@@ -63,6 +94,27 @@ struct GetNode {
 };
 struct ListNodes {
   ReplyTo reply_to = 0;
+};
+// A cordoned node keeps its attempts and gets no new ones. drain: its attempts go back to the queue.
+struct CordonNode {
+  ReplyTo reply_to = 0;
+  NodeId node;
+  bool cordoned = true;
+  bool drain = false;
+  std::string reason;
+};
+// What would become of this job if it were submitted now; changes nothing.
+struct PlanJob {
+  ReplyTo reply_to = 0;
+  scheduler::Request request;
+  int32_t priority = 1;
+  WhatIf what_if;
+};
+// Everything about a job's waiting: reasons, place in the queue, expected start.
+struct ExplainJob {
+  ReplyTo reply_to = 0;
+  JobId job;
+  WhatIf what_if;
 };
 
 struct RegisterNode {
@@ -109,7 +161,8 @@ struct ReportCompletion {
 struct Tick {};
 
 using Command =
-    std::variant<SubmitJob, CancelJob, RemoveJob, GetJob, ListJobs, GetNode, ListNodes,
+    std::variant<SubmitJob, CancelJob, CancelJobs, PauseJob, ResumeJob, SetPriority, RetryJob,
+                 RemoveJob, GetJob, ListJobs, ExplainJob, PlanJob, GetNode, ListNodes, CordonNode,
                  RegisterNode, Heartbeat, AssignOutcome, ReportProgress, ReportCompletion, Tick>;
 
 // ---- Replies and effects
@@ -136,7 +189,23 @@ struct SubmitReply {
 };  // existed: same id and body were accepted before
 struct JobReply {
   JobView view;
-};  // GetJob, CancelJob
+};  // GetJob, CancelJob, PauseJob, ResumeJob, SetPriority; RetryJob: the new job
+struct CancelJobsReply {
+  int64_t cancelled = 0;   // ended at once
+  int64_t cancelling = 0;  // end with their processes
+};
+// The answer of PlanJob and ExplainJob, computed by the scheduler's own code on a copy.
+struct PlanReply {
+  JobView view;                            // ExplainJob only
+  std::vector<scheduler::Reason> reasons;  // all that keeps it from starting now; empty: nothing does
+  std::string smallest_change;             // that would start it now; empty: none is known
+  int64_t queue_position = 0;              // 1: it is next; 0: it does not wait
+  int64_t jobs_queued = 0;
+  NodeId node;                             // where it would start now; empty: nowhere
+  std::optional<UnixTime> estimated_start;  // absent: not known
+  std::string estimate_basis;               // how the estimate was made, or why there is none
+  bool could_ever_run = true;
+};
 struct RemoveReply {};
 struct ListReply {
   std::vector<JobView> jobs;
@@ -166,7 +235,7 @@ struct Reply {
   ReplyTo to = 0;
   Status status;
   std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, NodeReply, NodesReply,
-               RegisterReply, HeartbeatReply, ReportReply>
+               RegisterReply, HeartbeatReply, ReportReply, CancelJobsReply, PlanReply>
       content;
 };
 // Call AssignJob on the node and give the result back as AssignOutcome. The token is made by the
@@ -190,7 +259,11 @@ struct UpdateEffect {
   JobView view;
   bool removed = false;
 };
-using Effect = std::variant<Reply, AssignEffect, StopEffect, UpdateEffect>;
+// Something happened: tell those who follow events. In order of their numbers.
+struct EventEffect {
+  Event event;
+};
+using Effect = std::variant<Reply, AssignEffect, StopEffect, UpdateEffect, EventEffect>;
 
 struct Output {
   std::vector<Record> records;
@@ -210,6 +283,7 @@ struct Options {
       std::chrono::seconds(1);  // doubled at each further failure, at most retry_backoff_most
   Duration retry_backoff_most = std::chrono::seconds(60);
   int64_t max_queued = 1'000'000;  // SubmitJob beyond it: RESOURCE_EXHAUSTED
+  int64_t max_events = 1'000'000;  // kept; the oldest go first
 };
 
 struct Counters {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "control/testing.h"
 #include "control/transitions.h"
 
 namespace cyxwiz::control {
@@ -9,139 +10,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-constexpr int64_t kGiB = 1ll << 30;
-
-// Drives a Control by hand: one command at a time, on a clock that moves only when told.
-class Bench {
- public:
-  explicit Bench(Options options = {})
-      : options_(options), control_(std::make_unique<Control>(options)) {
-    control_->Load({}, now());
-  }
-
-  Now now() const {
-    return {{elapsed_.count()}, {1'700'000'000'000 + elapsed_.count() / 1'000'000}};
-  }
-
-  // Applies one command; what came of it stands in the members below.
-  template <typename C>
-  void Do(C command) {
-    if constexpr (requires { command.reply_to; }) command.reply_to = 1;
-    DoBatch({std::move(command)});
-  }
-  void DoBatch(std::vector<Command> batch) {
-    output_ = {};
-    control_->Apply(batch, now(), &output_);
-    for (const Record& record : output_.records) Store(record);
-  }
-  void Pass(Duration time) {
-    elapsed_ += time;
-    Do(Tick{});
-  }
-  // As after kill -9: only what was stored remains.
-  void Restart() {
-    Snapshot snapshot;
-    for (auto& [number, body] : bodies) snapshot.bodies.push_back({number, body});
-    std::vector<Job> sorted;
-    for (auto& [k, j] : jobs) sorted.push_back(j);
-    std::sort(sorted.begin(), sorted.end(),
-              [](auto& a, auto& b) { return a.sequence < b.sequence; });
-    snapshot.jobs = sorted;
-    for (auto& [k, n] : nodes) snapshot.nodes.push_back(n);
-    control_ = std::make_unique<Control>(options_);
-    control_->Load(std::move(snapshot), now());
-    Do(Tick{});
-  }
-
-  static SubmitJob SubmitCommand(const std::string& id, int64_t cores = 1, int32_t priority = 1,
-                                 const std::string& config = "config") {
-    Job job{.id = JobId{id},
-            .priority = priority,
-            .resources = {cores * 1000, kGiB, 0},
-            .total_epochs = 5};
-    return {.job = job, .body = std::make_shared<JobBody>(JobBody{"sha-" + config, config})};
-  }
-  void Submit(const std::string& id, int64_t cores = 1, int32_t priority = 1,
-              const std::string& config = "config") {
-    Do(SubmitCommand(id, cores, priority, config));
-  }
-  void Register(const std::string& id, int64_t cores = 2, std::vector<AttemptId> active = {}) {
-    Node node{.id = NodeId{id},
-              .endpoint = id + ":50052",
-              .capacity = {cores * 1000, 8 * kGiB, 0},
-              .devices = {1}};
-    Do(RegisterNode{.node = node, .active = active, .session = "session-" + id});
-  }
-  void Beat(const std::string& id, std::vector<AttemptId> active = {}) {
-    Do(Heartbeat{.node = NodeId{id}, .session = "session-" + id, .active = active});
-  }
-  void Accepted(const std::string& job, int attempt, const std::string& node) {
-    Do(AssignOutcome{.attempt = {JobId{job}, attempt}, .node = NodeId{node}});
-  }
-  void Progress(const std::string& job, int attempt, const std::string& node,
-                double progress = 0.5) {
-    Do(ReportProgress{.node = NodeId{node},
-                      .attempt = {JobId{job}, attempt},
-                      .progress = progress,
-                      .epoch = 1,
-                      .metrics = {{"train_loss", progress}}});
-  }
-  void Complete(const std::string& job, int attempt, const std::string& node,
-                ReportCompletion::Outcome outcome = ReportCompletion::Outcome::kSucceeded,
-                Cause cause = Cause::kNone, const std::string& message = "") {
-    Do(ReportCompletion{.node = NodeId{node},
-                        .attempt = {JobId{job}, attempt},
-                        .outcome = outcome,
-                        .cause = cause,
-                        .error = {2, message, ""}});
-  }
-  Job Get(const std::string& id) {
-    Do(GetJob{.job = JobId{id}});
-    return reply<JobReply>().view.job;
-  }
-  std::string StateOf(const std::string& id) { return JobStateName(Get(id).state); }
-
-  const Reply& reply() const {
-    for (const Effect& effect : output_.effects) {
-      if (const Reply* r = std::get_if<Reply>(&effect)) return *r;
-    }
-    ADD_FAILURE() << "no reply";
-    static const Reply kNone;
-    return kNone;
-  }
-  template <typename T>
-  const T& reply() const {
-    return std::get<T>(reply().content);
-  }
-  template <typename T>
-  std::vector<T> effects() const {
-    std::vector<T> found;
-    for (const Effect& effect : output_.effects) {
-      if (const T* e = std::get_if<T>(&effect)) found.push_back(*e);
-    }
-    return found;
-  }
-  Control& control() { return *control_; }
-
-  std::map<std::string, Job> jobs;  // as stored
-  std::map<int64_t, std::shared_ptr<const JobBody>> bodies;
-  std::map<std::string, Node> nodes;
-
- private:
-  void Store(const Record& record) {
-    if (auto* r = std::get_if<PutJob>(&record)) jobs[r->job.id.value] = r->job;
-    if (auto* r = std::get_if<PutBody>(&record)) bodies[r->number] = r->body;
-    if (auto* r = std::get_if<PutNode>(&record)) nodes[r->node.id.value] = r->node;
-    if (auto* r = std::get_if<DeleteJob>(&record)) jobs.erase(r->id.value);
-    if (auto* r = std::get_if<DeleteBody>(&record)) bodies.erase(r->number);
-  }
-
-  Options options_;
-  std::unique_ptr<Control> control_;
-  Duration elapsed_ = seconds(100);
-  Output output_;
-};
 
 using Outcome = ReportCompletion::Outcome;
 
@@ -450,6 +318,32 @@ TEST(Progress, ReachesTheStoreWithinASecondNotAtOnce) {
   EXPECT_EQ(b.jobs.at("j").progress, 0.2);
 }
 
+TEST(Progress, MetricsAreBounded) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  std::map<std::string, double> many;
+  for (int i = 0; i < 1000; ++i) many["m" + std::to_string(i)] = i;
+  many[std::string(kMaxMetricNameBytes + 1, 'x')] = 1;
+  b.Do(ReportProgress{.node = NodeId{"n"}, .attempt = {JobId{"j"}, 1}, .metrics = many});
+  EXPECT_EQ(b.Get("j").metrics.size(), kMaxMetrics);
+  b.Do(ReportProgress{.node = NodeId{"n"}, .attempt = {JobId{"j"}, 1}, .metrics = {{"m0", 7}}});
+  EXPECT_EQ(b.Get("j").metrics.at("m0"), 7) << "those it has go on";
+}
+
+TEST(Retry, TheNextAttemptDoesNotCarryTheErrorOfTheOneBefore) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  b.Progress("j", 1, "n");
+  b.Complete("j", 1, "n", ReportCompletion::Outcome::kFailed, Cause::kRunnerCrashed, "SIGSEGV");
+  EXPECT_EQ(b.Get("j").error.message, "SIGSEGV") << "while it waits for the retry";
+  EXPECT_TRUE(b.Get("j").metrics.empty());
+  b.Pass(seconds(1));
+  b.Progress("j", 2, "n");
+  EXPECT_EQ(b.Get("j").error.message, "");
+}
+
 TEST(Nodes, AWrongSessionIsRefused) {
   Bench b;
   b.Register("n");
@@ -468,14 +362,15 @@ TEST(List, PagesNewestFirstAndFilters) {
   EXPECT_EQ(page.total, 5);
   ASSERT_EQ(page.jobs.size(), 2u);
   EXPECT_EQ(page.jobs[0].job.id.value, "j5");
-  b.Do(ListJobs{
-      .page_size = 2, .after_sequence = page.next_after_sequence, .states = {JobState::kQueued}});
+  b.Do(ListJobs{.page_size = 2,
+                .after_sequence = page.next_after_sequence,
+                .filter = {.states = {JobState::kQueued}}});
   page = b.reply<ListReply>();
   ASSERT_EQ(page.jobs.size(), 2u);
   EXPECT_EQ(page.jobs[0].job.id.value, "j2");
   EXPECT_EQ(page.total, 4);
   EXPECT_EQ(page.next_after_sequence, 0);
-  b.Do(ListJobs{.user = "nobody"});
+  b.Do(ListJobs{.filter = {.user = "nobody"}});
   EXPECT_EQ(b.reply<ListReply>().total, 0);
 }
 

@@ -1,5 +1,7 @@
 #include "control/job_index.h"
 
+#include <algorithm>
+#include <limits>
 #include <queue>
 
 namespace cyxwiz::control {
@@ -18,13 +20,12 @@ void JobIndex::Change(const Job& job, JobState state, bool insert) {
   if (!job.user.empty()) apply(by_user_[job.user]);
 }
 
-JobIndex::Page JobIndex::List(const std::string& user, int32_t type,
-                              const std::vector<JobState>& states, int64_t after_sequence,
+JobIndex::Page JobIndex::List(const JobFilter& filter, int64_t after_sequence,
                               size_t page_size) const {
   Page page;
   const Sets* sets = &all_;
-  if (!user.empty()) {
-    auto found = by_user_.find(user);
+  if (!filter.user.empty()) {
+    auto found = by_user_.find(filter.user);
     if (found == by_user_.end()) return page;
     sets = &found->second;
   }
@@ -40,11 +41,11 @@ JobIndex::Page JobIndex::List(const std::string& user, int32_t type,
     if (end != set.begin()) newest.push({*std::prev(end), {set.begin(), std::prev(end)}});
   };
   for (size_t t = 0; t < kTypes; ++t) {
-    if (type != 0 && t != static_cast<size_t>(type)) continue;
-    if (states.empty()) {
+    if (filter.type != 0 && t != static_cast<size_t>(filter.type)) continue;
+    if (filter.states.empty()) {
       for (const auto& set : (*sets)[t]) add(set);
     } else {
-      for (JobState state : states) add((*sets)[t][static_cast<size_t>(state)]);
+      for (JobState state : filter.states) add((*sets)[t][static_cast<size_t>(state)]);
     }
   }
   while (!newest.empty()) {
@@ -61,6 +62,13 @@ JobIndex::Page JobIndex::List(const std::string& user, int32_t type,
     }
   }
   return page;
+}
+
+std::vector<int64_t> JobIndex::All(const JobFilter& filter) const {
+  std::vector<int64_t> sequences =
+      List(filter, INT64_MAX, std::numeric_limits<size_t>::max()).sequences;
+  std::reverse(sequences.begin(), sequences.end());
+  return sequences;
 }
 
 }  // namespace cyxwiz::control

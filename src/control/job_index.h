@@ -28,9 +28,9 @@ class JobIndex {
     bool more = false;
     int64_t total = 0;  // of the whole listing
   };
-  // user empty, type 0, states empty: no such filter.
-  Page List(const std::string& user, int32_t type, const std::vector<JobState>& states,
-            int64_t after_sequence, size_t page_size) const;
+  Page List(const JobFilter& filter, int64_t after_sequence, size_t page_size) const;
+  // Of all that the filter lets through, oldest first.
+  std::vector<int64_t> All(const JobFilter& filter) const;
 
  private:
   static constexpr int kTypes = 5, kStates = 8;

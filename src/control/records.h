@@ -53,6 +53,10 @@ struct JobBody {
   std::string config;
 };
 
+// Of one job: further metrics are dropped.
+inline constexpr size_t kMaxMetrics = 256;
+inline constexpr size_t kMaxMetricNameBytes = 128;
+
 struct Artifact {
   std::string name, sha256;  // sha256 in hex
   int64_t size = 0;
@@ -86,6 +90,8 @@ struct Job {
   int32_t retries = 0;                        // failures that counted against max_retries
   bool cancel_requested = false;
   std::string cancel_reason;
+  bool pause_requested = false;  // the attempt shall write a checkpoint and end
+  JobId retry_of;                // the ended job that this one does again; empty: none
   Cause cause = Cause::kNone;
   ErrorInfo error;
 
@@ -99,6 +105,53 @@ struct Job {
   double compute_seconds = 0;
 };
 
+// Which jobs are meant.
+struct JobFilter {
+  std::string user;              // empty: all
+  int32_t type = 0;              // 0: all
+  std::vector<JobState> states;  // empty: all
+};
+
+// One thing that happened to a job or a node; what is told here never changes.
+enum class EventKind {
+  kSubmitted = 1,        // not stored: it is the job's own row (number: its sequence)
+  kStateChanged = 2,     // from, to
+  kCancelRequested = 3,  // of an attempt whose processes still end
+  kPauseRequested = 4,   // of an attempt that still writes its checkpoint
+  kPriorityChanged = 5,  // message: "normal to high"
+  kRetried = 6,          // message: id of the new job
+  kDeleted = 7,
+  kNodeRegistered = 8,
+  kNodeLost = 9,  // its lease ended
+  kNodeCordoned = 10,
+  kNodeUncordoned = 11,
+};
+const char* EventKindName(EventKind kind);  // "STATE_CHANGED"
+
+struct Event {
+  int64_t number = 0;  // unique, only grows; drawn from the same counter as the jobs' sequences
+  UnixTime at;
+  EventKind kind = EventKind::kStateChanged;
+  int64_t sequence = 0;  // of the job; 0 for an event of a node
+  JobId job;             // empty for an event of a node
+  NodeId node;           // of the attempt, or the node itself
+  AttemptNumber attempt = 0;
+  JobState from = {}, to = {};  // kSubmitted and kStateChanged
+  Cause cause = Cause::kNone;
+  std::string message;  // one sentence, for a person
+};
+
+// The kSubmitted event of a job.
+Event SubmittedEvent(const Job& job);
+
+// Which events to read: with number above `after`, oldest first, of one job or one node or of all.
+struct EventQuery {
+  int64_t after = 0;
+  size_t limit = 100;
+  int64_t sequence = 0;  // of a job; 0: any
+  NodeId node;           // empty: any
+};
+
 struct Node {
   NodeId id;
   std::string endpoint;  // host:port of its NodeService
@@ -107,6 +160,9 @@ struct Node {
   std::vector<int32_t> devices;  // wire DeviceType of each kind it has
   UnixTime registered_at;
   int64_t jobs_completed = 0;
+  bool cordoned = false;  // gets no new attempts
+  bool draining = false;  // those it has shall end; implies cordoned
+  std::string cordon_reason;
 };
 
 // One durable change. A batch of them is one transaction.
@@ -127,13 +183,23 @@ struct DeleteJob {
 struct PutNode {
   Node node;
 };
-using Record = std::variant<PutBody, PutJob, DeleteJob, DeleteBody, PutNode>;
+struct PutEvent {
+  Event event;
+};
+// Every event with a smaller number.
+struct DeleteEvents {
+  int64_t below = 0;
+};
+using Record =
+    std::variant<PutBody, PutJob, DeleteJob, DeleteBody, PutNode, PutEvent, DeleteEvents>;
 
 // Everything durable, as read at start.
 struct Snapshot {
   std::vector<PutBody> bodies;
   std::vector<Job> jobs;  // in order of sequence
   std::vector<Node> nodes;
+  int64_t last_event = 0;  // number of the newest event, 0: none
+  int64_t first_event = 0;
 };
 
 }  // namespace cyxwiz::control

@@ -8,14 +8,16 @@ namespace {
 
 using enum JobState;
 
-constexpr std::array<std::pair<JobState, JobState>, 14> kLegal = {{
+constexpr std::array<std::pair<JobState, JobState>, 16> kLegal = {{
     {kQueued, kAssigned},
     {kQueued, kCancelled},
+    {kQueued, kPaused},
     {kAssigned, kRunning},
     {kAssigned, kQueued},
     {kAssigned, kSucceeded},
     {kAssigned, kFailed},
     {kAssigned, kCancelled},
+    {kAssigned, kPaused},
     {kRunning, kSucceeded},
     {kRunning, kFailed},
     {kRunning, kQueued},
@@ -80,6 +82,46 @@ const char* CauseName(Cause cause) {
       return "diverged";
   }
   return "unknown";
+}
+
+Event SubmittedEvent(const Job& job) {
+  Event event;
+  event.number = job.sequence;
+  event.at = job.created_at;
+  event.kind = EventKind::kSubmitted;
+  event.sequence = job.sequence;
+  event.job = job.id;
+  event.to = JobState::kQueued;
+  if (!job.retry_of.empty()) event.message = "retry of " + job.retry_of.value;
+  return event;
+}
+
+const char* EventKindName(EventKind kind) {
+  switch (kind) {
+    case EventKind::kSubmitted:
+      return "SUBMITTED";
+    case EventKind::kStateChanged:
+      return "STATE_CHANGED";
+    case EventKind::kCancelRequested:
+      return "CANCEL_REQUESTED";
+    case EventKind::kPauseRequested:
+      return "PAUSE_REQUESTED";
+    case EventKind::kPriorityChanged:
+      return "PRIORITY_CHANGED";
+    case EventKind::kRetried:
+      return "RETRIED";
+    case EventKind::kDeleted:
+      return "DELETED";
+    case EventKind::kNodeRegistered:
+      return "NODE_REGISTERED";
+    case EventKind::kNodeLost:
+      return "NODE_LOST";
+    case EventKind::kNodeCordoned:
+      return "NODE_CORDONED";
+    case EventKind::kNodeUncordoned:
+      return "NODE_UNCORDONED";
+  }
+  return "UNKNOWN";
 }
 
 }  // namespace cyxwiz::control

@@ -6,10 +6,9 @@
 namespace cyxwiz::control {
 
 // from → to:
-//   Queued   → Assigned (plan), Cancelled
+//   Queued   → Assigned (plan), Cancelled, Paused
 //   Assigned → Running (start reported), Queued (rejected, unreachable, lease lost), Succeeded and
-//   Failed (a short attempt
-//              may end before its start was reported), Cancelled
+//              Failed (a short attempt may end before its start was reported), Cancelled, Paused
 //   Running  → Succeeded, Failed, Queued (attempt lost or retried), Cancelled, Paused
 //   Paused   → Queued, Cancelled
 // Succeeded, Failed and Cancelled are final.

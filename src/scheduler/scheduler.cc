@@ -20,13 +20,14 @@ const char* DeviceName(int32_t device) {
 
 // The checks a node must pass, each with the reason that it gives. kNone: the request can start
 // here now.
-enum class Obstacle { kNone, kOffline, kHeld, kNoDevice, kTooLarge, kNotEnoughFree };
+enum class Obstacle { kNone, kOffline, kCordoned, kHeld, kNoDevice, kTooLarge, kNotEnoughFree };
 
 Obstacle Check(const Request& request, const NodeState& node) {
   // What can never change comes first, so that the reason names the lasting obstacle.
   if (!HasDevice(node, request.device)) return Obstacle::kNoDevice;
   if (!node.capacity.Holds(request.resources)) return Obstacle::kTooLarge;
   if (!node.online) return Obstacle::kOffline;
+  if (node.cordoned) return Obstacle::kCordoned;
   if (!node.free.Holds(request.resources)) return Obstacle::kNotEnoughFree;
   if (node.held) return Obstacle::kHeld;
   return Obstacle::kNone;
@@ -117,7 +118,7 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
   }
   Reason offline{"NODES_OFFLINE", "", {}}, held{"NODES_HELD", "", {}},
       no_device{"NO_SUCH_DEVICE", "", {}}, too_large{"TOO_LARGE", "", {}},
-      not_free{"NOT_ENOUGH_FREE", "", {}};
+      cordoned{"NODES_CORDONED", "", {}}, not_free{"NOT_ENOUGH_FREE", "", {}};
   const NodeState* roomiest = nullptr;
   const NodeState* largest = nullptr;
   for (const NodeState& node : nodes) {
@@ -129,6 +130,9 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
         break;
       case Obstacle::kHeld:
         held.nodes.push_back(node.id);
+        break;
+      case Obstacle::kCordoned:
+        cordoned.nodes.push_back(node.id);
         break;
       case Obstacle::kNoDevice:
         no_device.nodes.push_back(node.id);
@@ -163,6 +167,10 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
         count(held) + " refused the last assignment or did not answer it; tried again in a moment";
     reasons.push_back(std::move(held));
   }
+  if (!cordoned.nodes.empty()) {
+    cordoned.message = count(cordoned) + " that could hold it: cordoned by an operator";
+    reasons.push_back(std::move(cordoned));
+  }
   if (!offline.nodes.empty()) {
     offline.message = count(offline) + " that could hold it: offline";
     reasons.push_back(std::move(offline));
@@ -179,6 +187,133 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
     reasons.push_back(std::move(too_large));
   }
   return reasons;
+}
+
+std::string SmallestChange(const Request& request, const std::vector<NodeState>& nodes) {
+  if (nodes.empty()) return "start a Server Node";
+  // The node that is nearest to taking it, by what stands in the way and then by how much is missing.
+  const NodeState* nearest = nullptr;
+  double nearest_cost = 0;
+  Obstacle nearest_obstacle = Obstacle::kNone;
+  auto part = [](int64_t missing, int64_t capacity) {
+    return missing > 0 ? static_cast<double>(missing) /
+                             static_cast<double>(std::max<int64_t>(capacity, 1))
+                       : 0.0;
+  };
+  auto missing_of = [&](const Resources& have, const NodeState& node) {
+    Resources missing = request.resources - have;
+    return part(missing.cpu_millis, node.capacity.cpu_millis) +
+           part(missing.memory_bytes, node.capacity.memory_bytes) +
+           part(missing.gpus, node.capacity.gpus);
+  };
+  for (const NodeState& node : nodes) {
+    Obstacle obstacle = Check(request, node);
+    double cost = 0;
+    switch (obstacle) {
+      case Obstacle::kNone:
+        return "";
+      case Obstacle::kHeld:
+        cost = 0;
+        break;
+      case Obstacle::kNotEnoughFree:
+        cost = 1 + missing_of(node.free, node);
+        break;
+      case Obstacle::kCordoned:
+        cost = 10;
+        break;
+      case Obstacle::kOffline:
+        cost = 20;
+        break;
+      case Obstacle::kTooLarge:
+        cost = 30 + missing_of(node.capacity, node);
+        break;
+      case Obstacle::kNoDevice:
+        cost = 1e9;
+        break;
+    }
+    if (nearest == nullptr || cost < nearest_cost) {
+      nearest = &node;
+      nearest_cost = cost;
+      nearest_obstacle = obstacle;
+    }
+  }
+  auto shortage = [&](const Resources& have) {
+    Resources missing = request.resources - have;
+    missing.cpu_millis = std::max<int64_t>(missing.cpu_millis, 0);
+    missing.memory_bytes = std::max<int64_t>(missing.memory_bytes, 0);
+    missing.gpus = std::max<int64_t>(missing.gpus, 0);
+    // Only what is missing is named.
+    std::string text = ToString(missing);
+    if (missing.memory_bytes == 0) {
+      size_t comma = text.find(", 0 bytes");
+      if (comma != std::string::npos) text.erase(comma, std::string_view(", 0 bytes").size());
+    }
+    if (missing.cpu_millis == 0 && text.starts_with("0 cores, ")) text.erase(0, 9);
+    return text;
+  };
+  const std::string id = "node '" + nearest->id.value + "'";
+  switch (nearest_obstacle) {
+    case Obstacle::kHeld:
+      return "wait a moment: " + id + " is tried again";
+    case Obstacle::kNotEnoughFree:
+      return id + " must have " + shortage(nearest->free) + " more free";
+    case Obstacle::kCordoned:
+      return "uncordon " + id;
+    case Obstacle::kOffline:
+      return "bring " + id + " back";
+    case Obstacle::kTooLarge:
+      return "ask for " + shortage(nearest->capacity) + " less, or add a node that has it";
+    default:
+      return std::string("add a node with a device of type ") + DeviceName(request.device);
+  }
+}
+
+std::optional<Forecast> ForecastStart(
+    Snapshot snapshot, std::vector<Running> running, const JobId& target,
+    const std::function<std::optional<Duration>(const JobId&)>& duration, size_t most_steps) {
+  struct End {
+    Duration at;
+    size_t order;  // so that equal times come in a fixed order
+    NodeId node;
+    Resources resources;
+    bool operator<(const End& other) const {
+      return at != other.at ? at > other.at : order > other.order;
+    }
+  };
+  std::priority_queue<End> ends;
+  size_t order = 0;
+  for (Running& one : running) {
+    if (one.remaining) ends.push({*one.remaining, order++, one.node, one.resources});
+  }
+  // A node that is held is asked again before long.
+  for (NodeState& node : snapshot.nodes) node.held = false;
+  Duration now = {};
+  for (size_t steps = 0; steps <= most_steps; ++steps) {
+    for (const Placement& placement : Schedule(snapshot)) {
+      if (placement.job == target) return Forecast{placement.node, now};
+      for (Line& line : snapshot.lines) {
+        auto found = std::find_if(line.jobs.begin(), line.jobs.end(),
+                                  [&](const auto& job) { return job.second == placement.job; });
+        if (found == line.jobs.end()) continue;
+        line.jobs.erase(found);
+        for (NodeState& node : snapshot.nodes) {
+          if (node.id == placement.node) node.free = node.free - line.request.resources;
+        }
+        if (auto takes = duration(placement.job))
+          ends.push({now + *takes, order++, placement.node, line.request.resources});
+        break;
+      }
+    }
+    if (ends.empty()) return std::nullopt;
+    now = ends.top().at;
+    while (!ends.empty() && ends.top().at == now) {
+      for (NodeState& node : snapshot.nodes) {
+        if (node.id == ends.top().node) node.free = node.free + ends.top().resources;
+      }
+      ends.pop();
+    }
+  }
+  return std::nullopt;
 }
 
 bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,

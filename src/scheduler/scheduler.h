@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/resources.h"
 
@@ -23,6 +26,7 @@ struct NodeState {
   NodeId id;
   bool online = false;
   bool held = false;  // online, but given nothing for a moment: it refused or did not answer
+  bool cordoned = false;  // an operator wants it to get nothing
   Resources capacity;
   Resources free;
   std::vector<int32_t> devices;
@@ -48,8 +52,8 @@ struct Placement {
 
 // One reason why a job waits.
 struct Reason {
-  std::string code;  // NO_NODES, NODES_OFFLINE, NODES_HELD, NO_SUCH_DEVICE, TOO_LARGE,
-                     // NOT_ENOUGH_FREE, BACKOFF
+  std::string code;  // NO_NODES, NODES_OFFLINE, NODES_HELD, NODES_CORDONED, NO_SUCH_DEVICE,
+                     // TOO_LARGE, NOT_ENOUGH_FREE, BACKOFF, QUEUED
   std::string message;
   std::vector<NodeId> nodes;
   bool operator==(const Reason&) const = default;
@@ -64,6 +68,29 @@ int64_t MostPlacements(const Request& request, const std::vector<NodeState>& nod
 
 // Everything that keeps `request` from starting now; empty when a node could take it at once.
 std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes);
+
+// The least that would have to change for `request` to start now, in one sentence; empty when nothing
+// need change or nothing is known that would do.
+std::string SmallestChange(const Request& request, const std::vector<NodeState>& nodes);
+
+// An attempt that holds resources until it ends.
+struct Running {
+  NodeId node;
+  Resources resources;
+  std::optional<Duration> remaining;  // absent: not known
+};
+struct Forecast {
+  NodeId node;
+  Duration start = {};
+};
+// When and where `target` would start, by running Schedule again and again as attempts end. duration
+// tells how long a queued job is expected to run; a job of unknown duration is taken to never end.
+// Absent when that cannot be told, or more than `most_steps` ends would have to be looked at.
+std::optional<Forecast> ForecastStart(Snapshot snapshot, std::vector<Running> running,
+                                      const JobId& target,
+                                      const std::function<std::optional<Duration>(const JobId&)>&
+                                          duration,
+                                      size_t most_steps = 1000);
 
 // Whether some node, online or not, could hold the request if it were empty. reason tells the
 // numbers when not.

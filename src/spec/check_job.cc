@@ -19,14 +19,6 @@ std::string NameOf(std::span<const char* const> names, int number) {
                                                                    : std::to_string(number);
 }
 
-void CheckName(const std::string& name, Problems* problems) {
-  if (name.size() <= kMaxNameBytes && IsPlainText(name)) return;
-  problems->Add(
-      {"$.name", "the name is too long or not plain text",
-       "at most " + std::to_string(kMaxNameBytes) + " bytes of UTF-8 without control characters",
-       Shown(std::string_view(name)), ""});
-}
-
 void CheckType(JobType type, Problems* problems) {
   // Clients of the wire leave the type out.
   if (type == JobType::kTraining || type == JobType::kUnknown) return;
@@ -159,12 +151,22 @@ Resources Needed(const JobDescription& job, const JobSpec& spec) {
 
 }  // namespace
 
+bool IsName(const std::string& text) { return text.size() <= kMaxNameBytes && IsPlainText(text); }
+
+void CheckName(const std::string& path, const std::string& text, Problems* problems) {
+  if (IsName(text)) return;
+  problems->Add(
+      {path, "too long or not plain text",
+       "at most " + std::to_string(kMaxNameBytes) + " bytes of UTF-8 without control characters",
+       Shown(std::string_view(text)), ""});
+}
+
 std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspector* inspector,
                                 Problems* problems) {
   JobSpec spec;
   spec.name = description.name;
   spec.type = JobType::kTraining;
-  CheckName(description.name, problems);
+  CheckName("$.name", description.name, problems);
   CheckType(description.type, problems);
   CheckDevice(description, &spec, problems);
   CheckRequested(description, problems);

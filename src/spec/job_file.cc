@@ -253,11 +253,7 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   }
   if (auto user = reader.Text(kUser)) {
     file.user = *user;
-    if (user->size() > kMaxNameBytes || !IsPlainText(*user)) {
-      reader.Refuse(
-          kUser, "is too long or not plain text",
-          "at most " + std::to_string(kMaxNameBytes) + " bytes without control characters");
-    }
+    CheckName("$.user", *user, problems);
   }
   ReadModel(reader, &job);
   ReadHyperparameters(json, reader, &job, problems);

@@ -168,6 +168,12 @@ inline constexpr int64_t kMaxCpuMillis = 1'000'000;
 inline constexpr int64_t kMaxGpus = 1;  // a job trains on one device
 inline constexpr size_t kMaxNameBytes = 256;
 
+// Whether a text can be a job's name or its user's: at most kMaxNameBytes of UTF-8 without control
+// characters.
+bool IsName(const std::string& text);
+// Adds a problem at `path` when it is none.
+void CheckName(const std::string& path, const std::string& text, Problems* problems);
+
 // Checks everything, collecting all problems. The spec is there only when problems stays empty.
 // inspector may be null: files are then not looked into, and their shape comes from the model's
 // input entry. Any thread; the inspector's rule holds for it.

@@ -17,6 +17,8 @@ class JobStore {
   virtual ~JobStore() = default;
   // Everything stored, jobs in order of sequence.
   virtual Result<control::Snapshot> Load() = 0;
+  // Events as asked for, the submissions of jobs that are still there among them. The disk is read.
+  virtual Result<std::vector<control::Event>> Events(const control::EventQuery& query) = 0;
   // One transaction, durable when it returns ok. RESOURCE_EXHAUSTED: the disk is full, nothing of
   // the batch was stored and the store stays usable; any other error: end the process.
   virtual Status Commit(std::span<const control::Record> records) = 0;

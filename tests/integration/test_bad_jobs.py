@@ -332,3 +332,20 @@ def test_without_any_node_a_job_waits_and_says_so(server_only):
     status = server_only.status(response.job_id)
     assert status.state == job_pb2.JOB_STATE_QUEUED
     assert "node" in status.message and [r.code for r in status.reasons] == ["NO_NODES"], status
+
+
+@pytest.mark.parametrize("field", ["name", "user_id"])
+def test_a_body_seen_before_does_not_let_a_bad_name_through(shared, field):
+    shared.succeed(shared.submit(job()).job_id)
+    for text in ("a\x07b", "two\nlines", "x" * 257):
+        refusal = shared.refusal(job(**{field: text}))
+        assert refusal.code == INVALID, refusal
+        assert refusal.problem({"name": "$.name", "user_id": "$.user"}[field])
+
+
+def test_a_report_with_too_many_metrics_is_refused(shared):
+    metrics = {f"m{i}": 1.0 for i in range(1000)}
+    with pytest.raises(grpc.RpcError) as error:
+        shared.job_status_service.UpdateJobStatus(node_pb2.UpdateJobStatusRequest(
+            node_id=shared.nodes[0].id, job_id="none", metrics=metrics))
+    assert error.value.code() == INVALID and "at most 256" in error.value.details()

@@ -58,6 +58,29 @@ constexpr Migration kMigrations[] = {
         jobs_completed INTEGER NOT NULL
       );
     )sql",
+    // 1 -> 2
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN pause_requested INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE jobs ADD COLUMN retry_of TEXT NOT NULL DEFAULT '';
+      ALTER TABLE nodes ADD COLUMN cordoned INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE nodes ADD COLUMN draining INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE nodes ADD COLUMN cordon_reason TEXT NOT NULL DEFAULT '';
+      CREATE TABLE events (
+        number INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        job TEXT NOT NULL,
+        node TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        from_state INTEGER NOT NULL,
+        to_state INTEGER NOT NULL,
+        cause INTEGER NOT NULL,
+        message TEXT NOT NULL
+      );
+      CREATE INDEX events_of_job ON events (sequence, number);
+      CREATE INDEX events_of_node ON events (node, number);
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
@@ -57,7 +58,9 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "current_epoch",
                                             "metrics",
                                             "artifacts",
-                                            "compute_seconds"};
+                                            "compute_seconds",
+                                            "pause_requested",
+                                            "retry_of"};
 
 std::string JobColumns() {
   std::string text;
@@ -146,6 +149,14 @@ class SqliteStore : public JobStore {
     }
   }
 
+  Result<std::vector<control::Event>> Events(const control::EventQuery& query) override {
+    try {
+      return ReadEvents(query);
+    } catch (const SQLite::Exception& e) {
+      return ErrorStatus(path_, e, SystemErrno());
+    }
+  }
+
   Status Commit(std::span<const control::Record> records) override {
     if (broken_)
       return Internal("'" + path_ + "' must not be used after a failed commit", "restart");
@@ -216,7 +227,8 @@ class SqliteStore : public JobStore {
 
   bool RollBack() {
     for (SQLite::Statement* statement : {&begin_, &commit_, &put_body_, &insert_job_, &replace_job_,
-                                         &update_job_, &delete_job_, &delete_body_, &put_node_}) {
+                                         &update_job_, &delete_job_, &delete_body_, &put_node_,
+                                         &put_event_, &delete_events_}) {
       statement->tryReset();
     }
     // Some failures have rolled back already.
@@ -275,7 +287,86 @@ class SqliteStore : public JobStore {
     put_node_.bindNoCopy(7, devices);
     put_node_.bind(8, node.registered_at.ms);
     put_node_.bind(9, node.jobs_completed);
+    put_node_.bind(10, static_cast<int32_t>(node.cordoned));
+    put_node_.bind(11, static_cast<int32_t>(node.draining));
+    put_node_.bindNoCopy(12, node.cordon_reason);
     Run(put_node_);
+  }
+
+  void Apply(const control::PutEvent& put) {
+    const control::Event& event = put.event;
+    put_event_.bind(1, event.number);
+    put_event_.bind(2, event.at.ms);
+    put_event_.bind(3, static_cast<int32_t>(event.kind));
+    put_event_.bind(4, event.sequence);
+    put_event_.bindNoCopy(5, event.job.value);
+    put_event_.bindNoCopy(6, event.node.value);
+    put_event_.bind(7, event.attempt);
+    put_event_.bind(8, static_cast<int32_t>(event.from));
+    put_event_.bind(9, static_cast<int32_t>(event.to));
+    put_event_.bind(10, static_cast<int32_t>(event.cause));
+    put_event_.bindNoCopy(11, event.message);
+    Run(put_event_);
+  }
+
+  void Apply(const control::DeleteEvents& remove) {
+    delete_events_.bind(1, remove.below);
+    Run(delete_events_);
+  }
+
+  static control::Event ReadEvent(SQLite::Statement& s) {
+    control::Event event;
+    event.number = s.getColumn(0).getInt64();
+    event.at.ms = s.getColumn(1).getInt64();
+    event.kind = static_cast<control::EventKind>(s.getColumn(2).getInt());
+    event.sequence = s.getColumn(3).getInt64();
+    event.job.value = s.getColumn(4).getString();
+    event.node.value = s.getColumn(5).getString();
+    event.attempt = s.getColumn(6).getInt();
+    event.from = static_cast<control::JobState>(s.getColumn(7).getInt());
+    event.to = static_cast<control::JobState>(s.getColumn(8).getInt());
+    event.cause = static_cast<control::Cause>(s.getColumn(9).getInt());
+    event.message = s.getColumn(10).getString();
+    return event;
+  }
+
+  // Submissions are read from the jobs themselves.
+  std::vector<control::Event> ReadEvents(const control::EventQuery& query) {
+    std::vector<control::Event> events;
+    std::string where = " WHERE number > ?1";
+    if (query.sequence != 0) where += " AND sequence = ?2";
+    if (!query.node.empty()) where += " AND node = ?3";
+    SQLite::Statement stored(*database_,
+                             "SELECT number, at, kind, sequence, job, node, attempt, from_state, "
+                             "to_state, cause, message FROM events" +
+                                 where + " ORDER BY number LIMIT ?4");
+    stored.bind(1, query.after);
+    if (query.sequence != 0) stored.bind(2, query.sequence);
+    if (!query.node.empty()) stored.bindNoCopy(3, query.node.value);
+    stored.bind(4, static_cast<int64_t>(query.limit));
+    while (stored.executeStep()) events.push_back(ReadEvent(stored));
+    if (!query.node.empty()) return events;  // nobody submits to a node
+    SQLite::Statement jobs(*database_, std::string("SELECT sequence, id, created_at, retry_of FROM "
+                                                   "jobs WHERE sequence > ?1") +
+                                           (query.sequence != 0 ? " AND sequence = ?2" : "") +
+                                           " ORDER BY sequence LIMIT ?3");
+    jobs.bind(1, query.after);
+    if (query.sequence != 0) jobs.bind(2, query.sequence);
+    jobs.bind(3, static_cast<int64_t>(query.limit));
+    size_t middle = events.size();
+    while (jobs.executeStep()) {
+      Job job;
+      job.sequence = jobs.getColumn(0).getInt64();
+      job.id.value = jobs.getColumn(1).getString();
+      job.created_at.ms = jobs.getColumn(2).getInt64();
+      job.retry_of.value = jobs.getColumn(3).getString();
+      events.push_back(control::SubmittedEvent(job));
+    }
+    std::inplace_merge(events.begin(), events.begin() + static_cast<ptrdiff_t>(middle),
+                       events.end(),
+                       [](const auto& a, const auto& b) { return a.number < b.number; });
+    if (events.size() > query.limit) events.resize(query.limit);
+    return events;
   }
 
   static void BindJob(SQLite::Statement& s, const Job& job, const std::string& metrics,
@@ -314,6 +405,8 @@ class SqliteStore : public JobStore {
     s.bindNoCopy(++i, metrics);
     s.bindNoCopy(++i, artifacts);
     s.bind(++i, job.compute_seconds);
+    s.bind(++i, static_cast<int32_t>(job.pause_requested));
+    s.bindNoCopy(++i, job.retry_of.value);
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -352,6 +445,8 @@ class SqliteStore : public JobStore {
     ASSIGN_OR_RETURN(job.metrics, ReadMetrics(s.getColumn(i++).getString()));
     ASSIGN_OR_RETURN(job.artifacts, ReadArtifacts(s.getColumn(i++).getString()));
     job.compute_seconds = ReadDouble(s.getColumn(i++));
+    job.pause_requested = s.getColumn(i++).getInt() != 0;
+    job.retry_of.value = s.getColumn(i++).getString();
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
@@ -381,7 +476,8 @@ class SqliteStore : public JobStore {
     }
     SQLite::Statement nodes(*database_,
                             "SELECT id, endpoint, info, cpu_millis, memory_bytes, gpus, devices, "
-                            "registered_at, jobs_completed FROM nodes ORDER BY id");
+                            "registered_at, jobs_completed, cordoned, draining, cordon_reason "
+                            "FROM nodes ORDER BY id");
     while (nodes.executeStep()) {
       Node node;
       node.id.value = nodes.getColumn(0).getString();
@@ -396,8 +492,17 @@ class SqliteStore : public JobStore {
       node.devices = std::move(*devices);
       node.registered_at.ms = nodes.getColumn(7).getInt64();
       node.jobs_completed = nodes.getColumn(8).getInt64();
+      node.cordoned = nodes.getColumn(9).getInt() != 0;
+      node.draining = nodes.getColumn(10).getInt() != 0;
+      node.cordon_reason = nodes.getColumn(11).getString();
       snapshot.nodes.push_back(std::move(node));
     }
+    auto bound = [this](const char* which) {
+      return database_->execAndGet(std::string("SELECT ifnull(") + which + "(number), 0) FROM events")
+          .getInt64();
+    };
+    snapshot.first_event = bound("min");
+    snapshot.last_event = bound("max");
     return snapshot;
   }
 
@@ -420,8 +525,14 @@ class SqliteStore : public JobStore {
   SQLite::Statement put_node_{*database_,
                               "INSERT OR REPLACE INTO nodes (id, endpoint, "
                               "info, cpu_millis, memory_bytes, "
-                              "gpus, devices, registered_at, jobs_completed) "
-                              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"};
+                              "gpus, devices, registered_at, jobs_completed, "
+                              "cordoned, draining, cordon_reason) "
+                              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"};
+  SQLite::Statement put_event_{*database_,
+                               "INSERT OR REPLACE INTO events (number, at, kind, sequence, job, "
+                               "node, attempt, from_state, to_state, cause, message) "
+                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"};
+  SQLite::Statement delete_events_{*database_, "DELETE FROM events WHERE number < ?1"};
 };
 
 // Throws SQLite::Exception.

@@ -45,6 +45,8 @@ Job JobWithEveryField() {
   job.retries = 5;
   job.cancel_requested = true;
   job.cancel_reason = "changed my mind";
+  job.pause_requested = true;
+  job.retry_of.value = "job-0";
   job.cause = control::Cause::kOutOfMemory;
   job.error = {8, "out of memory", "line 1\nline 2"};
   job.progress = 0.1 + 0.2;
@@ -58,6 +60,8 @@ Job JobWithEveryField() {
 
 void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.sequence, b.sequence);
+  EXPECT_EQ(a.pause_requested, b.pause_requested);
+  EXPECT_EQ(a.retry_of, b.retry_of);
   EXPECT_EQ(a.id, b.id);
   EXPECT_EQ(a.name, b.name);
   EXPECT_EQ(a.user, b.user);
@@ -106,7 +110,10 @@ TEST(SqliteStore, EveryFieldSurvivesAReopen) {
                      {4000, 1 << 30, 1},
                      {1, 2},
                      {99},
-                     12};
+                     12,
+                     true,
+                     true,
+                     "new disk"};
   std::vector<Record> records = {PutBody{job.body, body}, PutJob{job}, PutNode{node}};
   ASSERT_TRUE(Open(folder.File())->Commit(records).ok());
 
@@ -125,6 +132,57 @@ TEST(SqliteStore, EveryFieldSurvivesAReopen) {
   EXPECT_EQ(snapshot.nodes[0].devices, node.devices);
   EXPECT_EQ(snapshot.nodes[0].registered_at, node.registered_at);
   EXPECT_EQ(snapshot.nodes[0].jobs_completed, node.jobs_completed);
+  EXPECT_TRUE(snapshot.nodes[0].cordoned);
+  EXPECT_TRUE(snapshot.nodes[0].draining);
+  EXPECT_EQ(snapshot.nodes[0].cordon_reason, node.cordon_reason);
+}
+
+TEST(SqliteStore, EventsAreReadInOrderWithTheSubmissionsOfJobs) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  control::Event first{.number = 2,
+                       .at = {20},
+                       .kind = control::EventKind::kStateChanged,
+                       .sequence = 1,
+                       .job = {"job-1"},
+                       .node = {"n"},
+                       .attempt = 1,
+                       .from = JobState::kQueued,
+                       .to = JobState::kAssigned,
+                       .cause = control::Cause::kNodeLost,
+                       .message = "why"};
+  control::Event lost{.number = 4, .kind = control::EventKind::kNodeLost, .node = {"n"}};
+  std::vector<Record> records = {PutJob{QueuedJob(1)}, control::PutEvent{first},
+                                 PutJob{QueuedJob(3)}, control::PutEvent{lost}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  store.reset();
+  store = Open(folder.File());
+  auto numbers = [&](const control::EventQuery& query) {
+    Result<std::vector<control::Event>> events = store->Events(query);
+    EXPECT_TRUE(events.ok()) << events.status();
+    std::vector<int64_t> list;
+    for (const control::Event& event : *events) list.push_back(event.number);
+    return list;
+  };
+  using Numbers = std::vector<int64_t>;
+  EXPECT_EQ(numbers({}), (Numbers{1, 2, 3, 4}));
+  EXPECT_EQ(numbers({.after = 1, .limit = 2}), (Numbers{2, 3}));
+  EXPECT_EQ(numbers({.sequence = 1}), (Numbers{1, 2}));
+  EXPECT_EQ(numbers({.node = {"n"}}), (Numbers{2, 4}));
+  control::Event read = store->Events({.after = 1, .limit = 1})->at(0);
+  EXPECT_EQ(read.at.ms, 20);
+  EXPECT_EQ(read.job.value, "job-1");
+  EXPECT_EQ(read.attempt, 1);
+  EXPECT_EQ(read.from, JobState::kQueued);
+  EXPECT_EQ(read.to, JobState::kAssigned);
+  EXPECT_EQ(read.cause, control::Cause::kNodeLost);
+  EXPECT_EQ(read.message, "why");
+  EXPECT_EQ(store->Events({.limit = 1})->at(0).kind, control::EventKind::kSubmitted);
+  EXPECT_EQ(LoadAll(*store).last_event, 4);
+  records = {control::DeleteEvents{.below = 3}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_EQ(numbers({}), (Numbers{1, 3, 4})) << "submissions belong to the jobs";
+  EXPECT_EQ(LoadAll(*store).first_event, 4);
 }
 
 TEST(SqliteStore, PutReplacesEveryFieldOfAJobAndOfANode) {

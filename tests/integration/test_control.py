@@ -1,0 +1,182 @@
+"""Operating jobs and nodes: pause, resume, priority, retry, bulk cancel, explain, plan, events, cordon and drain."""
+
+import json
+import threading
+
+import cyxwiz
+import grpc
+import pytest
+
+from cluster import job, long_job, short_job
+from cyxwiz.protocol import control_pb2, control_pb2_grpc, job_pb2
+
+PAUSED, QUEUED, RUNNING = job_pb2.JOB_STATE_PAUSED, job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING
+
+
+@pytest.fixture
+def control(shared):
+    return control_pb2_grpc.JobControlServiceStub(shared.channel)
+
+
+def test_pause_and_resume_a_running_job(shared, control):
+    id = shared.submit(long_job()).job_id
+    shared.wait_running(id)
+    control.PauseJob(control_pb2.PauseJobRequest(job_id=id))
+    status = shared.wait(id, until=lambda s: s.state == PAUSED, timeout=10)
+    assert "resumed" in status.message
+    control.ResumeJob(control_pb2.ResumeJobRequest(job_id=id))
+    status = shared.wait(id, until=lambda s: s.state == RUNNING)
+    assert status.attempt == 2 and status.retries == 0
+    shared.client().cancel(id)
+    shared.wait(id)
+
+
+def test_a_paused_job_survives_a_restart_of_the_server(make_cluster):
+    cluster = make_cluster()
+    stub = control_pb2_grpc.JobControlServiceStub(cluster.channel)
+    id = cluster.submit(job()).job_id
+    assert stub.PauseJob(control_pb2.PauseJobRequest(job_id=id)).status.state == PAUSED
+    cluster.server.kill()
+    cluster.start_server()
+    assert cluster.status(id).state == PAUSED
+
+
+def test_retry_a_failed_job(shared, control):
+    id = shared.submit(long_job()).job_id
+    with pytest.raises(grpc.RpcError) as error:
+        control.RetryJob(control_pb2.RetryJobRequest(job_id=id))
+    assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    shared.client().cancel(id)
+    shared.wait(id)
+    again = control.RetryJob(control_pb2.RetryJobRequest(job_id=id, new_job_id="again-" + id)).status
+    assert again.job_id == "again-" + id
+    shared.wait_running(again.job_id)
+    shared.client().cancel(again.job_id)
+    shared.wait(again.job_id)
+    assert shared.status(id).state == job_pb2.JOB_STATE_CANCELLED, "final states never change"
+
+
+def test_bulk_cancel_needs_a_filter_and_cancels_in_one_go(make_cluster):
+    cluster = make_cluster()
+    stub = control_pb2_grpc.JobControlServiceStub(cluster.channel)
+    ids = [cluster.submit(job(user_id="ada" if i % 2 else "bob")).job_id for i in range(10)]
+    with pytest.raises(grpc.RpcError) as error:
+        stub.CancelJobs(control_pb2.CancelJobsRequest())
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert stub.CancelJobs(control_pb2.CancelJobsRequest(user_id="ada", reason="lunch")).cancelled == 5
+    assert [cluster.status(i).state for i in ids].count(job_pb2.JOB_STATE_CANCELLED) == 5
+    assert "lunch" in cluster.status(ids[1]).message
+    done = cluster.cli("cancel", "--all", "--json")
+    assert json.loads(done.stdout)["cancelled"] == 5, done
+
+
+def test_priority_moves_a_job_ahead_and_explain_tells_the_place(make_cluster):
+    cluster = make_cluster()
+    first, second = (cluster.submit(job()).job_id for _ in range(2))
+    plan = json.loads(cluster.cli("explain", second, "--json").stdout)
+    assert plan["queue_position"] == 2 and plan["jobs_queued"] == 2
+    assert plan["reasons"][0]["code"] == "NO_NODES" and plan["smallest_change"]
+    assert cluster.cli("priority", second, "high").returncode == 0
+    assert json.loads(cluster.cli("explain", second, "--json").stdout)["queue_position"] == 1
+    assert cluster.rest("GET", f"/api/v1/jobs/{first}/explain")[2]["queue_position"] == 2
+    supposed = json.loads(cluster.cli("explain", first, "--what-if", "nodes=+2,cpus=4,memory=8GiB", "--json").stdout)
+    assert supposed["node_id"].startswith("what-if-")
+    assert cluster.status(first).state == QUEUED
+
+
+@pytest.fixture
+def job_file(tmp_path):
+    def write(**fields):
+        path = tmp_path / "job.json"
+        path.write_text(json.dumps({"model": {"layers": [{"type": "dense", "units": 10}]},
+                                    "dataset": "mock://random_data", **fields}))
+        return str(path)
+
+    return write
+
+
+def test_plan_changes_nothing(shared, job_file):
+    before = shared.jobs.ListJobs(job_pb2.ListJobsRequest()).total_count
+    done = shared.cli("plan", job_file(), "--json")
+    plan = json.loads(done.stdout)
+    assert done.returncode == 0 and plan["node_id"] == shared.nodes[0].id and plan["could_ever_run"], plan
+    large = json.loads(shared.cli("plan", job_file(resources={"cpus": 512}), "--json").stdout)
+    assert not large["could_ever_run"] and large["reasons"][0]["code"] == "TOO_LARGE"
+    assert shared.cli("plan", job_file(modle={})).returncode == 4
+    assert shared.jobs.ListJobs(job_pb2.ListJobsRequest()).total_count == before
+
+
+def test_events_tell_a_life_and_can_be_followed_from_a_position(shared, control):
+    id = shared.submit(short_job(0.2)).job_id
+    shared.succeed(id)
+    events = control.ListEvents(control_pb2.ListEventsRequest(job_id=id)).events
+    states = [(e.to) for e in events if e.kind in (control_pb2.EVENT_SUBMITTED, control_pb2.EVENT_STATE_CHANGED)]
+    assert states == [QUEUED, job_pb2.JOB_STATE_ASSIGNED, RUNNING, job_pb2.JOB_STATE_SUCCEEDED]
+    assert [e.number for e in events] == sorted(e.number for e in events)
+    stream = control.FollowEvents(control_pb2.ListEventsRequest(job_id=id, after=events[1].number), timeout=20)
+    assert [next(stream) for _ in range(2)] == list(events[2:])
+    stream.cancel()
+    text = shared.cli("events", id).stdout
+    assert "submitted" in text and "attempt 1" in text
+    page = shared.rest("GET", f"/api/v1/events?job_id={id}&page_size=2")[2]
+    assert len(page["events"]) == 2 and page["next_after"] == events[1].number
+
+
+def test_a_follower_of_everything_misses_nothing(shared, control):
+    seen, ids = [], []
+    start = control.ListEvents(control_pb2.ListEventsRequest(page_size=1000)).events[-1].number
+    stream = control.FollowEvents(control_pb2.ListEventsRequest(after=start), timeout=60)
+
+    def follow():
+        for event in stream:
+            seen.append(event)
+            if len({e.job_id for e in seen if e.to == job_pb2.JOB_STATE_SUCCEEDED}) == 5:
+                return
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    for _ in range(5):
+        ids.append(shared.submit(job()).job_id)
+    thread.join(60)
+    stream.cancel()
+    numbers = [e.number for e in seen]
+    assert numbers == sorted(set(numbers))
+    for id in ids:
+        assert [e.to for e in seen if e.job_id == id][0] == QUEUED
+
+
+def test_drain_gives_jobs_to_another_node_and_uncordon_undoes_it(make_cluster):
+    cluster = make_cluster()
+    first = cluster.add_node()
+    id = cluster.submit(long_job()).job_id
+    cluster.wait_running(id)
+    second = cluster.add_node()
+    done = cluster.cli("drain", first.id, "--reason", "kernel update", "--json")
+    assert json.loads(done.stdout)["draining"], done
+    status = cluster.wait(id, until=lambda s: s.state == RUNNING and s.attempt == 2)
+    assert status.current_node_id == second.id and status.retries == 0
+    assert cluster.cli("cordon", second.id).returncode == 0
+    waiting = cluster.submit(job()).job_id
+    assert [r.code for r in cluster.status(waiting).reasons] == ["NODES_CORDONED"]
+    assert cluster.cli("uncordon", first.id).returncode == 0
+    cluster.succeed(waiting)
+    assert cluster.cli("drain", "nope").returncode == 3
+
+
+def test_the_python_client_operates_jobs(shared):
+    client = shared.client()
+    job_id = client.submit(model={"layers": [{"type": "dense", "units": 10}]}, dataset="mock://random_data").job_id
+    client.wait(job_id)
+    kinds = [event.kind for event in client.events(job_id)]
+    assert kinds[0] is cyxwiz.EventKind.SUBMITTED and len(kinds) == 4
+    plan = client.plan(model={"layers": [{"type": "dense", "units": 10}]}, dataset="mock://random_data")
+    assert plan.could_ever_run and plan.node_id == shared.nodes[0].id
+    assert client.cordon(shared.nodes[0].id, reason="test").cordoned
+    waiting = client.submit(model={"layers": [{"type": "dense", "units": 10}]}, dataset="mock://random_data")
+    assert client.explain(waiting).reasons[0].code == "NODES_CORDONED"
+    assert client.set_priority(waiting, cyxwiz.Priority.HIGH).priority is cyxwiz.Priority.HIGH
+    assert client.pause(waiting).state is cyxwiz.JobState.PAUSED
+    assert client.resume(waiting).state is cyxwiz.JobState.QUEUED
+    assert client.cancel_jobs(pending_only=True) == 1
+    assert not client.uncordon(shared.nodes[0].id).cordoned
+    client.wait(client.retry(waiting))
