@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/ids.h"
 #include "base/json.h"
+#include "base/logging.h"
 #include "base/resources.h"
 #include "base/suggest.h"
 #include "base/text.h"
@@ -76,6 +77,26 @@ TEST(File, AtomicWriteReplacesWholeContent) {
   EXPECT_EQ(ReadFile(path).value(), "two");
   EXPECT_EQ(ReadFile(path + ".absent").status().code(), Code::kNotFound);
   EXPECT_EQ(ReadFile(path, 2).status().code(), Code::kResourceExhausted);
+}
+
+TEST(Text, OfOthersCannotDriveTheTerminal) {
+  EXPECT_EQ(Printable("a\x1b[2Jb\r\nc\x07"), "a?[2Jb  c?");
+  EXPECT_EQ(Printable("\xC2\x9B"
+                      "31m"),
+            "?31m");
+  EXPECT_EQ(Printable("Größe"), "Größe");
+}
+
+
+TEST(Logging, TextOfOthersForgesNoLineAndDrivesNoTerminal) {
+  ASSERT_TRUE(SetUpLogging("program", "info").ok());
+  testing::internal::CaptureStderr();
+  spdlog::info("stopping: {}", "a\n2026-01-01T00:00:00.000 error node: forged\x1b[2J");
+  std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(text.find('\n'), text.size() - 1) << text;
+  EXPECT_NE(text.find("program: stopping: a 2026-01-01T00:00:00.000 error node: forged?[2J"),
+            std::string::npos)
+      << text;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/job_follower.h"
 #include "cli/layout.h"

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/text.h"
+
 namespace cyxwiz::cli {
 namespace {
 
@@ -18,24 +20,6 @@ std::string Format(const char* format, auto... values) {
 }
 
 }  // namespace
-
-std::string Printable(std::string_view text) {
-  std::string clean;
-  clean.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    unsigned char c = static_cast<unsigned char>(text[i]);
-    // C1 controls, which some terminals obey, are C2 80 .. C2 9F in UTF-8.
-    if (c == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0) {
-      clean += '?';
-      ++i;
-    } else if (c == '\n' || c == '\t' || c == '\r') {
-      clean += ' ';
-    } else {
-      clean += c < 0x20 || c == 0x7F ? '?' : text[i];
-    }
-  }
-  return clean;
-}
 
 std::string PrintableLines(std::string_view text, std::string_view before) {
   std::string lines;

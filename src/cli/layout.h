@@ -10,10 +10,6 @@
 
 namespace cyxwiz::cli {
 
-// `text` without control characters, so that a name chosen by somebody else cannot drive this
-// terminal.
-std::string Printable(std::string_view text);
-
 // Every line of `text`, made printable, each after `before` ("\n  "); empty lines are left out.
 std::string PrintableLines(std::string_view text, std::string_view before);
 

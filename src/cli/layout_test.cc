@@ -8,14 +8,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-TEST(Layout, TextOfOthersCannotDriveTheTerminal) {
-  EXPECT_EQ(Printable("a\x1b[2Jb\r\nc\x07"), "a?[2Jb  c?");
-  EXPECT_EQ(Printable("\xC2\x9B"
-                      "31m"),
-            "?31m");
-  EXPECT_EQ(Printable("Größe"), "Größe");
-}
-
 TEST(Layout, WidthCountsCharactersNotBytesNorColours) {
   EXPECT_EQ(DisplayWidth("Größe"), 5u);
   EXPECT_EQ(DisplayWidth("\x1b[32mok\x1b[0m"), 2u);

@@ -3,9 +3,9 @@
 #include <thread>
 
 #include "base/resources.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/job_follower.h"
-#include "cli/layout.h"
 #include "cli/progress_view.h"
 
 namespace cyxwiz::cli {

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/logging.h"
+#include "base/text.h"
 
 namespace cyxwiz::node {
 namespace {
@@ -396,7 +397,7 @@ bool JobExecutor::Stop(const AttemptId& id, const std::string& reason) {
     attempt->facts.stop_reason = reason;
     spdlog::info("attempt {}: stopping: {}", attempt->key, reason);
     if (attempt->log != nullptr) {
-      Status noted = attempt->log->Append("[node] stopping: " + reason + "\n");
+      Status noted = attempt->log->Append("[node] stopping: " + Printable(reason) + "\n");
       (void)noted;  // a full disk does not keep anything from being stopped
     }
   }

@@ -490,6 +490,22 @@ TEST_F(NodeTest, StopAttemptCancels) {
   EXPECT_EQ(done.result().error().message(), "the user changed their mind");
 }
 
+TEST_F(NodeTest, AReasonForgesNoLineOfTheLog) {
+  Begin("job-1", "hang");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  protocol::StopAttemptRequest request;
+  request.set_job_id("job-1");
+  request.set_attempt(1);
+  request.set_reason("typo\n[node] all is well\x1b[2J");
+  request.set_authorization_token(server_->Token({{"job-1"}, 1}, "node-fresh"));
+  protocol::StopAttemptResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(agent_->StopAttempt(&context, request, &response).ok());
+  int64_t dropped = 0;
+  EXPECT_EQ(ReadLog("job-1", &dropped),
+            "doing hang\n[node] stopping: typo [node] all is well?[2J\n");
+}
+
 TEST_F(NodeTest, AHeartbeatsAnswerStopsAnAttempt) {
   Begin("job-1", "hang");
   ASSERT_TRUE(WaitForStart("job-1"));
