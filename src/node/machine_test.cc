@@ -74,5 +74,31 @@ TEST(Settings, AnAddressThatOthersReachIsRefused) {
   EXPECT_EQ(Read({"--memroy", "1GiB"}).status().code(), Code::kInvalidArgument);
 }
 
+TEST(Settings, AnAmountOutOfRangeIsRefusedWithTheRange) {
+  for (const char* cpus : {"0.0001", "-1", "nan", "inf", "2000000"}) {
+    auto settings = Read({"--cpus", cpus});
+    EXPECT_EQ(settings.status().code(), Code::kInvalidArgument) << cpus;
+    EXPECT_NE(settings.status().message().find(cpus[0] == '0' ? "0.001 to 1000000" : "cpus"),
+              std::string::npos)
+        << settings.status();
+  }
+  EXPECT_EQ(Read({"--cpus", "0.001"})->cpus, 0.001);
+  EXPECT_EQ(Read({"--cpus", "0"})->cpus, 0);
+  auto memory = Read({"--memory", "9999TiB"});
+  EXPECT_EQ(memory.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(memory.status().message().find("at most 1.0 PiB, found '9999TiB'"), std::string::npos)
+      << memory.status();
+}
+
+TEST(Settings, WhatIsAdvertisedMustBeReachable) {
+  for (const char* address : {"unix:/x", "node-1", "http://node-1:50052", "node-1:0"}) {
+    auto settings = Read({"--advertise", address});
+    EXPECT_EQ(settings.status().code(), Code::kInvalidArgument) << address;
+    EXPECT_NE(settings.status().message().find("host:port"), std::string::npos)
+        << settings.status();
+  }
+  EXPECT_EQ(Read({"--advertise", "node-1:50052"})->advertise, "node-1:50052");
+}
+
 }  // namespace
 }  // namespace cyxwiz::node

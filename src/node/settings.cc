@@ -1,9 +1,10 @@
 #include "node/settings.h"
 
-#include <cmath>
+#include <cstdio>
 
 #include "base/config.h"
 #include "base/listen_address.h"
+#include "base/resources.h"
 #include "spec/job_file.h"
 
 namespace cyxwiz::node {
@@ -45,14 +46,19 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   RETURN_IF_ERROR(config.Parse(argc, argv, done));
   if (*done) return settings;
 
-  if (settings.cpus < 0 || !std::isfinite(settings.cpus) || settings.cpus > 1e6) {
-    return InvalidArgument("cpus: expected a number of cores, such as 1.5, found " +
-                           std::to_string(settings.cpus));
+  // Less than a thousandth would be none, which means all.
+  if (settings.cpus != 0 && !(settings.cpus >= 0.001 && settings.cpus <= 1e6)) {
+    char found[32];
+    std::snprintf(found, sizeof found, "%g", settings.cpus);
+    return InvalidArgument(
+        "cpus: expected 0 (all) or a number of cores from 0.001 to 1000000, such as 1.5, found " +
+        std::string(found));
   }
   if (!settings.memory.empty()) {
     auto bytes = spec::ParseMemory(settings.memory);
     if (!bytes) {
-      return InvalidArgument("memory: expected an amount such as 6GiB or 512MiB, found '" +
+      return InvalidArgument("memory: expected an amount such as 6GiB or 512MiB, at most " +
+                             FormatBytes(spec::kMaxMemoryBytes) + ", found '" +
                              settings.memory + "'");
     }
     settings.memory_bytes = *bytes;
@@ -63,6 +69,10 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   if (!IsHostPort(settings.server)) {
     return InvalidArgument("server: expected host:port, found '" + settings.server + "'",
                            "such as 127.0.0.1:50051");
+  }
+  if (!settings.advertise.empty() && !IsHostPort(settings.advertise)) {
+    return InvalidArgument("advertise: expected host:port, found '" + settings.advertise + "'",
+                           "such as 10.0.0.7:50052");
   }
   return settings;
 }
