@@ -14,7 +14,10 @@
 // because std::normal_distribution differs between standard libraries.
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstdint>
+#include <numbers>
 
 #include "data/dataset.h"
 #include "data/fault.h"
@@ -26,8 +29,35 @@ inline constexpr int64_t kMaxMockBytes = int64_t{4} << 30;  // features and labe
 class NormalGenerator {
  public:
   NormalGenerator(uint64_t seed, uint64_t stream);
-  uint64_t NextBits();  // 64 uniform bits
-  double Next();        // one deviate of N(0, 1)
+
+  // 64 uniform bits.
+  uint64_t NextBits() {
+    uint64_t result = std::rotl(state_[1] * 5, 7) * 9;
+    uint64_t t = state_[1] << 17;
+    state_[2] ^= state_[0];
+    state_[3] ^= state_[1];
+    state_[1] ^= state_[2];
+    state_[0] ^= state_[3];
+    state_[2] ^= t;
+    state_[3] = std::rotl(state_[3], 45);
+    return result;
+  }
+
+  // Two deviates of N(0, 1), a point of the plane.
+  struct Pair {
+    double radius, angle;  // angle in [0, 2 pi)
+    double First() const;
+    double Second() const;
+  };
+  Pair NextPair() {
+    // Uniform in (0, 1] and [0, 1), with 53 bits.
+    double u = static_cast<double>((NextBits() >> 11) + 1) * 0x1p-53;
+    double v = static_cast<double>(NextBits() >> 11) * 0x1p-53;
+    return {std::sqrt(-2 * std::log(u)), 2 * std::numbers::pi * v};
+  }
+
+  // One deviate: the first of a pair, then its second.
+  double Next();
 
  private:
   uint64_t state_[4];

@@ -109,6 +109,26 @@ TEST_F(MockTest, TheGeneratorIsTheOneDocumentedAndStaysSo) {
   EXPECT_FLOAT_EQ(Floats(dataset.test)[1999], 0.2711359f);
 }
 
+TEST_F(MockTest, EveryValueIsTheOneOfTheFormula) {
+  for (double noise : {1.0, 0.01, 1e30}) {
+    spec::DatasetUri uri;
+    uri.samples = 3000;
+    uri.features = 77;  // pairs and blocks end within samples
+    uri.noise = noise;
+    Dataset dataset = LoadMockOk(uri);
+    NormalGenerator of_centres(uri.seed, 0), random(uri.seed, 1);
+    std::vector<double> centres(770);
+    for (double& coordinate : centres) coordinate = of_centres.Next();
+    for (size_t i = 0; i < 3000; ++i) {
+      for (size_t f = 0; f < 77; ++f) {
+        ASSERT_EQ(Floats(dataset.train)[i * 77 + f],
+                  static_cast<float>(centres[i % 10 * 77 + f] + noise * random.Next()))
+            << "sample " << i << ", feature " << f << ", noise " << noise;
+      }
+    }
+  }
+}
+
 TEST_F(MockTest, DeviatesAreNormal) {
   NormalGenerator random(1, 1);
   const int n = 200'000;
