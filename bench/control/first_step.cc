@@ -33,10 +33,11 @@ FirstStepResult MeasureFirstStep(const std::string& server, int count) {
     job.set_name("first step");
     job.set_model_definition(
         R"({"layers": [{"type": "dense", "units": 128, "activation": "relu"}, {"type": "dense", "units": 10}]})");
-    (*job.mutable_hyperparameters())["epochs"] = "1";
+    // Long enough that the job still runs when its first step is reported.
+    (*job.mutable_hyperparameters())["epochs"] = "20";
     (*job.mutable_hyperparameters())["batch_size"] = "32";
     (*job.mutable_hyperparameters())["seed"] = std::to_string(i);
-    job.set_dataset_uri("mock://random_data?samples=6400&features=784&classes=10&test_samples=100");
+    job.set_dataset_uri("mock://random_data?samples=320&features=784&classes=10&test_samples=100");
 
     SteadyClock::time_point start = SteadyClock::now();
     protocol::SubmitJobResponse response;

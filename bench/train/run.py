@@ -6,7 +6,8 @@
 Each round runs the loops one after the other, and a ratio is taken within its round, so that what
 else the machine does touches both. Rates by wall time and by processor time; medians over the
 rounds. With --job-epochs the whole job (checking, reading, training, testing, writing) is set
-against its steps of training alone. The DataLoader loop runs where `--python` can import torch.
+against its steps of training alone. The DataLoader loop runs where `--python` (CYXWIZ_BENCH_PYTHON, or
+python3) can import torch.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loops", default="mlp,cnn")
     parser.add_argument("--job-epochs", type=int, default=20, help="of the MLP whole job; 0: none")
-    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--python", default=os.environ.get("CYXWIZ_BENCH_PYTHON", "python3"))
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
     args = parser.parse_args()
     plain_loop = args.build / "bin/plain_loop"
