@@ -4,7 +4,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-asan demo bench format clean help
+.PHONY: build setup test test-asan sim demo bench format clean help
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,6 +24,14 @@ test-asan: setup ## Run the unit tests under the address and undefined-behaviour
 	@cmake --preset asan
 	@cmake --build build-asan
 	@ctest --test-dir build-asan -L unit --output-on-failure
+
+SEEDS ?= 2000
+FIRST_SEED ?= 1
+sim: setup ## Run the simulator: SEEDS=N from FIRST_SEED=S on, or SEED=x alone, explained
+	@cmake --preset release -B $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+	@cmake --build $(BUILD) --target sim
+	@$(BUILD)/test/sim --jobs $$(nproc) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first-seed $(FIRST_SEED))
 
 demo: build ## Train Fashion-MNIST on an embedded cluster and print accuracy and where the weights are
 	@scripts/demo.sh $(BUILD)

@@ -4,20 +4,8 @@
 //
 //   any thread ── Post(command) ──► bounded queue ──► core thread: Apply → Commit → effects
 //
-// A full disk. A reserve file lies beside the store. The first commit that finds the disk full
-// gives the reserve up and is tried again, so what was in work still becomes durable; from then on
-// the disk is *low*: SubmitJob is refused (RESOURCE_EXHAUSTED) without being applied, everything
-// else goes on, so running jobs can end. Once a second the reserve is made again; when that works,
-// the disk is fine. If even the reserve was not enough the core is *frozen*: its memory is ahead of
-// the disk, so the batch (records and effects) is kept and its commit tried again each second,
-// control's clock stands still (no lease runs out), and
-//   - commands that need a record are refused without being applied: RESOURCE_EXHAUSTED for
-//     clients, UNAVAILABLE for nodes, which try again;
-//   - heartbeats and progress are answered "go on", so that nodes keep their attempts;
-//   - reads are answered unless they touch a job of the batch (a list touches all): UNAVAILABLE;
-//   - those who wait for the batch itself are told after five seconds that its outcome is open
-//     (UNAVAILABLE).
-// Any other failure of a commit ends the process with code 70.
+// The steps themselves, and what becomes of a full disk, are the committer's (committer.h). Any
+// other failure of a commit ends the process with code 70.
 #pragma once
 
 #include <condition_variable>
@@ -29,20 +17,11 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "central/committer.h"
 #include "control/control.h"
 #include "store/job_store.h"
 
 namespace cyxwiz::central {
-
-// Carries out effects; called on the core thread after the commit, must not block.
-class EffectSink {
- public:
-  virtual ~EffectSink() = default;
-  virtual void Assign(control::AssignEffect effect) = 0;
-  virtual void Stop(control::StopEffect effect) = 0;
-  virtual void Update(const control::UpdateEffect& effect) = 0;
-  virtual void Tell(const control::Event& event) = 0;
-};
 
 // Time as the core's thread sees it: the machine's, unless a test has one that moves when told.
 class CoreClock {
@@ -57,12 +36,12 @@ class CoreClock {
 
 class Core {
  public:
-  using OnReply = std::function<void(control::Reply)>;  // called on the core thread; must not block
+  using OnReply = Committer::OnReply;  // called on the core thread; must not block
 
   struct Options {
     control::Options control;
     size_t max_queued_commands = 100'000;
-    // The reserve for a full disk (see above); empty: none. Smaller when little space is left.
+    // The reserve for a full disk (committer.h); empty: none. Smaller when little space is left.
     std::string reserve_path;
     int64_t reserve_bytes = 8 << 20;
     Duration retry_commit = std::chrono::seconds(1);

@@ -47,7 +47,8 @@ struct Dispatcher::StopCall {
   protocol::StopAttemptResponse response;
 };
 
-Dispatcher::Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events, const security::TokenSigner* signer,
+Dispatcher::Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events,
+                       const security::TokenSigner* signer,
                        std::function<void(control::AssignOutcome)> post)
     : channels_(channels), hub_(hub), events_(events), signer_(signer), post_(std::move(post)) {}
 
@@ -94,6 +95,7 @@ void Dispatcher::CallAssign(control::AssignEffect effect) {
   ToJobConfig(effect.job, *effect.body, call->request.mutable_job());
   call->request.set_authorization_token(Token(effect.attempt, effect.node));
   call->request.set_attempt(effect.attempt.attempt);
+  call->request.set_session_token(effect.session);
   *call->request.mutable_resources() = ResourcesToWire(effect.job.resources);
   call->stub = protocol::NodeService::NewStub(channels_->Get(effect.endpoint));
   if (!Begin(&call->context)) return;

@@ -124,6 +124,7 @@ class DispatcherTest : public testing::Test {
     return {.attempt = {JobId{"j"}, 3},
             .node = NodeId{"n"},
             .endpoint = endpoint,
+            .session = "of the node",
             .job = {.id = JobId{"j"}, .name = "a job", .resources = {1500, 1 << 20, 0}},
             .body = std::make_shared<control::JobBody>()};
   }
@@ -153,6 +154,7 @@ TEST_F(DispatcherTest, AnAcceptedAssignment) {
   protocol::AssignJobRequest request = node.assigned.Take();
   EXPECT_EQ(request.node_id(), "n");
   EXPECT_EQ(request.attempt(), 3);
+  EXPECT_EQ(request.session_token(), "of the node");
   EXPECT_EQ(request.authorization_token(), "j/3/n");
   EXPECT_EQ(request.job().job_id(), "j");
   EXPECT_EQ(request.job().name(), "a job");

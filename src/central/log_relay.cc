@@ -91,7 +91,7 @@ class Reading : public std::enable_shared_from_this<Reading> {
   };
 
   void OnJob(const control::Job& job) {
-    if (job.attempt == 0) {
+    if (job.node.empty()) {
       return End(
           FailedPrecondition("job '" + job.id.value + "' has not started: there is no log yet",
                              "see why with 'cyxwiz status " + job.id.value + "'"));

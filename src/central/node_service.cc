@@ -266,7 +266,9 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     if (node->id.empty()) node->id = {"node-" + security::RandomHex(8)};
     control::RegisterNode command{.node = *node,
                                   .active = FromAttemptRefs(request->active_attempts()),
-                                  .session = security::RandomHex(16)};
+                                  .session = security::RandomHex(16),
+                                  .boot = Clip(request->boot_id(), 100),
+                                  .number = request->sent_at_ns()};
     response->set_session_token(command.session);
     channels_->Connect(node->endpoint);
     ServerUnaryReactor* reactor = context->DefaultReactor();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <set>
 #include <tuple>
@@ -63,7 +64,9 @@ struct NodeEntry {
   Node node;
   bool online = false;
   bool changed = false;
-  std::string session;
+  std::string session;  // empty: it must register before it is given anything
+  std::string boot;     // of the last registration, and its number
+  int64_t registration = 0;
   UnixTime last_heartbeat;
   MonotonicTime lease_end = MonotonicTime::Never();
   MonotonicTime held_until;
@@ -121,6 +124,8 @@ struct Control::State {
   std::unordered_map<int64_t, JobEntry*> by_sequence;
   std::map<NodeId, NodeEntry> nodes;
   std::unordered_map<std::string, BodyEntry> bodies;
+  std::unordered_map<JobId, RemovedJob> removed;
+  std::map<int64_t, JobId> removed_by_sequence;
   JobIndex index;
   std::map<LineKey, std::set<int64_t>> lines;  // jobs that may be scheduled now
   std::set<Timer> timers;
@@ -137,8 +142,7 @@ struct Control::State {
   Output* output = nullptr;
   bool reschedule = false;
   std::vector<JobEntry*> touched;
-  std::vector<JobId> removed;
-  std::vector<int64_t> removed_bodies;
+  std::vector<Record> removals;  // what deletes and remembers removed jobs
   std::vector<NodeEntry*> changed_nodes;
   std::vector<Event> events;
   struct PendingReply {
@@ -322,7 +326,7 @@ struct Control::State {
     for (const auto& [id, entry] : nodes) {
       states.push_back({.id = id,
                         .online = entry.online,
-                        .held = entry.held_until > now.monotonic,
+                        .held = entry.session.empty() || entry.held_until > now.monotonic,
                         .cordoned = entry.node.cordoned,
                         .capacity = entry.node.capacity,
                         .free = entry.node.capacity - entry.reserved,
@@ -407,6 +411,8 @@ struct Control::State {
     job.sequence = next_sequence++;
     job.state = JobState::kQueued;
     job.created_at = now.unix;
+    if (auto earlier = removed.find(job.id); earlier != removed.end())
+      job.attempt = earlier->second.attempt;
     BodyEntry& body = bodies[c.body->sha256];
     if (body.body == nullptr) {
       body.body = c.body;
@@ -421,7 +427,7 @@ struct Control::State {
     index.Insert(inserted.job);
     counters.jobs_by_state[static_cast<int>(JobState::kQueued)]++;
     counters.submitted++;
-    output->effects.push_back(EventEffect{SubmittedEvent(inserted.job)});
+    events.push_back(SubmittedEvent(inserted.job));
     EnterLine(inserted);
     MarkChanged(inserted);
     return OkStatus();
@@ -594,16 +600,32 @@ struct Control::State {
     by_sequence.erase(entry->job.sequence);
     unflushed.erase(entry->job.sequence);
     counters.jobs_by_state[static_cast<int>(entry->job.state)]--;
+    if (entry->touched) std::erase(touched, entry);
+    if (entry->stored) {
+      removals.push_back(DeleteJob{c.job});
+      Remember({c.job, entry->job.sequence, entry->job.attempt});
+    }
     auto body = bodies.find(entry->body->sha256);
     Require(body != bodies.end() && body->second.jobs > 0, "a job without its body");
     if (--body->second.jobs == 0) {
-      if (body->second.stored) removed_bodies.push_back(body->second.number);
+      if (body->second.stored) removals.push_back(DeleteBody{body->second.number});
       bodies.erase(body);
     }
-    if (entry->touched) std::erase(touched, entry);
-    if (entry->stored) removed.push_back(c.job);
     jobs.erase(c.job);
     Answer(c.reply_to, OkStatus(), RemoveReply{});
+  }
+
+  void Remember(const RemovedJob& job) {
+    RemovedJob& entry = removed[job.id];
+    removed_by_sequence.erase(entry.sequence);
+    entry = job;
+    removed_by_sequence[job.sequence] = job.id;
+    removals.push_back(PutRemoved{job});
+    while (std::ssize(removed_by_sequence) > options.max_removed) {
+      auto oldest = removed_by_sequence.extract(removed_by_sequence.begin());
+      removed.erase(oldest.mapped());
+      removals.push_back(DeleteRemoved{oldest.mapped()});
+    }
   }
 
   void Apply(GetJob& c) {
@@ -823,6 +845,14 @@ struct Control::State {
   void Apply(RegisterNode& c) {
     auto [found, fresh] = nodes.try_emplace(c.node.id);
     NodeEntry& node = found->second;
+    if (c.number != 0 && c.boot == node.boot && c.number <= node.registration) {
+      return Answer(c.reply_to,
+                    FailedPrecondition("node '" + c.node.id.value +
+                                           "' has sent a newer registration than this one",
+                                       "register again"));
+    }
+    node.boot = std::move(c.boot);
+    node.registration = c.number;
     if (!fresh) {  // what the server alone knows
       c.node.jobs_completed = node.node.jobs_completed;
       c.node.cordoned = node.node.cordoned;
@@ -838,14 +868,20 @@ struct Control::State {
     RenewLease(node);
     MarkChanged(node);
     std::vector<AttemptId> stop = Claim(node, c.active);
-    // What the node does not run any more is lost: it has been restarted.
+    // What the node does not run any more is lost: it has been restarted, or an AssignJob did not
+    // reach it, and now it would not take that any more.
     std::vector<JobId> here(node.jobs.begin(), node.jobs.end());
     for (const JobId& id : here) {
       JobEntry& entry = *jobs.at(id);
       bool runs = std::any_of(c.active.begin(), c.active.end(), [&](const AttemptId& a) {
         return a.job == id && (a.attempt == 0 || a.attempt == entry.job.attempt);
       });
-      if (!runs) Lose(entry, "node " + node.node.id.value + " was restarted", Duration::zero());
+      if (!runs) {
+        Lose(
+            entry,
+            "node " + node.node.id.value + (entry.accepted ? " was restarted" : " did not take it"),
+            Duration::zero());
+      }
     }
     Answer(c.reply_to, OkStatus(), RegisterReply{node.node.id, std::move(stop)});
   }
@@ -895,9 +931,13 @@ struct Control::State {
       return;
     }
     if (entry->accepted) return;  // its node was heard to run it meanwhile
-    GiveUpAssignment(*entry, c.kind == AssignOutcome::Kind::kRejected
-                                 ? "refused it: " + c.message
-                                 : "could not be reached: " + c.message);
+    if (c.kind == AssignOutcome::Kind::kUnreachable) {
+      return DoubtAssignment(*entry, "could not be reached: " + c.message);
+    }
+    NodeEntry& node = *FindNode(c.node);
+    node.held_until = now.monotonic + options.retry_backoff;
+    Arm(node.held_until, TimerKind::kHeld, node.node.id.value);
+    Lose(*entry, "node " + c.node.value + " refused it: " + c.message, Duration::zero());
   }
 
   std::string StopMessage(const JobEntry& entry) const {
@@ -905,12 +945,13 @@ struct Control::State {
     return entry.job.pause_requested ? "paused" : "the node is drained";
   }
 
-  void GiveUpAssignment(JobEntry& entry, const std::string& what) {
+  // The node may have taken the attempt all the same, now or when the call arrives late. Its next
+  // heartbeat makes it register again: then it says what it runs, and a late call is void.
+  void DoubtAssignment(JobEntry& entry, const std::string& what) {
     NodeEntry& node = *FindNode(entry.job.node);
-    // The node may have taken it all the same; its next heartbeat is told to stop it.
-    node.held_until = now.monotonic + options.retry_backoff;
-    Arm(node.held_until, TimerKind::kHeld, node.node.id.value);
-    Lose(entry, "node " + node.node.id.value + " " + what, Duration::zero());
+    node.session.clear();
+    entry.job.message = "node " + node.node.id.value + " " + what;
+    MarkChanged(entry);
   }
 
   static void AddMetrics(const std::map<std::string, double>& metrics, Job* job) {
@@ -1039,6 +1080,7 @@ struct Control::State {
         if (node->online) counters.nodes_online--;
         if (node->online) Tell(*node, EventKind::kNodeLost, "no heartbeat within its lease");
         node->online = false;
+        node->session.clear();  // a late AssignJob of what is lost here must not start anything
         node->lease_end = MonotonicTime::Never();
         std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
         for (const JobId& id : here)
@@ -1051,7 +1093,7 @@ struct Control::State {
             entry->last_seen + options.assign_timeout != timer.at) {
           return;
         }
-        GiveUpAssignment(*entry, "did not answer");
+        DoubtAssignment(*entry, "did not answer");
         return;
       }
       case TimerKind::kBackoff: {
@@ -1107,8 +1149,12 @@ struct Control::State {
       entry.last_seen = now.monotonic;
       Arm(now.monotonic + options.assign_timeout, TimerKind::kAssign, job.id.value);
       SetState(entry, JobState::kAssigned, "");
-      output->effects.push_back(
-          AssignEffect{{job.id, job.attempt}, placement.node, node.node.endpoint, job, entry.body});
+      output->effects.push_back(AssignEffect{{job.id, job.attempt},
+                                             placement.node,
+                                             node.node.endpoint,
+                                             node.session,
+                                             job,
+                                             entry.body});
     }
   }
 
@@ -1116,8 +1162,8 @@ struct Control::State {
 
   void Finish() {
     // First, because a removed id may have been submitted again since.
-    for (const JobId& id : removed) output->records.push_back(DeleteJob{id});
-    for (int64_t number : removed_bodies) output->records.push_back(DeleteBody{number});
+    output->records.insert(output->records.end(), std::make_move_iterator(removals.begin()),
+                           std::make_move_iterator(removals.end()));
     for (NodeEntry* node : changed_nodes) {
       node->changed = false;
       output->records.push_back(PutNode{node->node});
@@ -1137,7 +1183,8 @@ struct Control::State {
       output->effects.push_back(UpdateEffect{View(*entry), false});
     }
     for (Event& event : events) {
-      output->records.push_back(PutEvent{event});
+      // A submission is stored as the job itself.
+      if (event.kind != EventKind::kSubmitted) output->records.push_back(PutEvent{event});
       output->effects.push_back(EventEffect{std::move(event)});
     }
     // Numbers are shared with jobs, so this keeps max_events at most; in pieces, so that no batch
@@ -1159,8 +1206,7 @@ struct Control::State {
     }
     touched.clear();
     events.clear();
-    removed.clear();
-    removed_bodies.clear();
+    removals.clear();
     changed_nodes.clear();
     pending.clear();
   }
@@ -1186,6 +1232,12 @@ void Control::Load(Snapshot snapshot, Now now) {
     NodeEntry& entry = s.nodes[node.id];
     entry.node = std::move(node);
     s.counters.nodes_known++;
+  }
+  for (RemovedJob& job : snapshot.removed) {
+    s.next_sequence = std::max(s.next_sequence, job.sequence + 1);
+    s.removed_by_sequence[job.sequence] = job.id;
+    JobId id = job.id;
+    s.removed[id] = std::move(job);
   }
   for (Job& job : snapshot.jobs) {
     auto entry = std::make_unique<JobEntry>();

@@ -95,7 +95,8 @@ struct GetNode {
 struct ListNodes {
   ReplyTo reply_to = 0;
 };
-// A cordoned node keeps its attempts and gets no new ones. drain: its attempts go back to the queue.
+// A cordoned node keeps its attempts and gets no new ones. drain: its attempts go back to the
+// queue.
 struct CordonNode {
   ReplyTo reply_to = 0;
   NodeId node;
@@ -122,6 +123,11 @@ struct RegisterNode {
   Node node;                      // id: as the node remembers it, or fresh from the caller
   std::vector<AttemptId> active;  // attempts it still runs
   std::string session;  // new session token of this registration; earlier ones stop working
+  // When it was sent, in the node's own count: of two registrations from the same boot of its
+  // machine the one with the smaller number is older, and refused when it arrives later. 0: not
+  // known.
+  std::string boot;
+  int64_t number = 0;
 };
 struct Heartbeat {
   ReplyTo reply_to = 0;
@@ -135,6 +141,8 @@ struct Heartbeat {
 struct AssignOutcome {
   AttemptId attempt;
   NodeId node;
+  // kUnreachable: nobody knows whether the node has taken it. The job stays with the node until the
+  // node says so itself, by registering again, or its lease ends.
   enum class Kind { kAccepted, kRejected, kUnreachable } kind = Kind::kAccepted;
   std::string message;
 };
@@ -196,12 +204,13 @@ struct CancelJobsReply {
 };
 // The answer of PlanJob and ExplainJob, computed by the scheduler's own code on a copy.
 struct PlanReply {
-  JobView view;                            // ExplainJob only
-  std::vector<scheduler::Reason> reasons;  // all that keeps it from starting now; empty: nothing does
-  std::string smallest_change;             // that would start it now; empty: none is known
-  int64_t queue_position = 0;              // 1: it is next; 0: it does not wait
+  JobView view;  // ExplainJob only
+  std::vector<scheduler::Reason>
+      reasons;                  // all that keeps it from starting now; empty: nothing does
+  std::string smallest_change;  // that would start it now; empty: none is known
+  int64_t queue_position = 0;   // 1: it is next; 0: it does not wait
   int64_t jobs_queued = 0;
-  NodeId node;                             // where it would start now; empty: nowhere
+  NodeId node;                              // where it would start now; empty: nowhere
   std::optional<UnixTime> estimated_start;  // absent: not known
   std::string estimate_basis;               // how the estimate was made, or why there is none
   bool could_ever_run = true;
@@ -239,11 +248,13 @@ struct Reply {
       content;
 };
 // Call AssignJob on the node and give the result back as AssignOutcome. The token is made by the
-// caller.
+// caller. The node must take it only while `session` is the one of its last registration: so a call
+// that was late starts nothing once the node has registered again.
 struct AssignEffect {
   AttemptId attempt;
   NodeId node;
   std::string endpoint;
+  std::string session;
   Job job;
   std::shared_ptr<const JobBody> body;
 };
@@ -276,7 +287,7 @@ struct Output {
 struct Options {
   Duration lease = std::chrono::seconds(10);  // of a node's attempts, from its last heartbeat
   Duration assign_timeout =
-      std::chrono::seconds(10);  // an AssignJob without outcome counts as unreachable
+      std::chrono::seconds(10);  // an AssignJob without outcome counts as kUnreachable
   Duration progress_flush =
       std::chrono::seconds(1);  // last progress values reach the store at least so often
   Duration retry_backoff =
@@ -284,6 +295,7 @@ struct Options {
   Duration retry_backoff_most = std::chrono::seconds(60);
   int64_t max_queued = 1'000'000;  // SubmitJob beyond it: RESOURCE_EXHAUSTED
   int64_t max_events = 1'000'000;  // kept; the oldest go first
+  int64_t max_removed = 10'000;    // deleted jobs that are remembered (RemovedJob), the newest
 };
 
 struct Counters {

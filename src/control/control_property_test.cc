@@ -69,6 +69,8 @@ class World {
         } else {
           commands_.emplace_back(
               Heartbeat{.reply_to = 1, .node = id, .session = sessions_[id], .active = active});
+          Flush();
+          if (refused_) sessions_.erase(id);  // registers in the next round
         }
       }
       Flush();
@@ -226,7 +228,10 @@ class World {
     for (auto& [number, body] : bodies_) kept.insert(number);
     EXPECT_EQ(used, kept) << "a body is kept as long as a job has it, and no longer";
     for (Effect& effect : output.effects) {
-      if (std::holds_alternative<Reply>(effect)) --replies;
+      if (auto* reply = std::get_if<Reply>(&effect)) {
+        --replies;
+        refused_ = !reply->status.ok();
+      }
       if (auto* e = std::get_if<AssignEffect>(&effect)) {
         EXPECT_TRUE(seen_.insert({e->job.sequence, e->attempt.attempt}).second)
             << "one attempt was handed out twice";
@@ -264,6 +269,7 @@ class World {
   Duration elapsed_ = std::chrono::seconds(1000);
   std::unique_ptr<Control> control_;
   std::vector<Command> commands_;
+  bool refused_ = false;  // the last command that was answered
   int submitted_ = 0;
   std::map<std::string, Job> jobs_;  // as stored
   std::map<int64_t, std::shared_ptr<const JobBody>> bodies_;

@@ -224,8 +224,8 @@ TEST(Lease, WhenItRunsOutTheJobGoesToAnotherNode) {
   EXPECT_EQ(job.state, JobState::kAssigned);
   EXPECT_EQ(job.node.value, "m");
   EXPECT_EQ(job.attempt, 2);
-  b.Beat("n", {{JobId{"j"}, 1}});
-  EXPECT_EQ(b.reply<HeartbeatReply>().stop.size(), 1u)
+  b.Register("n", 2, {{JobId{"j"}, 1}});
+  EXPECT_EQ(b.reply<RegisterReply>().stop.size(), 1u)
       << "the old node stops what is no longer its own";
 }
 
@@ -284,16 +284,54 @@ TEST(Assign, ARefusalTriesAgainAfterAMoment) {
   EXPECT_EQ(b.Get("j").retries, 0);
 }
 
-TEST(Assign, NoOutcomeIsGivenUpInTime) {
+TEST(Assign, ANodeThatWasNotReachedIsAskedToRegisterAgainBeforeTheJobGoesOn) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  b.Do(AssignOutcome{
+      {JobId{"j"}, 1}, NodeId{"n"}, AssignOutcome::Kind::kUnreachable, "deadline exceeded"});
+  EXPECT_EQ(b.StateOf("j"), "Assigned") << "the node may have taken it all the same";
+  b.Submit("k");
+  EXPECT_EQ(b.StateOf("k"), "Queued") << "nothing more goes there";
+  b.Beat("n");
+  EXPECT_EQ(b.reply().status.code(), Code::kNotFound);
+  b.Register("n");
+  ASSERT_EQ(b.effects<AssignEffect>().size(), 2u);
+  EXPECT_EQ(b.Get("j").attempt, 2);
+}
+
+TEST(Assign, ANodeThatWasNotReachedButTookTheAttemptKeepsIt) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  b.Do(AssignOutcome{{JobId{"j"}, 1}, NodeId{"n"}, AssignOutcome::Kind::kUnreachable, "reset"});
+  b.Register("n", 2, {{JobId{"j"}, 1}});
+  EXPECT_TRUE(b.effects<AssignEffect>().empty());
+  b.Progress("j", 1, "n");
+  EXPECT_EQ(b.StateOf("j"), "Running");
+  EXPECT_EQ(b.Get("j").attempt, 1);
+}
+
+TEST(Assign, NoOutcomeInTimeIsLikeANodeThatWasNotReached) {
   Bench b;
   b.Register("n");
   b.Submit("j");
   b.Pass(seconds(5));
   b.Beat("n");
   b.Pass(seconds(5));
-  EXPECT_EQ(b.StateOf("j"), "Queued");
-  b.Pass(seconds(1));
-  EXPECT_EQ(b.Get("j").attempt, 2);
+  EXPECT_EQ(b.StateOf("j"), "Assigned");
+  b.Beat("n");
+  EXPECT_EQ(b.reply().status.code(), Code::kNotFound);
+  b.Pass(seconds(5));
+  EXPECT_EQ(b.StateOf("j"), "Queued") << "at the latest when the lease ends";
+}
+
+TEST(Assign, EachAttemptNamesTheSessionItIsGivenTo) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  ASSERT_EQ(b.effects<AssignEffect>().size(), 1u);
+  EXPECT_EQ(b.effects<AssignEffect>()[0].session, "session-n");
 }
 
 TEST(Assign, NodesAreNeverOversold) {
@@ -342,6 +380,33 @@ TEST(Retry, TheNextAttemptDoesNotCarryTheErrorOfTheOneBefore) {
   b.Pass(seconds(1));
   b.Progress("j", 2, "n");
   EXPECT_EQ(b.Get("j").error.message, "");
+}
+
+TEST(Nodes, ALostNodeMustRegisterAgainBeforeItIsHeard) {
+  Bench b;
+  b.Register("n");
+  b.Pass(seconds(10));
+  b.Beat("n");
+  EXPECT_EQ(b.reply().status.code(), Code::kNotFound)
+      << "an AssignJob of before is still under way, and void once the node has a new session";
+}
+
+TEST(Nodes, ARegistrationThatANewerOneOvertookChangesNothing) {
+  Bench b;
+  auto register_at = [&b](const std::string& boot, int64_t number, const std::string& session) {
+    Node node{.id = NodeId{"n"}, .endpoint = "n:1", .capacity = {2000, 8 * kGiB, 0}};
+    b.Do(RegisterNode{.node = node, .session = session, .boot = boot, .number = number});
+  };
+  register_at("one", 20, "new");
+  b.Submit("j");
+  b.Accepted("j", 1, "n");
+  register_at("one", 10, "old");
+  EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition);
+  EXPECT_EQ(b.StateOf("j"), "Assigned");
+  b.Do(Heartbeat{.node = NodeId{"n"}, .session = "new", .active = {{JobId{"j"}, 1}}});
+  EXPECT_TRUE(b.reply().status.ok());
+  register_at("two", 5, "newest");
+  EXPECT_TRUE(b.reply().status.ok()) << "the machine was started again, and its count with it";
 }
 
 TEST(Nodes, AWrongSessionIsRefused) {
@@ -400,6 +465,36 @@ TEST(Remove, AnIdSubmittedAgainInTheSameBatchIsStored) {
   EXPECT_TRUE(b.bodies.contains(b.jobs.at("j").body));
   b.Restart();
   EXPECT_EQ(b.StateOf("j"), "Queued");
+}
+
+TEST(Remove, AJobWithTheIdOfARemovedOneGoesOnCountingAttempts) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  b.Complete("j", 1, "n");
+  int64_t sequence = b.Get("j").sequence;
+  b.Do(RemoveJob{.job = JobId{"j"}});
+  b.Restart();
+  b.Register("n");
+  b.Submit("j");
+  EXPECT_EQ(b.Get("j").attempt, 2);
+  EXPECT_GT(b.Get("j").sequence, sequence);
+  b.Complete("j", 1, "n");  // again, because its answer was lost
+  EXPECT_EQ(b.StateOf("j"), "Assigned");
+  EXPECT_TRUE(b.Get("j").artifacts.empty());
+}
+
+TEST(Remove, OnlyTheNewestRemovedJobsAreRemembered) {
+  Bench b({.max_removed = 2});
+  b.Register("n");
+  for (std::string id : {"1", "2", "3", "2"}) {
+    b.Submit(id);
+    b.Complete(id, b.Get(id).attempt, "n");
+    b.Do(RemoveJob{.job = JobId{id}});
+  }
+  EXPECT_EQ(b.removed.size(), 2u);
+  EXPECT_EQ(b.removed.at("2").attempt, 2);
+  EXPECT_EQ(b.removed.at("3").attempt, 1);
 }
 
 }  // namespace

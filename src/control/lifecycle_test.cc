@@ -203,6 +203,20 @@ TEST(Events, TheOldestGoWhenThereAreTooMany) {
   EXPECT_GE(b.events.size(), 300u);
 }
 
+TEST(Events, AreToldInTheOrderOfTheirNumbers) {
+  Bench b;
+  b.Register("n");
+  b.Submit("one");
+  // The cancelling of the one comes before the submission of the other.
+  b.DoBatch({CancelJob{.job = JobId{"one"}}, Bench::SubmitCommand("two")});
+  int64_t last = 0;
+  for (const EventEffect& effect : b.effects<EventEffect>()) {
+    EXPECT_GT(effect.event.number, last);
+    last = effect.event.number;
+  }
+  EXPECT_GT(last, 0);
+}
+
 TEST(Explain, TellsPlaceChangeAndStart) {
   Bench b;
   b.Register("n", 2);

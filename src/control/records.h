@@ -85,7 +85,7 @@ struct Job {
   std::string message;                        // why it is in this state, for a person
   UnixTime created_at, started_at, ended_at;  // 0 while it has not happened
   UnixTime not_before;                        // backoff: not scheduled earlier
-  AttemptNumber attempt = 0;                  // current or last
+  AttemptNumber attempt = 0;                  // current or last; of an earlier job before the first
   NodeId node;                                // of the current or last attempt
   int32_t retries = 0;                        // failures that counted against max_retries
   bool cancel_requested = false;
@@ -165,6 +165,15 @@ struct Node {
   std::string cordon_reason;
 };
 
+// What stays of a job that was deleted. Its id may be submitted again: the new job goes on counting
+// attempts where the old one stopped, so that no late word of an old attempt is taken for one of
+// the new job.
+struct RemovedJob {
+  JobId id;
+  int64_t sequence = 0;
+  AttemptNumber attempt = 0;  // the last one
+};
+
 // One durable change. A batch of them is one transaction.
 struct PutBody {
   int64_t number = 0;  // chosen by the core, unique, only grows
@@ -190,8 +199,14 @@ struct PutEvent {
 struct DeleteEvents {
   int64_t below = 0;
 };
-using Record =
-    std::variant<PutBody, PutJob, DeleteJob, DeleteBody, PutNode, PutEvent, DeleteEvents>;
+struct PutRemoved {
+  RemovedJob removed;
+};  // insert or replace by id
+struct DeleteRemoved {
+  JobId id;
+};
+using Record = std::variant<PutBody, PutJob, DeleteJob, DeleteBody, PutNode, PutEvent, DeleteEvents,
+                            PutRemoved, DeleteRemoved>;
 
 // Everything durable, as read at start.
 struct Snapshot {
@@ -200,6 +215,7 @@ struct Snapshot {
   std::vector<Node> nodes;
   int64_t last_event = 0;  // number of the newest event, 0: none
   int64_t first_event = 0;
+  std::vector<RemovedJob> removed;
 };
 
 }  // namespace cyxwiz::control

@@ -53,6 +53,7 @@ class Bench {
               [](auto& a, auto& b) { return a.sequence < b.sequence; });
     snapshot.jobs = sorted;
     for (auto& [k, n] : nodes) snapshot.nodes.push_back(n);
+    for (auto& [k, r] : removed) snapshot.removed.push_back(r);
     if (!events.empty()) {
       snapshot.first_event = events.begin()->first;
       snapshot.last_event = events.rbegin()->first;
@@ -135,6 +136,7 @@ class Bench {
   std::map<std::string, Job> jobs;  // as stored
   std::map<int64_t, std::shared_ptr<const JobBody>> bodies;
   std::map<std::string, Node> nodes;
+  std::map<std::string, RemovedJob> removed;
   std::map<int64_t, Event> events;
 
  private:
@@ -144,6 +146,8 @@ class Bench {
     if (auto* r = std::get_if<PutNode>(&record)) nodes[r->node.id.value] = r->node;
     if (auto* r = std::get_if<DeleteJob>(&record)) jobs.erase(r->id.value);
     if (auto* r = std::get_if<DeleteBody>(&record)) bodies.erase(r->number);
+    if (auto* r = std::get_if<PutRemoved>(&record)) removed[r->removed.id.value] = r->removed;
+    if (auto* r = std::get_if<DeleteRemoved>(&record)) removed.erase(r->id.value);
     if (auto* r = std::get_if<PutEvent>(&record)) events[r->event.number] = r->event;
     if (auto* r = std::get_if<DeleteEvents>(&record))
       events.erase(events.begin(), events.lower_bound(r->below));

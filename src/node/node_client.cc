@@ -117,6 +117,8 @@ NodeClient::~NodeClient() { hashing_.join(); }
 
 Status NodeClient::Open(JobExecutor* executor) {
   executor_ = executor;
+  auto boot = ReadFile("/proc/sys/kernel/random/boot_id", 100);
+  if (boot.ok()) boot_id_ = boot->substr(0, boot->find('\n'));
   if (!std::filesystem::exists(options_.node_id_path)) return OkStatus();
   ASSIGN_OR_RETURN(std::string id, ReadFile(options_.node_id_path, 4096));
   while (!id.empty() && (id.back() == '\n' || id.back() == ' ')) id.pop_back();
@@ -179,6 +181,9 @@ double NodeClient::Random() { return std::uniform_real_distribution<double>(0, 1
 void NodeClient::Register() {
   if (stopped_ || state_ == State::kRegistering) return;
   state_ = State::kRegistering;
+  // What we name as active below is all there is: nothing that was given to the old session is
+  // taken any more.
+  identity_.session.clear();
   heartbeat_timer_.cancel();
   auto call =
       std::make_shared<Call<protocol::RegisterNodeRequest, protocol::RegisterNodeResponse>>();
@@ -186,6 +191,10 @@ void NodeClient::Register() {
   call->request.mutable_info()->set_node_id(identity_.id.value);
   for (const AttemptId& id : executor_->Active()) {
     *call->request.add_active_attempts() = RefOf(id);
+  }
+  if (!boot_id_.empty()) {
+    call->request.set_boot_id(boot_id_);
+    call->request.set_sent_at_ns(ReadClocks().monotonic.ns);
   }
   Send(
       call, kCallTimeout,

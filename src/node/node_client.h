@@ -34,7 +34,7 @@ struct NodeIdentity {
   NodeId id;  // empty before the first registration ever
   std::string
       server_public_key;  // Ed25519, 32 bytes; empty before the first registration of this run
-  std::string session;
+  std::string session;    // empty while it registers
 };
 
 // Executor thread only; gRPC's threads post their results to it.
@@ -66,7 +66,9 @@ class NodeClient : public ExecutorListener {
 
   const NodeIdentity& identity() const { return identity_; }
   // Whether the server has been reached recently enough to take new attempts.
-  bool has_lease() const { return lease_.deadline() != MonotonicTime::Never(); }
+  bool has_lease() const {
+    return lease_.deadline() != MonotonicTime::Never() && !lease_.Expired(ReadClocks().monotonic);
+  }
   // Whether an attempt's end has not been acknowledged yet.
   bool has_unreported() const;
 
@@ -117,6 +119,7 @@ class NodeClient : public ExecutorListener {
   boost::asio::thread_pool hashing_{1};
   std::mt19937_64 random_;
 
+  std::string boot_id_;  // of the machine
   NodeIdentity identity_;
   State state_ = State::kIdle;
   std::vector<std::function<void()>> after_registration_;

@@ -62,6 +62,10 @@ Status CheckAssignment(const ServiceContext& context, const protocol::AssignJobR
   }
   Resources wanted = ResourcesFromWire(request.resources());
   if (wanted.IsNegative()) return InvalidArgument("resources: amounts must not be negative");
+  const std::string& session = request.session_token();
+  if (!session.empty() && session != context.client->identity().session) {
+    return Unavailable("this node has registered again since it was chosen");
+  }
   if (!context.client->has_lease()) {
     return Unavailable("this node has lost touch with its Central Server");
   }

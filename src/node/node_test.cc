@@ -565,6 +565,33 @@ TEST_F(NodeTest, ASessionThatIsOverIsRenewed) {
   EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
 }
 
+TEST_F(NodeTest, AnAssignmentToAnEarlierSessionIsRefused) {
+  protocol::AssignJobRequest request = Assignment("job-1", "hang");
+  request.set_session_token("session-1");
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session = "of somebody else";  // makes the node register again
+  }
+  ASSERT_TRUE(server_->Wait([&] { return server_->heartbeats > 0 && server_->sessions == 2; }));
+  protocol::AssignJobResponse response;
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::UNAVAILABLE);
+  request.set_session_token("session-2");
+  EXPECT_TRUE(Assign(request, &response).ok());
+  EXPECT_TRUE(response.accepted()) << response.error().message();
+}
+
+TEST_F(NodeTest, RegistrationsTellTheirOrder) {
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session = "of somebody else";
+  }
+  ASSERT_TRUE(server_->Wait([&] { return server_->registrations.size() >= 2; }));
+  std::lock_guard lock(server_->mutex);
+  EXPECT_FALSE(server_->registrations[0].boot_id().empty());
+  EXPECT_EQ(server_->registrations[0].boot_id(), server_->registrations[1].boot_id());
+  EXPECT_LT(server_->registrations[0].sent_at_ns(), server_->registrations[1].sent_at_ns());
+}
+
 TEST_F(NodeTest, ALostLeaseEndsTheAttempts) {
   {
     std::lock_guard lock(server_->mutex);

@@ -24,7 +24,7 @@ class JobStore {
   virtual Status Commit(std::span<const control::Record> records) = 0;
 };
 
-// Opens or creates `path` (WAL, synchronous=FULL, exclusive). FAILED_PRECONDITION for a schema
+// Opens or creates `path` (WAL, synchronous=EXTRA, exclusive). FAILED_PRECONDITION for a schema
 // newer than this program or a store another process has open; DATA_LOSS for a file that is not a
 // sound database; each message names the file and says what to do. Older schemas are migrated, one
 // transaction a step.

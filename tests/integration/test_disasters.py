@@ -173,10 +173,10 @@ def test_a_full_disk_refuses_work_and_recovers_by_itself(tmp_path, make_cluster)
         cluster = make_cluster(data=data / "data")
         kept = cluster.submit(job(name="before")).job_id
         ballast = data / "ballast"
-        with ballast.open("wb") as out:
-            with contextlib.suppress(OSError):
-                while out.write(bytes(1 << 16)):
-                    out.flush()
+        # Closing fails too when a part of the last piece is still in the buffer.
+        with contextlib.suppress(OSError), ballast.open("wb") as out:
+            while out.write(bytes(1 << 16)):
+                out.flush()
         accepted, refusal = [kept], None
         model = [{"type": "dense", "units": 10}]
         for i in range(5000):

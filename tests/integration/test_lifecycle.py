@@ -306,12 +306,12 @@ def test_another_node_finishes_the_job_of_a_killed_one(make_cluster):
 def test_a_node_that_is_stopped_in_order_gives_its_job_back_at_once(make_cluster):
     cluster = make_cluster(lease_ms=60_000)
     first = cluster.add_node()
-    response = cluster.submit(short_job(1.5))
+    response = cluster.submit(long_job())
     cluster.wait_running(response.job_id)
     second = cluster.add_node()
     assert first.terminate() == 0
-    done = cluster.succeed(response.job_id, timeout=30)
-    assert done.status.current_node_id == second.id and done.status.retries == 0
+    status = cluster.wait(response.job_id, until=lambda s: s.state == job_pb2.JOB_STATE_RUNNING and s.attempt == 2, timeout=30)
+    assert status.current_node_id == second.id and status.retries == 0
 
 
 def test_the_metrics_survive_a_restart(cluster):

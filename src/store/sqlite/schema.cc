@@ -81,6 +81,14 @@ constexpr Migration kMigrations[] = {
       CREATE INDEX events_of_job ON events (sequence, number);
       CREATE INDEX events_of_node ON events (node, number);
     )sql",
+    // 2 -> 3
+    R"sql(
+      CREATE TABLE removed (
+        id TEXT PRIMARY KEY NOT NULL,
+        sequence INTEGER NOT NULL,
+        attempt INTEGER NOT NULL
+      ) WITHOUT ROWID;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

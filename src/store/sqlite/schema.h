@@ -3,6 +3,7 @@
 //   bodies   what was submitted, once per distinct content
 //   jobs     one row a job; metrics and artifacts as JSON (columns.h)
 //   nodes    one row a node that ever registered
+//   removed  one row for each of the last deleted jobs
 //
 // PRAGMA application_id marks a file as ours, PRAGMA user_version counts the
 // migrations it has been through.

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <limits>
 #include <string_view>
+#include <vector>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -226,9 +227,10 @@ class SqliteStore : public JobStore {
   }
 
   bool RollBack() {
-    for (SQLite::Statement* statement : {&begin_, &commit_, &put_body_, &insert_job_, &replace_job_,
-                                         &update_job_, &delete_job_, &delete_body_, &put_node_,
-                                         &put_event_, &delete_events_}) {
+    for (SQLite::Statement* statement :
+         {&begin_, &commit_, &put_body_, &insert_job_, &replace_job_, &update_job_, &delete_job_,
+          &delete_body_, &put_node_, &put_event_, &delete_events_, &put_removed_,
+          &delete_removed_}) {
       statement->tryReset();
     }
     // Some failures have rolled back already.
@@ -369,6 +371,18 @@ class SqliteStore : public JobStore {
     return events;
   }
 
+  void Apply(const control::PutRemoved& put) {
+    put_removed_.bindNoCopy(1, put.removed.id.value);
+    put_removed_.bind(2, put.removed.sequence);
+    put_removed_.bind(3, put.removed.attempt);
+    Run(put_removed_);
+  }
+
+  void Apply(const control::DeleteRemoved& remove) {
+    delete_removed_.bindNoCopy(1, remove.id.value);
+    Run(delete_removed_);
+  }
+
   static void BindJob(SQLite::Statement& s, const Job& job, const std::string& metrics,
                       const std::string& artifacts) {
     int i = 0;
@@ -498,11 +512,18 @@ class SqliteStore : public JobStore {
       snapshot.nodes.push_back(std::move(node));
     }
     auto bound = [this](const char* which) {
-      return database_->execAndGet(std::string("SELECT ifnull(") + which + "(number), 0) FROM events")
+      return database_
+          ->execAndGet(std::string("SELECT ifnull(") + which + "(number), 0) FROM events")
           .getInt64();
     };
     snapshot.first_event = bound("min");
     snapshot.last_event = bound("max");
+    SQLite::Statement removed(*database_, "SELECT id, sequence, attempt FROM removed");
+    while (removed.executeStep()) {
+      snapshot.removed.push_back({{removed.getColumn(0).getString()},
+                                  removed.getColumn(1).getInt64(),
+                                  removed.getColumn(2).getInt()});
+    }
     return snapshot;
   }
 
@@ -533,13 +554,40 @@ class SqliteStore : public JobStore {
                                "node, attempt, from_state, to_state, cause, message) "
                                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"};
   SQLite::Statement delete_events_{*database_, "DELETE FROM events WHERE number < ?1"};
+  SQLite::Statement put_removed_{
+      *database_, "INSERT OR REPLACE INTO removed (id, sequence, attempt) VALUES (?1, ?2, ?3)"};
+  SQLite::Statement delete_removed_{*database_, "DELETE FROM removed WHERE id = ?1"};
 };
+
+// Reads the database file or its log from end to end; with `rewrite`, writes each byte back where
+// it was and syncs. Throws SQLite::Exception.
+void GoThrough(SQLite::Database& database, int which, bool rewrite) {
+  sqlite3_file* file = nullptr;
+  sqlite3_file_control(database.getHandle(), "main", which, &file);
+  if (file == nullptr || file->pMethods == nullptr) return;
+  auto check = [](int result) {
+    if (result != SQLITE_OK) throw SQLite::Exception(sqlite3_errstr(result), result);
+  };
+  sqlite3_int64 size = 0;
+  check(file->pMethods->xFileSize(file, &size));
+  std::vector<char> chunk(1 << 16);  // SQLite does not write more than 128 KiB at once
+  for (sqlite3_int64 at = 0; at < size;) {
+    int count = static_cast<int>(std::min<sqlite3_int64>(size - at, std::ssize(chunk)));
+    check(file->pMethods->xRead(file, chunk.data(), count, at));
+    if (rewrite) check(file->pMethods->xWrite(file, chunk.data(), count, at));
+    at += count;
+  }
+  if (rewrite) check(file->pMethods->xSync(file, SQLITE_SYNC_NORMAL));
+}
 
 // Throws SQLite::Exception.
 Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOptions& options) {
   // Exclusive from the first read on: no other program sees or touches the
   // file, and no shared memory is needed.
   database.exec("PRAGMA locking_mode = EXCLUSIVE");
+  // As FULL, and the folder is synced when a rollback journal is deleted: the one that makes a new
+  // file use the log must not come back after a power failure.
+  database.exec("PRAGMA synchronous = EXTRA");
   database.exec("PRAGMA cell_size_check = ON");
   ASSIGN_OR_RETURN(int64_t version,
                    SchemaVersion(database, path, static_cast<int64_t>(options.migrations.size())));
@@ -549,18 +597,29 @@ Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOp
         "'" + path + "' cannot use a write-ahead log (journal mode is '" + mode + "')",
         "put it on a local file system");
   }
-  database.exec("PRAGMA synchronous = FULL");
   database.exec("PRAGMA temp_store = MEMORY");
-  database.exec("PRAGMA cache_size = -32768");            // KiB
-  database.exec("PRAGMA wal_autocheckpoint = 2000");      // pages: a log of about 8 MiB
+  database.exec("PRAGMA cache_size = -32768");  // KiB
+  database.exec("PRAGMA wal_autocheckpoint = " + std::to_string(options.checkpoint_pages));
   database.exec("PRAGMA journal_size_limit = 67108864");  // bytes kept after a
                                                           // larger transaction
   if (options.max_pages > 0) {
     database.execAndGet("PRAGMA max_page_count = " + std::to_string(options.max_pages));
   }
   if (version > 0) {
-    std::string sound = database.execAndGet("PRAGMA quick_check(1)").getString();
-    if (sound != "ok") return SqliteStore::Damaged(path, sound);
+    auto check = [&database] {
+      return std::string(database.execAndGet("PRAGMA quick_check(1)").getString());
+    };
+    std::string sound = check();
+    if (sound != "ok") {
+      // The check counts an I/O error as damage, but a disk that cannot be read is another matter.
+      GoThrough(database, SQLITE_FCNTL_FILE_POINTER, false);
+      sound = check();
+      if (sound != "ok") return SqliteStore::Damaged(path, sound);
+    }
+    // An earlier process may have ended between a write to the log and its sync, or because that
+    // sync failed. What it wrote can be read, so we go on from it, but it is not on the disk, and
+    // after a failed sync no later one would put it there.
+    GoThrough(database, SQLITE_FCNTL_JOURNAL_POINTER, true);
   }
   return Migrate(database, path, options.migrations);
 }
@@ -569,17 +628,19 @@ Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOp
 
 Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path,
                                                   const SqliteOptions& options) {
-  ASSIGN_OR_RETURN(UniqueFd lock, LockStore(path));
-  // Created here, so that only its owner can read it; SQLite takes an empty
-  // file for an empty database.
-  UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!file) return FileError("cannot open '" + path + "'", errno, path);
-  file.Reset();
+  UniqueFd lock;
+  if (options.vfs.empty()) {
+    ASSIGN_OR_RETURN(lock, LockStore(path));
+    // Created here, so that only its owner can read it; SQLite takes an empty
+    // file for an empty database.
+    UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!file) return FileError("cannot open '" + path + "'", errno, path);
+  }
 
   std::unique_ptr<SQLite::Database> database;
   try {
-    database =
-        std::make_unique<SQLite::Database>(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    database = std::make_unique<SQLite::Database>(
+        path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, 0, options.vfs);
     RETURN_IF_ERROR(SetUp(*database, path, options));
     return std::unique_ptr<JobStore>(
         std::make_unique<SqliteStore>(path, std::move(lock), std::move(database)));

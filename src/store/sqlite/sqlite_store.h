@@ -17,6 +17,11 @@ struct SqliteOptions {
   // The file may not grow beyond so many pages of 4 KiB; 0: as the disk allows.
   // Beyond it Commit answers as on a full disk.
   int64_t max_pages = 0;
+  // The log is copied into the file whenever it holds so many pages of 4 KiB.
+  int64_t checkpoint_pages = 2000;
+  // Name of the SQLite VFS that holds the files, for tests; empty: the file system. With one, no
+  // path.lock is made: keeping others out is the VFS's matter.
+  std::string vfs;
 };
 
 // OpenSqliteStore (job_store.h) with options.

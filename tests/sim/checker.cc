@@ -1,0 +1,466 @@
+#include "sim/checker.h"
+
+#include <sstream>
+
+#include "control/transitions.h"
+#include "sim/random.h"
+#include "sim/reach.h"
+
+namespace cyxwiz::sim {
+namespace {
+
+using control::Command;
+using control::IsFinal;
+using control::Job;
+using control::JobState;
+using control::Record;
+
+bool IsPlaced(JobState state) {
+  return state == JobState::kAssigned || state == JobState::kRunning;
+}
+
+std::string Describe(const Job& job) {
+  std::ostringstream out;
+  out.precision(17);
+  out << "job " << job.id << " sequence=" << job.sequence << " state=" << JobStateName(job.state)
+      << " attempt=" << job.attempt << " node=" << job.node << " retries=" << job.retries << "/"
+      << job.max_retries << " pause=" << job.pause_requested << " retry_of=" << job.retry_of
+      << " cancel=" << job.cancel_requested << " '" << job.cancel_reason
+      << "' cause=" << CauseName(job.cause) << " error=" << job.error.code << " '"
+      << job.error.message << "' '" << job.error.details << "' message='" << job.message
+      << "' name=" << job.name << " user=" << job.user << " type=" << job.type
+      << " priority=" << job.priority << " body=" << job.body
+      << " resources=" << ToString(job.resources) << " device=" << job.device
+      << " epochs=" << job.current_epoch << "/" << job.total_epochs
+      << " times=" << job.created_at.ms << "," << job.started_at.ms << "," << job.ended_at.ms << ","
+      << job.not_before.ms << " progress=" << job.progress << " compute=" << job.compute_seconds;
+  for (const auto& [name, value] : job.metrics) out << " " << name << "=" << value;
+  for (const control::Artifact& a : job.artifacts)
+    out << " [" << a.name << " " << a.sha256 << " " << a.size << "]";
+  return out.str();
+}
+
+std::string Describe(const control::Node& node) {
+  std::ostringstream out;
+  out << "node " << node.id << " endpoint=" << node.endpoint << " info=" << node.info
+      << " capacity=" << ToString(node.capacity) << " registered=" << node.registered_at.ms
+      << " completed=" << node.jobs_completed << " cordoned=" << node.cordoned
+      << " draining=" << node.draining << " '" << node.cordon_reason << "' devices=";
+  for (int32_t device : node.devices) out << device << ",";
+  return out.str();
+}
+
+std::string Describe(const control::Event& event) {
+  std::ostringstream out;
+  out << "event " << event.number << " " << EventKindName(event.kind) << " at=" << event.at.ms
+      << " job=" << event.job << " sequence=" << event.sequence << " node=" << event.node
+      << " attempt=" << event.attempt << " from=" << static_cast<int>(event.from)
+      << " to=" << static_cast<int>(event.to) << " cause=" << CauseName(event.cause) << " message='"
+      << event.message << "'";
+  return out.str();
+}
+
+std::vector<std::string> Describe(const Checker::State& state) {
+  std::vector<std::string> lines;
+  for (const auto& [id, job] : state.jobs) lines.push_back(Describe(job));
+  for (const auto& [id, node] : state.nodes) lines.push_back(Describe(node));
+  for (const auto& [number, body] : state.bodies)
+    lines.push_back("body " + std::to_string(number) + " " + body->sha256 + " " + body->config);
+  for (const auto& [id, job] : state.removed) {
+    lines.push_back("removed " + id.value + " sequence=" + std::to_string(job.sequence) +
+                    " attempt=" + std::to_string(job.attempt));
+  }
+  for (const auto& [number, event] : state.events) lines.push_back(Describe(event));
+  return lines;
+}
+
+// Changes `state` without judging.
+void Replay(const Record& record, Checker::State* state) {
+  if (auto* r = std::get_if<control::PutBody>(&record)) state->bodies[r->number] = r->body;
+  if (auto* r = std::get_if<control::PutJob>(&record)) state->jobs[r->job.id] = r->job;
+  if (auto* r = std::get_if<control::DeleteJob>(&record)) state->jobs.erase(r->id);
+  if (auto* r = std::get_if<control::DeleteBody>(&record)) state->bodies.erase(r->number);
+  if (auto* r = std::get_if<control::PutNode>(&record)) state->nodes[r->node.id] = r->node;
+  if (auto* r = std::get_if<control::PutRemoved>(&record))
+    state->removed[r->removed.id] = r->removed;
+  if (auto* r = std::get_if<control::DeleteRemoved>(&record)) state->removed.erase(r->id);
+  if (auto* r = std::get_if<control::PutEvent>(&record)) state->events[r->event.number] = r->event;
+  if (auto* r = std::get_if<control::DeleteEvents>(&record))
+    state->events.erase(state->events.begin(), state->events.lower_bound(r->below));
+}
+
+// The first line that only one of the two has; empty when they are alike.
+std::string Difference(const Checker::State& expected, const Checker::State& found) {
+  std::vector<std::string> a = Describe(expected), b = Describe(found);
+  for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
+    std::string left = i < a.size() ? a[i] : "(nothing)", right = i < b.size() ? b[i] : "(nothing)";
+    if (left != right) return "expected " + left + "\n  found    " + right;
+  }
+  return "";
+}
+
+// From a state to another, with others in between that the same batch has passed through.
+bool CanBecome(JobState from, JobState to) {
+  if (from == to) return true;
+  bool reached[8] = {};
+  reached[static_cast<int>(from)] = true;
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (int a = 1; a <= 7; ++a) {
+      for (int b = 1; b <= 7; ++b) {
+        if (reached[a] && !reached[b] && control::IsLegal(JobState(a), JobState(b)))
+          reached[b] = grown = true;
+      }
+    }
+  }
+  return reached[static_cast<int>(to)];
+}
+
+}  // namespace
+
+void Checker::Fold(std::string_view text) { hash_ = HashOf(text, hash_ * 31 + 1); }
+
+// ---- The store
+
+void Checker::Removing(const JobId& id) {
+  removing_.insert(id);
+  ++unseen_;
+}
+
+void Checker::Committing(std::span<const Record> records) {
+  batch_.assign(records.begin(), records.end());
+  open_ = true;
+}
+
+void Checker::Committed(const Status& status) {
+  if (status.ok()) {
+    for (const Record& record : batch_) Apply(record);
+    CheckSold();
+    open_ = false;
+  } else if (status.code() == Code::kResourceExhausted) {
+    Reach(Place::kCommitRefused);
+    open_ = false;
+  }
+}
+
+void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<control::Event>& events) {
+  State found;
+  for (const control::Event& event : events) {
+    if (event.kind != control::EventKind::kSubmitted) found.events[event.number] = event;
+  }
+  for (const control::PutBody& body : snapshot.bodies) found.bodies[body.number] = body.body;
+  for (const Job& job : snapshot.jobs) {
+    if (!found.jobs.emplace(job.id, job).second)
+      Break("durability", "the store gives job " + job.id.value + " twice");
+  }
+  for (const control::Node& node : snapshot.nodes) found.nodes[node.id] = node;
+  for (const control::RemovedJob& job : snapshot.removed) found.removed[job.id] = job;
+  std::string difference = Difference(state_, found);
+  if (open_ && !difference.empty()) {
+    State with_batch = state_;
+    for (const Record& record : batch_) Replay(record, &with_batch);
+    if (Difference(with_batch, found).empty()) {
+      Reach(Place::kBatchSurvived);
+      for (const Record& record : batch_) Apply(record);
+      CheckSold();
+      difference.clear();
+    }
+  }
+  open_ = false;
+  if (!difference.empty()) {
+    Break("durability", "what was committed is not what is loaded:\n  " + difference);
+  }
+  removing_.clear();
+  submitted_ = unseen_ = last_told_ = 0;
+  for (int64_t& n : ended_) n = 0;
+}
+
+void Checker::CheckChange(const Job& before, const Job& after) const {
+  auto broken = [&](const std::string& invariant, const std::string& what) {
+    Break(invariant, what + ":\n  before " + Describe(before) + "\n  after  " + Describe(after));
+  };
+  if (before.sequence != after.sequence) broken("no job lost", "a job was replaced by another");
+  if (IsFinal(before.state) && Describe(before) != Describe(after))
+    broken("terminal states final", "a job that had ended changed");
+  if (!CanBecome(before.state, after.state)) broken("legal transitions", "an illegal change");
+  if (after.attempt < before.attempt) broken("attempts grow", "an attempt number went back");
+  if (before.cancel_requested && !after.cancel_requested)
+    broken("cancel is durable", "a cancel was forgotten");
+  if (before.cancel_requested && after.attempt > before.attempt)
+    broken("cancel is durable", "a cancelled job was started again");
+  if (after.state == JobState::kQueued && before.state != JobState::kQueued &&
+      after.message.find(" failed (") != std::string::npos && after.retries <= before.retries)
+    broken("retries", "a failure was not counted");
+  if (after.body != before.body || after.name != before.name || after.user != before.user ||
+      !(after.resources == before.resources) || after.created_at != before.created_at)
+    broken("no job lost", "what was submitted changed");
+}
+
+void Checker::Apply(const Record& record) {
+  if (auto* r = std::get_if<control::PutBody>(&record)) {
+    if (state_.bodies.count(r->number) > 0) Break("bodies", "a body was stored over another");
+    Fold(r->body->config);
+  }
+  if (auto* r = std::get_if<control::PutJob>(&record)) {
+    const Job& job = r->job;
+    Fold(Describe(job));
+    auto says = [&job](const char* text) { return job.message.find(text) != std::string::npos; };
+    if (says(" was lost")) Reach(Place::kNodeLost);
+    if (says("could not be reached") || says("did not answer")) Reach(Place::kAssignmentInDoubt);
+    auto found = state_.jobs.find(job.id);
+    if (found != state_.jobs.end()) {
+      CheckChange(found->second, job);
+      if (job.retries > found->second.retries) Reach(Place::kRetried);
+      if (found->second.state == JobState::kRunning) {
+        if (job.state == JobState::kCancelled) Reach(Place::kCancelledWhileRunning);
+        if (job.state == JobState::kPaused) Reach(Place::kPausedWhileRunning);
+        if (says("the node is drained")) Reach(Place::kDrained);
+      }
+    } else {
+      if (state_.removed.count(job.id) > 0) Reach(Place::kIdUsedAgain);
+      ++submitted_;
+      for (const auto& [id, other] : state_.jobs) {
+        if (other.sequence >= job.sequence)
+          Break("sequences grow", Describe(job) + "\n  is not after " + Describe(other));
+      }
+    }
+    if (state_.bodies.count(job.body) == 0)
+      Break("bodies", "stored without its body: " + Describe(job));
+    bool ended =
+        IsFinal(job.state) && (found == state_.jobs.end() || !IsFinal(found->second.state));
+    if (ended) ++ended_[static_cast<int>(job.state)];
+    if (job.retries > job.max_retries) Break("retries", "too many: " + Describe(job));
+    if (IsPlaced(job.state) && state_.nodes.count(job.node) == 0)
+      Break("no job lost", "placed on a node that is not stored: " + Describe(job));
+    if (ended && job.state == JobState::kSucceeded) {
+      if (job.artifacts.size() != 1) Break("effects once", "not one result: " + Describe(job));
+      const std::string& result = job.artifacts[0].sha256;
+      auto made = results_.find(result);
+      if (made == results_.end()) Break("effects once", "a result nobody made: " + Describe(job));
+      const Execution& by = made->second;
+      if (by.sequence != job.sequence || by.attempt != AttemptId{job.id, job.attempt} ||
+          by.node != job.node) {
+        Break("effects once", "the result is of job sequence " + std::to_string(by.sequence) +
+                                  " attempt " + std::to_string(by.attempt.attempt) + " on " +
+                                  by.node.value + ":\n  " + Describe(job));
+      }
+      if (!used_results_.emplace(result, std::pair(job.sequence, job.attempt)).second)
+        Break("effects once", "a result was recorded twice: " + Describe(job));
+    }
+  }
+  if (auto* r = std::get_if<control::DeleteJob>(&record)) {
+    Fold("delete " + r->id.value);
+    auto found = state_.jobs.find(r->id);
+    if (found == state_.jobs.end())
+      Break("no job lost", "a job was deleted that is not stored: " + r->id.value);
+    if (removing_.count(r->id) == 0)
+      Break("no job lost", "deleted though nobody asked for it: " + Describe(found->second));
+  }
+  if (auto* r = std::get_if<control::DeleteBody>(&record)) {
+    for (const auto& [id, job] : state_.jobs) {
+      if (job.body == r->number) Break("bodies", "deleted while in use: " + Describe(job));
+    }
+  }
+  if (auto* r = std::get_if<control::PutNode>(&record)) Fold(Describe(r->node));
+  if (auto* r = std::get_if<control::PutEvent>(&record)) {
+    Fold(Describe(r->event));
+    if (!state_.events.empty() && state_.events.rbegin()->first >= r->event.number)
+      Break("events in order", "stored after a later one: " + Describe(r->event));
+    if (r->event.kind == control::EventKind::kStateChanged &&
+        !control::IsLegal(r->event.from, r->event.to))
+      Break("legal transitions", Describe(r->event));
+  }
+  Replay(record, &state_);
+}
+
+void Checker::CheckSold() const {
+  std::map<NodeId, Resources> sold;
+  std::set<int64_t> used;
+  for (const auto& [id, job] : state_.jobs) {
+    used.insert(job.body);
+    if (IsPlaced(job.state)) sold[job.node] = sold[job.node] + job.resources;
+  }
+  for (const auto& [id, resources] : sold) {
+    const Resources& capacity = state_.nodes.at(id).capacity;
+    if (!capacity.Holds(resources)) {
+      Break("never oversold", "the server has given " + ToString(resources) + " of node " +
+                                  id.value + ", which has " + ToString(capacity));
+    }
+  }
+  if (used.size() != state_.bodies.size()) Break("bodies", "a body is kept that no job has");
+}
+
+// ---- What leaves the server
+
+void Checker::CheckView(const control::JobView& view) const {
+  auto found = state_.jobs.find(view.job.id);
+  if (found == state_.jobs.end())
+    Break("replies are durable",
+          "a reply tells of a job that is not stored: " + Describe(view.job));
+  const Job& job = found->second;
+  auto key = [](const Job& j) {
+    return std::tuple(j.sequence, j.state, j.attempt, j.node, j.cancel_requested, j.retries,
+                      j.cause, j.artifacts.size());
+  };
+  if (key(view.job) != key(job)) {
+    Break("replies are durable",
+          "a reply says\n  " + Describe(view.job) + "\n  but stored is\n  " + Describe(job));
+  }
+}
+
+void Checker::Replied(const Command& command, const control::Reply& reply, bool alone,
+                      bool unchanged) {
+  Fold(reply.status.ToString());
+  if (!reply.status.ok()) {
+    if (reply.status.message().find("has sent a newer registration") != std::string::npos)
+      Reach(Place::kStaleRegistration);
+    bool absent = reply.status.code() == Code::kNotFound;
+    if (auto* get = std::get_if<control::GetJob>(&command);
+        get != nullptr && absent && alone && state_.jobs.count(get->job) > 0) {
+      Break("replies are durable", "not found, but stored: " + get->job.value);
+    }
+    return;
+  }
+  if (auto* r = std::get_if<control::RegisterReply>(&reply.content)) {
+    if (std::get<control::RegisterNode>(command).active.size() > r->stop.size())
+      Reach(Place::kAdopted);
+  }
+  if (auto* r = std::get_if<control::SubmitReply>(&reply.content)) {
+    CheckView(r->view);
+    const auto& submit = std::get<control::SubmitJob>(command);
+    const Job& job = state_.jobs.at(submit.job.id);
+    if (state_.bodies.at(job.body)->config != submit.body->config)
+      Break("no job lost", "submitted one job, accepted is another: " + Describe(job));
+  }
+  if (auto* r = std::get_if<control::JobReply>(&reply.content)) {
+    CheckView(r->view);
+    if (std::holds_alternative<control::CancelJob>(command) && !r->view.job.cancel_requested)
+      Break("cancel is durable", "acknowledged but not stored: " + Describe(r->view.job));
+  }
+  if (std::holds_alternative<control::PlanReply>(reply.content) && unchanged &&
+      std::holds_alternative<control::ExplainJob>(command)) {
+    CheckView(std::get<control::PlanReply>(reply.content).view);
+  }
+  if (std::holds_alternative<control::RemoveReply>(reply.content) && alone) {
+    const JobId& id = std::get<control::RemoveJob>(command).job;
+    if (state_.jobs.count(id) > 0)
+      Break("replies are durable", "a job that was removed is stored: " + id.value);
+  }
+  if (auto* r = std::get_if<control::ListReply>(&reply.content); r != nullptr && unchanged) {
+    for (const control::JobView& view : r->jobs) CheckView(view);
+    if (r->total != static_cast<int64_t>(state_.jobs.size()))
+      Break("replies are durable", "a list counts " + std::to_string(r->total) +
+                                       " jobs, stored are " + std::to_string(state_.jobs.size()));
+  }
+  if (auto* r = std::get_if<control::NodesReply>(&reply.content); r != nullptr && unchanged) {
+    size_t placed = 0, listed = 0;
+    for (const auto& [id, job] : state_.jobs) placed += IsPlaced(job.state);
+    for (const control::NodeView& view : r->nodes) listed += view.attempts.size();
+    if (placed != listed)
+      Break("replies are durable", "the nodes list " + std::to_string(listed) +
+                                       " attempts, stored are " + std::to_string(placed));
+  }
+  if (auto* r = std::get_if<control::ReportReply>(&reply.content)) {
+    if (r->message.find("is not the current one") != std::string::npos) Reach(Place::kStaleReport);
+    auto* report = std::get_if<control::ReportCompletion>(&command);
+    if (report == nullptr || r->message != "recorded" || report->artifacts.empty()) return;
+    auto used = used_results_.find(report->artifacts[0].sha256);
+    if (used == used_results_.end() && removing_.count(report->attempt.job) == 0)
+      Break("replies are durable",
+            "a success was acknowledged but not stored: " + report->attempt.job.value);
+  }
+}
+
+void Checker::Assigned(const control::AssignEffect& effect) {
+  Fold("assign " + effect.attempt.job.value + "/" + std::to_string(effect.attempt.attempt));
+  auto found = state_.jobs.find(effect.attempt.job);
+  const Job* job = found == state_.jobs.end() ? nullptr : &found->second;
+  // In a batch that was held back by a full disk the job may have gone on since.
+  if (job == nullptr || job->sequence != effect.job.sequence ||
+      job->attempt < effect.attempt.attempt ||
+      (job->attempt == effect.attempt.attempt && job->node != effect.node)) {
+    Break("replies are durable",
+          "an attempt is handed out that is not stored: " + Describe(effect.job));
+  }
+  if (state_.nodes.at(effect.node).cordoned)
+    Break("cordoned nodes rest", "an attempt for one: " + Describe(effect.job));
+  if (!assigned_.emplace(effect.job.sequence, effect.attempt.attempt).second)
+    Break("effects once", "an attempt was handed out twice: " + Describe(effect.job));
+}
+
+void Checker::Told(const control::Event& event) {
+  if (event.number <= last_told_)
+    Break("events in order", "told after a later one: " + Describe(event));
+  last_told_ = event.number;
+  if (event.kind == control::EventKind::kSubmitted) return;  // its job may be gone already
+  auto found = state_.events.find(event.number);
+  if (found == state_.events.end() || Describe(found->second) != Describe(event))
+    Break("replies are durable", "told but not stored: " + Describe(event));
+}
+
+void Checker::Counted(const control::Counters& counters) {
+  int64_t by_state[8] = {};
+  for (const auto& [id, job] : state_.jobs) ++by_state[static_cast<int>(job.state)];
+  auto expect = [](const std::string& what, int64_t counted, int64_t expected, int64_t slack) {
+    if (counted < expected || counted > expected + slack) {
+      Break("counters", what + ": counted " + std::to_string(counted) + ", there are " +
+                            std::to_string(expected));
+    }
+  };
+  for (int s = 1; s <= 7; ++s)
+    expect(JobStateName(JobState(s)), counters.jobs_by_state[s], by_state[s], 0);
+  expect("nodes", counters.nodes_known, static_cast<int64_t>(state_.nodes.size()), 0);
+  expect("submitted", counters.submitted, submitted_, unseen_);
+  auto ended = [this](JobState state) { return ended_[static_cast<int>(state)]; };
+  expect("succeeded", counters.succeeded, ended(JobState::kSucceeded), unseen_);
+  expect("failed", counters.failed, ended(JobState::kFailed), unseen_);
+  expect("cancelled", counters.cancelled, ended(JobState::kCancelled), unseen_);
+  if (counters.nodes_online < 0 || counters.nodes_online > counters.nodes_known)
+    Break("counters", "online: " + std::to_string(counters.nodes_online));
+}
+
+void Checker::CheckDeadline(MonotonicTime deadline, MonotonicTime latest) const {
+  for (const auto& [id, job] : state_.jobs) {
+    if (IsPlaced(job.state) && deadline > latest)
+      Break("a deadline is pending", "nothing would ever end " + Describe(job));
+  }
+}
+
+// ---- Nodes
+
+std::string Checker::Result(const Execution& execution) {
+  std::string name = "result-" + std::to_string(results_.size());
+  results_[name] = execution;
+  return name;
+}
+
+void Checker::CheckExecutions(const std::vector<Execution>& executions,
+                              const std::map<NodeId, Resources>& capacities) const {
+  std::map<NodeId, Resources> used;
+  for (const Execution& e : executions) {
+    used[e.node] = used[e.node] + e.resources;
+    auto found = state_.jobs.find(e.attempt.job);
+    std::string what = e.attempt.job.value + "/" + std::to_string(e.attempt.attempt) +
+                       " (sequence " + std::to_string(e.sequence) + ") executes on " + e.node.value;
+    if (found == state_.jobs.end() || found->second.sequence != e.sequence)
+      Break("one live attempt", what + ", but there is no such job");
+    const Job& job = found->second;
+    if (!IsPlaced(job.state) || job.attempt != e.attempt.attempt || job.node != e.node)
+      Break("one live attempt", what + ", but the job is not held for it:\n  " + Describe(job));
+  }
+  for (const auto& [id, resources] : used) {
+    if (!capacities.at(id).Holds(resources)) {
+      Break("never oversold", "runners use " + ToString(resources) + " of node " + id.value +
+                                  ", which has " + ToString(capacities.at(id)));
+    }
+  }
+}
+
+bool Checker::AllEnded() const {
+  for (const auto& [id, job] : state_.jobs) {
+    if (!IsFinal(job.state)) return false;
+  }
+  return true;
+}
+
+}  // namespace cyxwiz::sim

@@ -1,0 +1,138 @@
+#include "sim/client.h"
+
+#include "sim/world.h"
+
+namespace cyxwiz::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kDeadline = seconds(5);
+constexpr int kMostTries = 200;
+
+// Whether the answer says what became of the command.
+bool IsDecided(const Status& status) {
+  return status.ok() ||
+         (status.code() != Code::kUnavailable && status.code() != Code::kDeadlineExceeded &&
+          status.code() != Code::kResourceExhausted);
+}
+
+}  // namespace
+
+Client::Client(World* world, int64_t number)
+    : world_(world),
+      random_(world->plan.seed, "client" + std::to_string(number)),
+      process_(&world->loop, "client" + std::to_string(number), {}) {
+  process_.Start();
+}
+
+void Client::Do(const Action& action) {
+  waiting_.push_back(action);
+  if (!busy_) Next();
+}
+
+void Client::Next() {
+  busy_ = !waiting_.empty();
+  if (!busy_) return;
+  Action action = waiting_.front();
+  waiting_.pop_front();
+  Try(action, 0);
+}
+
+template <typename Content, typename Command>
+void Client::Call(Command command, const Action& action, int tries) {
+  Server* server = world_->server.get();
+  world_->network.Call<Content>(
+      &process_, server->process(), kDeadline,
+      [server, command = std::move(command)](auto answer) {
+        server->Ask<Content>(command, std::move(answer));
+      },
+      [this, action, tries](Result<Content> answer) {
+        Ended(action, answer.ok() ? OkStatus() : answer.status(), tries);
+      });
+}
+
+void Client::Try(const Action& action, int tries) {
+  JobId id{action.job.empty() ? "job" + std::to_string(action.target) : action.job};
+  switch (action.kind) {
+    case ActionKind::kSubmit: {
+      // What is submitted depends on n alone, so that asking again asks for the same.
+      Random random(world_->plan.seed ^ static_cast<uint64_t>(action.n), "job");
+      control::SubmitJob submit;
+      submit.job.id = id;
+      submit.job.name = "job";
+      submit.job.user = "user" + std::to_string(random.Below(2));
+      submit.job.priority = static_cast<int32_t>(random.Below(4));
+      submit.job.resources.cpu_millis = 1000 * random.Between(1, 4);
+      submit.job.resources.memory_bytes = 1000 * random.Between(0, 4);
+      submit.job.resources.gpus = random.Chance(0.2) ? random.Between(1, 2) : 0;
+      submit.job.max_retries = static_cast<int32_t>(random.Below(4));
+      submit.job.total_epochs = 10;
+      std::string config = "config" + std::to_string(random.Below(5));
+      config.resize(static_cast<size_t>(world_->plan.body_bytes), '.');
+      submit.body =
+          std::make_shared<control::JobBody>(control::JobBody{config.substr(0, 8), config});
+      return Call<control::SubmitReply>(std::move(submit), action, tries);
+    }
+    case ActionKind::kCancel:
+      return Call<control::JobReply>(control::CancelJob{.job = id, .reason = "not wanted"}, action,
+                                     tries);
+    case ActionKind::kRemove:
+      return Call<control::RemoveReply>(control::RemoveJob{.job = id}, action, tries);
+    case ActionKind::kGet:
+      return Call<control::JobReply>(control::GetJob{.job = id}, action, tries);
+    case ActionKind::kList:
+      return Call<control::ListReply>(control::ListJobs{}, action, tries);
+    case ActionKind::kPause:
+      return Call<control::JobReply>(control::PauseJob{.job = id}, action, tries);
+    case ActionKind::kResume:
+      return Call<control::JobReply>(control::ResumeJob{.job = id}, action, tries);
+    case ActionKind::kSetPriority:
+      return Call<control::JobReply>(
+          control::SetPriority{.job = id, .priority = static_cast<int32_t>(action.n % 4)}, action,
+          tries);
+    case ActionKind::kRetry:
+      return Call<control::JobReply>(
+          control::RetryJob{.job = id, .new_job = {"retry" + std::to_string(action.n)}}, action,
+          tries);
+    case ActionKind::kCancelMany: {
+      control::CancelJobs cancel{.reason = "all of them"};
+      cancel.filter.user = "user" + std::to_string(action.n % 2);
+      if (action.n % 3 == 0) cancel.filter.states = {control::JobState::kQueued};
+      return Call<control::CancelJobsReply>(std::move(cancel), action, tries);
+    }
+    case ActionKind::kExplain:
+      return Call<control::PlanReply>(control::ExplainJob{.job = id}, action, tries);
+    case ActionKind::kPlan:
+      return Call<control::PlanReply>(
+          control::PlanJob{.request = {{1000, 1000, 0}, 0}, .what_if = {.more_nodes = 1}}, action,
+          tries);
+    case ActionKind::kCordon: {
+      int64_t node = action.n % static_cast<int64_t>(world_->plan.nodes.size());
+      return Call<control::NodeReply>(
+          control::CordonNode{.node = {"node" + std::to_string(node)},
+                              .cordoned = action.length == Duration::zero(),
+                              .drain = action.length == Duration::zero() && action.n % 7 < 3,
+                              .reason = "maintenance"},
+          action, tries);
+    }
+    case ActionKind::kListNodes:
+      return Call<control::NodesReply>(control::ListNodes{}, action, tries);
+    default:
+      Break("plan", "a client cannot do this: " + action.ToString());
+  }
+}
+
+void Client::Ended(const Action& action, const Status& status, int tries) {
+  if (world_->tracing())
+    world_->Trace(process_.name(), action.ToString() + ": " + status.ToString());
+  if (!IsDecided(status) && tries < kMostTries) {
+    process_.After(random_.Between(Duration(milliseconds(10)), Duration(seconds(1))),
+                   [this, action, tries] { Try(action, tries + 1); });
+    return;
+  }
+  Next();
+}
+
+}  // namespace cyxwiz::sim

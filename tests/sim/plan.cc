@@ -1,0 +1,150 @@
+#include "sim/plan.h"
+
+#include <algorithm>
+
+#include "sim/random.h"
+
+namespace cyxwiz::sim {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using enum ActionKind;
+
+struct Weight {
+  ActionKind kind;
+  int64_t weight;
+};
+
+constexpr Weight kOperations[] = {{kSubmit, 12}, {kCancel, 4},     {kRemove, 4},  {kGet, 6},
+                                  {kList, 1},    {kPause, 3},      {kResume, 3},  {kSetPriority, 2},
+                                  {kRetry, 2},   {kCancelMany, 1}, {kExplain, 1}, {kPlan, 1},
+                                  {kCordon, 2},  {kListNodes, 1}};
+constexpr Weight kFaults[] = {
+    {kServerKill, 3},   {kServerKillInCommit, 3},
+    {kPowerLoss, 3},    {kPowerLossInCommit, 4},
+    {kServerStop, 1},   {kServerFreeze, 2},
+    {kDiskFull, 4},     {kDiskError, 1},
+    {kNodeKill, 3},     {kNodeStop, 1},
+    {kNodeFreeze, 2},   {kMachineFreeze, 2},
+    {kRunnersCrash, 2}, {kCut, 6},
+    {kClockJump, 1},
+};
+
+template <size_t n>
+ActionKind Pick(Random& random, const Weight (&weights)[n], uint64_t allowed) {
+  int64_t sum = 0;
+  for (const Weight& w : weights) sum += (allowed >> static_cast<int>(w.kind) & 1) ? w.weight : 0;
+  int64_t at = random.Below(sum);
+  for (const Weight& w : weights) {
+    if (!(allowed >> static_cast<int>(w.kind) & 1)) continue;
+    if ((at -= w.weight) < 0) return w.kind;
+  }
+  return weights[0].kind;
+}
+
+}  // namespace
+
+std::string Action::ToString() const {
+  std::string text = std::to_string(std::chrono::duration_cast<milliseconds>(at).count()) + "ms " +
+                     kActionNames[static_cast<int>(kind)];
+  if (!IsFault(kind)) {
+    text += " client=" + std::to_string(who) + " job=" + std::to_string(target);
+  } else {
+    text += " who=" + std::to_string(who);
+  }
+  text += " n=" + std::to_string(n);
+  if (length > Duration::zero()) {
+    text +=
+        " for=" + std::to_string(std::chrono::duration_cast<milliseconds>(length).count()) + "ms";
+  }
+  return text;
+}
+
+Plan MakePlan(uint64_t seed) {
+  Random random(seed, "plan");
+  Plan plan;
+  plan.seed = seed;
+
+  // Rare settings, each switched on by some seeds. (Arguments that take chances themselves are
+  // written out one by one: compilers evaluate them in different orders.)
+  auto between = [&random](int64_t low, int64_t high) { return random.Between(low, high); };
+  auto sometimes = [&random](double chance, auto rare, auto usual) {
+    return random.Chance(chance) ? rare : usual;
+  };
+  plan.control.lease = sometimes(0.5, seconds(2), seconds(10));
+  plan.control.assign_timeout = sometimes(0.3, seconds(1), seconds(10));
+  plan.control.progress_flush = sometimes(0.3, milliseconds(50), milliseconds(1000));
+  plan.control.retry_backoff = sometimes(0.3, milliseconds(50), milliseconds(1000));
+  plan.control.retry_backoff_most = seconds(8);
+  plan.control.max_queued = sometimes(0.1, 3, 1'000'000);
+  plan.heartbeat = plan.control.lease * 3 / 10;
+  plan.retry_commit = sometimes(0.5, milliseconds(100), milliseconds(1000));
+  plan.token_lifetime = seconds(3600);
+  plan.max_batch = sometimes(0.3, 1, 1000);
+  // Not both: such a server would not keep up with its nodes.
+  plan.commit_time = sometimes(0.1, milliseconds(plan.max_batch > 1 ? 300 : 30), milliseconds(3));
+  plan.checkpoint_pages = random.Chance(0.5) ? between(2, 8) : between(20, 60);
+  plan.reserve_bytes = sometimes(0.3, 4096, 65536);
+  plan.body_bytes = sometimes(0.3, 9000, 100);
+  plan.quota_like = random.Chance(0.3);
+  plan.most_drift_ppm = sometimes(0.3, 20'000, 100);
+
+  int64_t nodes = between(1, 5);
+  for (int64_t i = 0; i < nodes; ++i) {
+    Resources& node = plan.nodes.emplace_back();
+    node.cpu_millis = 1000 * between(2, 6);
+    node.memory_bytes = 1000 * between(2, 6);
+    node.gpus = between(0, 2);
+  }
+  plan.nodes[0] = {4000, 4000, 2};  // holds every job
+  plan.clients = between(1, 3);
+
+  plan.network.most_delay = sometimes(0.3, milliseconds(200), milliseconds(5));
+  plan.network.loss = sometimes(0.3, 0.05, 0.0);
+  plan.network.twice = sometimes(0.3, 0.05, 0.0);
+  if (random.Chance(0.3)) plan.network.slow = random.Chance(0.5) ? 0.3 : 0.05;
+  plan.network.slow_delay = plan.control.lease * 2;
+
+  plan.runner.most = sometimes(0.3, milliseconds(200), milliseconds(5000));
+  plan.runner.crash = sometimes(0.3, 0.2, 0.02);
+  plan.runner.fail = sometimes(0.3, 0.2, 0.02);
+  plan.runner.ignores_stop = sometimes(0.3, 0.5, 0.05);
+  plan.runner.ignores_term = sometimes(0.3, 0.5, 0.05);
+
+  plan.chaos = sometimes(0.3, seconds(40), seconds(15));
+  int64_t jobs = between(2, random.Chance(0.2) ? 40 : 15);
+  int64_t operations = jobs + between(2, jobs * 2);
+  // Ids are used again, by the same job and by others.
+  int64_t ids = sometimes(0.4, std::max<int64_t>(1, jobs / 4), jobs);
+  auto time = [&] { return random.Between(Duration::zero(), Duration(plan.chaos)); };
+  for (int64_t i = 0; i < operations; ++i) {
+    Action action{time()};
+    action.kind = i < jobs ? kSubmit : Pick(random, kOperations, ~uint64_t{0});
+    action.who = random.Below(plan.clients);
+    action.target = i < jobs && ids == jobs ? i : random.Below(ids);
+    action.n = random.Below(1000);
+    if (action.kind == kCordon && random.Chance(0.5)) action.length = Duration(1);  // no more
+    plan.actions.push_back(action);
+  }
+  // A few kinds of faults a run: their meetings are rarer when all are mixed.
+  uint64_t allowed = random.Next() | (uint64_t{1} << static_cast<int>(kCut));
+  if (random.Chance(0.3)) allowed = ~uint64_t{0};
+  int64_t faults = random.Chance(0.2) ? between(6, 20) : between(0, 6);
+  for (int64_t i = 0; i < faults; ++i) {
+    Action action{time()};
+    action.kind = Pick(random, kFaults, allowed);
+    action.who = random.Below(nodes);
+    action.n = static_cast<int64_t>(random.Next() >> 16);
+    Duration lease = plan.control.lease;
+    action.length = random.Chance(0.5) ? random.Between(lease / 2, lease * 3)
+                                       : random.Between(Duration(milliseconds(1)), lease / 2);
+    plan.actions.push_back(action);
+  }
+  std::stable_sort(plan.actions.begin(), plan.actions.end(),
+                   [](const Action& a, const Action& b) { return a.at < b.at; });
+  return plan;
+}
+
+}  // namespace cyxwiz::sim

@@ -1,0 +1,73 @@
+// Counts how often runs come through the places that a simulator exists for. A run over many seeds
+// that misses one of them proves less than it seems to.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace cyxwiz::sim {
+
+enum class Place {
+  kCommitRefused,  // for want of space
+  kDiskLow,        // the reserve was given up
+  kDiskFull,       // even that was not enough: the server stands still
+  kDiskFineAgain,
+  kOutcomeOpen,  // a client is told that nobody knows
+  kKilledInCommit,
+  kBatchSurvived,  // ... and the batch was there afterwards
+  kStoreFailed,    // an I/O error ended the server
+  kWritesLost,     // by a power failure
+  kWriteTorn,
+  kStartFailed,     // the server could not open its store at once
+  kAdopted,         // an attempt that a node named when it registered
+  kNodeLost,        // its lease ended on the server's side
+  kLeaseLost,       // ... and on the node's, with runners
+  kLateAssignment,  // refused by its session
+  kAssignmentInDoubt,
+  kStaleReport,
+  kStaleRegistration,
+  kNodeWokeUp,    // with runners, after its lease
+  kKilledRunner,  // that did not obey
+  kRetried,
+  kCancelledWhileRunning,
+  kPausedWhileRunning,
+  kDrained,
+  kIdUsedAgain,
+  kCount,
+};
+inline constexpr const char* kPlaceNames[] = {
+    "commit refused for want of space",
+    "disk low",
+    "disk full: the server stands still",
+    "disk fine again",
+    "outcome told to be open",
+    "killed within a commit",
+    "a batch survived its commit's end",
+    "an I/O error ended the server",
+    "writes lost with the power",
+    "a write torn",
+    "the server failed to start",
+    "an attempt adopted from its node",
+    "a node lost",
+    "a lease lost with runners",
+    "a late assignment refused",
+    "an assignment in doubt",
+    "a stale report",
+    "a stale registration",
+    "a node woke up after its lease",
+    "a runner killed that did not obey",
+    "an attempt retried",
+    "a running job cancelled",
+    "a running job paused",
+    "an attempt ended because its node is drained",
+    "the id of a removed job used again",
+};
+static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
+
+// Shared by the processes that work through the seeds; null: not counted.
+inline std::atomic<uint64_t>* reached = nullptr;
+inline void Reach(Place place) {
+  if (reached != nullptr) ++reached[static_cast<int>(place)];
+}
+
+}  // namespace cyxwiz::sim

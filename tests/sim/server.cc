@@ -1,0 +1,307 @@
+#include "sim/server.h"
+
+#include <utility>
+
+#include "sim/checker.h"
+#include "sim/node.h"
+#include "sim/reach.h"
+#include "sim/world.h"
+#include "store/sqlite/sqlite_store.h"
+
+namespace cyxwiz::sim {
+namespace {
+
+using central::Committer;
+using control::Command;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kAssignDeadline = seconds(5);  // as the dispatcher's
+
+const char* NameOf(const Command& command) {
+  static constexpr const char* kNames[] = {
+      "SubmitJob",    "CancelJob", "CancelJobs",    "PauseJob",       "ResumeJob",
+      "SetPriority",  "RetryJob",  "RemoveJob",     "GetJob",         "ListJobs",
+      "ExplainJob",   "PlanJob",   "GetNode",       "ListNodes",      "CordonNode",
+      "RegisterNode", "Heartbeat", "AssignOutcome", "ReportProgress", "ReportCompletion",
+      "Tick"};
+  static_assert(std::size(kNames) == std::variant_size_v<Command>);
+  return kNames[command.index()];
+}
+
+// Whether the node itself said no, as opposed to not having been reached.
+bool IsRefusal(Code code) {
+  return code != Code::kUnavailable && code != Code::kDeadlineExceeded &&
+         code != Code::kCancelled && code != Code::kUnknown;
+}
+
+}  // namespace
+
+// Tells the checker what the store is asked and what it answers.
+class Server::CheckedStore final : public store::JobStore {
+ public:
+  CheckedStore(std::unique_ptr<store::JobStore> store, Server* server)
+      : store_(std::move(store)), server_(server), world_(server->world_) {}
+
+  Result<control::Snapshot> Load() override {
+    auto snapshot = store_->Load();
+    if (!snapshot.ok()) return snapshot;
+    auto events = store_->Events({.limit = 1'000'000});
+    if (!events.ok()) return events.status();
+    world_->checker.Loaded(*snapshot, *events);
+    return snapshot;
+  }
+  Result<std::vector<control::Event>> Events(const control::EventQuery& query) override {
+    return store_->Events(query);
+  }
+  Status Commit(std::span<const control::Record> records) override {
+    world_->checker.Committing(records);
+    server_->committed_ = true;
+    Status status = store_->Commit(records);
+    if (world_->tracing()) {
+      world_->Trace("store", "commit of " + std::to_string(records.size()) +
+                                 " records: " + status.ToString());
+      for (const control::Record& record : records) {
+        if (auto* put = std::get_if<control::PutJob>(&record)) {
+          world_->Trace("store", "  " + put->job.id.value + " " + JobStateName(put->job.state) +
+                                     " attempt " + std::to_string(put->job.attempt) + " on " +
+                                     put->job.node.value + " sequence " +
+                                     std::to_string(put->job.sequence) + ": " + put->job.message);
+        }
+        if (auto* gone = std::get_if<control::DeleteJob>(&record))
+          world_->Trace("store", "  " + gone->id.value + " deleted");
+      }
+    }
+    world_->checker.Committed(status);
+    return status;
+  }
+
+ private:
+  std::unique_ptr<store::JobStore> store_;
+  Server* const server_;
+  World* const world_;
+};
+
+class Server::Sink final : public central::EffectSink {
+ public:
+  explicit Sink(Server* server) : server_(server) {}
+  void Assign(control::AssignEffect effect) override {
+    server_->world_->checker.Assigned(effect);
+    server_->outbox_.push_back(
+        [server = server_, effect = std::move(effect)] { server->Assign(effect); });
+  }
+  void Stop(control::StopEffect effect) override {
+    server_->outbox_.push_back(
+        [server = server_, effect = std::move(effect)] { server->Stop(effect); });
+  }
+  void Update(const control::UpdateEffect&) override {}
+  void Tell(const control::Event& event) override { server_->world_->checker.Told(event); }
+
+ private:
+  Server* const server_;
+};
+
+Server::Server(World* world)
+    : world_(world),
+      random_(world->plan.seed, "server"),
+      process_(&world->loop, "server",
+               {seconds(random_.Between(0, 100'000)),
+                random_.Between(-world->plan.most_drift_ppm, world->plan.most_drift_ppm)}),
+      timer_(&process_) {}
+
+Server::~Server() { Kill(); }
+
+void Server::Start() {
+  process_.Start();
+  process_.After(random_.Between(Duration(milliseconds(20)), Duration(milliseconds(500))),
+                 [this] { Boot(); });
+}
+
+void Server::StartAgain(const char* why) {
+  if (world_->disk.killed()) Reach(Place::kKilledInCommit);
+  if (world_->tracing()) world_->Trace("server", why);
+  Kill();
+  if (world_->disk.power_fails()) world_->disk.LosePower();
+  world_->loop.After(random_.Between(Duration(milliseconds(50)), Duration(seconds(1))), [this] {
+    if (!process_.up()) Start();
+  });
+}
+
+void Server::Boot() {
+  world_->disk.StartProcess();
+  store::SqliteOptions options;
+  options.vfs = Disk::Vfs();
+  options.checkpoint_pages = world_->plan.checkpoint_pages;
+  auto store = store::OpenSqliteStore("jobs.db", options);
+  if (!store.ok()) {
+    if (store.status().code() == Code::kDataLoss) Break("durability", store.status().ToString());
+    Reach(Place::kStartFailed);
+    return StartAgain(store.status().message().c_str());
+  }
+  store_ = std::make_unique<CheckedStore>(std::move(*store), this);
+  reserve_ = std::make_unique<SimReserve>(&world_->disk, world_->plan.reserve_bytes);
+  sink_ = std::make_unique<Sink>(this);
+  committer_ = std::make_unique<Committer>(
+      store_.get(), reserve_.get(),
+      Committer::Options{world_->plan.control, world_->plan.retry_commit});
+  committer_->SetSink(sink_.get());
+  Status loaded = committer_->Load(process_.now());
+  if (!loaded.ok()) {
+    if (loaded.code() == Code::kDataLoss) Break("durability", loaded.ToString());
+    return StartAgain(loaded.message().c_str());
+  }
+  if (world_->tracing()) world_->Trace("server", "ready");
+  world_->checker.Counted(committer_->counters());
+  Wake(Duration::zero());
+}
+
+void Server::Kill() {
+  timer_.Cancel();
+  process_.Kill();
+  world_->network.Ended(&process_);
+  world_->disk.KillProcess();
+  queue_.clear();
+  outbox_.clear();
+  committer_.reset();
+  store_.reset();
+  reserve_.reset();
+  busy_until_ = {};
+}
+
+void Server::StopInOrder() {
+  if (!process_.up()) return;
+  committer_.reset();
+  store_.reset();  // closes it
+  StartAgain("stops in order");
+}
+
+void Server::FreezeFor(Duration length) {
+  if (!process_.up() || process_.frozen()) return;
+  process_.Freeze();
+  world_->loop.After(length, [this, run = process_.run()] {
+    if (process_.run() == run) process_.Thaw();
+  });
+}
+
+void Server::Post(Command command, Committer::OnReply on_reply) {
+  // Before it is ready there is no port to call.
+  if (committer_ == nullptr) {
+    if (on_reply) on_reply({.status = Unavailable("the server is starting")});
+    return;
+  }
+  auto reply = [this, run = process_.run(), command,
+                on_reply = std::move(on_reply)](control::Reply reply) {
+    Code code = reply.status.code();
+    if (reply.status.message().find("whether this is carried out") != std::string::npos)
+      Reach(Place::kOutcomeOpen);
+    bool decided =
+        code == Code::kOk || code == Code::kNotFound || code == Code::kFailedPrecondition;
+    if (decided)
+      world_->checker.Replied(command, reply, batch_is_alone_, batch_is_alone_ && !committed_);
+    if (on_reply) {
+      outbox_.push_back([on_reply, reply = std::move(reply)] { on_reply(reply); });
+    }
+  };
+  if (queue_.empty()) Wake(random_.Between(Duration::zero(), Duration(milliseconds(2))));
+  bool answered = !std::holds_alternative<control::AssignOutcome>(command);
+  queue_.push_back({std::move(command), answered ? Committer::OnReply(reply) : nullptr});
+}
+
+void Server::Wake(Duration wait) {
+  MonotonicTime at = std::max(process_.now().monotonic + wait, busy_until_);
+  timer_.At(at, [this] { Work(); });
+}
+
+void Server::Work() {
+  // What the commit before had to say has been held back until now.
+  std::vector<Loop::Action> outbox;
+  outbox.swap(outbox_);
+  for (Loop::Action& action : outbox) action();
+  if (committer_ == nullptr) return;
+
+  std::vector<Committer::Item> items;
+  size_t count = std::min(queue_.size(), static_cast<size_t>(world_->plan.max_batch));
+  for (size_t i = 0; i < count; ++i) {
+    if (world_->tracing()) world_->Trace("server", NameOf(queue_[i].command));
+    if (auto* remove = std::get_if<control::RemoveJob>(&queue_[i].command))
+      world_->checker.Removing(remove->job);
+    items.push_back(std::move(queue_[i]));
+  }
+  queue_.erase(queue_.begin(), queue_.begin() + static_cast<long>(count));
+  batch_is_alone_ = count <= 1 && committer_->disk() == Committer::Disk::kFine;
+  committed_ = false;
+  Committer::Disk before = committer_->disk();
+  Status status = committer_->Step(std::move(items), process_.now());
+  if (!status.ok() && !world_->disk.killed()) Reach(Place::kStoreFailed);
+  if (committer_->disk() != before) {
+    Reach(committer_->disk() == Committer::Disk::kFine  ? Place::kDiskFineAgain
+          : committer_->disk() == Committer::Disk::kLow ? Place::kDiskLow
+                                                        : Place::kDiskFull);
+  }
+  if (!status.ok() || world_->disk.killed()) {
+    return StartAgain(world_->disk.killed() ? "killed within a commit" : "storing failed, it ends");
+  }
+  if (committer_->disk() != Committer::Disk::kFull) {
+    world_->checker.Counted(committer_->counters());
+    const control::Options& o = world_->plan.control;
+    world_->checker.CheckDeadline(committer_->NextDeadline(),
+                                  process_.now().monotonic + std::max(o.lease, o.assign_timeout));
+  }
+  busy_until_ = process_.now().monotonic;
+  if (committed_)
+    busy_until_ = busy_until_ + random_.Between(Duration::zero(), world_->plan.commit_time);
+  MonotonicTime next = committer_->NextDeadline();
+  if (!queue_.empty() || !outbox_.empty()) next = busy_until_;
+  if (next != MonotonicTime::Never()) timer_.At(std::max(next, busy_until_), [this] { Work(); });
+}
+
+void Server::RegisterNode(control::RegisterNode command,
+                          std::function<void(Result<Registered>)> done) {
+  command.session = "session-" + std::to_string(++sessions_);
+  Registered answer{{}, command.session, world_->plan.heartbeat, world_->plan.control.lease};
+  Ask<control::RegisterReply>(
+      std::move(command),
+      [answer, done = std::move(done)](Result<control::RegisterReply> reply) mutable {
+        if (!reply.ok()) return done(reply.status());
+        answer.id = reply->node;
+        done(answer);
+      });
+}
+
+// ---- What the dispatcher does
+
+void Server::Assign(control::AssignEffect effect) {
+  Node* node = Node::At(world_, effect.endpoint);
+  Assignment assignment{
+      effect.attempt,
+      effect.node,
+      effect.session,
+      effect.job,
+      {process_.now().unix.ms +
+       std::chrono::duration_cast<milliseconds>(world_->plan.token_lifetime).count()}};
+  world_->network.Call<bool>(
+      &process_, node->process(), kAssignDeadline,
+      [node, assignment](auto answer) { node->AssignJob(assignment, std::move(answer)); },
+      [this, effect](Result<bool> answer) {
+        control::AssignOutcome outcome{.attempt = effect.attempt, .node = effect.node};
+        using Kind = control::AssignOutcome::Kind;
+        if (!answer.ok()) {
+          outcome.kind = IsRefusal(answer.status().code()) ? Kind::kRejected : Kind::kUnreachable;
+          outcome.message = answer.status().message();
+        }
+        Post(std::move(outcome), nullptr);
+      });
+}
+
+void Server::Stop(control::StopEffect effect) {
+  Node* node = Node::At(world_, effect.endpoint);
+  world_->network.Call<bool>(
+      &process_, node->process(), kAssignDeadline,
+      [node, effect](auto answer) {
+        node->StopAttempt(effect.attempt, effect.reason);
+        answer(true);
+      },
+      [](Result<bool>) {});
+}
+
+}  // namespace cyxwiz::sim
