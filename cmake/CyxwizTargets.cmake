@@ -41,6 +41,18 @@ function(cyxwiz_program name)
   target_link_libraries(${name} PRIVATE cyxwiz_flags ${arg_DEPENDS})
 endfunction()
 
+# cyxwiz_precompiled_wire(NAME): NAME includes gRPC and the generated messages, and takes them from the precompiled header of cyxwiz_wire.
+function(cyxwiz_precompiled_wire name)
+  if(NOT TARGET ${name})
+    return()
+  endif()
+  target_precompile_headers(${name} REUSE_FROM cyxwiz_wire)
+  # GCC takes a precompiled header only with the flags that it was made with: -fPIC of the library, not -fPIE of a program;
+  # and ccache knows of it only with -fpch-preprocess. From a precompiled header g++ 12 does not know std::string for a system's
+  # class, and lets its false -Wstringop-overflow of string concatenation (GCC bug 105329) out.
+  target_compile_options(${name} PRIVATE -fPIC -fpch-preprocess -Winvalid-pch -Wno-stringop-overflow)
+endfunction()
+
 # cyxwiz_test(NAME SOURCES x_test.cc ... DEPENDS ...): a GoogleTest program, run by ctest under label "unit"
 function(cyxwiz_test name)
   if(NOT CYXWIZ_TESTS)

@@ -87,7 +87,6 @@ TEST(Text, OfOthersCannotDriveTheTerminal) {
   EXPECT_EQ(Printable("Größe"), "Größe");
 }
 
-
 TEST(Logging, TextOfOthersForgesNoLineAndDrivesNoTerminal) {
   ASSERT_TRUE(SetUpLogging("program", "info").ok());
   testing::internal::CaptureStderr();

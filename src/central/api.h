@@ -87,8 +87,7 @@ class Api {
   // Events after request.after and from then on; on_event returns false while it cannot take more.
   virtual std::unique_ptr<Follower> FollowEvents(
       const protocol::ListEventsRequest& request,
-      std::function<bool(const protocol::Event&)> on_event,
-      std::function<void(Status)> on_end) = 0;
+      std::function<bool(const protocol::Event&)> on_event, std::function<void(Status)> on_end) = 0;
 
   // Fetches an attempt's log from the node that keeps it.
   virtual std::unique_ptr<Subscription> ReadLog(

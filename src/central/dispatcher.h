@@ -29,8 +29,8 @@ inline constexpr int64_t kTokenLifetimeSeconds = 24 * 3600;
 class Dispatcher : public EffectSink {
  public:
   // post: gives an outcome to the core. None of the arguments is owned.
-  Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events, const security::TokenSigner* signer,
-             std::function<void(control::AssignOutcome)> post);
+  Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events,
+             const security::TokenSigner* signer, std::function<void(control::AssignOutcome)> post);
   // Cancels calls that are still in flight and waits for their end.
   ~Dispatcher() override;
 

@@ -48,10 +48,11 @@ class CentralServerImpl final : public CentralServer {
     }
     RETURN_IF_ERROR(OpenData());
     pool_ = std::make_unique<WorkPool>(kPoolThreads);
-    dispatcher_ = std::make_unique<Dispatcher>(
-        &channels_, &hub_, &events_, signer_.get(), [core = core_.get()](control::AssignOutcome outcome) {
-          core->Post(std::move(outcome), nullptr);
-        });
+    dispatcher_ =
+        std::make_unique<Dispatcher>(&channels_, &hub_, &events_, signer_.get(),
+                                     [core = core_.get()](control::AssignOutcome outcome) {
+                                       core->Post(std::move(outcome), nullptr);
+                                     });
     core_->SetSink(dispatcher_.get());
     logs_ = std::make_unique<LogRelay>(core_.get(), &channels_);
     api_ = MakeApi({.core = core_.get(),
@@ -119,9 +120,9 @@ class CentralServerImpl final : public CentralServer {
                        .max_artifact_bytes = options_.max_artifact_bytes,
                        .heartbeat_interval = options_.heartbeat_interval,
                        .lease = options_.lease};
-    for (auto make : {MakeJobService, MakeNodeService, MakeJobStatusService, MakeDiscoveryService,
-                      MakeModelService, MakeLogService, MakeJobControlService,
-                      MakeNodeControlService}) {
+    for (auto make :
+         {MakeJobService, MakeNodeService, MakeJobStatusService, MakeDiscoveryService,
+          MakeModelService, MakeLogService, MakeJobControlService, MakeNodeControlService}) {
       services_.push_back(make(parts));
     }
     services_.push_back(MakeDeploymentService());

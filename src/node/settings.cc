@@ -58,8 +58,8 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
     auto bytes = spec::ParseMemory(settings.memory);
     if (!bytes) {
       return InvalidArgument("memory: expected an amount such as 6GiB or 512MiB, at most " +
-                             FormatBytes(spec::kMaxMemoryBytes) + ", found '" +
-                             settings.memory + "'");
+                             FormatBytes(spec::kMaxMemoryBytes) + ", found '" + settings.memory +
+                             "'");
     }
     settings.memory_bytes = *bytes;
   }

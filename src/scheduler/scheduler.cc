@@ -191,14 +191,15 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
 
 std::string SmallestChange(const Request& request, const std::vector<NodeState>& nodes) {
   if (nodes.empty()) return "start a Server Node";
-  // The node that is nearest to taking it, by what stands in the way and then by how much is missing.
+  // The node that is nearest to taking it, by what stands in the way and then by how much is
+  // missing.
   const NodeState* nearest = nullptr;
   double nearest_cost = 0;
   Obstacle nearest_obstacle = Obstacle::kNone;
   auto part = [](int64_t missing, int64_t capacity) {
-    return missing > 0 ? static_cast<double>(missing) /
-                             static_cast<double>(std::max<int64_t>(capacity, 1))
-                       : 0.0;
+    return missing > 0
+               ? static_cast<double>(missing) / static_cast<double>(std::max<int64_t>(capacity, 1))
+               : 0.0;
   };
   auto missing_of = [&](const Resources& have, const NodeState& node) {
     Resources missing = request.resources - have;

@@ -25,7 +25,7 @@ struct Request {
 struct NodeState {
   NodeId id;
   bool online = false;
-  bool held = false;  // online, but given nothing for a moment: it refused or did not answer
+  bool held = false;      // online, but given nothing for a moment: it refused or did not answer
   bool cordoned = false;  // an operator wants it to get nothing
   Resources capacity;
   Resources free;
@@ -69,8 +69,8 @@ int64_t MostPlacements(const Request& request, const std::vector<NodeState>& nod
 // Everything that keeps `request` from starting now; empty when a node could take it at once.
 std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes);
 
-// The least that would have to change for `request` to start now, in one sentence; empty when nothing
-// need change or nothing is known that would do.
+// The least that would have to change for `request` to start now, in one sentence; empty when
+// nothing need change or nothing is known that would do.
 std::string SmallestChange(const Request& request, const std::vector<NodeState>& nodes);
 
 // An attempt that holds resources until it ends.
@@ -83,14 +83,13 @@ struct Forecast {
   NodeId node;
   Duration start = {};
 };
-// When and where `target` would start, by running Schedule again and again as attempts end. duration
-// tells how long a queued job is expected to run; a job of unknown duration is taken to never end.
-// Absent when that cannot be told, or more than `most_steps` ends would have to be looked at.
-std::optional<Forecast> ForecastStart(Snapshot snapshot, std::vector<Running> running,
-                                      const JobId& target,
-                                      const std::function<std::optional<Duration>(const JobId&)>&
-                                          duration,
-                                      size_t most_steps = 1000);
+// When and where `target` would start, by running Schedule again and again as attempts end.
+// duration tells how long a queued job is expected to run; a job of unknown duration is taken to
+// never end. Absent when that cannot be told, or more than `most_steps` ends would have to be
+// looked at.
+std::optional<Forecast> ForecastStart(
+    Snapshot snapshot, std::vector<Running> running, const JobId& target,
+    const std::function<std::optional<Duration>(const JobId&)>& duration, size_t most_steps = 1000);
 
 // Whether some node, online or not, could hold the request if it were empty. reason tells the
 // numbers when not.
