@@ -34,7 +34,7 @@ LIBRARIES = {
     r"(torch|ATen|c10)/": ["runner"],
     r"(grpcpp|grpc|google/protobuf)/": ["wire", "central", "node", "cli"],
     r"(SQLiteCpp/|sqlite3\.h)": ["store"],
-    r"boost/": ["central", "node", "cli"],
+    r"boost/": ["wire", "central", "node", "cli"],  # wire: for the precompiled header alone
     # The control core and the scheduler are pure: no threads, files, randomness or sockets.
     r"(thread|mutex|shared_mutex|condition_variable|future|fstream|filesystem|random|unistd\.h|sys/.*)$": [
         folder for folder in ALLOWED if folder not in ("control", "scheduler")
