@@ -227,7 +227,18 @@ def verdict(ok):
     return "yes" if ok else "**no**"
 
 
-def write(path, facts, submit, first, jobs, idle, training):
+def measure_placement(build):
+    done = subprocess.run([str(build / "bench/bench_placement")], stdout=subprocess.PIPE, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def measure_peers(python):
+    """Other systems, where `python` can import them: bench/peers/run.py."""
+    done = subprocess.run([python, str(HERE / "peers/run.py")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def write(path, facts, submit, first, jobs, peers, placement, idle, training):
     out = ["# Measured", "",
            "Written by `make bench`. One noisy machine: trust the ratios, whose sides ran alternately within this run; measure again "
            "before you rely on a rate.", "", "| machine | |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in facts if v), ""]
@@ -262,6 +273,27 @@ def write(path, facts, submit, first, jobs, idle, training):
                 f"{jobs['count']:,} jobs with {IN_FLIGHT} submits in flight; a node of the benchmark's own accepts each attempt and reports its end "
                 "at once. From the first submit until the last completion is acknowledged as durable.", "",
                 f"**{jobs['per_second']:,.0f} jobs/s** (median of {', '.join(f'{r:,.0f}' for r in jobs['rates'])})", ""]
+    if peers:
+        out += ["Beside it, in the same run, other systems as their users use them (`bench/peers/run.py`): HyperQueue and Slurm run the program "
+                "`true` as tasks of one job, Ray calls an empty remote function. They start something for each task, where our executor returns at once; and of "
+                "them only Slurm makes a job durable.", "",
+                "| | jobs/s | ours to it |", "| --- | ---: | ---: |"]
+        for peer in peers:
+            name = {"hyperqueue": "HyperQueue", "ray": "Ray", "slurm": "Slurm"}[peer["name"]]
+            if "absent" in peer:
+                out.append(f"| {name} | absent: {peer['absent']} | |")
+            else:
+                ratio = f"{jobs['per_second'] / peer['per_second']:.1f}" if jobs else ""
+                out.append(f"| {name} {peer['version']} | {peer['per_second']:,.0f} | {ratio} |")
+        out.append("")
+    if placement:
+        out += ["## A decision of the control core", "",
+                "An attempt ends, its room goes to the next job that fits, and all records and messages of that are made (`bench/placement`). Nodes of four slots, all "
+                "of them taken; queued jobs with 200 different requests and four priorities. Microseconds (goal: p99 at most 1,000 with 10,000 nodes and 100,000 jobs), and bytes of "
+                "memory a job beyond its shared specification (goal: at most 1,024).", "",
+                "| nodes | queued jobs | p50 | p99 | submit, a job | bytes a job |", "| ---: | ---: | ---: | ---: | ---: | ---: |",
+                *(f"| {p['nodes']:,} | {p['queued']:,} | {p['p50_us']:.0f} | {p['p99_us']:.0f} | {p['submit_us']:.0f} | {p['bytes_per_job']:,} |"
+                  for p in placement), ""]
     if idle:
         out += ["## Idle", "", "Processor time while nothing happens but heartbeats, as a share of one core (goal: below 1 %).", "",
                 "| | share | met |", "| --- | ---: | --- |",
@@ -297,9 +329,11 @@ def main():
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of each load")
-    parser.add_argument("--only", default="submit,first-step,jobs,idle,training", help="which to measure")
+    parser.add_argument("--only", default="submit,first-step,jobs,peers,placement,idle,training", help="which to measure")
     parser.add_argument("--python", default=os.environ.get("CYXWIZ_BENCH_PYTHON", "python3"),
                         help="the Python whose PyTorch, if any, runs the DataLoader loop")
+    parser.add_argument("--peers-python", default=os.environ.get("CYXWIZ_BENCH_PEERS", "python3"),
+                        help="the Python that has the peers: bench/peers/run.py --help")
     parser.add_argument("--output", type=pathlib.Path, default=HERE / "RESULTS.md")
     args = parser.parse_args()
     build, only = args.build.resolve(), args.only.split(",")
@@ -322,9 +356,11 @@ def main():
     submit = step("submit", measure_submit, build, args.rounds, args.seconds)
     first = step("first-step", measure_first_step, build, 100)
     jobs = step("jobs", measure_jobs, build, 2000, 3)
+    peers = step("peers", measure_peers, args.peers_python)
+    placement = step("placement", measure_placement, build)
     idle = step("idle", measure_idle, build, 10)
     training = step("training", train)
-    write(args.output, machine(build), submit, first, jobs, idle, training)
+    write(args.output, machine(build), submit, first, jobs, peers, placement, idle, training)
     print(f"bench: wrote {args.output}", file=sys.stderr)
 
 

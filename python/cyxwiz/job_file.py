@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Dict, Iterable, Mapping, Optional, Union
 
@@ -162,7 +163,7 @@ def _memory(config: job_pb2.JobConfig, key: str, value: Any) -> None:
 def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise ValueError(f"job: {key}: expected a mapping such as {{'cpus': 1.5, 'memory': '2GiB'}}, found {value!r}")
-    for name, amount in _canonical(f"job: {key}", value, {"memory_bytes": "memory"}).items():
+    for name, amount in _canonical(f"job: {key}", value, {"memory_bytes": "memory", "disk_bytes": "disk"}).items():
         where = f"{key}.{name}"
         if name == "cpus":
             if isinstance(amount, bool) or not isinstance(amount, (int, float)):
@@ -172,11 +173,93 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
             _number(config.resources, "cpu_millis", round(amount * 1000), where)
         elif name == "memory":
             _number(config.resources, "memory_bytes", _bytes(where, amount), where)
+        elif name == "disk":
+            _number(config.resources, "disk_bytes", _bytes(where, amount), where)
+        elif name == "named":
+            for own, number in _mapping(where, amount, "{'licence': 1}").items():
+                if isinstance(number, bool) or not isinstance(number, int):
+                    raise ValueError(f"job: {where}.{own}: expected a whole number, found {number!r}")
+                config.resources.named[str(own)] = number
         elif name in ("cpu_millis", "gpus"):
             _number(config.resources, name, amount, where)
         else:
-            known = ("cpus", "cpu_millis", "memory", "gpus")
+            known = ("cpus", "cpu_millis", "memory", "gpus", "disk", "named")
             raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, known)}; the keys are {', '.join(known)}")
+
+
+def _mapping(where: str, value: Any, example: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"job: {where}: expected a mapping such as {example}, found {value!r}")
+    return value
+
+
+_SECONDS = {"w": 7 * 24 * 3600, "d": 24 * 3600, "h": 3600, "m": 60, "s": 1}
+
+
+def _seconds(where: str, value: Any) -> int:
+    if isinstance(value, timedelta):
+        return round(value.total_seconds())
+    if isinstance(value, str):
+        if value.isdigit():
+            return int(value)
+        if re.fullmatch(r"([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?", value) and value:
+            return sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([wdhms])", value))
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"job: {where}: expected seconds as a whole number, a text such as '90s' or '1h30m', or a timedelta, "
+                     f"found {value!r}")
+
+
+def _moment(where: str, value: Any) -> int:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
+        except ValueError:
+            pass
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return round(value.timestamp())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"job: {where}: expected '2026-12-24T18:00:00Z', a datetime with a time zone, or Unix seconds, "
+                     f"found {value!r}")
+
+
+def _limits(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    readers = {"run": ("run_seconds", _seconds), "queue": ("queue_seconds", _seconds), "deadline": ("deadline", _moment),
+               "log": ("log_bytes", _bytes)}
+    aliases = {field: name for name, (field, _) in readers.items()}
+    limits = _canonical(f"job: {key}", _mapping(key, value, "{'run': '2h'}"), aliases)
+    for name, limit in limits.items():
+        if name not in readers:
+            raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, readers)}; the keys are {', '.join(readers)}")
+        field, read = readers[name]
+        _number(config.limits, field, read(f"{key}.{name}", limit), f"{key}.{name}")
+
+
+def _after(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    conditions = {"success": job_pb2.AFTER_SUCCESS, "end": job_pb2.AFTER_ANY_END}
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(one, Mapping):
+            one = _canonical(f"job: {key}", one, {"job_id": "job"})
+            unknown = [name for name in one if name not in ("job", "condition")]
+            if unknown:
+                raise ValueError(f"job: {key}: unknown key {unknown[0]!r}; the keys are job, condition")
+            condition = one.get("condition", "success")
+            one = one.get("job")
+        else:
+            condition = "success"
+        job_id = getattr(one, "job_id", one)  # a Submission or a JobStatus stands for its job
+        if not isinstance(job_id, str) or condition not in conditions:
+            raise ValueError(f"job: {key}: expected a job's id or {{'job': id, 'condition': 'success' or 'end'}}, "
+                             f"found {one!r} with condition {condition!r}")
+        config.after.add(job_id=job_id, condition=conditions[condition])
+
+
+def _labels(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    for name, label in _mapping(key, value, "{'zone': 'west'}").items():
+        if not isinstance(name, str) or not isinstance(label, str):
+            raise ValueError(f"job: {key}: expected texts, found {name!r}: {label!r}")
+        config.node_labels[name] = label
 
 
 _ENUMS = {
@@ -203,4 +286,7 @@ _SETTERS = {
     "retries": _number,
     "job_id": _text,
     "user": _text,
+    "limits": _limits,
+    "after": _after,
+    "node_labels": _labels,
 }

@@ -42,6 +42,13 @@ class FailureCause(enum.Enum):
     CANCELLED = 8
     INTERNAL = 9
     DIVERGED = 10
+    NODE_DRAINED = 11
+    PREEMPTED = 12
+    TIME_LIMIT = 13
+    QUEUE_TIME_LIMIT = 14
+    DEADLINE = 15
+    DEPENDENCY_FAILED = 16
+    KILLS_NODES = 17
 
 
 class Priority(enum.IntEnum):
@@ -179,6 +186,8 @@ class EventKind(enum.Enum):
     NODE_LOST = 9
     NODE_CORDONED = 10
     NODE_UNCORDONED = 11
+    NODE_QUARANTINED = 12
+    NODE_RELEASED = 13
 
 
 @dataclass(frozen=True)
@@ -220,6 +229,10 @@ class Resources:
     #: Bytes.
     memory: int
     gpus: int
+    #: Scratch space in bytes.
+    disk: int = 0
+    #: Of the operator's own, by name.
+    named: Dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -244,6 +257,10 @@ class Node:
     cordoned: bool = False
     draining: bool = False
     cordon_reason: str = ""
+    labels: Dict[str, str] = field(default_factory=dict)
+    #: Unlike jobs failed on it, and which: it gets no new attempts but now and then one to probe it.
+    quarantined: bool = False
+    quarantine_reason: str = ""
 
 
 def _time(seconds: int) -> Optional[datetime]:
@@ -338,7 +355,7 @@ def node_from_wire(info: node_pb2.NodeInfo) -> Node:
         return name[len("DEVICE_"):].lower() if name.startswith("DEVICE_") else name
 
     def amount(r: job_pb2.ResourceRequest) -> Resources:
-        return Resources(r.cpu_millis / 1000, r.memory_bytes, r.gpus)
+        return Resources(r.cpu_millis / 1000, r.memory_bytes, r.gpus, r.disk_bytes, dict(r.named))
 
     return Node(
         node_id=info.node_id,
@@ -356,4 +373,7 @@ def node_from_wire(info: node_pb2.NodeInfo) -> Node:
         cordoned=info.cordoned,
         draining=info.draining,
         cordon_reason=info.cordon_reason,
+        labels=dict(info.labels),
+        quarantined=info.quarantined,
+        quarantine_reason=info.quarantine_reason,
     )

@@ -1,6 +1,7 @@
 """A job file's content becomes the wire's JobConfig."""
 
 import json
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -122,3 +123,36 @@ def test_stub_modules_import():
         importlib.import_module(f"cyxwiz.protocol.{name}_pb2_grpc")
     assert common_pb2.STATUS_COMPLETED == 5
     assert job_pb2.JobConfig.DESCRIPTOR.file.package == "cyxwiz.protocol"
+
+
+def test_limits_dependencies_and_labels_arrive():
+    config = cyxwiz.job_config({
+        "limits": {"run": "1h30m", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
+        "after": ["prepare", {"job": "cleanup", "condition": "end"}],
+        "node_labels": {"zone": "west"},
+        "resources": {"disk": "10GiB", "named": {"licence": 2}},
+    })
+    limits = config.limits
+    assert (limits.run_seconds, limits.queue_seconds, limits.deadline, limits.log_bytes) == (5400, 60, 1798135200, 1 << 20)
+    assert [(one.job_id, one.condition) for one in config.after] == [
+        ("prepare", job_pb2.AFTER_SUCCESS), ("cleanup", job_pb2.AFTER_ANY_END)]
+    assert dict(config.node_labels) == {"zone": "west"}
+    assert config.resources.disk_bytes == 10 << 30 and dict(config.resources.named) == {"licence": 2}
+    assert cyxwiz.job_config(after="prepare").after[0].job_id == "prepare"
+    moment = datetime(2026, 12, 24, 19, 0, tzinfo=timezone(timedelta(hours=1)))
+    limits = cyxwiz.job_config(limits={"run": timedelta(minutes=2), "deadline": moment}).limits
+    assert (limits.run_seconds, limits.deadline) == (120, 1798135200)
+
+
+@pytest.mark.parametrize("wrong, message", [
+    ({"limits": {"run": "soon"}}, "limits.run: expected seconds"),
+    ({"limits": {"speed": 1}}, "unknown key 'speed'"),
+    ({"limits": {"deadline": "2026-12-24T18:00:00"}}, "limits.deadline: expected"),
+    ({"after": {"job": "a", "condition": "failure"}}, "after: expected"),
+    ({"after": [1]}, "after: expected"),
+    ({"node_labels": {"zone": 1}}, "node_labels: expected texts"),
+    ({"resources": {"named": {"licence": 1.5}}}, "named.licence: expected a whole number"),
+])
+def test_wrong_limits_dependencies_and_labels_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        cyxwiz.job_config(wrong)

@@ -1,8 +1,52 @@
 #include "base/resources.h"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace cyxwiz {
+
+bool Resources::IsNegative() const {
+  return cpu_millis < 0 || memory_bytes < 0 || gpus < 0 || disk_bytes < 0 ||
+         std::any_of(named.begin(), named.end(), [](const NamedAmount& n) { return n.amount < 0; });
+}
+
+int64_t Resources::Named(std::string_view name) const {
+  auto at =
+      std::lower_bound(named.begin(), named.end(), name,
+                       [](const NamedAmount& n, std::string_view key) { return n.name < key; });
+  return at != named.end() && at->name == name ? at->amount : 0;
+}
+
+void Resources::SetNamed(std::string_view name, int64_t amount) {
+  auto at =
+      std::lower_bound(named.begin(), named.end(), name,
+                       [](const NamedAmount& n, std::string_view key) { return n.name < key; });
+  bool there = at != named.end() && at->name == name;
+  if (amount == 0) {
+    if (there) named.erase(at);
+  } else if (there) {
+    at->amount = amount;
+  } else {
+    named.insert(at, {std::string(name), amount});
+  }
+}
+
+bool Resources::HoldsNamed(const Resources& other) const {
+  return std::all_of(other.named.begin(), other.named.end(),
+                     [this](const NamedAmount& n) { return n.amount <= Named(n.name); });
+}
+
+void Resources::AddNamed(const Resources& o, int64_t sign) {
+  for (const NamedAmount& n : o.named) SetNamed(n.name, Named(n.name) + sign * n.amount);
+}
+
+bool IsResourceName(std::string_view name) {
+  auto letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  return !name.empty() && name.size() <= 64 && letter(name[0]) &&
+         std::all_of(name.begin(), name.end(), [&](char c) {
+           return letter(c) || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+         });
+}
 
 std::string FormatBytes(int64_t bytes) {
   static constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -29,6 +73,9 @@ std::string ToString(const Resources& resources) {
                      FormatBytes(resources.memory_bytes);
   if (resources.gpus > 0)
     text += ", " + std::to_string(resources.gpus) + (resources.gpus == 1 ? " GPU" : " GPUs");
+  if (resources.disk_bytes > 0) text += ", " + FormatBytes(resources.disk_bytes) + " of disk";
+  for (const NamedAmount& n : resources.named)
+    text += ", " + std::to_string(n.amount) + " " + n.name;
   return text;
 }
 

@@ -437,8 +437,14 @@ class ApiImpl final : public Api {
         ToProblems(problems, response.mutable_problems());
         return done(RefusedStatus(problems), std::move(response));
       }
-      control::PlanJob command{
-          .request = {job.resources, job.device}, .priority = job.priority, .what_if = what_if};
+      control::PlanJob command{.request = {.resources = job.resources, .device = job.device},
+                               .user = job.user,
+                               .priority = job.priority,
+                               .what_if = what_if};
+      if (job.terms != nullptr) {
+        command.request.labels = job.terms->labels;
+        command.request.run_limit = job.terms->limits.run;
+      }
       Ask<control::PlanReply>(
           core_, std::move(command), done,
           [resources = job.resources](const control::PlanReply& reply, const auto& done) {

@@ -107,6 +107,7 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   status->set_retries(job.retries);
   status->set_user_id(job.user);
   status->set_cause(static_cast<protocol::FailureCause>(job.cause));
+  status->set_nodes_lost(job.nodes_lost);
 }
 
 void ToJobResult(const control::Job& job, protocol::JobResult* result) {
@@ -151,6 +152,8 @@ void ToNodeInfo(const control::NodeView& view, protocol::NodeInfo* info) {
   info->set_cordoned(view.node.cordoned);
   info->set_draining(view.node.draining);
   info->set_cordon_reason(view.node.cordon_reason);
+  info->set_quarantined(view.node.quarantined);
+  info->set_quarantine_reason(view.node.quarantine_reason);
   info->clear_attempts();
   for (const AttemptId& attempt : view.attempts) {
     protocol::AttemptRef* ref = info->add_attempts();

@@ -56,6 +56,29 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                    .found = std::to_string(config.max_retries())});
   }
   spec::CheckName("$.user", config.user_id(), problems);
+  spec::CheckJobTerms(TermsFromConfig(config), problems);
+  for (int i = 0; i < config.after_size(); ++i) {
+    if (protocol::DependencyCondition_IsValid(config.after(i).condition())) continue;
+    problems->Add({.path = "$.after[" + std::to_string(i) + "].condition",
+                   .message = "no such condition",
+                   .expected = "0 (after success) or 1 (after any end)",
+                   .found = std::to_string(config.after(i).condition())});
+  }
+}
+
+// nullptr when it asks for nothing, as most do.
+std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& config) {
+  spec::JobTerms from = TermsFromConfig(config);
+  control::Terms terms;
+  terms.limits.run = std::chrono::seconds(from.limits.run_seconds);
+  terms.limits.queue = std::chrono::seconds(from.limits.queue_seconds);
+  terms.limits.deadline.ms = from.limits.deadline * 1000;
+  terms.limits.log_bytes = from.limits.log_bytes;
+  for (spec::JobDependency& one : from.after)
+    terms.after.push_back({{std::move(one.job_id)}, one.any_end});
+  terms.labels = std::move(from.node_labels);
+  if (terms == control::Terms()) return nullptr;
+  return std::make_shared<const control::Terms>(std::move(terms));
 }
 
 control::Job MakeJob(const protocol::JobConfig& config) {
@@ -66,6 +89,7 @@ control::Job MakeJob(const protocol::JobConfig& config) {
   job.type = config.job_type();
   job.priority = config.priority();
   job.max_retries = config.has_max_retries() ? config.max_retries() : kDefaultRetries;
+  job.terms = MakeTerms(config);
   return job;
 }
 

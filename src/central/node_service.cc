@@ -230,7 +230,35 @@ Result<control::Node> NodeOf(const protocol::NodeInfo& info) {
   node.capacity = info.has_capacity()
                       ? ResourcesFromWire(info.capacity())
                       : Resources{int64_t{info.cpu_cores()} * 1000, info.ram_total(), gpus};
-  if (node.capacity.cpu_millis <= 0 || node.capacity.memory_bytes <= 0 || node.capacity.gpus < 0) {
+  // No sum of what jobs may ask for comes near to overflow below this.
+  constexpr int64_t kMost = int64_t{1} << 60;
+  if (!Resources{kMost, kMost, kMost, kMost, {}}.Holds({node.capacity.cpu_millis,
+                                                        node.capacity.memory_bytes,
+                                                        node.capacity.gpus,
+                                                        node.capacity.disk_bytes,
+                                                        {}})) {
+    return InvalidArgument("info.capacity: no machine has so much: " + ToString(node.capacity));
+  }
+  for (const NamedAmount& one : node.capacity.named) {
+    if (!IsResourceName(one.name) || one.amount < 0 || one.amount > kMost) {
+      return InvalidArgument("info.capacity.named: '" + one.name + "' = " +
+                             std::to_string(one.amount) + " is no amount of a named resource");
+    }
+  }
+  node.labels.insert(info.labels().begin(), info.labels().end());
+  if (node.labels.size() > kMaxLabels) {
+    return InvalidArgument("info.labels: at most " + std::to_string(kMaxLabels) + ", found " +
+                           std::to_string(node.labels.size()));
+  }
+  for (const auto& [name, value] : node.labels) {
+    if (!IsLabelText(name) || !IsLabelText(value)) {
+      return InvalidArgument("info.labels: '" + name + "' = '" + value +
+                             "': expected 1 to 64 letters, digits, '.', "
+                             "'_' and '-' for name and value");
+    }
+  }
+  if (node.capacity.cpu_millis <= 0 || node.capacity.memory_bytes <= 0 || node.capacity.gpus < 0 ||
+      node.capacity.disk_bytes < 0) {
     return InvalidArgument(
         "info.capacity: a node needs some CPU and memory, found " + ToString(node.capacity),
         "send capacity, or cpu_cores and ram_total");

@@ -102,7 +102,7 @@ class CentralServerImpl final : public CentralServer {
     ASSIGN_OR_RETURN(artifacts_, artifacts::OpenLocalStore(options_.data + "/artifacts",
                                                            options_.max_artifact_bytes));
     Core::Options core;
-    core.control.lease = options_.lease;
+    core.control = options_.control;
     core.reserve_path = options_.data + "/reserve";
     ASSIGN_OR_RETURN(core_, Core::Start(std::move(store), core));
     return OkStatus();
@@ -119,7 +119,7 @@ class CentralServerImpl final : public CentralServer {
                        .pool = pool_.get(),
                        .max_artifact_bytes = options_.max_artifact_bytes,
                        .heartbeat_interval = options_.heartbeat_interval,
-                       .lease = options_.lease};
+                       .lease = options_.control.lease};
     for (auto make :
          {MakeJobService, MakeNodeService, MakeJobStatusService, MakeDiscoveryService,
           MakeModelService, MakeLogService, MakeJobControlService, MakeNodeControlService}) {

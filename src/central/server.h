@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "control/control.h"
 
 namespace cyxwiz::central {
 
@@ -20,7 +21,7 @@ struct ServerOptions {
   std::string rest_listen = "127.0.0.1:8080";   // empty: no REST
   // Folders that file:// data sets of jobs lie in, when this machine sees them; empty: nodes check.
   std::vector<std::string> data_roots;
-  Duration lease = std::chrono::seconds(10);
+  control::Options control;
   Duration heartbeat_interval = std::chrono::seconds(2);
   int64_t max_artifact_bytes = int64_t{16} << 30;
   int64_t max_message_bytes = 8 << 20;

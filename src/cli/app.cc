@@ -150,18 +150,29 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       ->check(CLI::ExistingDirectory.description(""));
 
   SubmitOptions submit;
-  command =
-      add("submit", "Submit a job file",
-          "  cyxwiz submit examples/fashion-mnist-mlp.json\n"
-          "  cyxwiz submit job.json --wait                     show progress until it ends\n"
-          "  ID=$(cyxwiz submit job.json)                      standard output is the job's id\n"
-          "  generate-job | cyxwiz submit - --json\n\n"
-          "docs/reference/job-files.md describes job files. Everything wrong with one is reported "
-          "at once.",
-          [&](const Session& s) { return RunSubmit(s, submit); });
+  command = add(
+      "submit", "Submit a job file",
+      "  cyxwiz submit examples/fashion-mnist-mlp.json\n"
+      "  cyxwiz submit job.json --wait                     show progress until it ends\n"
+      "  ID=$(cyxwiz submit job.json)                      standard output is the job's id\n"
+      "  cyxwiz submit evaluate.json --after $ID           start it once that one has succeeded\n"
+      "  generate-job | cyxwiz submit - --json\n\n"
+      "docs/reference/job-files.md describes job files. Everything wrong with one is reported "
+      "at once.",
+      [&](const Session& s) { return RunSubmit(s, submit); });
   command->add_option("FILE", submit.file, "The job as JSON; - reads standard input")
       ->required()
       ->type_name(" ");
+  command
+      ->add_option("--after", submit.after,
+                   "Start only once this job has succeeded; may be given several times")
+      ->type_name("ID")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--after-any", submit.after_any,
+                   "Start only once this job has ended, well or not; may be given several times")
+      ->type_name("ID")
+      ->allow_extra_args(false);
   command->add_flag("-w,--wait", submit.wait,
                     "Wait until the job has ended and print its final status");
 

@@ -3,6 +3,7 @@
 
 #include <istream>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 #include "cli/client.h"
@@ -18,7 +19,8 @@ struct Session {
 };
 
 struct SubmitOptions {
-  std::string file;  // "-": standard input
+  std::string file;                           // "-": standard input
+  std::vector<std::string> after, after_any;  // ids of jobs that must end first
   bool wait = false;
 };
 struct PsOptions {

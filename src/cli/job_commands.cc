@@ -180,6 +180,12 @@ int RunSubmit(const Session& session, const SubmitOptions& options) {
   Console& console = session.console;
   protocol::JobConfig config;
   if (int code = ReadJob(session, options.file, &config); code != kExitOk) return code;
+  for (const std::string& id : options.after) config.add_after()->set_job_id(id);
+  for (const std::string& id : options.after_any) {
+    protocol::Dependency* dependency = config.add_after();
+    dependency->set_job_id(id);
+    dependency->set_condition(protocol::AFTER_ANY_END);
+  }
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
   std::vector<protocol::Problem> refused;

@@ -1,5 +1,9 @@
 // cyxwiz nodes.
+#include <map>
+#include <utility>
+
 #include "base/resources.h"
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/layout.h"
 #include "wire/json.h"
@@ -17,6 +21,24 @@ std::string Cores(int64_t millis) {
 std::string Endpoint(const protocol::NodeInfo& node) {
   return node.endpoint().empty() ? node.ip_address() + ":" + std::to_string(node.port())
                                  : node.endpoint();
+}
+
+// One word, and the colour it is painted in.
+std::pair<std::string, const char*> StateOf(const protocol::NodeInfo& node) {
+  if (!node.is_online()) return {"offline", "31"};
+  if (node.draining()) return {"draining", "33"};
+  if (node.cordoned()) return {"cordoned", "33"};
+  if (node.quarantined()) return {"quarantined", "31"};
+  return {"online", "32"};
+}
+
+std::string LabelsOf(const protocol::NodeInfo& node) {
+  std::string text;
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>(node.labels().begin(), node.labels().end())) {
+    text += (text.empty() ? "" : ",") + name + "=" + value;
+  }
+  return text;
 }
 
 }  // namespace
@@ -48,13 +70,16 @@ int RunNodes(const Session& session, const NodesOptions& options) {
   Table table({{"ID"},
                {"NAME", false, true},
                {"ENDPOINT"},
-               {"ONLINE"},
+               {"STATE"},
                {"CPUS", true},
                {"MEMORY", true},
                {"GPUS", true},
-               {"JOBS", true}});
+               {"JOBS", true},
+               {"LABELS", false, true}});
+  std::string notes;
   for (const protocol::NodeInfo& node : list.nodes()) {
     bool online = node.is_online();
+    auto [state, colour] = StateOf(node);
     const protocol::ResourceRequest& capacity = node.capacity();
     const protocol::ResourceRequest& free = node.available();
     // What is free of a node that does not answer is not known.
@@ -65,14 +90,18 @@ int RunNodes(const Session& session, const NodesOptions& options) {
         {{node.node_id()},
          {node.name()},
          {Endpoint(node)},
-         {online ? "yes" : "no", online ? "32" : "31"},
+         {state, colour},
          {of(Cores(free.cpu_millis()), Cores(capacity.cpu_millis()))},
          {of(FormatBytes(free.memory_bytes()), FormatBytes(capacity.memory_bytes()))},
          {capacity.gpus() == 0 ? "-"
                                : of(std::to_string(free.gpus()), std::to_string(capacity.gpus()))},
-         {std::to_string(node.attempts_size())}});
+         {std::to_string(node.attempts_size())},
+         {LabelsOf(node)}});
+    std::string why = node.quarantined() ? node.quarantine_reason() : node.cordon_reason();
+    if (!why.empty()) notes += node.node_id() + " is " + state + ": " + Printable(why) + "\n";
   }
   console.out << table.ToString(console.width, console.unicode, console.colour) << std::flush;
+  console.err << notes;
   if (console.out_is_terminal) console.err << "CPUS and MEMORY are free/total.\n";
   return kExitOk;
 }

@@ -43,6 +43,22 @@ bool IsRetried(Cause cause) {
   }
 }
 
+// Whether an attempt's failure with this cause may be the node's fault rather than the job's.
+bool MayBeTheNodes(Cause cause) {
+  return cause == Cause::kRunnerCrashed || cause == Cause::kDataUnavailable ||
+         cause == Cause::kInternal || cause == Cause::kOutOfGpuMemory;
+}
+
+// The same in every run: a part of one that differs from job to job, so that many that failed
+// together do not come back together. In [0, 1).
+double Jitter(const JobId& id, int64_t number) {
+  uint64_t hash = 14695981039346656037u;  // FNV-1a
+  auto mix = [&hash](unsigned char byte) { hash = (hash ^ byte) * 1099511628211u; };
+  for (char c : id.value) mix(static_cast<unsigned char>(c));
+  for (int i = 0; i < 8; ++i) mix(static_cast<unsigned char>(number >> (8 * i)));
+  return static_cast<double>(hash >> 11) * 0x1p-53;
+}
+
 constexpr int64_t kTrimEvents = 1000;
 
 struct JobEntry {
@@ -55,9 +71,13 @@ struct JobEntry {
   // Of the current attempt:
   bool accepted = false;    // the node has said yes, or has been heard of it
   MonotonicTime last_seen;  // when its node last listed or reported it
-  UnixTime attempt_began;   // when it was first reported to run
+  bool adopted = false;     // begun under an earlier run of this server
   // While Queued and not in line: its backoff timer. Older timers of the job fire without effect.
   MonotonicTime wake;
+  // When its limits end it; Never() without.
+  MonotonicTime run_end = MonotonicTime::Never(), queue_end = MonotonicTime::Never(),
+                deadline = MonotonicTime::Never();
+  int32_t waits_for = 0;  // jobs that must end first
 };
 
 struct NodeEntry {
@@ -72,6 +92,8 @@ struct NodeEntry {
   MonotonicTime held_until;
   Resources reserved;
   std::set<JobId> jobs;  // whose current attempt is assigned or running here
+  // Jobs with different bodies that failed here since one succeeded; text of each failure.
+  std::map<int64_t, std::string> failures;
 };
 
 // Of how long attempts that succeeded ran, newer ones weighing more.
@@ -92,7 +114,17 @@ struct BodyEntry {
   Average seconds = {};
 };
 
-enum class TimerKind { kLease, kAssign, kBackoff, kHeld, kFlush };
+enum class TimerKind {
+  kLease,
+  kAssign,
+  kBackoff,
+  kHeld,
+  kFlush,
+  kRunLimit,
+  kQueueLimit,
+  kDeadline,
+  kProbe
+};
 struct Timer {
   MonotonicTime at;
   TimerKind kind;
@@ -100,24 +132,48 @@ struct Timer {
   auto operator<=>(const Timer&) const = default;
 };
 
-// A line of the queue: same priority, same request.
+// A line of the queue: same priority, same request, same user.
 struct LineKey {
   int32_t priority;
   scheduler::Request request;
+  std::string user;
   auto Tie() const {
-    return std::tie(priority, request.resources.cpu_millis, request.resources.memory_bytes,
-                    request.resources.gpus, request.device);
+    return std::tie(priority, user, request.run_limit, request.resources.cpu_millis,
+                    request.resources.memory_bytes, request.resources.gpus,
+                    request.resources.disk_bytes, request.device, request.resources.named,
+                    request.labels);
   }
   bool operator<(const LineKey& other) const { return Tie() < other.Tie(); }
 };
+struct LineJobs {
+  std::set<int64_t> jobs;
+  bool fresh = true;  // not there at the last pass of the scheduler
+};
 
-scheduler::Request RequestOf(const Job& job) { return {job.resources, job.device}; }
-LineKey LineOf(const Job& job) { return {job.priority, RequestOf(job)}; }
+scheduler::Request RequestOf(const Job& job) {
+  if (job.terms == nullptr) return {job.resources, job.device, {}, {}};
+  return {job.resources, job.device, job.terms->labels, job.terms->limits.run};
+}
+LineKey LineOf(const Job& job) { return {job.priority, RequestOf(job), job.user}; }
+
+constexpr int32_t kHighestPriority = 3;
+// What it may take at most to end an attempt that has reached its limit.
+constexpr Duration kTimeToStop = std::chrono::seconds(10);
+
+const Limits& LimitsOf(const Job& job) {
+  static const Limits kNone;
+  return job.terms != nullptr ? job.terms->limits : kNone;
+}
+
+int64_t Milliseconds(Duration d) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
+}
 
 }  // namespace
 
 struct Control::State {
-  explicit State(Options o) : options(o) {}
+  explicit State(Options o)
+      : options(std::move(o)), shares(options.share_half_life, options.share_weights) {}
 
   Options options;
   std::unordered_map<JobId, std::unique_ptr<JobEntry>> jobs;
@@ -127,7 +183,15 @@ struct Control::State {
   std::unordered_map<JobId, RemovedJob> removed;
   std::map<int64_t, JobId> removed_by_sequence;
   JobIndex index;
-  std::map<LineKey, std::set<int64_t>> lines;  // jobs that may be scheduled now
+  std::map<LineKey, LineJobs> lines;  // jobs that may be scheduled now
+  scheduler::Fleet fleet;             // `nodes`, as the scheduler sees them
+  scheduler::Shares shares;
+  Resources total;  // capacity of all nodes
+  // The job that goes first, when it could not start and others have passed it by since.
+  int64_t overtaken = 0;
+  MonotonicTime overtaken_since;
+  int64_t nodes_quarantined = 0;
+  std::unordered_map<JobId, std::vector<JobId>> dependents;  // of jobs that have not ended
   std::set<Timer> timers;
   std::set<int64_t> unflushed;  // sequences of jobs with progressed
   bool flush_armed = false;
@@ -145,6 +209,7 @@ struct Control::State {
   std::vector<Record> removals;  // what deletes and remembers removed jobs
   std::vector<NodeEntry*> changed_nodes;
   std::vector<Event> events;
+  std::vector<JobId> ended;  // whose dependents have not been looked at
   struct PendingReply {
     ReplyTo to;
     JobId job;
@@ -218,7 +283,8 @@ struct Control::State {
     Event& event = Tell(job, EventKind::kStateChanged, message);
     event.from = job.state;
     event.to = to;
-    if (to == JobState::kQueued || to == JobState::kFailed) event.cause = job.cause;
+    if (to != JobState::kAssigned && to != JobState::kRunning && to != JobState::kSucceeded)
+      event.cause = job.cause;
     index.Move(job, to);
     counters.jobs_by_state[static_cast<int>(job.state)]--;
     counters.jobs_by_state[static_cast<int>(to)]++;
@@ -227,6 +293,11 @@ struct Control::State {
     job.message = std::move(message);
     if (IsFinal(to)) {
       job.ended_at = now.unix;
+      job.limit_hit = Cause::kNone;
+      DisarmLimit(job, TimerKind::kQueueLimit, &entry.queue_end);
+      DisarmLimit(job, TimerKind::kDeadline, &entry.deadline);
+      if (entry.waits_for > 0) StopWaiting(entry);
+      if (dependents.count(job.id) > 0) ended.push_back(job.id);
       if (to == JobState::kSucceeded) counters.succeeded++;
       if (to == JobState::kFailed) counters.failed++;
       if (to == JobState::kCancelled) counters.cancelled++;
@@ -235,7 +306,147 @@ struct Control::State {
     MarkChanged(entry);
   }
 
+  // A limit of `whole` of which `used` is over. The clock may have jumped meanwhile: never longer
+  // than the whole.
+  void ArmLimit(const Job& job, TimerKind kind, Duration whole, Duration used, MonotonicTime* end) {
+    *end = now.monotonic + std::clamp(whole - used, Duration::zero(), whole);
+    Arm(*end, kind, job.id.value);
+  }
+  void DisarmLimit(const Job& job, TimerKind kind, MonotonicTime* end) {
+    if (*end != MonotonicTime::Never()) Disarm(*end, kind, job.id.value);
+    *end = MonotonicTime::Never();
+  }
+  Duration Since(UnixTime time) const { return std::chrono::milliseconds(now.unix.ms - time.ms); }
+
+  // Of a job that has not ended.
+  void ArmLimits(JobEntry& entry) {
+    const Job& job = entry.job;
+    const Limits& limits = LimitsOf(job);
+    if (limits.queue > Duration::zero() && job.started_at.ms == 0) {
+      ArmLimit(job, TimerKind::kQueueLimit, limits.queue, Since(job.created_at), &entry.queue_end);
+    }
+    if (limits.deadline.ms > 0) {
+      Duration left = std::chrono::milliseconds(limits.deadline.ms - now.unix.ms);
+      ArmLimit(job, TimerKind::kDeadline, std::max(left, Duration::zero()), {}, &entry.deadline);
+    }
+    if (job.state == JobState::kRunning) ArmRunLimit(entry);
+  }
+  void ArmRunLimit(JobEntry& entry) {
+    const Limits& limits = LimitsOf(entry.job);
+    if (limits.run > Duration::zero()) {
+      ArmLimit(entry.job, TimerKind::kRunLimit, limits.run, Since(entry.job.attempt_started_at),
+               &entry.run_end);
+    }
+  }
+
+  static std::string LimitMessage(const Job& job, Cause cause) {
+    const Limits& limits = LimitsOf(job);
+    auto seconds = [](Duration d) {
+      return std::to_string(std::chrono::duration_cast<std::chrono::seconds>(d).count()) + " s";
+    };
+    switch (cause) {
+      case Cause::kTimeLimit:
+        return "it ran longer than its limit of " + seconds(limits.run);
+      case Cause::kQueueTimeLimit:
+        return "it waited longer than its limit of " + seconds(limits.queue);
+      default:
+        return "its deadline has passed";
+    }
+  }
+
+  // A limit of the job is reached: it ends, at once or when its processes have.
+  void HitLimit(JobEntry& entry, Cause cause) {
+    Job& job = entry.job;
+    if (IsFinal(job.state) || job.cancel_requested || job.limit_hit != Cause::kNone) return;
+    if (job.state == JobState::kQueued || job.state == JobState::kPaused)
+      return FailByLimit(entry, cause);
+    job.limit_hit = cause;
+    job.message = LimitMessage(job, cause) + ": stopping";
+    MarkChanged(entry);
+    SendStop(entry, LimitMessage(job, cause));
+  }
+  void FailByLimit(JobEntry& entry, Cause cause) {
+    Job& job = entry.job;
+    job.cause = cause;
+    job.error = {static_cast<int32_t>(Code::kDeadlineExceeded), LimitMessage(job, cause),
+                 "raise \"limits\" in the job file and submit it again"};
+    SetState(entry, JobState::kFailed, job.error.message);
+  }
+
+  // ---- Dependencies ----
+
+  // Before the job is told of: what it waits for.
+  void StartWaiting(JobEntry& entry) {
+    const Job& job = entry.job;
+    if (job.terms == nullptr) return;
+    for (const Dependency& dependency : job.terms->after) {
+      const JobEntry* other = Find(dependency.job);
+      // One that is not there was deleted, which it was only once it had ended well.
+      if (other == nullptr || IsFinal(other->job.state)) continue;
+      dependents[dependency.job].push_back(job.id);
+      entry.waits_for++;
+    }
+  }
+  void StopWaiting(JobEntry& entry) {
+    for (const Dependency& dependency : entry.job.terms->after) {
+      auto found = dependents.find(dependency.job);
+      if (found == dependents.end()) continue;
+      std::erase(found->second, entry.job.id);
+      if (found->second.empty()) dependents.erase(found);
+    }
+    entry.waits_for = 0;
+  }
+
+  // Jobs that waited for those which have ended may start now, or never will. One after the other:
+  // a chain may be long.
+  void WakeDependents() {
+    while (!ended.empty()) {
+      JobId id = std::move(ended.back());
+      ended.pop_back();
+      auto waiting = dependents.extract(id);
+      if (waiting.empty()) continue;
+      const Job& over = Find(id)->job;
+      for (const JobId& one : waiting.mapped()) {
+        JobEntry& entry = *Find(one);
+        if (IsFinal(entry.job.state)) continue;  // it was named twice
+        entry.waits_for--;
+        const auto& after = entry.job.terms->after;
+        bool fine = over.state == JobState::kSucceeded ||
+                    std::all_of(after.begin(), after.end(), [&](const Dependency& dependency) {
+                      return dependency.job != id || dependency.any_end;
+                    });
+        if (!fine) {
+          entry.job.cause = Cause::kDependencyFailed;
+          SetState(entry, JobState::kCancelled,
+                   "job '" + id.value + "', which had to succeed first, has ended " +
+                       JobStateName(over.state));
+        } else if (entry.waits_for == 0 && entry.job.state == JobState::kQueued) {
+          EnterLine(entry);
+          Touch(entry);
+        } else {
+          Touch(entry);
+        }
+      }
+    }
+  }
+
+  std::string WaitMessage(const JobEntry& entry) const {
+    constexpr int kMostNamed = 5;
+    std::string text = "waits for " + std::to_string(entry.waits_for) +
+                       (entry.waits_for == 1 ? " job:" : " jobs:");
+    int named = 0;
+    for (const Dependency& dependency : entry.job.terms->after) {
+      auto other = jobs.find(dependency.job);
+      if (other == jobs.end() || IsFinal(other->second->job.state)) continue;
+      if (named++ == kMostNamed) return text + ", ...";
+      text += std::string(named > 1 ? ", '" : " '") + dependency.job.value + "' (" +
+              JobStateName(other->second->job.state) + ")";
+    }
+    return text;
+  }
+
   void EnterLine(JobEntry& entry) {
+    if (entry.waits_for > 0) return;
     const Job& job = entry.job;
     Duration wait = std::chrono::milliseconds(job.not_before.ms - now.unix.ms);
     if (wait > Duration::zero()) {
@@ -245,18 +456,21 @@ struct Control::State {
       Arm(entry.wake, TimerKind::kBackoff, job.id.value);
       return;
     }
-    lines[LineOf(job)].insert(job.sequence);
-    reschedule = true;
+    LineJobs& line = lines[LineOf(job)];
+    line.jobs.insert(job.sequence);
+    // One that has joined others waits as they do until something changes.
+    reschedule |= line.fresh;
   }
   void LeaveLine(const Job& job) {
     auto line = lines.find(LineOf(job));
     if (line == lines.end()) return;
-    line->second.erase(job.sequence);
-    if (line->second.empty()) lines.erase(line);
+    line->second.jobs.erase(job.sequence);
+    if (fleet.hold() && fleet.hold()->job == job.sequence) reschedule = true;
+    if (line->second.jobs.empty()) lines.erase(line);
   }
   bool IsInLine(const Job& job) const {
     auto line = lines.find(LineOf(job));
-    return line != lines.end() && line->second.count(job.sequence) > 0;
+    return line != lines.end() && line->second.jobs.count(job.sequence) > 0;
   }
 
   // Gives back what the current attempt holds on its node.
@@ -264,9 +478,13 @@ struct Control::State {
     NodeEntry* node = FindNode(entry.job.node);
     Require(node != nullptr && node->jobs.erase(entry.job.id) == 1,
             "an attempt is not on its node");
-    node->reserved = node->reserved - entry.job.resources;
+    node->reserved -= entry.job.resources;
     Require(!node->reserved.IsNegative(), "a node has given back more than it gave");
+    fleet.GiveBack(entry.job.node, entry.job.resources);
+    shares.GiveBack(entry.job.user, entry.job.resources, now.monotonic);
+    if (node->node.quarantined) ArmProbe(*node);
     DisarmAssign(entry);
+    DisarmLimit(entry.job, TimerKind::kRunLimit, &entry.run_end);
     reschedule = true;
   }
   void DisarmAssign(JobEntry& entry) {
@@ -279,17 +497,20 @@ struct Control::State {
     entry.last_seen = now.monotonic;
   }
 
-  Duration Backoff(int32_t failures) const {
+  // Doubled at each failure, and then between three quarters and five quarters of that.
+  Duration Backoff(const Job& job, int32_t failures) const {
     Duration wait = options.retry_backoff;
     for (int32_t i = 1; i < failures && wait < options.retry_backoff_most; ++i) wait *= 2;
-    return std::min(wait, options.retry_backoff_most);
+    wait = std::min(wait, options.retry_backoff_most);
+    double part = 0.75 + 0.5 * Jitter(job.id, job.attempt);
+    return std::chrono::duration_cast<Duration>(part * wait);
   }
 
   static constexpr char kPausedMessage[] = "paused; it starts from its beginning when resumed";
 
   // The attempt is over without being the job's failure: the job goes back into the queue, or ends
-  // if it was cancelled.
-  void Lose(JobEntry& entry, const std::string& why, Duration wait) {
+  // if it was to end anyhow.
+  void Lose(JobEntry& entry, Cause cause, const std::string& why, Duration wait = {}) {
     Job& job = entry.job;
     Release(entry);
     counters.attempts_lost++;
@@ -297,21 +518,113 @@ struct Control::State {
       SetState(entry, JobState::kCancelled, CancelMessage(job));
       return;
     }
+    if (job.limit_hit != Cause::kNone) return FailByLimit(entry, job.limit_hit);
     job.error = {};
+    if (cause != Cause::kNodeLost) job.nodes_lost = 0;
+    if (job.nodes_lost >= options.max_nodes_lost) {
+      job.cause = Cause::kKillsNodes;
+      job.error = {static_cast<int32_t>(Code::kAborted),
+                   std::to_string(job.nodes_lost) +
+                       " nodes were lost one after the other while they ran it; last: " + why,
+                   "see the node's log; 'cyxwiz retry " + job.id.value + "' runs it again"};
+      SetState(entry, JobState::kFailed, job.error.message);
+      return;
+    }
+    job.cause = cause;
     job.metrics.clear();
     job.progress = 0;
     job.current_epoch = 0;
     if (job.pause_requested) {
       job.pause_requested = false;
+      job.cause = Cause::kNone;
       SetState(entry, JobState::kPaused, kPausedMessage);
       return;
     }
-    job.cause = Cause::kNodeLost;
-    job.not_before = {wait > Duration::zero()
-                          ? now.unix.ms +
-                                std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()
-                          : 0};
+    job.not_before = {wait > Duration::zero() ? now.unix.ms + Milliseconds(wait) : 0};
     SetState(entry, JobState::kQueued, "queued again: " + why);
+  }
+
+  // Its node is gone with the attempt that ran there. Not held against the job when this server was
+  // gone too: then more than the node has failed.
+  void LoseWithNode(JobEntry& entry, const std::string& why) {
+    if (entry.job.state == JobState::kRunning && !entry.adopted) entry.job.nodes_lost++;
+    Lose(entry, Cause::kNodeLost, why);
+  }
+
+  // ---- Quarantine ----
+
+  // Tells the scheduler what it must know of the node besides amounts.
+  void UpdateFleet(const NodeEntry& node) {
+    fleet.Change(node.node.id, [&](scheduler::NodeState& state) {
+      state.online = node.online;
+      state.held = node.session.empty() || node.held_until > now.monotonic;
+      state.cordoned = node.node.cordoned;
+      state.quarantined = node.node.quarantined;
+      if (!node.node.quarantined) state.probe = false;
+    });
+    reschedule = true;
+  }
+  void PutIntoFleet(const NodeEntry& node) {
+    const Node& n = node.node;
+    scheduler::NodeState state;
+    state.id = n.id;
+    state.capacity = n.capacity;
+    state.free = n.capacity - node.reserved;
+    state.devices = n.devices;
+    if (!n.labels.empty()) state.labels = std::make_shared<const Labels>(n.labels);
+    if (const scheduler::NodeState* earlier = fleet.Find(n.id)) {
+      state.probe = earlier->probe;
+      total -= earlier->capacity;
+    }
+    total += n.capacity;
+    shares.SetTotal(total);
+    fleet.Put(std::move(state));
+    UpdateFleet(node);
+  }
+
+  // An attempt failed on the node, perhaps by the node's fault. Unlike jobs that fail in a row tell
+  // that it is; but when most nodes seem so, it is something else.
+  void Suspect(NodeEntry& node, const JobEntry& entry, const std::string& what) {
+    if (node.node.quarantined) {  // the probe has failed
+      node.node.failed_probes++;
+      MarkChanged(node);
+      return;
+    }
+    node.failures[entry.job.body] = "'" + entry.job.id.value + "' (" + what + ")";
+    if (std::ssize(node.failures) < options.quarantine_failures ||
+        2 * (nodes_quarantined + 1) > std::ssize(nodes)) {
+      return;
+    }
+    std::string reason =
+        std::to_string(node.failures.size()) + " unlike jobs failed one after the other:";
+    for (const auto& [body, text] : node.failures) reason += " " + text;
+    node.failures.clear();
+    node.node.quarantined = true;
+    node.node.quarantine_reason = reason;
+    node.node.failed_probes = 0;
+    nodes_quarantined++;
+    MarkChanged(node);
+    Tell(node, EventKind::kNodeQuarantined, reason);
+    UpdateFleet(node);
+    ArmProbe(node);
+  }
+  void ArmProbe(const NodeEntry& node) {
+    Duration wait = options.probe_wait;
+    for (int32_t i = 0; i < node.node.failed_probes && wait < options.probe_wait_most; ++i)
+      wait *= 2;
+    Arm(now.monotonic + std::min(wait, options.probe_wait_most), TimerKind::kProbe,
+        node.node.id.value);
+  }
+  void ReleaseNode(NodeEntry& node, const std::string& why) {
+    node.failures.clear();
+    if (!node.node.quarantined) return;
+    node.node.quarantined = false;
+    node.node.quarantine_reason.clear();
+    node.node.failed_probes = 0;
+    nodes_quarantined--;
+    MarkChanged(node);
+    Tell(node, EventKind::kNodeReleased, why);
+    UpdateFleet(node);
   }
 
   static std::string CancelMessage(const Job& job) {
@@ -320,25 +633,15 @@ struct Control::State {
 
   // ---- Views ----
 
-  std::vector<scheduler::NodeState> NodeStates() const {
-    std::vector<scheduler::NodeState> states;
-    states.reserve(nodes.size());
-    for (const auto& [id, entry] : nodes) {
-      states.push_back({.id = id,
-                        .online = entry.online,
-                        .held = entry.session.empty() || entry.held_until > now.monotonic,
-                        .cordoned = entry.node.cordoned,
-                        .capacity = entry.node.capacity,
-                        .free = entry.node.capacity - entry.reserved,
-                        .devices = entry.node.devices});
-    }
-    return states;
-  }
-
   // All jobs of a line wait for the same; asked once a batch.
   const std::vector<Reason>& Explained(const Job& job) {
     auto [entry, fresh] = explained.try_emplace(LineOf(job));
-    if (fresh) entry->second = scheduler::Explain(RequestOf(job), NodeStates());
+    if (fresh) {
+      scheduler::Request request = RequestOf(job);
+      const std::optional<scheduler::Hold>& hold = fleet.hold();
+      bool kept = hold && scheduler::IsKeptFrom(*hold, job.priority, request, now.monotonic);
+      entry->second = scheduler::Explain(request, fleet.nodes(), kept ? &*hold : nullptr);
+    }
     return entry->second;
   }
 
@@ -349,7 +652,9 @@ struct Control::State {
       if (const NodeEntry* node = FindNode(job.node)) view.node_endpoint = node->node.endpoint;
     }
     if (job.state == JobState::kQueued) {
-      if (!IsInLine(job)) {
+      if (entry.waits_for > 0) {
+        view.reasons.push_back({"DEPENDENCY", WaitMessage(entry), {}});
+      } else if (!IsInLine(job)) {
         view.reasons.push_back({"BACKOFF", "waits before the next try", {}});
       }
       const auto& reasons = Explained(job);
@@ -402,9 +707,10 @@ struct Control::State {
                                "try again later");
     }
     std::string reason;
-    if (!scheduler::CouldEverRun(RequestOf(c.job), NodeStates(), &reason)) {
+    if (!scheduler::CouldEverRun(RequestOf(c.job), fleet.nodes(), &reason)) {
       return FailedPrecondition(reason, "ask for less in \"resources\", or add a larger node");
     }
+    if (c.job.terms != nullptr) RETURN_IF_ERROR(CheckTerms(c.job));
     auto entry = std::make_unique<JobEntry>();
     Job& job = entry->job;
     job = std::move(c.job);
@@ -428,8 +734,36 @@ struct Control::State {
     counters.jobs_by_state[static_cast<int>(JobState::kQueued)]++;
     counters.submitted++;
     events.push_back(SubmittedEvent(inserted.job));
+    StartWaiting(inserted);
+    ArmLimits(inserted);
     EnterLine(inserted);
     MarkChanged(inserted);
+    return OkStatus();
+  }
+
+  Status CheckTerms(const Job& job) const {
+    for (const Dependency& dependency : job.terms->after) {
+      const std::string& id = dependency.job.value;
+      if (dependency.job == job.id)
+        return InvalidArgument("job '" + id + "' cannot come after itself");
+      auto other = jobs.find(dependency.job);
+      if (other == jobs.end()) {
+        return NotFound("job '" + id + "', after which this one shall come, is not known",
+                        "submit that one first");
+      }
+      JobState state = other->second->job.state;
+      if (!dependency.any_end && IsFinal(state) && state != JobState::kSucceeded) {
+        return FailedPrecondition(
+            "job '" + id + "' has ended " + JobStateName(state) +
+                ": this one, which comes after its success, would never start",
+            "let it come after any end (\"end\"), or after another job");
+      }
+    }
+    const Limits& limits = job.terms->limits;
+    if (limits.deadline.ms > 0 && limits.deadline.ms <= now.unix.ms) {
+      return FailedPrecondition("the deadline has passed already",
+                                "limits.deadline is a moment in seconds since 1970, UTC");
+    }
     return OkStatus();
   }
 
@@ -568,6 +902,12 @@ struct Control::State {
     job.device = old.device;
     job.max_retries = old.max_retries;
     job.total_epochs = old.total_epochs;
+    if (old.terms != nullptr) {  // but not what it came after: that is over
+      Terms terms = *old.terms;
+      terms.after.clear();
+      if (terms.limits.deadline.ms <= now.unix.ms) terms.limits.deadline = {};
+      if (terms != Terms()) job.terms = std::make_shared<const Terms>(std::move(terms));
+    }
     job.retry_of = old.id;
     // Only the new job's own acceptance tells whether it is retried.
     SubmitJob submit{0, std::move(job), entry->body};
@@ -662,7 +1002,7 @@ struct Control::State {
 
   // The nodes, with those that are only supposed.
   std::vector<scheduler::NodeState> SupposedNodes(const WhatIf& what_if) const {
-    std::vector<scheduler::NodeState> states = NodeStates();
+    std::vector<scheduler::NodeState> states = fleet.nodes();
     scheduler::NodeState like;
     for (const scheduler::NodeState& node : states) {
       if (node.capacity.cpu_millis > like.capacity.cpu_millis) like = node;
@@ -672,7 +1012,7 @@ struct Control::State {
       scheduler::NodeState node = like;
       node.id = {"what-if-" + std::to_string(i)};
       node.online = true;
-      node.held = node.cordoned = false;
+      node.held = node.cordoned = node.quarantined = false;
       node.free = node.capacity;
       states.push_back(std::move(node));
     }
@@ -689,7 +1029,7 @@ struct Control::State {
 
   std::optional<Duration> Remaining(const JobEntry& entry) const {
     const Job& job = entry.job;
-    double ran = static_cast<double>(now.unix.ms - entry.attempt_began.ms) / 1e3;
+    double ran = static_cast<double>(now.unix.ms - job.attempt_started_at.ms) / 1e3;
     if (job.state == JobState::kRunning && job.progress > 0.01 && ran > 0) {
       double left = ran * (1 - job.progress) / job.progress;
       return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left));
@@ -701,53 +1041,66 @@ struct Control::State {
                                  job.state == JobState::kRunning ? ran : 0)));
   }
 
-  // What becomes of a request that stands in the queue at (priority, sequence) as `id`.
-  void Plan(const scheduler::Request& request, int32_t priority, int64_t sequence, const JobId& id,
-            const WhatIf& what_if, PlanReply* reply) {
+  // With what it has gained by waiting.
+  int32_t EffectivePriority(const Job& job) const {
+    if (options.ageing <= Duration::zero()) return job.priority;
+    int64_t gained = std::max<int64_t>(0, Since(job.created_at) / options.ageing);
+    return static_cast<int32_t>(std::max<int64_t>(
+        job.priority, std::min<int64_t>(kHighestPriority, job.priority + gained)));
+  }
+  // Jobs are served in this order.
+  using Rank = std::tuple<int32_t, double, int64_t>;
+  Rank RankOf(const Job& job) const {
+    return {-EffectivePriority(job), shares.Of(job.user, now.monotonic), job.sequence};
+  }
+
+  // What becomes of a job that stands in the queue, or would.
+  void Plan(const Job& job, const WhatIf& what_if, PlanReply* reply) {
     constexpr size_t kMostAhead = 1000;
+    const scheduler::Request request = RequestOf(job);
+    const Rank rank = RankOf(job);
     std::vector<scheduler::NodeState> states = SupposedNodes(what_if);
     std::string why;
     reply->could_ever_run = scheduler::CouldEverRun(request, states, &why);
     reply->reasons = scheduler::Explain(request, states);
     reply->smallest_change = scheduler::SmallestChange(request, states);
     reply->queue_position = 1;
-    for (const auto& [key, sequences] : lines) {
-      reply->jobs_queued += static_cast<int64_t>(sequences.size());
-      if (key.priority < priority) continue;
-      reply->queue_position +=
-          key.priority > priority
-              ? static_cast<int64_t>(sequences.size())
-              : std::distance(sequences.begin(), sequences.lower_bound(sequence));
+    // Within a line those ahead come first: they are older.
+    std::vector<scheduler::Line> copies;
+    bool placed = false;
+    for (const auto& [key, line] : lines) {
+      reply->jobs_queued += std::ssize(line.jobs);
+      scheduler::Line copy{key.priority, key.request, {}, true, key.user};
+      for (int64_t one : line.jobs) {
+        const Job& other = by_sequence.at(one)->job;
+        if (!(RankOf(other) < rank)) break;
+        reply->queue_position++;
+        if (copy.jobs.size() <= kMostAhead) copy.jobs.push_back({one, EffectivePriority(other)});
+      }
+      if (key.priority == job.priority && key.request == request && key.user == job.user) {
+        copy.jobs.push_back({job.sequence, EffectivePriority(job)});
+        placed = true;
+      }
+      if (!copy.jobs.empty()) copies.push_back(std::move(copy));
     }
     if (static_cast<size_t>(reply->queue_position) > kMostAhead) {
       reply->estimate_basis = "more than " + std::to_string(kMostAhead) + " jobs are ahead";
       return;
     }
-    scheduler::Snapshot snapshot{std::move(states), {}};
-    bool placed = false;
-    for (const auto& [key, sequences] : lines) {
-      scheduler::Line line{key.priority, key.request, {}};
-      bool same = key.priority == priority && key.request == request;
-      for (int64_t one : sequences) {
-        bool ahead = key.priority > priority || (key.priority == priority && one < sequence);
-        if (!ahead) break;
-        line.jobs.emplace_back(one, by_sequence.at(one)->job.id);
-      }
-      if (same) line.jobs.emplace_back(sequence, id);
-      placed |= same;
-      if (!line.jobs.empty()) snapshot.lines.push_back(std::move(line));
+    if (!placed) {
+      copies.push_back(
+          {job.priority, request, {{job.sequence, EffectivePriority(job)}}, true, job.user});
     }
-    if (!placed) snapshot.lines.push_back({priority, request, {{sequence, id}}});
     std::vector<scheduler::Running> running;
     for (const auto& [node_id, node] : nodes) {
       for (const JobId& job : node.jobs) {
         const JobEntry& entry = *jobs.at(job);
-        running.push_back({node_id, entry.job.resources, Remaining(entry)});
+        running.push_back({node_id, entry.job.resources, Remaining(entry), entry.job.user});
       }
     }
     auto forecast = scheduler::ForecastStart(
-        std::move(snapshot), std::move(running), id,
-        [this](const JobId& job) { return ExpectedDuration(*jobs.at(job)); });
+        std::move(states), std::move(copies), std::move(running), shares, now.monotonic,
+        job.sequence, [this](int64_t one) { return ExpectedDuration(*by_sequence.at(one)); });
     if (!forecast) {
       reply->estimate_basis =
           reply->could_ever_run ? "nothing is known of how long the jobs ahead will run" : why;
@@ -767,7 +1120,18 @@ struct Control::State {
 
   void Apply(PlanJob& c) {
     PlanReply reply;
-    Plan(c.request, c.priority, next_sequence, {""}, c.what_if, &reply);
+    Job job;
+    job.sequence = next_sequence;
+    job.user = c.user;
+    job.priority = c.priority;
+    job.resources = c.request.resources;
+    job.device = c.request.device;
+    Terms terms;
+    terms.labels = c.request.labels;
+    terms.limits.run = c.request.run_limit;
+    job.terms = std::make_shared<const Terms>(std::move(terms));
+    job.created_at = now.unix;
+    Plan(job, c.what_if, &reply);
     if (reply.node.empty() && reply.reasons.empty())
       reply.reasons.push_back({"QUEUED", "waits for its turn behind jobs that go first", {}});
     Answer(c.reply_to, OkStatus(), std::move(reply));
@@ -778,8 +1142,15 @@ struct Control::State {
     if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
     const Job& job = entry->job;
     PlanReply reply;
-    if (job.state == JobState::kQueued && IsInLine(job))
-      Plan(RequestOf(job), job.priority, job.sequence, job.id, c.what_if, &reply);
+    if (job.state == JobState::kQueued && IsInLine(job)) Plan(job, c.what_if, &reply);
+    if (fleet.hold() && fleet.hold()->job == job.sequence && !reply.estimated_start) {
+      const scheduler::Hold& hold = *fleet.hold();
+      reply.estimate_basis = "node '" + hold.node.value + "' is kept for it";
+      if (hold.start != MonotonicTime::Never()) {
+        reply.estimated_start = UnixTime{now.unix.ms + Milliseconds(hold.start - now.monotonic)};
+        reply.estimate_basis += ": at the latest then, by the limits of what runs there";
+      }
+    }
     reply.view = View(*entry);
     if (c.what_if.more_nodes == 0) reply.reasons = reply.view.reasons;
     Answer(c.reply_to, OkStatus(), std::move(reply));
@@ -796,11 +1167,12 @@ struct Control::State {
       MarkChanged(*node);
       Tell(*node, cordoned ? EventKind::kNodeCordoned : EventKind::kNodeUncordoned,
            c.drain ? "draining" + (c.reason.empty() ? "" : ": " + c.reason) : c.reason);
-      reschedule = true;
+      UpdateFleet(*node);
       if (c.drain) {
         for (const JobId& id : node->jobs) SendStop(*jobs.at(id), "the node is drained");
       }
     }
+    if (!cordoned) ReleaseNode(*node, "by an operator");
     Answer(c.reply_to, OkStatus(), NodeReply{View(*node)});
   }
 
@@ -815,14 +1187,15 @@ struct Control::State {
       Tell(node, EventKind::kNodeRegistered, node.node.endpoint);
       node.online = true;
       counters.nodes_online++;
-      reschedule = true;
+      UpdateFleet(node);
     }
   }
 
   // Whether the current attempt shall end before it is done.
   bool IsToStop(const JobEntry& entry) const {
     const Job& job = entry.job;
-    return job.cancel_requested || job.pause_requested || nodes.at(job.node).node.draining;
+    return job.cancel_requested || job.pause_requested || job.limit_hit != Cause::kNone ||
+           nodes.at(job.node).node.draining;
   }
 
   // Marks the attempts that a node says it runs as seen, and returns those it must stop.
@@ -858,13 +1231,16 @@ struct Control::State {
       c.node.cordoned = node.node.cordoned;
       c.node.draining = node.node.draining;
       c.node.cordon_reason = std::move(node.node.cordon_reason);
+      c.node.quarantined = node.node.quarantined;
+      c.node.quarantine_reason = std::move(node.node.quarantine_reason);
+      c.node.failed_probes = node.node.failed_probes;
     }
     node.node = std::move(c.node);
     node.node.registered_at = now.unix;
     node.session = std::move(c.session);
     node.held_until = {};
     if (fresh) counters.nodes_known++;
-    reschedule = true;
+    PutIntoFleet(node);
     RenewLease(node);
     MarkChanged(node);
     std::vector<AttemptId> stop = Claim(node, c.active);
@@ -876,11 +1252,11 @@ struct Control::State {
       bool runs = std::any_of(c.active.begin(), c.active.end(), [&](const AttemptId& a) {
         return a.job == id && (a.attempt == 0 || a.attempt == entry.job.attempt);
       });
-      if (!runs) {
-        Lose(
-            entry,
-            "node " + node.node.id.value + (entry.accepted ? " was restarted" : " did not take it"),
-            Duration::zero());
+      if (runs) continue;
+      if (entry.accepted) {
+        LoseWithNode(entry, "node " + node.node.id.value + " was restarted");
+      } else {
+        Lose(entry, Cause::kNodeLost, "node " + node.node.id.value + " did not take it");
       }
     }
     Answer(c.reply_to, OkStatus(), RegisterReply{node.node.id, std::move(stop)});
@@ -907,7 +1283,7 @@ struct Control::State {
     for (const JobId& id : here) {
       JobEntry& entry = *jobs.at(id);
       if (entry.accepted && now.monotonic - entry.last_seen > options.lease) {
-        Lose(entry, "node " + c.node.value + " no longer runs it", Duration::zero());
+        Lose(entry, Cause::kNodeLost, "node " + c.node.value + " no longer runs it");
       }
     }
     Answer(c.reply_to, OkStatus(), std::move(reply));
@@ -937,11 +1313,13 @@ struct Control::State {
     NodeEntry& node = *FindNode(c.node);
     node.held_until = now.monotonic + options.retry_backoff;
     Arm(node.held_until, TimerKind::kHeld, node.node.id.value);
-    Lose(*entry, "node " + c.node.value + " refused it: " + c.message, Duration::zero());
+    UpdateFleet(node);
+    Lose(*entry, Cause::kNodeRejected, "node " + c.node.value + " refused it: " + c.message);
   }
 
   std::string StopMessage(const JobEntry& entry) const {
     if (entry.job.cancel_requested) return CancelMessage(entry.job);
+    if (entry.job.limit_hit != Cause::kNone) return LimitMessage(entry.job, entry.job.limit_hit);
     return entry.job.pause_requested ? "paused" : "the node is drained";
   }
 
@@ -950,6 +1328,7 @@ struct Control::State {
   void DoubtAssignment(JobEntry& entry, const std::string& what) {
     NodeEntry& node = *FindNode(entry.job.node);
     node.session.clear();
+    UpdateFleet(node);
     entry.job.message = "node " + node.node.id.value + " " + what;
     MarkChanged(entry);
   }
@@ -972,11 +1351,14 @@ struct Control::State {
     if (job.state == JobState::kAssigned) {
       if (job.started_at.ms == 0) job.started_at = now.unix;
       counters.attempts_started++;
-      entry->attempt_began = now.unix;
+      job.attempt_started_at = now.unix;
+      DisarmLimit(job, TimerKind::kQueueLimit, &entry->queue_end);
+      ArmRunLimit(*entry);
       SetState(*entry, JobState::kRunning,
-               job.cancel_requested  ? "cancelling"
-               : job.pause_requested ? "pausing"
-                                     : "");
+               job.cancel_requested            ? "cancelling"
+               : job.limit_hit != Cause::kNone ? LimitMessage(job, job.limit_hit) + ": stopping"
+               : job.pause_requested           ? "pausing"
+                                               : "");
       // What went wrong with the attempt before is in its log and in the events.
       job.cause = Cause::kNone;
       job.error = {};
@@ -1010,18 +1392,23 @@ struct Control::State {
       return Answer(c.reply_to, OkStatus(), ReportReply{false, NotCurrent(c.attempt, c.node)});
     Job& job = entry->job;
     using Outcome = ReportCompletion::Outcome;
-    if (c.outcome == Outcome::kCancelled && !job.cancel_requested) {
-      // Stopped by the node's own decision: it shuts down, or its lease ended.
-      Lose(*entry,
-           "node " + c.node.value + " stopped it" +
-               (c.error.message.empty() ? "" : ": " + c.error.message),
-           Duration::zero());
+    NodeEntry& node = *FindNode(c.node);
+    // Stopped by the node's own decision: it shuts down, or its lease ended.
+    bool stopped = c.outcome == Outcome::kCancelled && !job.cancel_requested;
+    // What fails on a node in quarantine is the node's failure.
+    bool nodes_fault =
+        c.outcome == Outcome::kFailed && node.node.quarantined && MayBeTheNodes(c.cause);
+    if (stopped || nodes_fault) {
+      std::string what = c.error.message.empty() ? "" : ": " + c.error.message;
+      if (nodes_fault) Suspect(node, *entry, CauseName(c.cause));
+      Lose(
+          *entry, stopped ? Cause::kNodeDrained : c.cause,
+          "node " + c.node.value + (stopped ? " stopped it" : ", in quarantine, failed it") + what);
       return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
     }
     Release(*entry);
     AddMetrics(c.metrics, &job);
     job.compute_seconds += c.compute_seconds;
-    NodeEntry& node = *FindNode(c.node);
     if (c.outcome == Outcome::kSucceeded) {
       job.pause_requested = false;
       job.artifacts = std::move(c.artifacts);
@@ -1031,8 +1418,9 @@ struct Control::State {
       job.error = {};
       node.node.jobs_completed++;
       MarkChanged(node);
-      if (entry->attempt_began.ms > 0) {
-        double ran = static_cast<double>(now.unix.ms - entry->attempt_began.ms) / 1e3;
+      ReleaseNode(node, "job '" + job.id.value + "' succeeded there");
+      if (job.attempt_started_at.ms > 0) {
+        double ran = static_cast<double>(now.unix.ms - job.attempt_started_at.ms) / 1e3;
         bodies.at(entry->body->sha256).seconds.Add(std::max(0.0, ran));
         all_seconds.Add(std::max(0.0, ran));
       }
@@ -1041,31 +1429,38 @@ struct Control::State {
       job.cause = Cause::kCancelled;
       job.error = {};
       SetState(*entry, JobState::kCancelled, CancelMessage(job));
+    } else if (job.limit_hit != Cause::kNone) {
+      FailByLimit(*entry, job.limit_hit);
     } else {
-      job.cause = c.cause == Cause::kNone ? Cause::kInternal : c.cause;
-      job.error = std::move(c.error);
-      if (IsRetried(job.cause) && job.retries < job.max_retries) {
-        job.retries++;
-        Duration wait = Backoff(job.retries);
-        job.not_before = {now.unix.ms +
-                          std::chrono::duration_cast<std::chrono::milliseconds>(wait).count()};
-        job.progress = 0;
-        job.current_epoch = 0;
-        job.metrics.clear();
-        if (std::exchange(job.pause_requested, false)) {
-          job.not_before = {};
-          SetState(*entry, JobState::kPaused, kPausedMessage);
-          return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
-        }
-        SetState(*entry, JobState::kQueued,
-                 "attempt " + std::to_string(job.attempt) + " failed (" + CauseName(job.cause) +
-                     ": " + job.error.message + "), retry " + std::to_string(job.retries) + " of " +
-                     std::to_string(job.max_retries));
-      } else {
-        SetState(*entry, JobState::kFailed, job.error.message);
-      }
+      Fail(*entry, node, c);
     }
     Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+  }
+
+  // The attempt has failed: the job is tried again, or has failed too.
+  void Fail(JobEntry& entry, NodeEntry& node, ReportCompletion& c) {
+    Job& job = entry.job;
+    job.cause = c.cause == Cause::kNone ? Cause::kInternal : c.cause;
+    job.error = std::move(c.error);
+    job.nodes_lost = 0;
+    if (MayBeTheNodes(job.cause)) Suspect(node, entry, CauseName(job.cause));
+    if (!IsRetried(job.cause) || job.retries >= job.max_retries) {
+      SetState(entry, JobState::kFailed, job.error.message);
+      return;
+    }
+    job.retries++;
+    job.progress = 0;
+    job.current_epoch = 0;
+    job.metrics.clear();
+    if (std::exchange(job.pause_requested, false)) {
+      SetState(entry, JobState::kPaused, kPausedMessage);
+      return;
+    }
+    job.not_before = {now.unix.ms + Milliseconds(Backoff(job, job.retries))};
+    SetState(entry, JobState::kQueued,
+             "attempt " + std::to_string(job.attempt) + " failed (" + CauseName(job.cause) + ": " +
+                 job.error.message + "), retry " + std::to_string(job.retries) + " of " +
+                 std::to_string(job.max_retries));
   }
 
   void Apply(Tick&) {}
@@ -1082,9 +1477,9 @@ struct Control::State {
         node->online = false;
         node->session.clear();  // a late AssignJob of what is lost here must not start anything
         node->lease_end = MonotonicTime::Never();
+        UpdateFleet(*node);
         std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
-        for (const JobId& id : here)
-          Lose(*jobs.at(id), "node " + timer.id + " was lost", Duration::zero());
+        for (const JobId& id : here) LoseWithNode(*jobs.at(id), "node " + timer.id + " was lost");
         return;
       }
       case TimerKind::kAssign: {
@@ -1107,8 +1502,31 @@ struct Control::State {
         return;
       }
       case TimerKind::kHeld:
+        if (NodeEntry* node = FindNode(NodeId{timer.id})) UpdateFleet(*node);
+        return;
+      case TimerKind::kProbe: {
+        NodeEntry* node = FindNode(NodeId{timer.id});
+        if (node == nullptr || !node->node.quarantined) return;
+        fleet.Change(node->node.id, [](scheduler::NodeState& state) { state.probe = true; });
         reschedule = true;
         return;
+      }
+      case TimerKind::kRunLimit: {
+        JobEntry* entry = Find(JobId{timer.id});
+        if (entry != nullptr && entry->run_end == timer.at) HitLimit(*entry, Cause::kTimeLimit);
+        return;
+      }
+      case TimerKind::kQueueLimit: {
+        JobEntry* entry = Find(JobId{timer.id});
+        if (entry != nullptr && entry->queue_end == timer.at)
+          HitLimit(*entry, Cause::kQueueTimeLimit);
+        return;
+      }
+      case TimerKind::kDeadline: {
+        JobEntry* entry = Find(JobId{timer.id});
+        if (entry != nullptr && entry->deadline == timer.at) HitLimit(*entry, Cause::kDeadline);
+        return;
+      }
       case TimerKind::kFlush:
         flush_armed = false;
         for (int64_t sequence : unflushed) {
@@ -1121,31 +1539,100 @@ struct Control::State {
 
   // ---- Scheduling ----
 
-  void Schedule() {
-    scheduler::Snapshot snapshot{NodeStates(), {}};
-    for (const auto& [key, sequences] : lines) {
-      int64_t most = scheduler::MostPlacements(key.request, snapshot.nodes);
-      if (most == 0) continue;
-      scheduler::Line line{key.priority, key.request, {}};
-      for (int64_t sequence : sequences) {
-        if (most-- == 0) break;
-        line.jobs.emplace_back(sequence, by_sequence.at(sequence)->job.id);
-      }
-      snapshot.lines.push_back(std::move(line));
+  // The first of those that wait; nullptr when none does.
+  const Job* First() const {
+    const Job* first = nullptr;
+    Rank best;
+    for (const auto& [key, line] : lines) {
+      const Job& head = by_sequence.at(*line.jobs.begin())->job;
+      Rank rank = RankOf(head);
+      if (first != nullptr && !(rank < best)) continue;
+      first = &head;
+      best = rank;
     }
-    if (snapshot.lines.empty()) return;
-    for (const scheduler::Placement& placement : scheduler::Schedule(std::move(snapshot))) {
-      JobEntry& entry = *Find(placement.job);
+    return first;
+  }
+
+  std::vector<scheduler::Occupant> Occupants(const NodeId& id) const {
+    std::vector<scheduler::Occupant> occupants;
+    for (const JobId& one : nodes.at(id).jobs) {
+      const JobEntry& entry = *jobs.at(one);
+      scheduler::Occupant occupant{entry.job.sequence, entry.job.resources};
+      if (entry.run_end != MonotonicTime::Never()) occupant.end = entry.run_end + kTimeToStop;
+      if (auto left = Remaining(entry)) occupant.expected = now.monotonic + *left;
+      occupants.push_back(std::move(occupant));
+    }
+    return occupants;
+  }
+
+  bool WaitsInLine(int64_t sequence) const {
+    auto found = by_sequence.find(sequence);
+    return found != by_sequence.end() && found->second->job.state == JobState::kQueued &&
+           IsInLine(found->second->job);
+  }
+
+  // Keeps a node for the job that goes first when others have passed it by for too long, brings up
+  // to date what may go there meanwhile, or gives the node up.
+  void UpdateHold() {
+    int64_t sequence = 0;
+    if (fleet.hold()) {
+      if (!WaitsInLine(fleet.hold()->job)) return fleet.ClearHold();
+      // One that asks for the same and is older may have come back into the line: it goes first.
+      const Job& held = by_sequence.at(fleet.hold()->job)->job;
+      sequence = *lines.at(LineOf(held)).jobs.begin();
+    } else {
+      if (overtaken == 0 || now.monotonic - overtaken_since < options.hold_after) return;
+      sequence = overtaken;
+      if (!WaitsInLine(sequence)) {
+        overtaken = 0;
+        return;
+      }
+    }
+    const Job& job = by_sequence.at(sequence)->job;
+    auto hold = scheduler::PlanHold(fleet, sequence, job.priority, RequestOf(job), now.monotonic,
+                                    [this](const NodeId& id) { return Occupants(id); });
+    if (hold) {
+      fleet.SetHold(std::move(*hold));
+    } else {
+      fleet.ClearHold();
+    }
+  }
+
+  void Schedule() {
+    UpdateHold();
+    std::vector<scheduler::Line> waiting;
+    for (auto& [key, line] : lines) {
+      bool fresh = std::exchange(line.fresh, false);
+      int64_t most = scheduler::MostPlacements(key.request, fleet, !fresh);
+      if (most == 0) continue;
+      scheduler::Line one{key.priority, key.request, {}, fresh, key.user};
+      for (int64_t sequence : line.jobs) {
+        if (most-- == 0) break;
+        one.jobs.push_back({sequence, EffectivePriority(by_sequence.at(sequence)->job)});
+      }
+      waiting.push_back(std::move(one));
+    }
+    int64_t last = 0;  // of the jobs that are placed, the newest of the lowest priority
+    int32_t lowest = INT32_MAX;
+    for (const scheduler::Placement& placement :
+         scheduler::Schedule(&fleet, waiting, &shares, now.monotonic)) {
+      JobEntry& entry = *by_sequence.at(placement.job);
       NodeEntry& node = *FindNode(placement.node);
       Job& job = entry.job;
+      if (int32_t priority = EffectivePriority(job); priority < lowest) {
+        lowest = priority;
+        last = job.sequence;
+      } else if (priority == lowest) {
+        last = std::max(last, job.sequence);
+      }
       job.attempt++;
-      entry.attempt_began = {};
+      job.attempt_started_at = {};
       job.node = placement.node;
       job.not_before = {};
-      node.reserved = node.reserved + job.resources;
+      node.reserved += job.resources;
       Require(node.node.capacity.Holds(node.reserved), "a node is oversold");
       node.jobs.insert(job.id);
-      entry.accepted = false;
+      entry.accepted = entry.adopted = false;
       entry.last_seen = now.monotonic;
       Arm(now.monotonic + options.assign_timeout, TimerKind::kAssign, job.id.value);
       SetState(entry, JobState::kAssigned, "");
@@ -1156,6 +1643,19 @@ struct Control::State {
                                              job,
                                              entry.body});
     }
+    if (last != 0) NoteOvertaken(lowest, last);
+  }
+
+  // Jobs were placed, the last of them as given: whether the first one that still waits stood
+  // before it.
+  void NoteOvertaken(int32_t lowest, int64_t last) {
+    const Job* first = First();
+    if (first != nullptr && first->sequence == overtaken) return;
+    int32_t priority = first != nullptr ? EffectivePriority(*first) : 0;
+    bool passed =
+        first != nullptr && (priority > lowest || (priority == lowest && first->sequence < last));
+    overtaken = passed ? first->sequence : 0;
+    overtaken_since = now.monotonic;
   }
 
   // ---- The end of a batch ----
@@ -1231,6 +1731,10 @@ void Control::Load(Snapshot snapshot, Now now) {
   for (Node& node : snapshot.nodes) {
     NodeEntry& entry = s.nodes[node.id];
     entry.node = std::move(node);
+    if (entry.node.quarantined) {
+      s.nodes_quarantined++;
+      s.ArmProbe(entry);
+    }
     s.counters.nodes_known++;
   }
   for (RemovedJob& job : snapshot.removed) {
@@ -1239,6 +1743,7 @@ void Control::Load(Snapshot snapshot, Now now) {
     JobId id = job.id;
     s.removed[id] = std::move(job);
   }
+  std::vector<JobEntry*> unfinished;
   for (Job& job : snapshot.jobs) {
     auto entry = std::make_unique<JobEntry>();
     entry->job = std::move(job);
@@ -1253,21 +1758,35 @@ void Control::Load(Snapshot snapshot, Now now) {
     s.by_sequence[j.sequence] = entry.get();
     s.index.Insert(j);
     s.counters.jobs_by_state[static_cast<int>(j.state)]++;
-    if (j.state == JobState::kQueued) s.EnterLine(*entry);
     if (j.state == JobState::kAssigned || j.state == JobState::kRunning) {
       NodeEntry* node = s.FindNode(j.node);
       Require(node != nullptr, "a stored attempt without its node");
-      node->reserved = node->reserved + j.resources;
+      node->reserved += j.resources;
+      s.shares.Take(j.user, j.resources, now.monotonic);
       node->jobs.insert(j.id);
-      entry->accepted = true;
+      entry->accepted = entry->adopted = true;
       entry->last_seen = now.monotonic;
-      entry->attempt_began = j.started_at;
       if (node->lease_end == MonotonicTime::Never()) {
         node->lease_end = now.monotonic + s.options.lease;
         s.Arm(node->lease_end, TimerKind::kLease, node->node.id.value);
       }
     }
+    if (!IsFinal(j.state)) unfinished.push_back(entry.get());
     s.jobs.emplace(j.id, std::move(entry));
+  }
+  for (const auto& [id, node] : s.nodes) s.PutIntoFleet(node);
+  // What users had before, from what is known of their jobs.
+  for (const auto& [id, entry] : s.jobs) {
+    const Job& j = entry->job;
+    if (j.started_at.ms == 0) continue;
+    Duration until = IsFinal(j.state) ? s.Since(j.ended_at) : Duration::zero();
+    if (Duration from = s.Since(j.started_at); from > until && until >= Duration::zero())
+      s.shares.Remember(j.user, j.resources, from, until, now.monotonic);
+  }
+  for (JobEntry* entry : unfinished) {
+    s.StartWaiting(*entry);
+    s.ArmLimits(*entry);
+    if (entry->job.state == JobState::kQueued) s.EnterLine(*entry);
   }
 }
 
@@ -1278,11 +1797,13 @@ void Control::Apply(std::span<Command> batch, Now now, Output* output) {
   s.explained.clear();
   for (Command& command : batch) {
     std::visit([&s](auto& c) { s.Apply(c); }, command);
+    s.WakeDependents();
   }
   while (!s.timers.empty() && s.timers.begin()->at <= now.monotonic) {
     Timer timer = *s.timers.begin();
     s.timers.erase(s.timers.begin());
     s.Fire(timer);
+    s.WakeDependents();
   }
   if (s.reschedule) s.Schedule();
   s.reschedule = false;

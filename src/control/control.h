@@ -108,6 +108,7 @@ struct CordonNode {
 struct PlanJob {
   ReplyTo reply_to = 0;
   scheduler::Request request;
+  std::string user;
   int32_t priority = 1;
   WhatIf what_if;
 };
@@ -293,6 +294,21 @@ struct Options {
   Duration retry_backoff =
       std::chrono::seconds(1);  // doubled at each further failure, at most retry_backoff_most
   Duration retry_backoff_most = std::chrono::seconds(60);
+  // Of jobs with the same priority those of the user who has had the least of the fleet go first.
+  // Weights of users; 1 for those that are not there.
+  std::map<std::string, double> share_weights;
+  Duration share_half_life = std::chrono::hours(24);
+  // A waiting job gains one class of priority each time this has passed; zero: never.
+  Duration ageing = std::chrono::hours(1);
+  // A node is kept for the job that goes first once others have passed it by for so long.
+  Duration hold_after = std::chrono::minutes(1);
+  int32_t max_nodes_lost = 3;  // in a row while they ran the same job: it is not tried again
+  // So many jobs with different bodies that failed on a node without one that succeeded put it into
+  // quarantine: nothing goes there but one job to probe it, after probe_wait, which doubles at each
+  // probe that fails.
+  int32_t quarantine_failures = 3;
+  Duration probe_wait = std::chrono::minutes(5);
+  Duration probe_wait_most = std::chrono::hours(1);
   int64_t max_queued = 1'000'000;  // SubmitJob beyond it: RESOURCE_EXHAUSTED
   int64_t max_events = 1'000'000;  // kept; the oldest go first
   int64_t max_removed = 10'000;    // deleted jobs that are remembered (RemovedJob), the newest

@@ -120,6 +120,14 @@ class World {
             .user = Pick(2) ? "u" : "",
             .priority = Pick(4),
             .resources = {1000 * (1 + Pick(3)), kGiB * (1 + Pick(2)), 0}};
+    if (Pick(3) == 0) {
+      Terms terms;
+      if (Pick(2)) terms.limits.run = std::chrono::seconds(Pick(20));
+      if (Pick(2)) terms.limits.queue = std::chrono::seconds(Pick(20));
+      if (Pick(4) == 0) terms.limits.deadline = {now().unix.ms + Pick(20000) - 1000};
+      for (int i = Pick(3); i > 0; --i) terms.after.push_back({AnyJob(), Pick(2) == 0});
+      job.terms = std::make_shared<const Terms>(terms);
+    }
     std::string config = "config" + std::to_string(Pick(3));
     commands_.emplace_back(SubmitJob{
         .reply_to = 1, .job = job, .body = std::make_shared<JobBody>(JobBody{config, config})});
@@ -154,7 +162,7 @@ class World {
     AttemptId attempt = AnyAttempt(node);
     ReportCompletion report{.reply_to = 1, .node = node, .attempt = attempt};
     report.outcome = static_cast<ReportCompletion::Outcome>(Pick(3));
-    report.cause = static_cast<Cause>(Pick(11));
+    report.cause = static_cast<Cause>(Pick(18));
     commands_.emplace_back(report);
     if (Pick(4) == 0) commands_.emplace_back(report);  // sent twice
     running_[node].erase(attempt);
@@ -256,6 +264,14 @@ class World {
       by_state[static_cast<int>(job.state)]++;
       if (job.state == JobState::kAssigned || job.state == JobState::kRunning) {
         used[job.node] = used[job.node] + job.resources;
+        if (job.terms == nullptr) continue;
+        for (const Dependency& one : job.terms->after) {
+          auto other = jobs_.find(one.job.value);
+          // One that is not there, or came later, was deleted, so it had ended.
+          if (other == jobs_.end() || other->second.sequence > job.sequence) continue;
+          EXPECT_TRUE(IsFinal(other->second.state))
+              << id << " started before " << one.job << " ended";
+        }
       }
     }
     for (int s = 1; s <= 7; ++s)

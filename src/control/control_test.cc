@@ -110,9 +110,10 @@ TEST(JobLifecycle, ACrashIsRetriedWithBackoffUpToTheLimit) {
     EXPECT_EQ(view.job.state, JobState::kQueued);
     EXPECT_EQ(view.reasons[0].code, "BACKOFF");
     EXPECT_NE(view.job.message.find("signal 11"), std::string::npos);
-    b.Pass(milliseconds(900) * attempt);
+    // 1 s, then 2 s, each a quarter more or less.
+    b.Pass(milliseconds(740) * attempt);
     EXPECT_TRUE(b.effects<AssignEffect>().empty());
-    b.Pass(milliseconds(200) * attempt);
+    b.Pass(milliseconds(520) * attempt);
     EXPECT_EQ(b.effects<AssignEffect>().size(), 1u);
     EXPECT_EQ(b.Get("j").attempt, attempt + 1);
     b.Beat("n", {{JobId{"j"}, attempt + 1}});
@@ -377,7 +378,7 @@ TEST(Retry, TheNextAttemptDoesNotCarryTheErrorOfTheOneBefore) {
   b.Complete("j", 1, "n", ReportCompletion::Outcome::kFailed, Cause::kRunnerCrashed, "SIGSEGV");
   EXPECT_EQ(b.Get("j").error.message, "SIGSEGV") << "while it waits for the retry";
   EXPECT_TRUE(b.Get("j").metrics.empty());
-  b.Pass(seconds(1));
+  b.Pass(seconds(2));
   b.Progress("j", 2, "n");
   EXPECT_EQ(b.Get("j").error.message, "");
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/labels.h"
 #include "base/resources.h"
 
 namespace cyxwiz::control {
@@ -43,6 +44,13 @@ enum class Cause {
   kCancelled = 8,
   kInternal = 9,
   kDiverged = 10,
+  kNodeDrained = 11,
+  kPreempted = 12,
+  kTimeLimit = 13,
+  kQueueTimeLimit = 14,
+  kDeadline = 15,
+  kDependencyFailed = 16,
+  kKillsNodes = 17,
 };
 const char* CauseName(Cause cause);  // "node lost"
 
@@ -68,6 +76,30 @@ struct ErrorInfo {
   std::string details;
 };
 
+// What ends a job though it is not done; 0: no limit.
+struct Limits {
+  Duration run = {};      // of one attempt
+  Duration queue = {};    // from acceptance to the first start
+  UnixTime deadline;      // by which it must have ended
+  int64_t log_bytes = 0;  // of one attempt's log; the node sees to it
+  bool operator==(const Limits&) const = default;
+};
+
+// Another job that must have ended before this one starts.
+struct Dependency {
+  JobId job;
+  bool any_end = false;  // false: it must have succeeded
+  bool operator==(const Dependency&) const = default;
+};
+
+// What few jobs have; it never changes.
+struct Terms {
+  Limits limits;
+  std::vector<Dependency> after;
+  Labels labels;  // that a node must have
+  bool operator==(const Terms&) const = default;
+};
+
 // A job's changing part. Small: it is rewritten at every transition.
 struct Job {
   int64_t sequence = 0;  // order of acceptance, unique, only grows
@@ -80,14 +112,18 @@ struct Job {
   int32_t device = 0;  // wire DeviceType; 0 any
   int32_t max_retries = 2;
   int32_t total_epochs = 0;
+  std::shared_ptr<const Terms> terms;  // null: none
 
   JobState state = JobState::kQueued;
   std::string message;                        // why it is in this state, for a person
   UnixTime created_at, started_at, ended_at;  // 0 while it has not happened
+  UnixTime attempt_started_at;                // of the attempt that runs
   UnixTime not_before;                        // backoff: not scheduled earlier
   AttemptNumber attempt = 0;                  // current or last; of an earlier job before the first
   NodeId node;                                // of the current or last attempt
   int32_t retries = 0;                        // failures that counted against max_retries
+  int32_t nodes_lost = 0;                     // in a row, each while it ran this job
+  Cause limit_hit = Cause::kNone;             // the attempt shall end, and the job fails with this
   bool cancel_requested = false;
   std::string cancel_reason;
   bool pause_requested = false;  // the attempt shall write a checkpoint and end
@@ -125,6 +161,8 @@ enum class EventKind {
   kNodeLost = 9,  // its lease ended
   kNodeCordoned = 10,
   kNodeUncordoned = 11,
+  kNodeQuarantined = 12,
+  kNodeReleased = 13,
 };
 const char* EventKindName(EventKind kind);  // "STATE_CHANGED"
 
@@ -163,6 +201,11 @@ struct Node {
   bool cordoned = false;  // gets no new attempts
   bool draining = false;  // those it has shall end; implies cordoned
   std::string cordon_reason;
+  Labels labels;
+  // Gets no new attempts but now and then one to probe it.
+  bool quarantined = false;
+  std::string quarantine_reason;
+  int32_t failed_probes = 0;
 };
 
 // What stays of a job that was deleted. Its id may be submitted again: the new job goes on counting

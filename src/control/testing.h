@@ -71,6 +71,11 @@ class Bench {
             .total_epochs = 5};
     return {.job = job, .body = std::make_shared<JobBody>(JobBody{"sha-" + config, config})};
   }
+  void SubmitWith(const std::string& id, Terms terms, const std::string& config = "config") {
+    SubmitJob command = SubmitCommand(id, 1, 1, config);
+    command.job.terms = std::make_shared<const Terms>(std::move(terms));
+    Do(std::move(command));
+  }
   void Submit(const std::string& id, int64_t cores = 1, int32_t priority = 1,
               const std::string& config = "config") {
     Do(SubmitCommand(id, cores, priority, config));

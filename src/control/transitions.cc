@@ -8,10 +8,11 @@ namespace {
 
 using enum JobState;
 
-constexpr std::array<std::pair<JobState, JobState>, 16> kLegal = {{
+constexpr std::array<std::pair<JobState, JobState>, 18> kLegal = {{
     {kQueued, kAssigned},
     {kQueued, kCancelled},
     {kQueued, kPaused},
+    {kQueued, kFailed},
     {kAssigned, kRunning},
     {kAssigned, kQueued},
     {kAssigned, kSucceeded},
@@ -25,6 +26,7 @@ constexpr std::array<std::pair<JobState, JobState>, 16> kLegal = {{
     {kRunning, kPaused},
     {kPaused, kQueued},
     {kPaused, kCancelled},
+    {kPaused, kFailed},
 }};
 
 }  // namespace
@@ -80,6 +82,20 @@ const char* CauseName(Cause cause) {
       return "internal";
     case Cause::kDiverged:
       return "diverged";
+    case Cause::kNodeDrained:
+      return "node drained";
+    case Cause::kPreempted:
+      return "preempted";
+    case Cause::kTimeLimit:
+      return "time limit";
+    case Cause::kQueueTimeLimit:
+      return "queue time limit";
+    case Cause::kDeadline:
+      return "deadline passed";
+    case Cause::kDependencyFailed:
+      return "dependency failed";
+    case Cause::kKillsNodes:
+      return "kills nodes";
   }
   return "unknown";
 }
@@ -120,6 +136,10 @@ const char* EventKindName(EventKind kind) {
       return "NODE_CORDONED";
     case EventKind::kNodeUncordoned:
       return "NODE_UNCORDONED";
+    case EventKind::kNodeQuarantined:
+      return "NODE_QUARANTINED";
+    case EventKind::kNodeReleased:
+      return "NODE_RELEASED";
   }
   return "UNKNOWN";
 }

@@ -6,11 +6,11 @@
 namespace cyxwiz::control {
 
 // from → to:
-//   Queued   → Assigned (plan), Cancelled, Paused
+//   Queued   → Assigned (plan), Cancelled, Paused, Failed (it has waited or lasted too long)
 //   Assigned → Running (start reported), Queued (rejected, unreachable, lease lost), Succeeded and
 //              Failed (a short attempt may end before its start was reported), Cancelled, Paused
 //   Running  → Succeeded, Failed, Queued (attempt lost or retried), Cancelled, Paused
-//   Paused   → Queued, Cancelled
+//   Paused   → Queued, Cancelled, Failed (likewise)
 // Succeeded, Failed and Cancelled are final.
 bool IsLegal(JobState from, JobState to);
 

@@ -50,6 +50,8 @@ Resources CapacityOf(const NodeSettings& settings, const Hardware& hardware) {
           : std::max(hardware.memory_total - kKeptForSystem, hardware.memory_total / 2);
   int64_t gpus = static_cast<int64_t>(hardware.gpus.size());
   capacity.gpus = settings.gpus >= 0 ? std::min(settings.gpus, gpus) : gpus;
+  capacity.disk_bytes = settings.disk_bytes;
+  capacity.named = settings.named;
   return capacity;
 }
 
@@ -226,6 +228,7 @@ protocol::NodeInfo Node::Describe() const {
     ref->set_job_id(id.job.value);
     ref->set_attempt(id.attempt);
   }
+  info.mutable_labels()->insert(settings_.parsed_labels.begin(), settings_.parsed_labels.end());
   info.set_limits(limits_->enforced() ? "cgroup" : "rlimit");
   info.set_libtorch_version(zygote_->libtorch_version());
   protocol::DeviceCaps* cpu = info.add_devices();

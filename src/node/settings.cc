@@ -5,9 +5,50 @@
 #include "base/config.h"
 #include "base/listen_address.h"
 #include "base/resources.h"
+#include "base/text.h"
 #include "spec/job_file.h"
+#include "spec/job_terms.h"
 
 namespace cyxwiz::node {
+namespace {
+
+Status ParseNamed(NodeSettings* settings) {
+  Resources named;
+  for (const std::string& text : settings->resources) {
+    size_t equals = text.find('=');
+    std::string name = text.substr(0, equals);
+    auto amount = equals == text.npos ? std::nullopt : ParseInt(text.substr(equals + 1));
+    if (!IsResourceName(name) || !amount || *amount < 1 || *amount > spec::kMaxNamedAmount) {
+      return InvalidArgument(
+          "resources: expected a name of a-z, 0-9, '.', '_' and '-', '=' and a "
+          "whole number from 1, such as licence=4, found '" +
+          text + "'");
+    }
+    if (named.Named(name) != 0) return InvalidArgument("resources: '" + name + "' is given twice");
+    named.SetNamed(name, *amount);
+  }
+  settings->named = std::move(named.named);
+  for (const std::string& text : settings->labels) {
+    size_t equals = text.find('=');
+    std::string name = text.substr(0, equals);
+    std::string value = equals == text.npos ? "" : text.substr(equals + 1);
+    if (!IsLabelText(name) || !IsLabelText(value)) {
+      return InvalidArgument(
+          "labels: expected name=value, each of 1 to 64 letters, digits, '.', '_' "
+          "and '-', such as zone=west, found '" +
+          text + "'");
+    }
+    if (!settings->parsed_labels.emplace(name, value).second)
+      return InvalidArgument("labels: '" + name + "' is given twice");
+  }
+  if (settings->parsed_labels.size() > kMaxLabels) {
+    return InvalidArgument("labels: expected at most " + std::to_string(kMaxLabels) + ", found " +
+                           std::to_string(settings->parsed_labels.size()));
+  }
+  return OkStatus();
+}
+
+}  // namespace
 
 Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done) {
   NodeSettings settings;
@@ -31,6 +72,14 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   config.Add("memory", &settings.memory,
              "Memory given to jobs, such as 6GiB; empty: all but 512 MiB.");
   config.Add("gpus", &settings.gpus, "GPUs given to jobs; -1: all.", -1, 1024);
+  config.Add(
+      "disk", &settings.disk,
+      "Scratch space given to jobs, such as 100GiB; only counted, not enforced. Empty: none.");
+  config.Add("resources", &settings.resources,
+             "A resource of your own and how much of it jobs may have, such as licence=4; may be "
+             "given several times.");
+  config.Add("labels", &settings.labels,
+             "A label that jobs may ask for, such as zone=west; may be given several times.");
   config.Add("data_roots", &settings.data_roots,
              "Folder below which jobs may read file:// data; may be given several times.");
   config.Add("runner", &settings.runner, "Path of cyxwiz-runner; empty: beside this program.");
@@ -63,6 +112,16 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
     }
     settings.memory_bytes = *bytes;
   }
+  if (!settings.disk.empty()) {
+    auto bytes = spec::ParseMemory(settings.disk);
+    if (!bytes) {
+      return InvalidArgument("disk: expected an amount such as 100GiB, at most " +
+                             FormatBytes(spec::kMaxMemoryBytes) + ", found '" + settings.disk +
+                             "'");
+    }
+    settings.disk_bytes = *bytes;
+  }
+  RETURN_IF_ERROR(ParseNamed(&settings));
   RETURN_IF_ERROR(ParseListenAddress(settings.listen, "listen").status());
   if (!settings.terminal_listen.empty())
     RETURN_IF_ERROR(ParseListenAddress(settings.terminal_listen, "terminal_listen").status());

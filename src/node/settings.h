@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/labels.h"
+#include "base/resources.h"
 #include "base/status.h"
 
 namespace cyxwiz::node {
@@ -17,9 +19,12 @@ struct NodeSettings {
   std::string advertise;                            // empty: where it listens
   std::string name;                                 // empty: the host's name
   std::string region;
-  double cpus = 0;     // cores given to jobs; 0: all
-  std::string memory;  // given to jobs, "6GiB"; empty: all but 512 MiB
-  int64_t gpus = -1;   // -1: all
+  double cpus = 0;                     // cores given to jobs; 0: all
+  std::string memory;                  // given to jobs, "6GiB"; empty: all but 512 MiB
+  int64_t gpus = -1;                   // -1: all
+  std::string disk;                    // scratch space given to jobs, "100GiB"; empty: none
+  std::vector<std::string> resources;  // of the operator's own, "licence=4"
+  std::vector<std::string> labels;     // "zone=west"
   std::vector<std::string> data_roots;
   std::string runner;  // empty: cyxwiz-runner beside the program
   std::string log_level = "info";
@@ -27,8 +32,11 @@ struct NodeSettings {
   int64_t keep_logs = 1000;
   int64_t ready_fd = -1;
 
-  // As parsed from `memory`; 0 when it is empty.
-  int64_t memory_bytes = 0;
+  // As parsed from `memory` and `disk`; 0 when it is empty.
+  int64_t memory_bytes = 0, disk_bytes = 0;
+  // As parsed from `resources` and `labels`.
+  std::vector<NamedAmount> named;
+  Labels parsed_labels;
 };
 
 // Reads command line, environment (CYXWIZ_NODE_...) and file, and checks everything that can be

@@ -1,7 +1,9 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
+#include <numeric>
 #include <queue>
+#include <tuple>
 
 namespace cyxwiz::scheduler {
 namespace {
@@ -18,174 +20,387 @@ const char* DeviceName(int32_t device) {
   return device >= 0 && device <= 5 ? kNames[device] : "unknown";
 }
 
+bool HasLabelsOf(const NodeState& node, const Request& request) {
+  return request.labels.empty() ||
+         (node.labels != nullptr && HasLabels(*node.labels, request.labels));
+}
+
 // The checks a node must pass, each with the reason that it gives. kNone: the request can start
 // here now.
-enum class Obstacle { kNone, kOffline, kCordoned, kHeld, kNoDevice, kTooLarge, kNotEnoughFree };
+enum class Obstacle {
+  kNone,
+  kOffline,
+  kCordoned,
+  kQuarantined,
+  kHeld,
+  kNoDevice,
+  kNoLabel,
+  kTooLarge,
+  kNotEnoughFree
+};
 
 Obstacle Check(const Request& request, const NodeState& node) {
   // What can never change comes first, so that the reason names the lasting obstacle.
   if (!HasDevice(node, request.device)) return Obstacle::kNoDevice;
+  if (!HasLabelsOf(node, request)) return Obstacle::kNoLabel;
   if (!node.capacity.Holds(request.resources)) return Obstacle::kTooLarge;
   if (!node.online) return Obstacle::kOffline;
   if (node.cordoned) return Obstacle::kCordoned;
+  if (node.quarantined && !node.probe) return Obstacle::kQuarantined;
   if (!node.free.Holds(request.resources)) return Obstacle::kNotEnoughFree;
   if (node.held) return Obstacle::kHeld;
   return Obstacle::kNone;
 }
 
+bool EndsBefore(const Hold& hold, const Request& request, MonotonicTime now) {
+  return request.run_limit > Duration::zero() && hold.start != MonotonicTime::Never() &&
+         now + request.run_limit <= hold.start;
+}
+
 // How much of the node's capacity would stay free, summed over its resources: the smaller, the
 // better the fit.
 double RoomLeft(const Request& request, const NodeState& node) {
-  auto part = [](int64_t free, int64_t capacity) {
-    return capacity > 0 ? static_cast<double>(free) / static_cast<double>(capacity) : 0.0;
+  auto part = [](int64_t free, int64_t need, int64_t capacity) {
+    return capacity > 0 ? static_cast<double>(free - need) / static_cast<double>(capacity) : 0.0;
   };
-  Resources left = node.free - request.resources;
-  // A node with GPUs is spared for those who need them.
-  return part(left.cpu_millis, node.capacity.cpu_millis) +
-         part(left.memory_bytes, node.capacity.memory_bytes) +
-         4 * part(left.gpus, node.capacity.gpus);
+  const Resources& free = node.free;
+  const Resources& need = request.resources;
+  // A node with GPUs is spared for those who need them, and so is one with a named resource.
+  double named = 0;
+  for (const NamedAmount& n : node.capacity.named)
+    named += part(free.Named(n.name), need.Named(n.name), n.amount);
+  return part(free.cpu_millis, need.cpu_millis, node.capacity.cpu_millis) +
+         part(free.memory_bytes, need.memory_bytes, node.capacity.memory_bytes) +
+         4 * (part(free.gpus, need.gpus, node.capacity.gpus) + named);
 }
+
+// The nodes that a line may still go to, the best first. Entries of a node that has changed since
+// are passed over: it has got another one.
+class Candidates {
+ public:
+  bool made() const { return made_; }
+  void Make(std::vector<std::tuple<double, uint32_t, size_t, uint32_t>> entries) {
+    heap_ = decltype(heap_)(std::greater<>(), std::move(entries));
+    made_ = true;
+  }
+  void Add(double room, uint32_t rank, size_t node, uint32_t version) {
+    heap_.emplace(room, rank, node, version);
+  }
+  std::optional<size_t> Best(const std::vector<uint32_t>& versions) {
+    while (!heap_.empty()) {
+      auto [room, rank, node, version] = heap_.top();
+      if (version == versions[node]) return node;
+      heap_.pop();
+    }
+    return std::nullopt;
+  }
+
+ private:
+  using Entry = std::tuple<double, uint32_t, size_t, uint32_t>;
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> heap_;
+  bool made_ = false;
+};
 
 }  // namespace
 
-std::vector<Placement> Schedule(Snapshot snapshot) {
+bool IsKeptFrom(const Hold& hold, int32_t priority, const Request& request, MonotonicTime now) {
+  return priority <= hold.priority && !hold.spare.Holds(request.resources) &&
+         !EndsBefore(hold, request, now);
+}
+
+std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
+                                MonotonicTime now) {
   // Heads of the lines; the top is the one that is served next.
   struct Head {
     int32_t priority;
+    double share;  // of its account when it was put here; shares only grow within a pass
     int64_t sequence;
     size_t line;
     size_t position;
     bool operator<(const Head& other) const {
       if (priority != other.priority) return priority < other.priority;
+      if (share != other.share) return share > other.share;
       return sequence > other.sequence;
     }
   };
   std::priority_queue<Head> heads;
-  for (size_t i = 0; i < snapshot.lines.size(); ++i) {
-    const Line& line = snapshot.lines[i];
-    if (!line.jobs.empty()) heads.push({line.priority, line.jobs[0].first, i, 0});
+  auto push = [&](size_t line, size_t position) {
+    const Waiting& job = lines[line].jobs[position];
+    heads.push({job.priority, shares->Of(lines[line].account, now), job.job, line, position});
+  };
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (!lines[i].jobs.empty()) push(i, 0);
   }
+  const std::vector<NodeState>& nodes = fleet->nodes();
+  const std::vector<uint32_t>& ranks = fleet->ranks();
+  std::vector<uint32_t> versions(nodes.size());
+  std::vector<Candidates> candidates(lines.size());
+  std::vector<size_t> waiting;  // lines whose candidates were made and that have jobs left
+
+  // Whether the job, or any of the line when it is 0, can start on the node.
+  auto fits = [&](const Line& line, int64_t job, const NodeState& node) {
+    if (Check(line.request, node) != Obstacle::kNone) return false;
+    const std::optional<Hold>& hold = fleet->hold();
+    return !hold || hold->node != node.id || hold->job == job ||
+           !IsKeptFrom(*hold, line.priority, line.request, now);
+  };
+  auto for_each_node = [&](const Line& line, auto visit) {
+    if (line.fresh) {
+      for (size_t i = 0; i < nodes.size(); ++i) visit(i);
+    } else {
+      for (size_t i : fleet->loosened()) visit(i);
+    }
+  };
+  auto scan = [&](const Line& line, int64_t job) -> std::optional<size_t> {
+    std::optional<std::tuple<double, uint32_t, size_t>> best;
+    for_each_node(line, [&](size_t i) {
+      if (!fits(line, job, nodes[i])) return;
+      std::tuple<double, uint32_t, size_t> one(RoomLeft(line.request, nodes[i]), ranks[i], i);
+      if (!best || one < *best) best = one;
+    });
+    if (!best) return std::nullopt;
+    return std::get<2>(*best);
+  };
+  auto choose = [&](const Line& line, int64_t job, Candidates& of_line,
+                    bool last) -> std::optional<size_t> {
+    bool kept_for = fleet->hold() && fleet->hold()->job == job;
+    // A heap is for those who come again and are all alike.
+    if (kept_for || (last && !of_line.made())) return scan(line, job);
+    if (!of_line.made()) {
+      std::vector<std::tuple<double, uint32_t, size_t, uint32_t>> entries;
+      for_each_node(line, [&](size_t i) {
+        if (fits(line, job, nodes[i]))
+          entries.emplace_back(RoomLeft(line.request, nodes[i]), ranks[i], i, versions[i]);
+      });
+      of_line.Make(std::move(entries));
+    }
+    return of_line.Best(versions);
+  };
 
   std::vector<Placement> placements;
   while (!heads.empty()) {
     Head head = heads.top();
     heads.pop();
-    const Line& line = snapshot.lines[head.line];
-    NodeState* best = nullptr;
-    double least = 0;
-    for (NodeState& node : snapshot.nodes) {
-      if (Check(line.request, node) != Obstacle::kNone) continue;
-      double room = RoomLeft(line.request, node);
-      if (best == nullptr || room < least || (room == least && node.id < best->id)) {
-        best = &node;
-        least = room;
+    const Line& line = lines[head.line];
+    if (shares->Of(line.account, now) > head.share) {  // it has got something meanwhile
+      push(head.line, head.position);
+      continue;
+    }
+    const int64_t job = line.jobs[head.position].job;
+    bool last = head.position + 1 == line.jobs.size();
+    bool kept_for = fleet->hold() && fleet->hold()->job == job;
+    bool was_made = candidates[head.line].made();
+    std::optional<size_t> best = choose(line, job, candidates[head.line], last);
+    if (!was_made && candidates[head.line].made()) waiting.push_back(head.line);
+    // Free room only shrinks within a pass: where the head does not fit, none of its line does.
+    if (!best || last) std::erase(waiting, head.line);
+    if (best) {
+      NodeState& node = fleet->at(*best);
+      node.free -= line.request.resources;
+      node.probe = false;
+      shares->Take(line.account, line.request.resources, now);
+      placements.push_back({job, node.id});
+      if (kept_for) {
+        fleet->ClearHold();
+      } else if (fleet->hold() && fleet->hold()->node == node.id) {
+        if (line.priority <= fleet->hold()->priority &&
+            !EndsBefore(*fleet->hold(), line.request, now))
+          fleet->AddGuest(job, line.request.resources);
+      }
+      ++versions[*best];
+      for (size_t other : waiting) {
+        if (fits(lines[other], 0, node))
+          candidates[other].Add(RoomLeft(lines[other].request, node), ranks[*best], *best,
+                                versions[*best]);
       }
     }
-    // Free room only shrinks within a pass: where the head does not fit, none of its line does.
-    if (best == nullptr) continue;
-    best->free = best->free - line.request.resources;
-    placements.push_back({line.jobs[head.position].second, best->id});
-    size_t next = head.position + 1;
-    if (next < line.jobs.size())
-      heads.push({line.priority, line.jobs[next].first, head.line, next});
+    if (best && !last) push(head.line, head.position + 1);
   }
+  fleet->PassDone();
   return placements;
 }
 
-int64_t MostPlacements(const Request& request, const std::vector<NodeState>& nodes) {
+std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
+                             const Request& request, MonotonicTime now,
+                             const std::function<std::vector<Occupant>(const NodeId&)>& occupants) {
+  const std::optional<Hold>& present = fleet.hold();
+  std::optional<Hold> best;
+  std::tuple<MonotonicTime, MonotonicTime, int64_t> best_rank;
+  auto look = [&](const NodeState& node) {
+    if (!HasDevice(node, request.device) || !HasLabelsOf(node, request) ||
+        !node.capacity.Holds(request.resources) || !node.online || node.cordoned ||
+        node.quarantined) {
+      return;
+    }
+    Hold hold{job, priority, node.id, request.resources, MonotonicTime::Never(), {}, {}};
+    std::vector<Occupant> there = occupants(node.id);
+    Resources guests;
+    for (const Occupant& one : there) {
+      if (!present || present->node != node.id || present->guests.count(one.job) == 0) continue;
+      hold.guests.insert(one.job);
+      guests += one.resources;
+    }
+    if (!(node.capacity - guests).Holds(request.resources)) return;  // they were let in elsewhere
+    std::erase_if(there, [&](const Occupant& one) { return hold.guests.count(one.job) > 0; });
+    // By what must have ended, and where that is not enough by what is expected to.
+    auto first_fit = [&](auto end_of, Resources* free) {
+      std::sort(there.begin(), there.end(), [&](const Occupant& a, const Occupant& b) {
+        return std::tuple(end_of(a), a.job) < std::tuple(end_of(b), b.job);
+      });
+      *free = node.free;
+      MonotonicTime at = now;
+      for (const Occupant& one : there) {
+        if (free->Holds(request.resources)) break;
+        at = std::max(at, end_of(one));
+        *free += one.resources;
+      }
+      return at;
+    };
+    Resources free;
+    MonotonicTime expected =
+        first_fit([](const Occupant& one) { return std::min(one.end, one.expected); }, &free);
+    hold.start = first_fit([](const Occupant& one) { return one.end; }, &free);
+    // Without an end that is sure, all that runs there now may have to end first.
+    hold.spare =
+        (hold.start == MonotonicTime::Never() ? node.capacity - guests : free) - request.resources;
+    std::tuple rank(hold.start, expected, -node.free.cpu_millis);
+    if (best && !(rank < best_rank)) return;
+    best = std::move(hold);
+    best_rank = rank;
+  };
+  if (present) {
+    look(*fleet.Find(present->node));
+    for (size_t i : fleet.loosened()) {
+      if (fleet.nodes()[i].id != present->node) look(fleet.nodes()[i]);
+    }
+  } else {
+    for (const NodeState& node : fleet.nodes()) look(node);
+  }
+  return best;
+}
+
+int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_only) {
   constexpr int64_t kUnbounded = 1'000'000;
   int64_t total = 0;
-  for (const NodeState& node : nodes) {
-    if (Check(request, node) != Obstacle::kNone) continue;
-    int64_t most = kUnbounded;
+  auto count = [&](const NodeState& node) {
+    if (Check(request, node) != Obstacle::kNone) return;
+    int64_t most = node.quarantined ? 1 : kUnbounded;
     auto limit = [&most](int64_t free, int64_t need) {
       if (need > 0) most = std::min(most, free / need);
     };
     limit(node.free.cpu_millis, request.resources.cpu_millis);
     limit(node.free.memory_bytes, request.resources.memory_bytes);
     limit(node.free.gpus, request.resources.gpus);
+    limit(node.free.disk_bytes, request.resources.disk_bytes);
+    for (const NamedAmount& n : request.resources.named) limit(node.free.Named(n.name), n.amount);
     total += most;
+  };
+  if (changed_only) {
+    for (size_t i : fleet.loosened()) count(fleet.nodes()[i]);
+  } else {
+    for (const NodeState& node : fleet.nodes()) count(node);
   }
   return std::min(total, kUnbounded);
 }
 
-std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes) {
+std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes,
+                            const Hold* hold) {
   if (nodes.empty()) {
     return {
         {"NO_NODES",
          "no Server Node has registered yet; start one with 'cyxwiz-server-node' or 'cyxwiz up'",
          {}}};
   }
-  Reason offline{"NODES_OFFLINE", "", {}}, held{"NODES_HELD", "", {}},
-      no_device{"NO_SUCH_DEVICE", "", {}}, too_large{"TOO_LARGE", "", {}},
-      cordoned{"NODES_CORDONED", "", {}}, not_free{"NOT_ENOUGH_FREE", "", {}};
+  // One reason for all the nodes that give it.
+  struct Group {
+    Reason reason;
+    size_t count = 0;
+    void Add(const NodeState& node) {
+      if (count++ < kMostNodesNamed) reason.nodes.push_back(node.id);
+    }
+    std::string Nodes() const { return std::to_string(count) + (count == 1 ? " node" : " nodes"); }
+  };
+  Group offline{{"NODES_OFFLINE", "", {}}}, held{{"NODES_HELD", "", {}}},
+      no_device{{"NO_SUCH_DEVICE", "", {}}}, no_label{{"NO_SUCH_LABEL", "", {}}},
+      too_large{{"TOO_LARGE", "", {}}}, cordoned{{"NODES_CORDONED", "", {}}},
+      quarantined{{"NODES_QUARANTINED", "", {}}}, not_free{{"NOT_ENOUGH_FREE", "", {}}},
+      kept{{"NODES_KEPT", "", {}}};
   const NodeState* roomiest = nullptr;
   const NodeState* largest = nullptr;
   for (const NodeState& node : nodes) {
     switch (Check(request, node)) {
       case Obstacle::kNone:
-        return {};
+        if (hold == nullptr || hold->node != node.id) return {};
+        kept.Add(node);
+        break;
       case Obstacle::kOffline:
-        offline.nodes.push_back(node.id);
+        offline.Add(node);
         break;
       case Obstacle::kHeld:
-        held.nodes.push_back(node.id);
+        held.Add(node);
         break;
       case Obstacle::kCordoned:
-        cordoned.nodes.push_back(node.id);
+        cordoned.Add(node);
+        break;
+      case Obstacle::kQuarantined:
+        quarantined.Add(node);
         break;
       case Obstacle::kNoDevice:
-        no_device.nodes.push_back(node.id);
+        no_device.Add(node);
+        break;
+      case Obstacle::kNoLabel:
+        no_label.Add(node);
         break;
       case Obstacle::kTooLarge:
-        too_large.nodes.push_back(node.id);
+        too_large.Add(node);
         if (largest == nullptr || node.capacity.memory_bytes > largest->capacity.memory_bytes)
           largest = &node;
         break;
       case Obstacle::kNotEnoughFree:
-        not_free.nodes.push_back(node.id);
+        not_free.Add(node);
         if (roomiest == nullptr || node.free.cpu_millis > roomiest->free.cpu_millis)
           roomiest = &node;
         break;
     }
   }
-  auto count = [](const Reason& reason) {
-    size_t n = reason.nodes.size();
-    return std::to_string(n) + (n == 1 ? " node" : " nodes");
-  };
   std::vector<Reason> reasons;
-  if (!not_free.nodes.empty()) {
-    not_free.message =
-        "needs " + ToString(request.resources) + "; " + count(not_free) +
-        (not_free.nodes.size() == 1 ? " could hold it but is busy: it has "
-                                    : " could hold it but are busy, the roomiest has ") +
-        ToString(roomiest->free) + " free";
-    reasons.push_back(std::move(not_free));
-  }
-  if (!held.nodes.empty()) {
-    held.message =
-        count(held) + " refused the last assignment or did not answer it; tried again in a moment";
-    reasons.push_back(std::move(held));
-  }
-  if (!cordoned.nodes.empty()) {
-    cordoned.message = count(cordoned) + " that could hold it: cordoned by an operator";
-    reasons.push_back(std::move(cordoned));
-  }
-  if (!offline.nodes.empty()) {
-    offline.message = count(offline) + " that could hold it: offline";
-    reasons.push_back(std::move(offline));
-  }
-  if (!no_device.nodes.empty()) {
-    no_device.message =
-        count(no_device) + " without a device of type " + DeviceName(request.device);
-    reasons.push_back(std::move(no_device));
-  }
-  if (!too_large.nodes.empty()) {
-    too_large.message = "needs " + ToString(request.resources) + "; too large for " +
-                        count(too_large) + ", the largest of which has " +
-                        ToString(largest->capacity);
-    reasons.push_back(std::move(too_large));
-  }
+  auto tell = [&reasons](Group& group, auto message) {
+    if (group.count == 0) return;
+    group.reason.message = message();
+    reasons.push_back(std::move(group.reason));
+  };
+  tell(not_free, [&] {
+    return "needs " + ToString(request.resources) + "; " + not_free.Nodes() +
+           (not_free.count == 1 ? " could hold it but is busy: it has "
+                                : " could hold it but are busy, the roomiest has ") +
+           ToString(roomiest->free) + " free";
+  });
+  tell(kept, [&] {
+    return kept.Nodes() + " with room for it: kept for a job that others have passed by for long";
+  });
+  tell(held, [&] {
+    return held.Nodes() +
+           " refused the last assignment or did not answer it; tried again in a moment";
+  });
+  tell(cordoned, [&] { return cordoned.Nodes() + " that could hold it: cordoned by an operator"; });
+  tell(quarantined, [&] {
+    return quarantined.Nodes() +
+           " that could hold it: quarantined because unlike jobs failed there";
+  });
+  tell(offline, [&] { return offline.Nodes() + " that could hold it: offline"; });
+  tell(no_device, [&] {
+    return no_device.Nodes() + " without a device of type " + DeviceName(request.device);
+  });
+  tell(no_label, [&] {
+    std::string wanted;
+    for (const auto& [name, value] : request.labels)
+      wanted += (wanted.empty() ? "" : ", ") + name + "=" + value;
+    return no_label.Nodes() + " without the labels " + wanted;
+  });
+  tell(too_large, [&] {
+    return "needs " + ToString(request.resources) + "; too large for " + too_large.Nodes() +
+           ", the largest of which has " + ToString(largest->capacity);
+  });
   return reasons;
 }
 
@@ -205,7 +420,12 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
     Resources missing = request.resources - have;
     return part(missing.cpu_millis, node.capacity.cpu_millis) +
            part(missing.memory_bytes, node.capacity.memory_bytes) +
-           part(missing.gpus, node.capacity.gpus);
+           part(missing.gpus, node.capacity.gpus) +
+           part(missing.disk_bytes, node.capacity.disk_bytes) +
+           std::accumulate(missing.named.begin(), missing.named.end(), 0.0,
+                           [&](double sum, const NamedAmount& n) {
+                             return sum + part(n.amount, node.capacity.Named(n.name));
+                           });
   };
   for (const NodeState& node : nodes) {
     Obstacle obstacle = Check(request, node);
@@ -222,11 +442,17 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
       case Obstacle::kCordoned:
         cost = 10;
         break;
+      case Obstacle::kQuarantined:
+        cost = 15;
+        break;
       case Obstacle::kOffline:
         cost = 20;
         break;
       case Obstacle::kTooLarge:
         cost = 30 + missing_of(node.capacity, node);
+        break;
+      case Obstacle::kNoLabel:
+        cost = 1e8;
         break;
       case Obstacle::kNoDevice:
         cost = 1e9;
@@ -243,6 +469,8 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
     missing.cpu_millis = std::max<int64_t>(missing.cpu_millis, 0);
     missing.memory_bytes = std::max<int64_t>(missing.memory_bytes, 0);
     missing.gpus = std::max<int64_t>(missing.gpus, 0);
+    missing.disk_bytes = std::max<int64_t>(missing.disk_bytes, 0);
+    std::erase_if(missing.named, [](const NamedAmount& n) { return n.amount <= 0; });
     // Only what is missing is named.
     std::string text = ToString(missing);
     if (missing.memory_bytes == 0) {
@@ -260,8 +488,12 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
       return id + " must have " + shortage(nearest->free) + " more free";
     case Obstacle::kCordoned:
       return "uncordon " + id;
+    case Obstacle::kQuarantined:
+      return "release " + id + " from quarantine, once it is sound: uncordon it";
     case Obstacle::kOffline:
       return "bring " + id + " back";
+    case Obstacle::kNoLabel:
+      return "add a node with the labels that it asks for, or ask for others";
     case Obstacle::kTooLarge:
       return "ask for " + shortage(nearest->capacity) + " less, or add a node that has it";
     default:
@@ -270,13 +502,15 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
 }
 
 std::optional<Forecast> ForecastStart(
-    Snapshot snapshot, std::vector<Running> running, const JobId& target,
-    const std::function<std::optional<Duration>(const JobId&)>& duration, size_t most_steps) {
+    std::vector<NodeState> nodes, std::vector<Line> lines, std::vector<Running> running,
+    Shares shares, MonotonicTime now, int64_t target,
+    const std::function<std::optional<Duration>(int64_t)>& duration, size_t most_steps) {
   struct End {
     Duration at;
     size_t order;  // so that equal times come in a fixed order
     NodeId node;
     Resources resources;
+    std::string account;
     bool operator<(const End& other) const {
       return at != other.at ? at > other.at : order > other.order;
     }
@@ -284,33 +518,32 @@ std::optional<Forecast> ForecastStart(
   std::priority_queue<End> ends;
   size_t order = 0;
   for (Running& one : running) {
-    if (one.remaining) ends.push({*one.remaining, order++, one.node, one.resources});
+    if (one.remaining) ends.push({*one.remaining, order++, one.node, one.resources, one.account});
   }
   // A node that is held is asked again before long.
-  for (NodeState& node : snapshot.nodes) node.held = false;
-  Duration now = {};
+  for (NodeState& node : nodes) node.held = false;
+  Fleet fleet(std::move(nodes));
+  Duration passed = {};
   for (size_t steps = 0; steps <= most_steps; ++steps) {
-    for (const Placement& placement : Schedule(snapshot)) {
-      if (placement.job == target) return Forecast{placement.node, now};
-      for (Line& line : snapshot.lines) {
+    for (const Placement& placement : Schedule(&fleet, lines, &shares, now + passed)) {
+      if (placement.job == target) return Forecast{placement.node, passed};
+      for (Line& line : lines) {
         auto found = std::find_if(line.jobs.begin(), line.jobs.end(),
-                                  [&](const auto& job) { return job.second == placement.job; });
+                                  [&](const Waiting& one) { return one.job == placement.job; });
         if (found == line.jobs.end()) continue;
         line.jobs.erase(found);
-        for (NodeState& node : snapshot.nodes) {
-          if (node.id == placement.node) node.free = node.free - line.request.resources;
-        }
         if (auto takes = duration(placement.job))
-          ends.push({now + *takes, order++, placement.node, line.request.resources});
+          ends.push(
+              {passed + *takes, order++, placement.node, line.request.resources, line.account});
         break;
       }
     }
+    for (Line& line : lines) line.fresh = false;
     if (ends.empty()) return std::nullopt;
-    now = ends.top().at;
-    while (!ends.empty() && ends.top().at == now) {
-      for (NodeState& node : snapshot.nodes) {
-        if (node.id == ends.top().node) node.free = node.free + ends.top().resources;
-      }
+    passed = ends.top().at;
+    while (!ends.empty() && ends.top().at == passed) {
+      fleet.GiveBack(ends.top().node, ends.top().resources);
+      shares.GiveBack(ends.top().account, ends.top().resources, now + passed);
       ends.pop();
     }
   }
@@ -321,17 +554,25 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
                   std::string* reason) {
   if (nodes.empty()) return true;
   Resources largest;
-  bool device = false;
+  bool device = false, labels = false;
   for (const NodeState& node : nodes) {
     if (!HasDevice(node, request.device)) continue;
     device = true;
+    if (!HasLabelsOf(node, request)) continue;
+    labels = true;
     if (node.capacity.Holds(request.resources)) return true;
     largest.cpu_millis = std::max(largest.cpu_millis, node.capacity.cpu_millis);
     largest.memory_bytes = std::max(largest.memory_bytes, node.capacity.memory_bytes);
     largest.gpus = std::max(largest.gpus, node.capacity.gpus);
+    largest.disk_bytes = std::max(largest.disk_bytes, node.capacity.disk_bytes);
+    for (const NamedAmount& n : node.capacity.named)
+      largest.SetNamed(n.name, std::max(largest.Named(n.name), n.amount));
   }
   if (!device) {
     *reason = std::string("no registered node has a device of type ") + DeviceName(request.device);
+  } else if (!labels) {
+    *reason = "no registered node has the labels that it asks for";
+    for (const auto& [name, value] : request.labels) *reason += " " + name + "=" + value;
   } else {
     *reason = "the job needs " + ToString(request.resources) +
               ", and no registered node can hold that: the most a node has is " + ToString(largest);

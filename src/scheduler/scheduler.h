@@ -11,63 +11,89 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/labels.h"
 #include "base/resources.h"
+#include "scheduler/fleet.h"
+#include "scheduler/shares.h"
 
 namespace cyxwiz::scheduler {
 
 // What one attempt asks for. Jobs that ask for the same wait in the same line.
 struct Request {
   Resources resources;
-  int32_t device = 0;  // wire DeviceType; 0 any
+  int32_t device = 0;       // wire DeviceType; 0 any
+  Labels labels;            // that the node must have
+  Duration run_limit = {};  // after which it is ended; 0: no limit
   bool operator==(const Request&) const = default;
 };
 
-struct NodeState {
-  NodeId id;
-  bool online = false;
-  bool held = false;      // online, but given nothing for a moment: it refused or did not answer
-  bool cordoned = false;  // an operator wants it to get nothing
-  Resources capacity;
-  Resources free;
-  std::vector<int32_t> devices;
+struct Waiting {
+  int64_t job = 0;       // its sequence
+  int32_t priority = 1;  // with what it has gained by waiting
 };
 
-// Jobs of one priority that ask for the same, oldest first. The caller need not list more than
-// could be placed (MostPlacements), so a pass costs what the free nodes can take, not what waits.
+// Jobs of one priority and one account that ask for the same, oldest first. The caller need not
+// list more than could be placed (MostPlacements), so a pass costs what the free nodes can take,
+// not what waits.
 struct Line {
-  int32_t priority = 1;
+  int32_t priority = 1;  // without what they have gained by waiting
   Request request;
-  std::vector<std::pair<int64_t, JobId>> jobs;  // (sequence, id), ascending
-};
-
-struct Snapshot {
-  std::vector<NodeState> nodes;
-  std::vector<Line> lines;
+  std::vector<Waiting> jobs;
+  // It was not there at the last pass. That pass left the head of every other line without a node
+  // that could take it, so only nodes that have changed since can.
+  bool fresh = true;
+  std::string account;
 };
 
 struct Placement {
-  JobId job;
+  int64_t job = 0;  // its sequence
   NodeId node;
 };
 
 // One reason why a job waits.
 struct Reason {
-  std::string code;  // NO_NODES, NODES_OFFLINE, NODES_HELD, NODES_CORDONED, NO_SUCH_DEVICE,
-                     // TOO_LARGE, NOT_ENOUGH_FREE, BACKOFF, QUEUED
+  std::string code;  // NO_NODES, NODES_OFFLINE, NODES_HELD, NODES_CORDONED, NODES_QUARANTINED,
+                     // NO_SUCH_DEVICE, NO_SUCH_LABEL, TOO_LARGE, NOT_ENOUGH_FREE, BACKOFF,
+                     // NODES_KEPT, DEPENDENCY, QUEUED
   std::string message;
-  std::vector<NodeId> nodes;
+  std::vector<NodeId> nodes;  // at most kMostNodesNamed of them
   bool operator==(const Reason&) const = default;
 };
+inline constexpr size_t kMostNodesNamed = 100;
 
-// Highest priority first, then oldest; each to the node that it leaves with the least room to
-// spare. A job that does not fit now does not hold up later ones that do.
-std::vector<Placement> Schedule(Snapshot snapshot);
+// Highest priority first, then the account with the smallest share, then the oldest; each to the
+// node that it leaves with the least room to spare. A job that does not fit now does not hold up
+// later ones that do, unless a node is kept for it (Hold). Takes what it places from the fleet and
+// counts it to the shares, and does away with the marks of what has changed: what it leaves in the
+// lines fits nowhere.
+std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
+                                MonotonicTime now);
 
-// Upper bound of how many of `request` the nodes could take now.
-int64_t MostPlacements(const Request& request, const std::vector<NodeState>& nodes);
+// An attempt on a node.
+struct Occupant {
+  int64_t job = 0;
+  Resources resources;
+  MonotonicTime end = MonotonicTime::Never();       // at the latest, by its limit
+  MonotonicTime expected = MonotonicTime::Never();  // Never(): not known
+};
+// The node on which the job would start first, and what may go there meanwhile. Looks at the nodes
+// that have changed and the one held already, or at all when none is held. nullopt: nowhere.
+std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
+                             const Request& request, MonotonicTime now,
+                             const std::function<std::vector<Occupant>(const NodeId&)>& occupants);
 
-// Everything that keeps `request` from starting now; empty when a node could take it at once.
-std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes);
+// Whether the hold keeps its node from a job of this priority and request that starts now: it would
+// still be there when the held one is to start, and does not fit beside it.
+bool IsKeptFrom(const Hold& hold, int32_t priority, const Request& request, MonotonicTime now);
+
+// Upper bound of how many of `request` the nodes could take now; changed_only: those alone that
+// have changed since the last pass.
+int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_only);
+
+// Everything that keeps `request` from starting now; empty when a node could take it at once. hold:
+// that keeps a node from it, or nullptr.
+std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes,
+                            const Hold* hold = nullptr);
 
 // The least that would have to change for `request` to start now, in one sentence; empty when
 // nothing need change or nothing is known that would do.
@@ -78,18 +104,20 @@ struct Running {
   NodeId node;
   Resources resources;
   std::optional<Duration> remaining;  // absent: not known
+  std::string account;
 };
 struct Forecast {
   NodeId node;
   Duration start = {};
 };
-// When and where `target` would start, by running Schedule again and again as attempts end.
-// duration tells how long a queued job is expected to run; a job of unknown duration is taken to
-// never end. Absent when that cannot be told, or more than `most_steps` ends would have to be
-// looked at.
+// When and where the job with the sequence `target` would start, by running Schedule again and
+// again as attempts end. duration tells how long a queued job is expected to run; a job of unknown
+// duration is taken to never end. Absent when that cannot be told, or more than `most_steps` ends
+// would have to be looked at.
 std::optional<Forecast> ForecastStart(
-    Snapshot snapshot, std::vector<Running> running, const JobId& target,
-    const std::function<std::optional<Duration>(const JobId&)>& duration, size_t most_steps = 1000);
+    std::vector<NodeState> nodes, std::vector<Line> lines, std::vector<Running> running,
+    Shares shares, MonotonicTime now, int64_t target,
+    const std::function<std::optional<Duration>(int64_t)>& duration, size_t most_steps = 1000);
 
 // Whether some node, online or not, could hold the request if it were empty. reason tells the
 // numbers when not.

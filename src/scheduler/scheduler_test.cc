@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+#include <tuple>
+
 namespace cyxwiz::scheduler {
 namespace {
 
@@ -17,41 +23,44 @@ NodeState MakeNode(const std::string& id, int64_t cores, int64_t gib, int64_t gp
 Line MakeLine(int32_t priority, int64_t cores, int64_t gib, std::vector<int64_t> sequences) {
   Line line{
       .priority = priority, .request = {.resources = {cores * 1000, gib * kGiB, 0}}, .jobs = {}};
-  for (int64_t s : sequences) line.jobs.emplace_back(s, JobId{"j" + std::to_string(s)});
+  for (int64_t s : sequences) line.jobs.push_back({s, priority});
   return line;
 }
 
+std::vector<Placement> Plan(std::vector<NodeState> nodes, std::vector<Line> lines) {
+  Fleet fleet(std::move(nodes));
+  Shares shares;
+  return Schedule(&fleet, lines, &shares, {});
+}
+
 TEST(Scheduler, HigherPriorityGoesFirstThenOlder) {
-  auto plan =
-      Schedule({{MakeNode("a", 2, 8)}, {MakeLine(1, 1, 1, {1, 2}), MakeLine(2, 1, 2, {3})}});
+  auto plan = Plan({MakeNode("a", 2, 8)}, {MakeLine(1, 1, 1, {1, 2}), MakeLine(2, 1, 2, {3})});
   ASSERT_EQ(plan.size(), 2u);
-  EXPECT_EQ(plan[0].job.value, "j3");
-  EXPECT_EQ(plan[1].job.value, "j1");
+  EXPECT_EQ(plan[0].job, 3);
+  EXPECT_EQ(plan[1].job, 1);
 }
 
 TEST(Scheduler, OlderGoesFirstAcrossLinesOfOnePriority) {
-  auto plan = Schedule({{MakeNode("a", 1, 8)}, {MakeLine(1, 1, 1, {5}), MakeLine(1, 1, 2, {4})}});
+  auto plan = Plan({MakeNode("a", 1, 8)}, {MakeLine(1, 1, 1, {5}), MakeLine(1, 1, 2, {4})});
   ASSERT_EQ(plan.size(), 1u);
-  EXPECT_EQ(plan[0].job.value, "j4");
+  EXPECT_EQ(plan[0].job, 4);
 }
 
 TEST(Scheduler, TakesTheBestFittingNode) {
-  auto plan =
-      Schedule({{MakeNode("big", 16, 64), MakeNode("small", 2, 4)}, {MakeLine(1, 2, 4, {1})}});
+  auto plan = Plan({MakeNode("big", 16, 64), MakeNode("small", 2, 4)}, {MakeLine(1, 2, 4, {1})});
   ASSERT_EQ(plan.size(), 1u);
   EXPECT_EQ(plan[0].node.value, "small");
 }
 
 TEST(Scheduler, SparesGpuNodesForThoseWhoNeedThem) {
-  auto plan =
-      Schedule({{MakeNode("gpu", 4, 8, 1), MakeNode("cpu", 4, 8)}, {MakeLine(1, 1, 1, {1})}});
+  auto plan = Plan({MakeNode("gpu", 4, 8, 1), MakeNode("cpu", 4, 8)}, {MakeLine(1, 1, 1, {1})});
   ASSERT_EQ(plan.size(), 1u);
   EXPECT_EQ(plan[0].node.value, "cpu");
 }
 
 TEST(Scheduler, NeverOversells) {
-  auto plan = Schedule(
-      {{MakeNode("a", 3, 4), MakeNode("b", 2, 1)}, {MakeLine(1, 1, 1, {1, 2, 3, 4, 5, 6})}});
+  auto plan =
+      Plan({MakeNode("a", 3, 4), MakeNode("b", 2, 1)}, {MakeLine(1, 1, 1, {1, 2, 3, 4, 5, 6})});
   int on_a = 0, on_b = 0;
   for (auto& p : plan) (p.node.value == "a" ? on_a : on_b)++;
   EXPECT_EQ(on_a, 3);
@@ -59,25 +68,377 @@ TEST(Scheduler, NeverOversells) {
 }
 
 TEST(Scheduler, ALargeJobThatDoesNotFitDoesNotHoldUpASmallOne) {
-  auto plan = Schedule({{MakeNode("a", 1, 1)}, {MakeLine(3, 4, 1, {1}), MakeLine(0, 1, 1, {2})}});
+  auto plan = Plan({MakeNode("a", 1, 1)}, {MakeLine(3, 4, 1, {1}), MakeLine(0, 1, 1, {2})});
   ASSERT_EQ(plan.size(), 1u);
-  EXPECT_EQ(plan[0].job.value, "j2");
+  EXPECT_EQ(plan[0].job, 2);
 }
 
 TEST(Scheduler, OfflineHeldAndDevicelessNodesGetNothing) {
   NodeState offline = MakeNode("a", 4, 4), held = MakeNode("b", 4, 4);
   offline.online = false;
   held.held = true;
-  EXPECT_TRUE(Schedule({{offline, held}, {MakeLine(1, 1, 1, {1})}}).empty());
+  EXPECT_TRUE(Plan({offline, held}, {MakeLine(1, 1, 1, {1})}).empty());
   Line gpu = MakeLine(1, 1, 1, {1});
   gpu.request.device = 2;
-  EXPECT_TRUE(Schedule({{MakeNode("c", 4, 4)}, {gpu}}).empty());
+  EXPECT_TRUE(Plan({MakeNode("c", 4, 4)}, {gpu}).empty());
 }
 
 TEST(Scheduler, MostPlacementsBoundsThePlan) {
-  std::vector<NodeState> nodes = {MakeNode("a", 3, 4), MakeNode("b", 2, 1)};
-  EXPECT_EQ(MostPlacements({{1000, kGiB, 0}}, nodes), 4);
-  EXPECT_EQ(MostPlacements({{8000, kGiB, 0}}, nodes), 0);
+  Fleet fleet({MakeNode("a", 3, 4), MakeNode("b", 2, 1)});
+  EXPECT_EQ(MostPlacements({{1000, kGiB, 0}}, fleet, false), 4);
+  EXPECT_EQ(MostPlacements({{8000, kGiB, 0}}, fleet, false), 0);
+  Shares shares;
+  Schedule(&fleet, {}, &shares, {});
+  EXPECT_EQ(MostPlacements({{1000, kGiB, 0}}, fleet, true), 0) << "nothing has changed";
+  fleet.GiveBack({"b"}, {});
+  EXPECT_EQ(MostPlacements({{1000, kGiB, 0}}, fleet, true), 1);
+}
+
+TEST(Scheduler, CountsNamedResourcesAndScratchSpace) {
+  NodeState node = MakeNode("a", 8, 8);
+  node.capacity.SetNamed("licence", 2);
+  node.capacity.disk_bytes = 10 * kGiB;
+  node.free = node.capacity;
+  Line licence = MakeLine(1, 1, 1, {1, 2, 3}), disk = MakeLine(0, 1, 1, {4, 5});
+  licence.request.resources.SetNamed("licence", 1);
+  disk.request.resources.disk_bytes = 6 * kGiB;
+  auto plan = Plan({node}, {licence, disk});
+  ASSERT_EQ(plan.size(), 3u);
+  EXPECT_EQ(plan[0].job, 1);
+  EXPECT_EQ(plan[1].job, 2);
+  EXPECT_EQ(plan[2].job, 4);
+  EXPECT_TRUE(Plan({MakeNode("b", 8, 8)}, {licence}).empty()) << "none there";
+}
+
+TEST(Scheduler, AJobGoesOnlyWhereItsLabelsAre) {
+  NodeState a = MakeNode("a", 8, 8), b = MakeNode("b", 8, 8);
+  a.labels = std::make_shared<const Labels>(Labels{{"zone", "west"}});
+  b.labels = std::make_shared<const Labels>(Labels{{"pool", "fast"}, {"zone", "east"}});
+  Line line = MakeLine(1, 1, 1, {1});
+  line.request.labels = {{"zone", "east"}};
+  auto plan = Plan({a, b}, {line});
+  ASSERT_EQ(plan.size(), 1u);
+  EXPECT_EQ(plan[0].node.value, "b");
+  line.request.labels["pool"] = "slow";
+  auto reasons = Explain(line.request, {a, b});
+  ASSERT_EQ(reasons.size(), 1u);
+  EXPECT_EQ(reasons[0].code, "NO_SUCH_LABEL");
+  EXPECT_EQ(reasons[0].message, "2 nodes without the labels pool=slow, zone=east");
+  std::string why;
+  EXPECT_FALSE(CouldEverRun(line.request, {a, b}, &why));
+  EXPECT_NE(why.find("pool=slow"), std::string::npos) << why;
+}
+
+TEST(Scheduler, AQuarantinedNodeGetsNothingButOneProbe) {
+  NodeState sick = MakeNode("sick", 8, 8);
+  sick.quarantined = true;
+  EXPECT_TRUE(Plan({sick}, {MakeLine(1, 1, 1, {1, 2})}).empty());
+  EXPECT_EQ(Explain({{1000, kGiB, 0}}, {sick})[0].code, "NODES_QUARANTINED");
+  sick.probe = true;
+  EXPECT_EQ(Plan({sick}, {MakeLine(1, 1, 1, {1, 2})}).size(), 1u);
+}
+
+// A pass that looks only at what has changed must do what a pass that tries every job on every
+// node, one after the other, would do.
+TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
+  for (uint32_t seed = 1; seed <= 60; ++seed) {
+    std::mt19937 random(seed);
+    auto draw = [&random](int from, int to) {
+      return from + static_cast<int>(random() % static_cast<uint32_t>(to - from + 1));
+    };
+    std::vector<NodeState> nodes;
+    for (int i = draw(1, 8); i > 0; --i) {
+      nodes.push_back(MakeNode("n" + std::to_string(draw(0, 99)) + "-" + std::to_string(i),
+                               draw(1, 4), draw(1, 4), draw(0, 1)));
+    }
+    Fleet fleet(nodes), reference(nodes);
+    Shares shares, reference_shares;
+    Resources total;
+    for (const NodeState& node : nodes) total += node.capacity;
+    shares.SetTotal(total);
+    reference_shares.SetTotal(total);
+    MonotonicTime now;
+    using Key = std::tuple<int32_t, int, std::string>;
+    std::map<Key, std::pair<Request, std::set<int64_t>>> queue;
+    std::set<Key> known;
+    std::vector<std::tuple<NodeId, Resources, std::string>> running;
+    int64_t sequence = 0;
+    for (int round = 0; round < 40; ++round) {
+      for (int i = draw(0, 3); i > 0; --i) {
+        int kind = draw(0, 5), priority = draw(0, 2);
+        Request request{{1000 * (1 + kind % 3), (1 + kind / 3) * kGiB, kind == 5 ? 1 : 0},
+                        kind == 5 ? 2 : 0,
+                        {},
+                        {}};
+        auto& line = queue[{priority, kind, draw(0, 1) ? "ann" : "bob"}];
+        line.first = request;
+        line.second.insert(++sequence);
+      }
+      for (int i = draw(0, 2); i > 0 && !running.empty(); --i) {
+        size_t which = random() % running.size();
+        auto& [node, amount, account] = running[which];
+        fleet.GiveBack(node, amount);
+        reference.GiveBack(node, amount);
+        shares.GiveBack(account, amount, now);
+        reference_shares.GiveBack(account, amount, now);
+        running.erase(running.begin() + static_cast<ptrdiff_t>(which));
+      }
+      if (draw(0, 3) == 0) {
+        NodeId id = nodes[random() % nodes.size()].id;
+        bool online = draw(0, 2) != 0;
+        fleet.Change(id, [&](NodeState& node) { node.online = online; });
+        reference.Change(id, [&](NodeState& node) { node.online = online; });
+      }
+      now = now + std::chrono::minutes(draw(0, 600));
+      std::vector<Line> lines;
+      for (const auto& [key, line] : queue) {
+        Line one{std::get<0>(key), line.first, {}, known.count(key) == 0, std::get<2>(key)};
+        for (int64_t job : line.second) one.jobs.push_back({job, one.priority});
+        lines.push_back(std::move(one));
+      }
+      known.clear();
+      std::vector<Placement> got = Schedule(&fleet, lines, &shares, now), wanted;
+      std::set<int64_t> tried;
+      for (;;) {  // the first of those that were not tried, by what their accounts have now
+        const std::pair<const Key, std::pair<Request, std::set<int64_t>>>* first = nullptr;
+        std::tuple<int32_t, double, int64_t> first_rank;
+        for (const auto& one : queue) {
+          for (int64_t job : one.second.second) {
+            if (tried.count(job) > 0) continue;
+            std::tuple<int32_t, double, int64_t> rank(
+                -std::get<0>(one.first), reference_shares.Of(std::get<2>(one.first), now), job);
+            if (first == nullptr || rank < first_rank) {
+              first = &one;
+              first_rank = rank;
+            }
+          }
+        }
+        if (first == nullptr) break;
+        int64_t job = std::get<2>(first_rank);
+        tried.insert(job);
+        Line alone{std::get<0>(first->first),
+                   first->second.first,
+                   {{job, std::get<0>(first->first)}},
+                   true,
+                   std::get<2>(first->first)};
+        reference.Change(nodes[0].id, [](NodeState&) {});
+        for (Placement& one : Schedule(&reference, {alone}, &reference_shares, now))
+          wanted.push_back(std::move(one));
+      }
+      ASSERT_EQ(got.size(), wanted.size()) << "seed " << seed << ", round " << round;
+      for (size_t i = 0; i < got.size(); ++i) {
+        ASSERT_EQ(got[i].job, wanted[i].job) << "seed " << seed << ", round " << round;
+        ASSERT_EQ(got[i].node, wanted[i].node) << "seed " << seed << ", round " << round;
+        for (auto& [key, line] : queue) {
+          if (line.second.erase(got[i].job) == 1)
+            running.emplace_back(got[i].node, line.first.resources, std::get<2>(key));
+        }
+      }
+      std::erase_if(queue, [](const auto& one) { return one.second.second.empty(); });
+      for (const auto& [key, line] : queue) known.insert(key);
+    }
+  }
+}
+
+TEST(Scheduler, TheAccountThatHasHadLeastGoesFirst) {
+  Fleet fleet({MakeNode("a", 3, 8)});
+  Shares shares(std::chrono::hours(24), {{"vip", 2.0}});
+  shares.SetTotal({8000, 16 * kGiB, 0});
+  shares.Take("ann", {1000, kGiB, 0}, {});
+  Line ann = MakeLine(1, 1, 1, {1, 2, 3}), bob = MakeLine(1, 1, 1, {4, 5, 6});
+  ann.account = "ann";
+  bob.account = "bob";
+  auto plan = Schedule(&fleet, {ann, bob}, &shares, {});
+  ASSERT_EQ(plan.size(), 3u);
+  EXPECT_EQ(plan[0].job, 4) << "bob has nothing yet";
+  EXPECT_EQ(plan[1].job, 1) << "both have one core: the older";
+  EXPECT_EQ(plan[2].job, 5);
+}
+
+TEST(Scheduler, AJobThatHasGainedByWaitingGoesBeforeAHigherClass) {
+  Line low = MakeLine(0, 1, 1, {1}), high = MakeLine(2, 1, 1, {2});
+  low.jobs[0].priority = 3;
+  auto plan = Plan({MakeNode("a", 1, 8)}, {low, high});
+  ASSERT_EQ(plan.size(), 1u);
+  EXPECT_EQ(plan[0].job, 1);
+}
+
+TEST(Shares, HoldThePastHalfAsMuchAfterEachHalfLife) {
+  using std::chrono::hours;
+  Shares shares(hours(24), {{"vip", 4.0}});
+  shares.SetTotal({10'000, 100, 0});
+  auto after = [](int h) { return MonotonicTime{} + hours(h); };
+  shares.Take("ann", {5000, 20, 0}, after(0));
+  EXPECT_DOUBLE_EQ(shares.Of("ann", after(0)), 0.5) << "the largest part of any resource";
+  EXPECT_DOUBLE_EQ(shares.Of("ann", after(24)), 0.5 + 0.25) << "the average is half way there";
+  shares.GiveBack("ann", {5000, 20, 0}, after(24));
+  EXPECT_DOUBLE_EQ(shares.Of("ann", after(48)), 0.125);
+  EXPECT_DOUBLE_EQ(shares.Of("nobody", after(48)), 0);
+  shares.Take("vip", {5000, 20, 0}, after(48));
+  EXPECT_DOUBLE_EQ(shares.Of("vip", after(48)), 0.125) << "a weight of four";
+  // What is remembered at a start is what would have been there without one.
+  Shares again(hours(24));
+  again.SetTotal({10'000, 100, 0});
+  again.Remember("ann", {5000, 20, 0}, hours(48), hours(24), after(0));
+  EXPECT_DOUBLE_EQ(again.Of("ann", after(0)), 0.125);
+}
+
+TEST(Shares, AreBoundedThoughNamesComeFromClients) {
+  Shares shares;
+  shares.SetTotal({1000, 1, 0});
+  MonotonicTime now;
+  for (int i = 0; i < 30'000; ++i) {
+    now = now + std::chrono::seconds(1);
+    shares.Take("u" + std::to_string(i), {1000, 1, 0}, now);
+    shares.GiveBack("u" + std::to_string(i), {1000, 1, 0}, now + std::chrono::seconds(1));
+  }
+  EXPECT_LE(shares.All(now).size(), 10'001u);
+}
+
+// A fleet of one kind of resource, time in steps of one minute, and every job with a limit that it
+// uses in full: the worst case.
+class HoldTest : public testing::Test {
+ protected:
+  struct Job {
+    Request request;
+    MonotonicTime end;
+    NodeId node;
+  };
+  MonotonicTime At(int minute) { return MonotonicTime{} + std::chrono::minutes(minute); }
+  Request Ask(int64_t cores, int minutes) {
+    return {{cores * 1000, kGiB, 0}, 0, {}, std::chrono::minutes(minutes)};
+  }
+  std::vector<Occupant> Occupants(const NodeId& node) {
+    std::vector<Occupant> there;
+    for (const auto& [sequence, job] : running_) {
+      if (job.node == node) there.push_back({sequence, job.request.resources, job.end, job.end});
+    }
+    return there;
+  }
+  void Start(Fleet* fleet, int64_t sequence, const Request& request, const NodeId& node) {
+    fleet->Take(node, request.resources);
+    running_[sequence] = {request, now_ + request.run_limit, node};
+    if (request.run_limit == Duration::zero()) running_[sequence].end = MonotonicTime::Never();
+  }
+  std::optional<Hold> PlanFor(const Fleet& fleet, int64_t sequence, const Request& request) {
+    return PlanHold(fleet, sequence, 1, request, now_,
+                    [this](const NodeId& node) { return Occupants(node); });
+  }
+
+  MonotonicTime now_;
+  std::map<int64_t, Job> running_;
+};
+
+TEST_F(HoldTest, TakesTheNodeWhereTheJobStartsFirst) {
+  Fleet fleet({MakeNode("a", 4, 64), MakeNode("b", 4, 64), MakeNode("tiny", 1, 64)});
+  Start(&fleet, 1, Ask(2, 30), {"a"});
+  Start(&fleet, 2, Ask(2, 50), {"a"});
+  Start(&fleet, 3, Ask(4, 40), {"b"});
+  auto hold = PlanFor(fleet, 9, Ask(4, 10));
+  ASSERT_TRUE(hold.has_value());
+  EXPECT_EQ(hold->node.value, "b");
+  EXPECT_EQ(hold->start, At(40));
+  hold = PlanFor(fleet, 9, Ask(2, 10));
+  EXPECT_EQ(hold->node.value, "a");
+  EXPECT_EQ(hold->start, At(30));
+  EXPECT_FALSE(PlanFor(fleet, 9, Ask(5, 10)).has_value()) << "too large for any";
+}
+
+TEST_F(HoldTest, LetsInOnlyWhatCannotDelayIt) {
+  Fleet fleet({MakeNode("a", 4, 64)});
+  Start(&fleet, 1, Ask(2, 30), {"a"});
+  fleet.SetHold(*PlanFor(fleet, 9, Ask(3, 10)));
+  EXPECT_EQ(fleet.hold()->spare.cpu_millis, 1000);
+  EXPECT_TRUE(IsKeptFrom(*fleet.hold(), 1, Ask(2, 31), now_)) << "would still be there";
+  EXPECT_FALSE(IsKeptFrom(*fleet.hold(), 1, Ask(2, 30), now_)) << "is gone by then";
+  EXPECT_TRUE(IsKeptFrom(*fleet.hold(), 1, Ask(2, 0), now_)) << "may stay as long as it likes";
+  EXPECT_FALSE(IsKeptFrom(*fleet.hold(), 1, Ask(1, 0), now_)) << "fits beside it";
+  EXPECT_FALSE(IsKeptFrom(*fleet.hold(), 2, Ask(2, 0), now_)) << "goes before it";
+  Shares shares;
+  Line one{1, Ask(1, 0), {{10, 1}, {11, 1}}, true, ""};
+  EXPECT_EQ(Schedule(&fleet, {one}, &shares, now_).size(), 1u)
+      << "a second one does not fit beside";
+}
+
+TEST_F(HoldTest, WithoutLimitsAllThatRunsMayHaveToEndFirst) {
+  Fleet fleet({MakeNode("a", 4, 64)});
+  Start(&fleet, 1, Ask(3, 0), {"a"});
+  auto hold = PlanFor(fleet, 9, Ask(3, 10));
+  ASSERT_TRUE(hold.has_value());
+  EXPECT_EQ(hold->start, MonotonicTime::Never());
+  EXPECT_EQ(hold->spare.cpu_millis, 1000);
+}
+
+// Small jobs without end stream in; the job that waits starts no later than it was promised when
+// the node was first kept for it.
+TEST_F(HoldTest, NoPromiseIsBroken) {
+  for (uint32_t seed = 1; seed <= 300; ++seed) {
+    std::mt19937 random(seed);
+    auto draw = [&random](int from, int to) {
+      return from + static_cast<int>(random() % static_cast<uint32_t>(to - from + 1));
+    };
+    running_.clear();
+    now_ = {};
+    std::vector<NodeState> nodes;
+    for (int i = draw(1, 4); i > 0; --i)
+      nodes.push_back(MakeNode("n" + std::to_string(i), draw(3, 8), 64));
+    Fleet fleet(nodes);
+    Shares shares;
+    std::map<int64_t, Request> queue;
+    const int64_t large = 1000;
+    const Request large_request = Ask(draw(2, 3), 10);
+    std::optional<MonotonicTime> promised, started;
+    int64_t next = 2000;
+    for (int minute = 0; minute < 400 && !started; ++minute) {
+      now_ = At(minute);
+      for (auto job = running_.begin(); job != running_.end();) {
+        // At its limit, or any time before.
+        bool over = job->second.end <= now_ || draw(0, 40) == 0;
+        if (over) fleet.GiveBack(job->second.node, job->second.request.resources);
+        job = over ? running_.erase(job) : std::next(job);
+      }
+      for (int i = draw(0, 4); i > 0; --i)
+        queue[next++] = Ask(draw(1, 2), draw(0, 2) ? draw(5, 90) : 0);
+      if (minute == 20) queue[large] = large_request;
+      if (minute >= 30) {
+        auto hold = PlanFor(fleet, large, large_request);
+        ASSERT_TRUE(hold.has_value());
+        if (!promised || hold->start < *promised) promised = hold->start;
+        EXPECT_LE(hold->start, *promised) << "seed " << seed << ", minute " << minute;
+        fleet.SetHold(std::move(*hold));
+      }
+      std::vector<Line> lines;
+      for (const auto& [sequence, request] : queue)
+        lines.push_back({1, request, {{sequence, 1}}, true, ""});
+      for (const Placement& one : Schedule(&fleet, lines, &shares, now_)) {
+        const Request request = queue.at(one.job);
+        MonotonicTime end = request.run_limit > Duration::zero() ? now_ + request.run_limit
+                                                                 : MonotonicTime::Never();
+        running_[one.job] = {request, end, one.node};
+        queue.erase(one.job);
+        if (one.job == large) started = now_;
+      }
+    }
+    if (promised && *promised != MonotonicTime::Never()) {
+      ASSERT_TRUE(started.has_value()) << "seed " << seed;
+      EXPECT_LE(*started, *promised) << "seed " << seed;
+    }
+  }
+}
+
+TEST(Scheduler, ForecastsAStartFromTheEndsOfOthers) {
+  using std::chrono::seconds;
+  NodeState node = MakeNode("a", 2, 8);
+  node.free = {};
+  auto takes = [](int64_t) -> std::optional<Duration> { return seconds(30); };
+  std::vector<Running> running = {{node.id, {1000, kGiB, 0}, seconds(10)},
+                                  {node.id, {1000, kGiB, 0}, seconds(20)}};
+  node.free.memory_bytes = 6 * kGiB;
+  auto forecast =
+      ForecastStart({node}, {MakeLine(1, 1, 1, {1, 2, 3})}, running, Shares(), {}, 3, takes);
+  ASSERT_TRUE(forecast.has_value());
+  EXPECT_EQ(forecast->start, Duration(seconds(40)));  // behind 1, which starts at 10
+  EXPECT_EQ(forecast->node.value, "a");
 }
 
 TEST(Explain, NamesEveryObstacleWithNumbers) {

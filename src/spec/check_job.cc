@@ -6,6 +6,7 @@
 #include "spec/estimate.h"
 #include "spec/hyperparameters.h"
 #include "spec/job_spec.h"
+#include "spec/job_terms.h"
 #include "spec/object_reader.h"
 
 namespace cyxwiz::spec {
@@ -56,6 +57,8 @@ void CheckRequested(const JobDescription& job, Problems* problems) {
   check("$.resources.cpus", job.requested.cpu_millis, kMaxCpuMillis, " thousandths of a core");
   check("$.resources.memory", job.requested.memory_bytes, kMaxMemoryBytes, " bytes");
   check("$.resources.gpus", job.requested.gpus, kMaxGpus, "");
+  check("$.resources.disk", job.requested.disk_bytes, kMaxMemoryBytes, " bytes");
+  CheckNamedResources(job.requested, problems);
   check("$.estimated_memory", job.estimated_memory, kMaxMemoryBytes, " bytes");
 }
 

@@ -25,6 +25,8 @@ Status Read(const Json& json, const char* key, int64_t* target) {
 }  // namespace
 
 Json JobDescription::ToJson() const {
+  Json named = Json::object();
+  for (const NamedAmount& one : requested.named) named[one.name] = one.amount;
   return {{"name", name},
           {"type", static_cast<int>(type)},
           {"model_definition", model_definition},
@@ -37,7 +39,9 @@ Json JobDescription::ToJson() const {
           {"requested",
            {{"cpu_millis", requested.cpu_millis},
             {"memory_bytes", requested.memory_bytes},
-            {"gpus", requested.gpus}}}};
+            {"gpus", requested.gpus},
+            {"disk_bytes", requested.disk_bytes},
+            {"named", std::move(named)}}}};
 }
 
 Result<JobDescription> JobDescription::FromJson(const Json& json) {
@@ -68,6 +72,15 @@ Result<JobDescription> JobDescription::FromJson(const Json& json) {
     RETURN_IF_ERROR(Read(*requested, "cpu_millis", &job.requested.cpu_millis));
     RETURN_IF_ERROR(Read(*requested, "memory_bytes", &job.requested.memory_bytes));
     RETURN_IF_ERROR(Read(*requested, "gpus", &job.requested.gpus));
+    RETURN_IF_ERROR(Read(*requested, "disk_bytes", &job.requested.disk_bytes));
+    if (auto named = requested->find("named"); named != requested->end()) {
+      if (!named->is_object()) return InvalidArgument("job: 'named' is not an object");
+      for (const auto& [name, amount] : named->items()) {
+        int64_t value = 0;
+        RETURN_IF_ERROR(Read(*named, name.c_str(), &value));
+        job.requested.SetNamed(name, value);
+      }
+    }
   }
   return job;
 }

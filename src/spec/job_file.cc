@@ -153,6 +153,20 @@ int64_t ReadMemory(ObjectReader& reader, const Key& key) {
   return bytes.value_or(0);
 }
 
+void ReadNamed(ObjectReader& reader, Resources* requested, Problems* problems) {
+  static constexpr Key kKey = {"named"};
+  const Json* named = reader.Find(kKey);
+  if (named == nullptr) return;
+  if (!named->is_object()) {
+    reader.Refuse(kKey, "is not an object", "{\"licence\": 1}");
+    return;
+  }
+  ObjectReader inner(*named, "$.resources.named", problems);
+  for (const auto& [name, value] : named->items())
+    requested->SetNamed(name, inner.Whole({name}, 1, kMaxNamedAmount).value_or(1));
+  CheckNamedResources(*requested, problems);
+}
+
 void ReadResources(ObjectReader& reader, JobDescription* job, Problems* problems) {
   static constexpr Key kKey = {"resources"};
   const Json* resources = reader.Find(kKey);
@@ -174,6 +188,8 @@ void ReadResources(ObjectReader& reader, JobDescription* job, Problems* problems
   }
   job->requested.memory_bytes = ReadMemory(inner, {"memory", "memory_bytes"});
   job->requested.gpus = inner.Whole({"gpus"}, 0, kMaxGpus).value_or(0);
+  job->requested.disk_bytes = ReadMemory(inner, {"disk", "disk_bytes"});
+  ReadNamed(inner, &job->requested, problems);
   inner.RefuseUnknown();
 }
 
@@ -268,6 +284,7 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   job.batch_size = reader.Whole({"batch_size"}, 1, kMaxBatchSize).value_or(0);
   job.epochs = reader.Whole({"epochs"}, 1, kMaxEpochs).value_or(0);
   job.estimated_memory = ReadMemory(reader, {"estimated_memory"});
+  file.terms = ReadJobTerms(reader, problems);
   reader.RefuseUnknown();
   if (problems->count() > problems_before) {
     AddProblemsOfTheJob(job, problems);

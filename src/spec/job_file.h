@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "spec/job_spec.h"
+#include "spec/job_terms.h"
 #include "spec/problem.h"
 
 namespace cyxwiz::spec {
@@ -28,6 +29,7 @@ struct JobFile {
   std::string user;
   int priority = 1;  // number of the wire's JobPriority: 0 low, 1 normal, 2 high, 3 critical
   std::optional<int> max_retries;  // unset: the server's default
+  JobTerms terms;
 };
 
 // Reads the form; whether the job itself is right is CheckJob's business. The file is there only

@@ -49,11 +49,36 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
   config.set_required_device(static_cast<protocol::DeviceType>(job.required_device));
   config.set_estimated_memory(job.estimated_memory);
   if (job.requested != Resources()) *config.mutable_resources() = ResourcesToWire(job.requested);
+  const spec::JobLimits& limits = file.terms.limits;
+  if (limits.run_seconds != 0) config.mutable_limits()->set_run_seconds(limits.run_seconds);
+  if (limits.queue_seconds != 0) config.mutable_limits()->set_queue_seconds(limits.queue_seconds);
+  if (limits.deadline != 0) config.mutable_limits()->set_deadline(limits.deadline);
+  if (limits.log_bytes != 0) config.mutable_limits()->set_log_bytes(limits.log_bytes);
+  for (const spec::JobDependency& one : file.terms.after) {
+    protocol::Dependency* wire = config.add_after();
+    wire->set_job_id(one.job_id);
+    wire->set_condition(one.any_end ? protocol::AFTER_ANY_END : protocol::AFTER_SUCCESS);
+  }
+  config.mutable_node_labels()->insert(file.terms.node_labels.begin(),
+                                       file.terms.node_labels.end());
   return config;
 }
 
+spec::JobTerms TermsFromConfig(const protocol::JobConfig& config) {
+  spec::JobTerms terms;
+  const protocol::JobLimits& limits = config.limits();
+  terms.limits = {limits.run_seconds(), limits.queue_seconds(), limits.deadline(),
+                  limits.log_bytes()};
+  for (const protocol::Dependency& one : config.after())
+    terms.after.push_back({one.job_id(), one.condition() == protocol::AFTER_ANY_END});
+  terms.node_labels.insert(config.node_labels().begin(), config.node_labels().end());
+  return terms;
+}
+
 Resources ResourcesFromWire(const protocol::ResourceRequest& wire) {
-  return {wire.cpu_millis(), wire.memory_bytes(), wire.gpus()};
+  Resources resources{wire.cpu_millis(), wire.memory_bytes(), wire.gpus(), wire.disk_bytes(), {}};
+  for (const auto& [name, amount] : wire.named()) resources.SetNamed(name, amount);
+  return resources;
 }
 
 protocol::ResourceRequest ResourcesToWire(const Resources& resources) {
@@ -61,6 +86,8 @@ protocol::ResourceRequest ResourcesToWire(const Resources& resources) {
   wire.set_cpu_millis(resources.cpu_millis);
   wire.set_memory_bytes(resources.memory_bytes);
   wire.set_gpus(resources.gpus);
+  wire.set_disk_bytes(resources.disk_bytes);
+  for (const NamedAmount& one : resources.named) (*wire.mutable_named())[one.name] = one.amount;
   return wire;
 }
 

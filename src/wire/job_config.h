@@ -16,6 +16,9 @@ spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config);
 // hold, which CheckJob refuses.
 protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file);
 
+// What the job asks for besides its work. Checks nothing: that is spec::CheckJobTerms's part.
+spec::JobTerms TermsFromConfig(const protocol::JobConfig& config);
+
 Resources ResourcesFromWire(const protocol::ResourceRequest& wire);
 protocol::ResourceRequest ResourcesToWire(const Resources& resources);
 

@@ -180,3 +180,70 @@ def test_the_python_client_operates_jobs(shared):
     assert client.cancel_jobs(pending_only=True) == 1
     assert not client.uncordon(shared.nodes[0].id).cordoned
     client.wait(client.retry(waiting))
+
+
+def test_a_job_that_runs_too_long_is_stopped_and_fails(shared):
+    id = shared.submit(long_job(limits={"run": 1})).job_id
+    status = shared.wait(id, timeout=20)
+    assert status.state == job_pb2.JOB_STATE_FAILED
+    assert status.cause == job_pb2.CAUSE_TIME_LIMIT
+    assert "longer than its limit of 1 s" in status.message
+    assert status.retries == 0
+
+
+def test_jobs_come_after_others(shared):
+    first = shared.submit(long_job()).job_id
+    second = shared.submit(after=first).job_id
+    file = json.dumps({"dataset": "mock://random_data", "model": {"layers": [{"type": "dense", "units": 10}]}})
+    third = json.loads(shared.cli("submit", "-", "--after", second, "--json", input=file).stdout)["job_id"]
+    last = shared.submit(after={"job": first, "condition": "end"}).job_id
+    status = shared.status(second)
+    assert status.state == QUEUED
+    assert status.reasons[0].code == "DEPENDENCY" and first in status.message
+    shared.client().cancel(first)
+    for id in (second, third):
+        status = shared.wait(id)
+        assert status.state == job_pb2.JOB_STATE_CANCELLED
+        assert status.cause == job_pb2.CAUSE_DEPENDENCY_FAILED
+    shared.succeed(last)
+    assert shared.refusal(after="nobody").code == grpc.StatusCode.NOT_FOUND
+    assert shared.refusal(after=first).code == grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_labels_and_named_resources_choose_the_node(make_cluster):
+    cluster = make_cluster()
+    plain = cluster.add_node()
+    west = cluster.add_node(arguments=["--labels", "zone=west", "--resources", "licence=1", "--disk", "1GiB"])
+    small = {"cpus": 0.1, "memory": "500MiB"}
+    by_label = cluster.submit(long_job(node_labels={"zone": "west"}, resources=small)).job_id
+    assert cluster.wait_running(by_label).current_node_id == west.id
+    holder = cluster.submit(long_job(resources={"named": {"licence": 1}, **small})).job_id
+    assert cluster.wait_running(holder).current_node_id == west.id
+    waiting = cluster.submit(long_job(resources={"named": {"licence": 1}, **small})).job_id
+    status = cluster.status(waiting)
+    assert status.reasons[0].code == "NOT_ENOUGH_FREE" and "1 licence" in status.message
+    assert "licence" in cluster.refusal(resources={"named": {"licence": 2}}).message
+    assert "zone=east" in cluster.refusal(node_labels={"zone": "east"}).message
+    assert "of disk" in cluster.refusal(resources={"disk": "2GiB"}).message
+    nodes = {node.node_id: node for node in cluster.client().nodes()}
+    assert nodes[west.id].labels == {"zone": "west"} and nodes[plain.id].labels == {}
+    assert nodes[west.id].capacity.named == {"licence": 1} and nodes[west.id].available.named == {}
+    assert "zone=west" in cluster.cli("nodes").stdout
+    for id in (by_label, holder, waiting):
+        cluster.client().cancel(id)
+        cluster.wait(id)
+
+
+@pytest.mark.parametrize("wrong, path", [
+    ({"limits": {"run": -1}}, "$.limits.run"),
+    ({"limits": {"deadline": 1 << 50}}, "$.limits.deadline"),
+    ({"after": ["a", "a"]}, "$.after[1]"),
+    ({"after": ["../a"]}, "$.after[0]"),
+    ({"node_labels": {"far west": "yes"}}, "$.node_labels"),
+    ({"resources": {"named": {"Licence": 1}}}, "$.resources.named"),
+    ({"resources": {"named": {"licence": -1}}}, "$.resources.named.licence"),
+    ({"resources": {"disk": -1}}, "$.resources.disk"),
+])
+def test_wrong_terms_over_the_wire_are_refused_with_their_place(shared, wrong, path):
+    refusal = shared.refusal(**wrong)
+    assert [problem.path for problem in refusal.problems] == [path]

@@ -19,6 +19,16 @@ bool IsPlaced(JobState state) {
   return state == JobState::kAssigned || state == JobState::kRunning;
 }
 
+std::string Describe(const control::Terms& terms) {
+  std::ostringstream out;
+  out << " limits=" << terms.limits.run.count() << "," << terms.limits.queue.count() << ","
+      << terms.limits.deadline.ms << "," << terms.limits.log_bytes;
+  for (const control::Dependency& one : terms.after)
+    out << " after " << one.job << (one.any_end ? " (any end)" : "");
+  for (const auto& [name, value] : terms.labels) out << " label " << name << "=" << value;
+  return out.str();
+}
+
 std::string Describe(const Job& job) {
   std::ostringstream out;
   out.precision(17);
@@ -33,10 +43,13 @@ std::string Describe(const Job& job) {
       << " resources=" << ToString(job.resources) << " device=" << job.device
       << " epochs=" << job.current_epoch << "/" << job.total_epochs
       << " times=" << job.created_at.ms << "," << job.started_at.ms << "," << job.ended_at.ms << ","
-      << job.not_before.ms << " progress=" << job.progress << " compute=" << job.compute_seconds;
+      << job.attempt_started_at.ms << "," << job.not_before.ms << " lost=" << job.nodes_lost
+      << " limit_hit=" << CauseName(job.limit_hit) << " progress=" << job.progress
+      << " compute=" << job.compute_seconds;
   for (const auto& [name, value] : job.metrics) out << " " << name << "=" << value;
   for (const control::Artifact& a : job.artifacts)
     out << " [" << a.name << " " << a.sha256 << " " << a.size << "]";
+  if (job.terms != nullptr) out << Describe(*job.terms);
   return out.str();
 }
 
@@ -45,7 +58,9 @@ std::string Describe(const control::Node& node) {
   out << "node " << node.id << " endpoint=" << node.endpoint << " info=" << node.info
       << " capacity=" << ToString(node.capacity) << " registered=" << node.registered_at.ms
       << " completed=" << node.jobs_completed << " cordoned=" << node.cordoned
-      << " draining=" << node.draining << " '" << node.cordon_reason << "' devices=";
+      << " draining=" << node.draining << " '" << node.cordon_reason
+      << "' quarantined=" << node.quarantined << " '" << node.quarantine_reason << "' "
+      << node.failed_probes << " devices=";
   for (int32_t device : node.devices) out << device << ",";
   return out.str();
 }
@@ -192,7 +207,9 @@ void Checker::CheckChange(const Job& before, const Job& after) const {
       after.message.find(" failed (") != std::string::npos && after.retries <= before.retries)
     broken("retries", "a failure was not counted");
   if (after.body != before.body || after.name != before.name || after.user != before.user ||
-      !(after.resources == before.resources) || after.created_at != before.created_at)
+      !(after.resources == before.resources) || after.created_at != before.created_at ||
+      (before.terms == nullptr) != (after.terms == nullptr) ||
+      (before.terms != nullptr && *before.terms != *after.terms))
     broken("no job lost", "what was submitted changed");
 }
 
@@ -229,6 +246,10 @@ void Checker::Apply(const Record& record) {
     bool ended =
         IsFinal(job.state) && (found == state_.jobs.end() || !IsFinal(found->second.state));
     if (ended) ++ended_[static_cast<int>(job.state)];
+    if (ended && job.cause == control::Cause::kTimeLimit) Reach(Place::kRanTooLong);
+    if (ended && job.cause == control::Cause::kQueueTimeLimit) Reach(Place::kWaitedTooLong);
+    if (ended && job.cause == control::Cause::kDependencyFailed) Reach(Place::kDependencyFailed);
+    if (ended && job.cause == control::Cause::kKillsNodes) Reach(Place::kKillsNodes);
     if (job.retries > job.max_retries) Break("retries", "too many: " + Describe(job));
     if (IsPlaced(job.state) && state_.nodes.count(job.node) == 0)
       Break("no job lost", "placed on a node that is not stored: " + Describe(job));
@@ -264,6 +285,8 @@ void Checker::Apply(const Record& record) {
   if (auto* r = std::get_if<control::PutNode>(&record)) Fold(Describe(r->node));
   if (auto* r = std::get_if<control::PutEvent>(&record)) {
     Fold(Describe(r->event));
+    if (r->event.kind == control::EventKind::kNodeQuarantined) Reach(Place::kQuarantined);
+    if (r->event.kind == control::EventKind::kNodeReleased) Reach(Place::kReleased);
     if (!state_.events.empty() && state_.events.rbegin()->first >= r->event.number)
       Break("events in order", "stored after a later one: " + Describe(r->event));
     if (r->event.kind == control::EventKind::kStateChanged &&
@@ -278,7 +301,17 @@ void Checker::CheckSold() const {
   std::set<int64_t> used;
   for (const auto& [id, job] : state_.jobs) {
     used.insert(job.body);
-    if (IsPlaced(job.state)) sold[job.node] = sold[job.node] + job.resources;
+    if (!IsPlaced(job.state)) continue;
+    sold[job.node] = sold[job.node] + job.resources;
+    if (job.terms == nullptr) continue;
+    for (const control::Dependency& one : job.terms->after) {
+      auto other = state_.jobs.find(one.job);
+      // One that is not there, or was accepted later, was deleted: it had ended.
+      if (other == state_.jobs.end() || other->second.sequence > job.sequence) continue;
+      if (!IsFinal(other->second.state))
+        Break("dependencies",
+              Describe(job) + "\n  started before this ended:\n  " + Describe(other->second));
+    }
   }
   for (const auto& [id, resources] : sold) {
     const Resources& capacity = state_.nodes.at(id).capacity;
@@ -329,12 +362,16 @@ void Checker::Replied(const Command& command, const control::Reply& reply, bool 
     CheckView(r->view);
     const auto& submit = std::get<control::SubmitJob>(command);
     const Job& job = state_.jobs.at(submit.job.id);
-    if (state_.bodies.at(job.body)->config != submit.body->config)
+    bool same_terms = submit.job.terms == nullptr
+                          ? job.terms == nullptr
+                          : job.terms != nullptr && *submit.job.terms == *job.terms;
+    if (state_.bodies.at(job.body)->config != submit.body->config || !same_terms)
       Break("no job lost", "submitted one job, accepted is another: " + Describe(job));
   }
   if (auto* r = std::get_if<control::JobReply>(&reply.content)) {
     CheckView(r->view);
-    if (std::holds_alternative<control::CancelJob>(command) && !r->view.job.cancel_requested)
+    if (std::holds_alternative<control::CancelJob>(command) && !r->view.job.cancel_requested &&
+        r->view.job.state != JobState::kCancelled)
       Break("cancel is durable", "acknowledged but not stored: " + Describe(r->view.job));
   }
   if (std::holds_alternative<control::PlanReply>(reply.content) && unchanged &&

@@ -70,9 +70,27 @@ void Client::Try(const Action& action, int tries) {
       submit.job.max_retries = static_cast<int32_t>(random.Below(4));
       submit.job.total_epochs = 10;
       std::string config = "config" + std::to_string(random.Below(5));
+      if (random.Chance(0.3)) {
+        control::Terms terms;
+        if (random.Chance(0.5))
+          terms.limits.run = random.Between(Duration(std::chrono::milliseconds(500)),
+                                            Duration(std::chrono::seconds(10)));
+        if (random.Chance(0.5))
+          terms.limits.queue = random.Between(Duration(std::chrono::milliseconds(500)),
+                                              Duration(std::chrono::seconds(20)));
+        for (int64_t i = random.Below(3); i > 0; --i) {
+          terms.after.push_back(
+              {{"job" + std::to_string(random.Below(std::max<int64_t>(action.target, 1)))},
+               random.Chance(0.5)});
+        }
+        // They are part of what is submitted, so of the body.
+        if (terms != control::Terms()) config += " terms " + std::to_string(action.n);
+        if (terms != control::Terms())
+          submit.job.terms = std::make_shared<const control::Terms>(std::move(terms));
+      }
       config.resize(static_cast<size_t>(world_->plan.body_bytes), '.');
       submit.body =
-          std::make_shared<control::JobBody>(control::JobBody{config.substr(0, 8), config});
+          std::make_shared<control::JobBody>(control::JobBody{config.substr(0, 24), config});
       return Call<control::SubmitReply>(std::move(submit), action, tries);
     }
     case ActionKind::kCancel:

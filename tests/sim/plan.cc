@@ -8,6 +8,7 @@ namespace cyxwiz::sim {
 namespace {
 
 using std::chrono::microseconds;
+using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using enum ActionKind;
@@ -78,6 +79,12 @@ Plan MakePlan(uint64_t seed) {
   plan.control.progress_flush = sometimes(0.3, milliseconds(50), milliseconds(1000));
   plan.control.retry_backoff = sometimes(0.3, milliseconds(50), milliseconds(1000));
   plan.control.retry_backoff_most = seconds(8);
+  plan.control.max_nodes_lost = sometimes(0.3, 1, 3);
+  plan.control.quarantine_failures = sometimes(0.5, 1, 3);
+  plan.control.hold_after = sometimes(0.7, milliseconds(200), seconds(60));
+  plan.control.ageing = sometimes(0.3, seconds(2), hours(1));
+  plan.control.probe_wait = seconds(1);
+  plan.control.probe_wait_most = seconds(4);
   plan.control.max_queued = sometimes(0.1, 3, 1'000'000);
   plan.heartbeat = plan.control.lease * 3 / 10;
   plan.retry_commit = sometimes(0.5, milliseconds(100), milliseconds(1000));

@@ -33,6 +33,12 @@ enum class Place {
   kPausedWhileRunning,
   kDrained,
   kIdUsedAgain,
+  kRanTooLong,
+  kWaitedTooLong,
+  kDependencyFailed,
+  kKillsNodes,
+  kQuarantined,
+  kReleased,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -61,6 +67,12 @@ inline constexpr const char* kPlaceNames[] = {
     "a running job paused",
     "an attempt ended because its node is drained",
     "the id of a removed job used again",
+    "a job ended because it ran too long",
+    "a job ended because it waited too long",
+    "a job cancelled because one before it did not succeed",
+    "a job stopped that takes nodes down",
+    "a node put into quarantine",
+    "a node released from quarantine",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 

@@ -19,7 +19,88 @@ Status NotOurs(std::string_view what, std::string_view text) {
                   std::string(text.substr(0, 80)) + "'");
 }
 
+// "disk" and "named" of a resource.
+void AddRare(const Resources& resources, Json* json) {
+  if (resources.disk_bytes != 0) (*json)["disk"] = resources.disk_bytes;
+  for (const NamedAmount& n : resources.named) (*json)["named"][n.name] = n.amount;
+}
+// The Get functions throw Json::exception when the value has another type.
+void GetRare(const Json& json, Resources* resources) {
+  resources->disk_bytes = json.value("disk", int64_t{0});
+  const Json named = json.value("named", Json::object());
+  for (const auto& [name, amount] : named.items())
+    resources->SetNamed(name, amount.get<int64_t>());
+}
+
 }  // namespace
+
+std::string WriteTerms(const control::Job& job) {
+  if (job.terms == nullptr && job.resources.disk_bytes == 0 && job.resources.named.empty())
+    return "";
+  Json json = Json::object();
+  AddRare(job.resources, &json);
+  if (job.terms != nullptr) {
+    const control::Limits& limits = job.terms->limits;
+    if (limits.run != Duration::zero()) json["run_ns"] = limits.run.count();
+    if (limits.queue != Duration::zero()) json["queue_ns"] = limits.queue.count();
+    if (limits.deadline.ms != 0) json["deadline_ms"] = limits.deadline.ms;
+    if (limits.log_bytes != 0) json["log_bytes"] = limits.log_bytes;
+    for (const control::Dependency& one : job.terms->after)
+      json["after"].push_back({one.job.value, one.any_end});
+    if (!job.terms->labels.empty()) json["labels"] = job.terms->labels;
+  }
+  return Dump(json);
+}
+
+Status ReadTerms(std::string_view text, control::Job* job) {
+  if (text.empty()) return OkStatus();
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return NotOurs("terms", text);
+  try {
+    GetRare(json, &job->resources);
+    control::Terms terms;
+    terms.limits.run = Duration(json.value("run_ns", int64_t{0}));
+    terms.limits.queue = Duration(json.value("queue_ns", int64_t{0}));
+    terms.limits.deadline.ms = json.value("deadline_ms", int64_t{0});
+    terms.limits.log_bytes = json.value("log_bytes", int64_t{0});
+    const Json after = json.value("after", Json::array());
+    for (const Json& one : after)
+      terms.after.push_back({{one.at(0).get<std::string>()}, one.at(1).get<bool>()});
+    terms.labels = json.value("labels", Labels());
+    if (terms != control::Terms()) job->terms = std::make_shared<const control::Terms>(terms);
+  } catch (const Json::exception&) {
+    return NotOurs("terms", text);
+  }
+  return OkStatus();
+}
+
+std::string WriteExtra(const control::Node& node) {
+  Json json = Json::object();
+  AddRare(node.capacity, &json);
+  if (!node.labels.empty()) json["labels"] = node.labels;
+  if (node.quarantined)
+    json["quarantine"] = {{"reason", node.quarantine_reason},
+                          {"failed_probes", node.failed_probes}};
+  return json.empty() ? "" : Dump(json);
+}
+
+Status ReadExtra(std::string_view text, control::Node* node) {
+  if (text.empty()) return OkStatus();
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return NotOurs("extra", text);
+  try {
+    GetRare(json, &node->capacity);
+    node->labels = json.value("labels", Labels());
+    if (auto quarantine = json.find("quarantine"); quarantine != json.end()) {
+      node->quarantined = true;
+      node->quarantine_reason = quarantine->at("reason").get<std::string>();
+      node->failed_probes = quarantine->at("failed_probes").get<int32_t>();
+    }
+  } catch (const Json::exception&) {
+    return NotOurs("extra", text);
+  }
+  return OkStatus();
+}
 
 std::string WriteMetrics(const Metrics& metrics) {
   if (metrics.empty()) return "{}";

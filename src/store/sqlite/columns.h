@@ -4,6 +4,7 @@
 //   metrics     {"train_loss":0.25,"test_loss":"nan"}     numbers round trip
 //   exactly; "nan", "inf", "-inf" as text artifacts
 //   [["weights.safetensors","<sha256>",4096]] devices     [1,2]
+//   terms, extra   objects; what is left out has its default, and an empty text is all defaults
 //
 // The Read functions return DATA_LOSS for text they did not write.
 #pragma once
@@ -28,5 +29,13 @@ Result<std::vector<control::Artifact>> ReadArtifacts(std::string_view text);
 
 std::string WriteDevices(const std::vector<int32_t>& devices);
 Result<std::vector<int32_t>> ReadDevices(std::string_view text);
+
+// terms and what is rare of resources.
+std::string WriteTerms(const control::Job& job);
+Status ReadTerms(std::string_view text, control::Job* job);
+
+// Labels, quarantine and what is rare of the capacity.
+std::string WriteExtra(const control::Node& node);
+Status ReadExtra(std::string_view text, control::Node* node);
 
 }  // namespace cyxwiz::store

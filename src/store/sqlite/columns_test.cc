@@ -55,5 +55,39 @@ TEST(Columns, TextThatIsNotUtf8IsStillWritten) {
   EXPECT_TRUE(ReadMetrics(WriteMetrics({{"\xff", 1.0}})).ok());
 }
 
+TEST(Columns, TermsAndRareResourcesRoundTrip) {
+  control::Job job, read;
+  EXPECT_EQ(WriteTerms(job), "") << "most jobs have none";
+  control::Terms terms;
+  terms.limits = {std::chrono::seconds(7), std::chrono::hours(2), {1'800'000'000'000}, 4096};
+  terms.after = {{{"a"}, true}, {{"b"}, false}};
+  terms.labels = {{"zone", "west"}};
+  job.terms = std::make_shared<const control::Terms>(terms);
+  job.resources.disk_bytes = 12;
+  job.resources.SetNamed("licence", 3);
+  ASSERT_TRUE(ReadTerms(WriteTerms(job), &read).ok());
+  ASSERT_NE(read.terms, nullptr);
+  EXPECT_EQ(*read.terms, terms);
+  EXPECT_EQ(read.resources, job.resources);
+  EXPECT_EQ(ReadTerms("[]", &read).code(), Code::kDataLoss);
+  EXPECT_EQ(ReadTerms(R"({"disk":"much"})", &read).code(), Code::kDataLoss);
+}
+
+TEST(Columns, WhatIsRareOfANodeRoundTrips) {
+  control::Node node, read;
+  EXPECT_EQ(WriteExtra(node), "");
+  node.capacity.SetNamed("licence", 3);
+  node.labels = {{"zone", "west"}};
+  node.quarantined = true;
+  node.quarantine_reason = "3 unlike jobs failed";
+  node.failed_probes = 2;
+  ASSERT_TRUE(ReadExtra(WriteExtra(node), &read).ok());
+  EXPECT_EQ(read.capacity, node.capacity);
+  EXPECT_EQ(read.labels, node.labels);
+  EXPECT_TRUE(read.quarantined);
+  EXPECT_EQ(read.quarantine_reason, node.quarantine_reason);
+  EXPECT_EQ(read.failed_probes, 2);
+}
+
 }  // namespace
 }  // namespace cyxwiz::store

@@ -89,6 +89,14 @@ constexpr Migration kMigrations[] = {
         attempt INTEGER NOT NULL
       ) WITHOUT ROWID;
     )sql",
+    // 3 -> 4
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN terms TEXT NOT NULL DEFAULT '';
+      ALTER TABLE jobs ADD COLUMN attempt_started_at INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE jobs ADD COLUMN nodes_lost INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE jobs ADD COLUMN limit_hit INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE nodes ADD COLUMN extra TEXT NOT NULL DEFAULT '';
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

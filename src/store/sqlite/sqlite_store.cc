@@ -61,7 +61,11 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "artifacts",
                                             "compute_seconds",
                                             "pause_requested",
-                                            "retry_of"};
+                                            "retry_of",
+                                            "terms",
+                                            "attempt_started_at",
+                                            "nodes_lost",
+                                            "limit_hit"};
 
 std::string JobColumns() {
   std::string text;
@@ -253,15 +257,16 @@ class SqliteStore : public JobStore {
 
   void Apply(const control::PutJob& put) {
     const Job& job = put.job;
-    std::string metrics = WriteMetrics(job.metrics), artifacts = WriteArtifacts(job.artifacts);
+    std::string metrics = WriteMetrics(job.metrics), artifacts = WriteArtifacts(job.artifacts),
+                terms = WriteTerms(job);
     bool is_new = job.sequence > max_sequence_;
     if (is_new) max_sequence_ = job.sequence;
     SQLite::Statement& likely = is_new ? insert_job_ : update_job_;
-    BindJob(likely, job, metrics, artifacts);
+    BindJob(likely, job, metrics, artifacts, terms);
     if (Run(likely) == 1) return;
     // A job of this id with another sequence is replaced, or an old one was deleted and came again.
     Delete(job.id);
-    BindJob(replace_job_, job, metrics, artifacts);
+    BindJob(replace_job_, job, metrics, artifacts, terms);
     Run(replace_job_);
   }
 
@@ -279,7 +284,7 @@ class SqliteStore : public JobStore {
 
   void Apply(const control::PutNode& put) {
     const Node& node = put.node;
-    std::string devices = WriteDevices(node.devices);
+    std::string devices = WriteDevices(node.devices), extra = WriteExtra(node);
     put_node_.bindNoCopy(1, node.id.value);
     put_node_.bindNoCopy(2, node.endpoint);
     BindBlob(put_node_, 3, node.info);
@@ -292,6 +297,7 @@ class SqliteStore : public JobStore {
     put_node_.bind(10, static_cast<int32_t>(node.cordoned));
     put_node_.bind(11, static_cast<int32_t>(node.draining));
     put_node_.bindNoCopy(12, node.cordon_reason);
+    put_node_.bindNoCopy(13, extra);
     Run(put_node_);
   }
 
@@ -384,7 +390,7 @@ class SqliteStore : public JobStore {
   }
 
   static void BindJob(SQLite::Statement& s, const Job& job, const std::string& metrics,
-                      const std::string& artifacts) {
+                      const std::string& artifacts, const std::string& terms) {
     int i = 0;
     s.bind(++i, job.sequence);
     s.bindNoCopy(++i, job.id.value);
@@ -421,6 +427,10 @@ class SqliteStore : public JobStore {
     s.bind(++i, job.compute_seconds);
     s.bind(++i, static_cast<int32_t>(job.pause_requested));
     s.bindNoCopy(++i, job.retry_of.value);
+    s.bindNoCopy(++i, terms);
+    s.bind(++i, job.attempt_started_at.ms);
+    s.bind(++i, job.nodes_lost);
+    s.bind(++i, static_cast<int32_t>(job.limit_hit));
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -461,6 +471,10 @@ class SqliteStore : public JobStore {
     job.compute_seconds = ReadDouble(s.getColumn(i++));
     job.pause_requested = s.getColumn(i++).getInt() != 0;
     job.retry_of.value = s.getColumn(i++).getString();
+    RETURN_IF_ERROR(ReadTerms(s.getColumn(i++).getString(), &job));
+    job.attempt_started_at.ms = s.getColumn(i++).getInt64();
+    job.nodes_lost = s.getColumn(i++).getInt();
+    job.limit_hit = static_cast<control::Cause>(s.getColumn(i++).getInt());
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
@@ -490,15 +504,16 @@ class SqliteStore : public JobStore {
     }
     SQLite::Statement nodes(*database_,
                             "SELECT id, endpoint, info, cpu_millis, memory_bytes, gpus, devices, "
-                            "registered_at, jobs_completed, cordoned, draining, cordon_reason "
-                            "FROM nodes ORDER BY id");
+                            "registered_at, jobs_completed, cordoned, draining, cordon_reason, "
+                            "extra FROM nodes ORDER BY id");
     while (nodes.executeStep()) {
       Node node;
       node.id.value = nodes.getColumn(0).getString();
       node.endpoint = nodes.getColumn(1).getString();
       node.info = ReadBytes(nodes.getColumn(2));
-      node.capacity = {nodes.getColumn(3).getInt64(), nodes.getColumn(4).getInt64(),
-                       nodes.getColumn(5).getInt64()};
+      node.capacity.cpu_millis = nodes.getColumn(3).getInt64();
+      node.capacity.memory_bytes = nodes.getColumn(4).getInt64();
+      node.capacity.gpus = nodes.getColumn(5).getInt64();
       Result<std::vector<int32_t>> devices = ReadDevices(nodes.getColumn(6).getString());
       if (!devices.ok()) {
         return Damaged(path_, "node '" + node.id.value + "': " + devices.status().message());
@@ -509,6 +524,8 @@ class SqliteStore : public JobStore {
       node.cordoned = nodes.getColumn(9).getInt() != 0;
       node.draining = nodes.getColumn(10).getInt() != 0;
       node.cordon_reason = nodes.getColumn(11).getString();
+      if (Status extra = ReadExtra(nodes.getColumn(12).getString(), &node); !extra.ok())
+        return Damaged(path_, "node '" + node.id.value + "': " + extra.message());
       snapshot.nodes.push_back(std::move(node));
     }
     auto bound = [this](const char* which) {
@@ -547,8 +564,8 @@ class SqliteStore : public JobStore {
                               "INSERT OR REPLACE INTO nodes (id, endpoint, "
                               "info, cpu_millis, memory_bytes, "
                               "gpus, devices, registered_at, jobs_completed, "
-                              "cordoned, draining, cordon_reason) "
-                              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"};
+                              "cordoned, draining, cordon_reason, extra) "
+                              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"};
   SQLite::Statement put_event_{*database_,
                                "INSERT OR REPLACE INTO events (number, at, kind, sequence, job, "
                                "node, attempt, from_state, to_state, cause, message) "

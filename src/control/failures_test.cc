@@ -1,0 +1,187 @@
+// Jobs that take nodes with them, and nodes that fail jobs.
+#include <gtest/gtest.h>
+
+#include "control/testing.h"
+
+namespace cyxwiz::control {
+namespace {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+using Outcome = ReportCompletion::Outcome;
+
+// The attempt runs on `node`, which then goes down and comes back without it.
+void TakeDown(Bench& b, const std::string& job, int attempt, const std::string& node) {
+  b.Progress(job, attempt, node);
+  b.Register(node);
+}
+
+TEST(KillsNodes, AJobIsStoppedAfterThreeNodes) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  TakeDown(b, "j", 1, "n");
+  TakeDown(b, "j", 2, "n");
+  EXPECT_EQ(b.StateOf("j"), "Assigned");
+  EXPECT_EQ(b.Get("j").retries, 0) << "not held against its retries";
+  TakeDown(b, "j", 3, "n");
+  EXPECT_EQ(b.StateOf("j"), "Failed");
+  EXPECT_EQ(b.Get("j").cause, Cause::kKillsNodes);
+  EXPECT_NE(b.Get("j").error.message.find("3 nodes were lost"), std::string::npos);
+}
+
+TEST(KillsNodes, OnlyInARow) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  TakeDown(b, "j", 1, "n");
+  TakeDown(b, "j", 2, "n");
+  b.Progress("j", 3, "n");
+  b.Complete("j", 3, "n", Outcome::kFailed, Cause::kRunnerCrashed, "signal 11");
+  b.Pass(seconds(2));
+  TakeDown(b, "j", 4, "n");
+  EXPECT_EQ(b.StateOf("j"), "Assigned");
+}
+
+TEST(KillsNodes, ALossTogetherWithTheServerDoesNotCount) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  for (int attempt = 1; attempt <= 5; ++attempt) {
+    b.Progress("j", attempt, "n");
+    b.Restart();  // the power failed
+    b.Register("n");
+  }
+  EXPECT_EQ(b.StateOf("j"), "Assigned");
+  EXPECT_EQ(b.Get("j").nodes_lost, 0);
+}
+
+class Quarantine : public testing::Test {
+ protected:
+  // A job with a body of its own fails on the node that it is given.
+  void FailOne(Cause cause = Cause::kRunnerCrashed) {
+    std::string id = "f" + std::to_string(++count_);
+    bench_.Submit(id, 2, 3, id);  // critical, so it goes first
+    Job job = bench_.Get(id);
+    ASSERT_EQ(job.state, JobState::kAssigned);
+    node_ = job.node.value;
+    bench_.Complete(id, 1, node_, Outcome::kFailed, cause, "no such device");
+    bench_.Do(CancelJob{.job = JobId{id}});
+  }
+  const Node& Stored(const std::string& id) { return bench_.nodes.at(id); }
+  void Time(Duration time) {
+    for (; time > Duration::zero(); time -= seconds(5)) {
+      bench_.Pass(seconds(5));
+      bench_.Beat("a");
+      bench_.Beat("b");
+    }
+  }
+
+  Bench bench_;
+  std::string node_;
+  int count_ = 0;
+};
+
+TEST_F(Quarantine, ThreeUnlikeJobsThatFailInARowPutANodeThere) {
+  bench_.Register("a", 2);
+  bench_.Register("b", 4);
+  FailOne();
+  FailOne();
+  EXPECT_FALSE(Stored("a").quarantined);
+  FailOne();
+  ASSERT_EQ(node_, "a") << "the best fit";
+  ASSERT_TRUE(Stored("a").quarantined);
+  EXPECT_EQ(Stored("a").quarantine_reason,
+            "3 unlike jobs failed one after the other: 'f1' (runner crashed) 'f2' (runner crashed) "
+            "'f3' (runner crashed)");
+  EXPECT_EQ(bench_.events.rbegin()->second.kind, EventKind::kStateChanged);
+  bool told = false;
+  for (auto& [number, event] : bench_.events) told |= event.kind == EventKind::kNodeQuarantined;
+  EXPECT_TRUE(told);
+  FailOne();
+  EXPECT_EQ(node_, "b") << "nothing goes to a any more";
+}
+
+TEST_F(Quarantine, ErrorsOfUsersAndTheSameJobAgainDoNot) {
+  bench_.Register("a", 2);
+  bench_.Register("b", 4);
+  for (int i = 0; i < 5; ++i) FailOne(Cause::kUserError);
+  bench_.Submit("same", 2);
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    bench_.Complete("same", attempt, bench_.Get("same").node.value, Outcome::kFailed,
+                    Cause::kRunnerCrashed, "signal 11");
+    Time(seconds(10));
+  }
+  EXPECT_FALSE(Stored("a").quarantined);
+}
+
+TEST_F(Quarantine, ASuccessBetweenShowsThatTheNodeIsSound) {
+  bench_.Register("a", 2);
+  bench_.Register("b", 4);
+  FailOne();
+  FailOne();
+  bench_.Submit("fine", 2);
+  bench_.Complete("fine", 1, "a");
+  FailOne();
+  EXPECT_FALSE(Stored("a").quarantined);
+}
+
+TEST_F(Quarantine, NeverTakesMoreThanHalfOfTheNodes) {
+  bench_.Register("a", 2);
+  for (int i = 0; i < 6; ++i) FailOne();
+  EXPECT_FALSE(Stored("a").quarantined) << "the only one";
+}
+
+TEST_F(Quarantine, AProbeThatSucceedsReleasesIt) {
+  bench_.Register("a", 2);
+  bench_.Register("b", 4);
+  for (int i = 0; i < 3; ++i) FailOne();
+  bench_.Do(CordonNode{.node = NodeId{"b"}, .cordoned = true});
+  bench_.Submit("p1", 1);
+  bench_.Submit("p2", 1);
+  EXPECT_EQ(bench_.StateOf("p1"), "Queued");
+  Time(minutes(5));
+  EXPECT_EQ(bench_.StateOf("p1"), "Assigned");
+  EXPECT_EQ(bench_.StateOf("p2"), "Queued") << "one job is enough to probe it";
+  bench_.Complete("p1", 1, "a", Outcome::kFailed, Cause::kRunnerCrashed, "no such device");
+  EXPECT_EQ(bench_.Get("p1").retries, 0) << "it was the node's failure";
+  EXPECT_EQ(Stored("a").failed_probes, 1);
+  bench_.Restart();  // all of it is durable
+  bench_.Register("a", 2);
+  bench_.Register("b", 4);
+  Time(minutes(5));
+  EXPECT_EQ(bench_.StateOf("p1"), "Queued") << "the next probe is after twice the time";
+  Time(minutes(5));
+  EXPECT_EQ(bench_.StateOf("p1"), "Assigned");
+  bench_.Complete("p1", 2, "a");
+  EXPECT_FALSE(Stored("a").quarantined);
+  EXPECT_EQ(bench_.StateOf("p2"), "Assigned");
+}
+
+TEST_F(Quarantine, AProbeThatIsCancelledIsFollowedByAnother) {
+  bench_.Register("a", 2);
+  bench_.Register("b", 4);
+  for (int i = 0; i < 3; ++i) FailOne();
+  bench_.Do(CordonNode{.node = NodeId{"b"}, .cordoned = true});
+  bench_.Submit("p1", 1);
+  bench_.Submit("p2", 1);
+  Time(minutes(5));
+  bench_.Do(CancelJob{.job = JobId{"p1"}});
+  bench_.Complete("p1", 1, "a", Outcome::kCancelled);
+  EXPECT_EQ(bench_.StateOf("p2"), "Queued");
+  Time(minutes(5));
+  EXPECT_EQ(bench_.StateOf("p2"), "Assigned");
+}
+
+TEST_F(Quarantine, AnOperatorReleasesIt) {
+  bench_.Register("a", 2);
+  bench_.Register("b", 4);
+  for (int i = 0; i < 3; ++i) FailOne();
+  bench_.Do(CordonNode{.node = NodeId{"a"}, .cordoned = false});
+  EXPECT_FALSE(bench_.reply<NodeReply>().view.node.quarantined);
+  bench_.Submit("j", 2);
+  EXPECT_EQ(bench_.Get("j").node.value, "a");
+}
+
+}  // namespace
+}  // namespace cyxwiz::control

@@ -1,0 +1,127 @@
+// Who goes first: fair share, ageing, and nodes that are kept for jobs which others pass by.
+#include <gtest/gtest.h>
+
+#include "control/testing.h"
+
+namespace cyxwiz::control {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+Options LongLeases() {
+  Options options;
+  options.lease = options.assign_timeout = hours(1000);
+  return options;
+}
+
+class Queue : public testing::Test {
+ protected:
+  void SubmitFor(const std::string& user, const std::string& id, int64_t cores = 1,
+                 int32_t priority = 1, Duration run = {}) {
+    SubmitJob command = Bench::SubmitCommand(id, cores, priority);
+    command.job.user = user;
+    command.job.resources.memory_bytes = 1;
+    if (run > Duration::zero())
+      command.job.terms = std::make_shared<const Terms>(Terms{.limits = {.run = run}});
+    bench_.Do(std::move(command));
+  }
+  // Ends what runs; returns what has started in its place.
+  std::vector<std::string> End(const std::string& id) {
+    Job job = bench_.Get(id);
+    bench_.Complete(id, job.attempt, job.node.value);
+    std::vector<std::string> started;
+    for (const AssignEffect& effect : bench_.effects<AssignEffect>())
+      started.push_back(effect.attempt.job.value);
+    return started;
+  }
+
+  Bench bench_{LongLeases()};
+};
+
+TEST_F(Queue, UsersTakeTurnsWhoeverSubmitsMore) {
+  bench_.Register("n", 1);
+  SubmitFor("ann", "a0");
+  for (int i = 1; i <= 4; ++i) SubmitFor("ann", "a" + std::to_string(i));
+  for (int i = 1; i <= 2; ++i) SubmitFor("bob", "b" + std::to_string(i));
+  bench_.Pass(minutes(10));
+  EXPECT_EQ(End("a0"), std::vector<std::string>{"b1"}) << "ann has had ten minutes";
+  bench_.Pass(minutes(20));
+  EXPECT_EQ(End("b1"), std::vector<std::string>{"a1"}) << "bob has had twenty";
+  bench_.Pass(minutes(5));
+  EXPECT_EQ(End("a1"), std::vector<std::string>{"a2"}) << "ann fifteen in all";
+}
+
+TEST_F(Queue, WhatAUserHasHadIsNotForgottenOverARestart) {
+  bench_.Register("n", 1);
+  SubmitFor("ann", "a0");
+  bench_.Progress("a0", 1, "n");
+  bench_.Pass(hours(5));
+  End("a0");
+  bench_.Restart();
+  SubmitFor("ann", "a1");
+  SubmitFor("bob", "b1");
+  bench_.Register("n", 1);
+  EXPECT_EQ(bench_.StateOf("b1"), "Assigned");
+  EXPECT_EQ(bench_.StateOf("a1"), "Queued");
+}
+
+TEST_F(Queue, AJobThatWaitsGainsPriority) {
+  bench_.Register("n", 1);
+  SubmitFor("ann", "running");
+  SubmitFor("ann", "low", 1, 0);
+  bench_.Pass(hours(1) + minutes(59));
+  SubmitFor("ann", "high", 1, 2);
+  EXPECT_EQ(End("running"), std::vector<std::string>{"high"});
+  bench_.Pass(minutes(2));
+  SubmitFor("ann", "high2", 1, 2);
+  EXPECT_EQ(End("high"), std::vector<std::string>{"low"}) << "high by now, and older";
+}
+
+TEST_F(Queue, ANodeIsKeptForTheJobThatOthersPassBy) {
+  bench_.Register("n", 4);
+  SubmitFor("ann", "s0", 2, 1, minutes(30));
+  bench_.Progress("s0", 1, "n");
+  SubmitFor("ann", "s1", 2, 1, minutes(50));
+  bench_.Progress("s1", 1, "n");
+  SubmitFor("ann", "large", 4);
+  SubmitFor("ann", "s2", 2, 1, minutes(50));
+  bench_.Pass(seconds(1));
+  EXPECT_EQ(End("s0"), std::vector<std::string>{"s2"}) << "the fleet is kept busy";
+  bench_.Progress("s2", 1, "n");
+  bench_.Pass(minutes(2));
+  SubmitFor("ann", "s3", 2);
+  SubmitFor("ann", "short", 2, 1, minutes(10));
+  EXPECT_EQ(End("s1"), std::vector<std::string>{"short"}) << "gone before large can start";
+  bench_.Do(ExplainJob{.job = JobId{"large"}});
+  const PlanReply& plan = bench_.reply<PlanReply>();
+  ASSERT_TRUE(plan.estimated_start.has_value());
+  bench_.Do(ExplainJob{.job = JobId{"s3"}});
+  EXPECT_NE(bench_.reply<PlanReply>().view.job.message.find("busy"), std::string::npos);
+  EXPECT_EQ(End("short"), std::vector<std::string>{});
+  bench_.Do(ExplainJob{.job = JobId{"s3"}});
+  EXPECT_EQ(bench_.reply<PlanReply>().reasons[0].code, "NODES_KEPT");
+  SubmitFor("ann", "urgent", 2, 3);
+  EXPECT_EQ(bench_.StateOf("urgent"), "Assigned") << "a higher priority goes before it";
+  EXPECT_EQ(End("urgent"), std::vector<std::string>{});
+  EXPECT_EQ(End("s2"), std::vector<std::string>{"large"});
+  EXPECT_EQ(End("large"), std::vector<std::string>{"s3"});
+}
+
+TEST_F(Queue, WhenTheJobGoesTheNodeIsFreeAgain) {
+  bench_.Register("n", 4);
+  SubmitFor("ann", "s0", 2);
+  SubmitFor("ann", "s1", 2);
+  SubmitFor("ann", "large", 4);
+  SubmitFor("ann", "s2", 2);
+  End("s0");
+  bench_.Pass(minutes(2));
+  SubmitFor("ann", "s3", 2);
+  EXPECT_EQ(End("s1"), std::vector<std::string>{});
+  bench_.Do(CancelJob{.job = JobId{"large"}});
+  EXPECT_EQ(bench_.StateOf("s3"), "Assigned");
+}
+
+}  // namespace
+}  // namespace cyxwiz::control

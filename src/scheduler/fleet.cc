@@ -1,0 +1,61 @@
+#include "scheduler/fleet.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace cyxwiz::scheduler {
+
+Fleet::Fleet(std::vector<NodeState> nodes) {
+  for (NodeState& node : nodes) Put(std::move(node));
+}
+
+void Fleet::Put(NodeState node) {
+  auto [found, fresh] = by_id_.try_emplace(node.id, nodes_.size());
+  if (fresh) {
+    nodes_.push_back(std::move(node));
+    is_loosened_.push_back(false);
+  } else {
+    nodes_[found->second] = std::move(node);
+  }
+  Loosen(found->second);
+}
+
+const NodeState* Fleet::Find(const NodeId& id) const {
+  auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : &nodes_[found->second];
+}
+
+void Fleet::SetHold(Hold hold) {
+  if (hold_ && hold_->node != hold.node) Loosen(by_id_.at(hold_->node));
+  hold_ = std::move(hold);
+}
+
+void Fleet::ClearHold() {
+  if (!hold_) return;
+  Loosen(by_id_.at(hold_->node));
+  hold_.reset();
+}
+
+void Fleet::AddGuest(int64_t job, const Resources& amount) {
+  hold_->guests.insert(job);
+  hold_->spare -= amount;
+}
+
+void Fleet::PassDone() {
+  for (size_t index : loosened_) is_loosened_[index] = false;
+  loosened_.clear();
+}
+
+const std::vector<uint32_t>& Fleet::ranks() {
+  if (ranks_.size() != nodes_.size()) {
+    std::vector<size_t> order(nodes_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::sort(order.begin(), order.end(),
+              [this](size_t a, size_t b) { return nodes_[a].id < nodes_[b].id; });
+    ranks_.resize(nodes_.size());
+    for (size_t i = 0; i < order.size(); ++i) ranks_[order[i]] = static_cast<uint32_t>(i);
+  }
+  return ranks_;
+}
+
+}  // namespace cyxwiz::scheduler

@@ -1,0 +1,100 @@
+// The nodes as the scheduler sees them, kept up to date by the control core one change at a time,
+// so that a pass looks at what has changed and not at everything.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/labels.h"
+#include "base/resources.h"
+
+namespace cyxwiz::scheduler {
+
+struct NodeState {
+  NodeId id;
+  bool online = false;
+  bool held = false;         // online, but given nothing for a moment: it refused or did not answer
+  bool cordoned = false;     // an operator wants it to get nothing
+  bool quarantined = false;  // unlike jobs failed on it: it gets nothing
+  bool probe = false;        // but this once
+  Resources capacity;
+  Resources free;
+  std::vector<int32_t> devices;          // wire DeviceType of each kind it has
+  std::shared_ptr<const Labels> labels;  // null: none
+};
+
+// A node is kept for a job that others have passed by for too long. Until that job starts, jobs
+// that do not go before it get there only what cannot delay it.
+struct Hold {
+  int64_t job = 0;       // its sequence
+  int32_t priority = 0;  // jobs of a higher one go before it
+  NodeId node;
+  Resources resources;
+  // When it starts at the latest, because enough of what runs there must have ended by its limit;
+  // Never() when that is not known.
+  MonotonicTime start = MonotonicTime::Never();
+  Resources spare;           // what will be left beside it then
+  std::set<int64_t> guests;  // jobs that were let in beside it; not waited for
+};
+
+class Fleet {
+ public:
+  Fleet() = default;
+  // All of them count as changed.
+  explicit Fleet(std::vector<NodeState> nodes);
+
+  // Adds a node, or replaces the one of this id.
+  void Put(NodeState node);
+  // nullptr when there is none.
+  const NodeState* Find(const NodeId& id) const;
+  // Changes what is not an amount; f takes a NodeState&. The node must be there.
+  template <typename F>
+  void Change(const NodeId& id, F f) {
+    size_t index = by_id_.at(id);
+    f(nodes_[index]);
+    Loosen(index);
+  }
+  void Take(const NodeId& id, const Resources& amount) { nodes_[by_id_.at(id)].free -= amount; }
+  void GiveBack(const NodeId& id, const Resources& amount) {
+    size_t index = by_id_.at(id);
+    nodes_[index].free += amount;
+    Loosen(index);
+  }
+
+  const std::vector<NodeState>& nodes() const { return nodes_; }
+
+  const std::optional<Hold>& hold() const { return hold_; }
+  void SetHold(Hold hold);
+  void ClearHold();
+  // The job has got its place on the held node, beside the one that waits.
+  void AddGuest(int64_t job, const Resources& amount);
+
+  // For Schedule: the places in nodes() of those that may hold more than at the last pass.
+  const std::vector<size_t>& loosened() const { return loosened_; }
+  void PassDone();
+  NodeState& at(size_t index) { return nodes_[index]; }
+  // The place of each in the order of the ids, so that equals are told apart quickly.
+  const std::vector<uint32_t>& ranks();
+
+ private:
+  void Loosen(size_t index) {
+    if (is_loosened_[index]) return;
+    is_loosened_[index] = true;
+    loosened_.push_back(index);
+  }
+
+  std::vector<NodeState> nodes_;  // in order of arrival
+  std::optional<Hold> hold_;
+  std::unordered_map<NodeId, size_t> by_id_;
+  std::vector<size_t> loosened_;
+  std::vector<bool> is_loosened_;
+  std::vector<uint32_t> ranks_;  // as long as nodes_, or to be made anew
+};
+
+}  // namespace cyxwiz::scheduler

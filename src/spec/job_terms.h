@@ -1,0 +1,59 @@
+// What a job asks for besides its work: limits, jobs that come first, labels of nodes. Read from
+// job files, and checked alike when it comes over the wire.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/labels.h"
+#include "base/resources.h"
+#include "spec/object_reader.h"
+#include "spec/problem.h"
+
+namespace cyxwiz::spec {
+
+inline constexpr int64_t kMaxLimitSeconds = 10 * 366 * 24 * 3600;
+inline constexpr int64_t kMaxLogBytes = int64_t{1} << 40;
+inline constexpr size_t kMaxDependencies = 1000;
+inline constexpr size_t kMaxNamedResources = 16;
+inline constexpr int64_t kMaxNamedAmount = 1'000'000'000'000;
+
+// 0: no limit.
+struct JobLimits {
+  int64_t run_seconds = 0;    // of one attempt
+  int64_t queue_seconds = 0;  // from acceptance to the first start
+  int64_t deadline = 0;       // Unix seconds
+  int64_t log_bytes = 0;      // of one attempt's log; 0: as much as the node allows
+};
+
+struct JobDependency {
+  std::string job_id;
+  bool any_end = false;  // false: it must have succeeded
+};
+
+struct JobTerms {
+  JobLimits limits;
+  std::vector<JobDependency> after;
+  Labels node_labels;
+};
+
+// The members "limits", "after" and "node_labels" of a job file.
+JobTerms ReadJobTerms(ObjectReader& reader, Problems* problems);
+
+// Ranges, names, nothing twice.
+void CheckJobTerms(const JobTerms& terms, Problems* problems);
+// Names and amounts of resources of the operator's own.
+void CheckNamedResources(const Resources& resources, Problems* problems);
+
+// Seconds from "90s", "1h30m", "2d", "45" (seconds): whole numbers, each with one of s, m, h, d, w,
+// the larger first. nullopt for anything else, for 0 and beyond kMaxLimitSeconds.
+std::optional<int64_t> ParseSeconds(std::string_view text);
+
+// Unix seconds from "2026-12-24T18:00:00Z" or "2026-12-24T18:00:00+01:00" (RFC 3339, whole
+// seconds).
+std::optional<int64_t> ParseMoment(std::string_view text);
+
+}  // namespace cyxwiz::spec
