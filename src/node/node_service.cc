@@ -1,9 +1,11 @@
 #include "node/node_service.h"
 
 #include <boost/asio/post.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "node/attempt_log.h"
 #include "node/rpc_status.h"
 #include "security/job_token.h"
 #include "wire/job_config.h"
@@ -12,6 +14,8 @@ namespace cyxwiz::node {
 namespace {
 
 constexpr size_t kLogChunkBytes = 64 << 10;
+// Clients of gRPC accept 8 KiB of metadata, and an error's message is part of it.
+constexpr size_t kMaxProblemBytes = 2000;
 
 grpc::ServerUnaryReactor* Refuse(grpc::CallbackServerContext* context, const std::string& message) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
@@ -48,20 +52,41 @@ Status CheckToken(const ServiceContext& context, const std::string& token,
   return OkStatus();
 }
 
-Status CheckAssignment(const ServiceContext& context, const protocol::AssignJobRequest& request) {
+// All that is wrong with a job, as far as an error message of gRPC can hold it.
+std::string ToSentence(const spec::Problems& problems) {
+  std::string text = "the job is not valid";
+  size_t told = 0;
+  for (const spec::Problem& problem : problems.list()) {
+    std::string one = problem.ToString();
+    if (told > 0 && text.size() + one.size() > kMaxProblemBytes) break;
+    text += (told++ == 0 ? ": " : "; ") + one;
+  }
+  if (told < problems.count()) text += "; and " + std::to_string(problems.count() - told) + " more";
+  return ToUtf8(text);
+}
+
+// The assignment, once everything about the request is found to be right. Whoever may call the node
+// is not thereby trusted to have checked the job.
+Result<Assignment> AssignmentOf(const ServiceContext& context,
+                                const protocol::AssignJobRequest& request) {
+  Assignment assignment;
   const std::string& job = request.job().job_id();
   if (!IsValidId(job)) return InvalidArgument("job.job_id: '" + job + "' is not a job id");
   if (request.attempt() < 1) {
     return InvalidArgument("attempt: expected 1 or more, found " +
                            std::to_string(request.attempt()));
   }
-  RETURN_IF_ERROR(CheckToken(context, request.authorization_token(), {{job}, request.attempt()}));
+  assignment.id = {{job}, request.attempt()};
+  assignment.token = request.authorization_token();
+  RETURN_IF_ERROR(CheckToken(context, assignment.token, assignment.id));
   if (!request.node_id().empty() && request.node_id() != context.client->identity().id.value) {
     return PermissionDenied("node_id: the job is for node '" + request.node_id() +
                             "', this is node '" + context.client->identity().id.value + "'");
   }
-  Resources wanted = ResourcesFromWire(request.resources());
-  if (wanted.IsNegative()) return InvalidArgument("resources: amounts must not be negative");
+  assignment.resources = ResourcesFromWire(request.resources());
+  if (assignment.resources.IsNegative()) {
+    return InvalidArgument("resources: amounts must not be negative");
+  }
   const std::string& session = request.session_token();
   if (!session.empty() && session != context.client->identity().session) {
     return Unavailable("this node has registered again since it was chosen");
@@ -69,20 +94,18 @@ Status CheckAssignment(const ServiceContext& context, const protocol::AssignJobR
   if (!context.client->has_lease()) {
     return Unavailable("this node has lost touch with its Central Server");
   }
-  return OkStatus();
-}
-
-Assignment AssignmentOf(const protocol::AssignJobRequest& request) {
-  Assignment assignment;
-  assignment.id = {{request.job().job_id()}, request.attempt()};
   assignment.job = DescriptionFromConfig(request.job());
-  assignment.token = request.authorization_token();
-  assignment.resources =
-      ResourcesFromWire(request.has_resources() ? request.resources() : request.job().resources());
-  if (assignment.resources.cpu_millis == 0) assignment.resources.cpu_millis = 1000;
-  if (assignment.resources.memory_bytes == 0) {
-    assignment.resources.memory_bytes = request.job().estimated_memory();
-  }
+  spec::Problems problems;
+  std::optional<spec::JobSpec> spec = spec::CheckJobBeforeData(assignment.job, &problems);
+  if (!problems.empty()) return InvalidArgument(ToSentence(problems));
+  // What the server leaves out is as the job asks, or as it is estimated.
+  Resources needed = spec ? spec->resources : assignment.job.requested;
+  Resources& given = assignment.resources;
+  if (!request.has_resources()) given = needed;
+  if (given.cpu_millis == 0) given.cpu_millis = needed.cpu_millis;
+  if (given.cpu_millis == 0) given.cpu_millis = 1000;
+  if (given.memory_bytes == 0) given.memory_bytes = needed.memory_bytes;
+  if (given.memory_bytes == 0) given.memory_bytes = assignment.job.estimated_memory;
   return assignment;
 }
 
@@ -172,10 +195,9 @@ grpc::ServerUnaryReactor* NodeServiceImpl::AssignJob(grpc::CallbackServerContext
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   boost::asio::post(*context_.io, [this, reactor, request, response] {
     context_.client->AfterRegistration([this, reactor, request, response] {
-      if (Status checked = CheckAssignment(context_, *request); !checked.ok()) {
-        return reactor->Finish(ToGrpc(checked));
-      }
-      Status taken = context_.executor->Assign(AssignmentOf(*request));
+      Result<Assignment> assignment = AssignmentOf(context_, *request);
+      if (!assignment.ok()) return reactor->Finish(ToGrpc(assignment.status()));
+      Status taken = context_.executor->Assign(*std::move(assignment));
       response->set_job_id(request->job().job_id());
       response->set_accepted(taken.ok());
       response->set_status(taken.ok() ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);

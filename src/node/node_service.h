@@ -28,7 +28,8 @@ struct ServiceContext {
   const UsageHistory* usage;
 };
 
-// AssignJob refuses with a status what is not for this node: INVALID_ARGUMENT (malformed),
+// AssignJob refuses with a status what is not for this node: INVALID_ARGUMENT (malformed, or a job
+// that breaks the rules of src/spec; all its problems are named),
 // UNAUTHENTICATED (token absent, wrong or expired), PERMISSION_DENIED (token of another job,
 // attempt or node), UNAVAILABLE (the node has no contact with its server). What it cannot take now
 // it answers with accepted = false and the reason.

@@ -260,11 +260,18 @@ class NodeTest : public testing::Test {
     request.set_node_id("node-fresh");
     request.mutable_job()->set_job_id(job);
     request.mutable_job()->set_name(what);
+    request.mutable_job()->set_model_definition(R"({"layers": [{"type": "dense", "units": 10}]})");
+    request.mutable_job()->set_dataset_uri("mock://random_data");
     request.set_attempt(attempt);
     request.mutable_resources()->set_cpu_millis(1000);
     request.mutable_resources()->set_memory_bytes(64 << 20);
-    request.set_authorization_token(server_->Token({{job}, attempt}, "node-fresh"));
+    Sign(&request);
     return request;
+  }
+  // Again after each change, as the server would.
+  void Sign(protocol::AssignJobRequest* request, int64_t expires_in = 600) {
+    request->set_authorization_token(
+        server_->Token({{request->job().job_id()}, request->attempt()}, "node-fresh", expires_in));
   }
   grpc::Status Assign(const protocol::AssignJobRequest& request,
                       protocol::AssignJobResponse* response) {
@@ -429,6 +436,54 @@ TEST_F(NodeTest, RefusesAWrongToken) {
   EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
   request = Assignment("../job", "succeed");
   EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(NodeTest, AJobThatIsNotValidIsRefusedWithItsProblems) {
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
+  request.clear_resources();
+  request.mutable_job()->set_model_definition("{junk");
+  request.mutable_job()->mutable_resources()->set_cpu_millis(-1000);
+  request.mutable_job()->mutable_resources()->set_memory_bytes(-1);
+  request.mutable_job()->set_estimated_memory(-7);
+  request.mutable_job()->set_epochs(-3);
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  grpc::Status status = Assign(request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  for (const char* path :
+       {"$.model", "$.resources.cpus", "$.resources.memory", "$.estimated_memory", "$.epochs"}) {
+    EXPECT_NE(status.error_message().find(path), std::string::npos)
+        << path << " in: " << status.error_message();
+  }
+  // It holds nothing, so the whole node is still there to be given.
+  request = Assignment("job-2", "succeed");
+  request.mutable_resources()->set_cpu_millis(2000);
+  Sign(&request);
+  ASSERT_TRUE(Assign(request, &response).ok());
+  EXPECT_TRUE(response.accepted()) << response.error().message();
+}
+
+TEST_F(NodeTest, ManyProblemsFitIntoOneAnswer) {
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
+  std::string layers;
+  for (int i = 0; i < 200; ++i) layers += R"({"type": "nothing of the kind"},)";
+  request.mutable_job()->set_model_definition("{\"layers\": [" + layers + "1]}");
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  grpc::Status status = Assign(request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_LT(status.error_message().size(), 4000u);
+  EXPECT_NE(status.error_message().find(" more"), std::string::npos) << status.error_message();
+}
+
+TEST_F(NodeTest, AJobWhoseDataOnlyTheRunnerSeesIsTaken) {
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
+  request.mutable_job()->set_dataset_uri("file:///somewhere/images");
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  grpc::Status status = Assign(request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_TRUE(response.accepted()) << response.error().message();
 }
 
 TEST_F(NodeTest, TakesWhatFitsAndSaysWhyItTakesNoMore) {

@@ -152,20 +152,9 @@ Resources Needed(const JobDescription& job, const JobSpec& spec) {
   return needed;
 }
 
-}  // namespace
-
-bool IsName(const std::string& text) { return text.size() <= kMaxNameBytes && IsPlainText(text); }
-
-void CheckName(const std::string& path, const std::string& text, Problems* problems) {
-  if (IsName(text)) return;
-  problems->Add(
-      {path, "too long or not plain text",
-       "at most " + std::to_string(kMaxNameBytes) + " bytes of UTF-8 without control characters",
-       Shown(std::string_view(text)), ""});
-}
-
-std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspector* inspector,
-                                Problems* problems) {
+// data_comes_later: a shape that only data tells is no problem when the data is not seen.
+std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector* inspector,
+                             bool data_comes_later, Problems* problems) {
   JobSpec spec;
   spec.name = description.name;
   spec.type = JobType::kTraining;
@@ -184,7 +173,8 @@ std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspec
   bool dataset_refused = false;
   spec.dataset = Inspect(description, inspector, &spec, &dataset_refused, problems);
   const DatasetInfo* dataset = spec.dataset ? &*spec.dataset : nullptr;
-  CheckedModel model = CheckModel(description.model_definition, dataset, dataset_refused, problems);
+  CheckedModel model = CheckModel(description.model_definition, dataset,
+                                  dataset_refused || data_comes_later, problems);
   if (!model.complete) return std::nullopt;
 
   if (known("loss")) CheckOutput(model, dataset, spec.training.loss, problems);
@@ -204,6 +194,27 @@ std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspec
   if (!problems->empty()) return std::nullopt;
   spec.resources = Needed(description, spec);
   return spec;
+}
+
+}  // namespace
+
+bool IsName(const std::string& text) { return text.size() <= kMaxNameBytes && IsPlainText(text); }
+
+void CheckName(const std::string& path, const std::string& text, Problems* problems) {
+  if (IsName(text)) return;
+  problems->Add(
+      {path, "too long or not plain text",
+       "at most " + std::to_string(kMaxNameBytes) + " bytes of UTF-8 without control characters",
+       Shown(std::string_view(text)), ""});
+}
+
+std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspector* inspector,
+                                Problems* problems) {
+  return Check(description, inspector, /*data_comes_later=*/false, problems);
+}
+
+std::optional<JobSpec> CheckJobBeforeData(const JobDescription& description, Problems* problems) {
+  return Check(description, nullptr, /*data_comes_later=*/true, problems);
 }
 
 }  // namespace cyxwiz::spec

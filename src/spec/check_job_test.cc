@@ -387,6 +387,30 @@ class RandomModel {
   bool wild_ = false;
 };
 
+TEST(CheckJobBeforeData, LeavesToTheDataWhatOnlyDataTells) {
+  JobDescription job = Mlp();
+  Problems problems;
+  EXPECT_FALSE(CheckJobBeforeData(job, &problems)) << "its shapes are not known";
+  EXPECT_TRUE(problems.empty()) << problems.ToString();
+  job.model_definition.insert(1, R"("input_shape": [1, 28, 28], )");
+  std::optional<JobSpec> spec = CheckJobBeforeData(job, &problems);
+  ASSERT_TRUE(spec) << problems.ToString();
+  EXPECT_EQ(spec->model.parameters, 784 * 128 + 128 + 128 * 10 + 10);
+}
+
+TEST(CheckJobBeforeData, RefusesAllElse) {
+  JobDescription job = ImageJob(R"({"type": "dens", "units": 10}, {"type": "dense", "units": -1})");
+  job.requested.memory_bytes = -5;
+  job.hyperparameters["epochs"] = "none";
+  Problems problems;
+  EXPECT_FALSE(CheckJobBeforeData(job, &problems));
+  EXPECT_TRUE(Says(problems, "$.model.layers[0].type", "did you mean"));
+  EXPECT_TRUE(Says(problems, "$.model.layers[1].units", "found -1"));
+  EXPECT_TRUE(Says(problems, "$.resources.memory", "found -5"));
+  EXPECT_TRUE(Says(problems, "$.hyperparameters.epochs", "none"));
+  EXPECT_EQ(problems.count(), 4u) << problems.ToString();
+}
+
 TEST(CheckJob, RandomJobsAreAcceptedOrRefusedAndNeverCrash) {
   int accepted = 0;
   for (uint32_t seed = 1; seed <= 10'000; ++seed) {

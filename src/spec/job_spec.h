@@ -180,6 +180,11 @@ void CheckName(const std::string& path, const std::string& text, Problems* probl
 std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspector* inspector,
                                 Problems* problems);
 
+// The part of CheckJob that needs no data, for who hands the job on to a runner that will see it.
+// Nothing and no problems: as far as can be told the job is right, but the shapes that its layers
+// have depend on files.
+std::optional<JobSpec> CheckJobBeforeData(const JobDescription& description, Problems* problems);
+
 // The model in its canonical form (types, all options spelt out, shapes), as "model" of model.json.
 // It is itself a model_definition, and checking it gives the same ModelSpec.
 Json ModelToJson(const ModelSpec& model);
