@@ -8,6 +8,7 @@
 #include "central/convert.h"
 #include "cyxwiz/protocol/agent.grpc.pb.h"
 #include "cyxwiz/protocol/node.grpc.pb.h"
+#include "wire/deterministic.h"
 #include "wire/job_config.h"
 
 namespace cyxwiz::central {
@@ -73,10 +74,14 @@ void Dispatcher::End(grpc::ClientContext* context) {
   if (in_flight_.empty()) all_done_.notify_all();
 }
 
-std::string Dispatcher::Token(const AttemptId& attempt, const NodeId& node) const {
+std::string Dispatcher::Token(const AttemptId& attempt, const NodeId& node,
+                              const std::string& permitted) const {
   return signer_->Sign({.attempt = attempt,
                         .node = node,
-                        .expires_at = ReadClocks().unix.seconds() + kTokenLifetimeSeconds});
+                        .expires_at = ReadClocks().unix.seconds() + kTokenLifetimeSeconds,
+                        .request_sha256 = permitted.empty()
+                                              ? ""
+                                              : security::HexEncode(security::Sha256(permitted))});
 }
 
 void Dispatcher::Assign(control::AssignEffect effect) {
@@ -93,10 +98,11 @@ void Dispatcher::CallAssign(control::AssignEffect effect) {
   call->node = effect.node;
   call->request.set_node_id(effect.node.value);
   ToJobConfig(effect.job, *effect.body, call->request.mutable_job());
-  call->request.set_authorization_token(Token(effect.attempt, effect.node));
   call->request.set_attempt(effect.attempt.attempt);
   call->request.set_session_token(effect.session);
   *call->request.mutable_resources() = ResourcesToWire(effect.job.resources);
+  call->request.set_authorization_token(
+      Token(effect.attempt, effect.node, PermittedBytes(call->request)));
   call->stub = protocol::NodeService::NewStub(channels_->Get(effect.endpoint));
   if (!Begin(&call->context)) return;
   call->stub->async()->AssignJob(

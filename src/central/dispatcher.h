@@ -21,9 +21,9 @@ class ClientContext;
 
 namespace cyxwiz::central {
 
-// A token allows a node to *begin* an attempt within this time of the assignment, however long the
-// attempt then runs: reports are fenced by the attempt's number, and their token's expiry is not
-// looked at.
+// A token allows a node to *begin* an attempt, once, within this time of the assignment, however
+// long the attempt then runs: reports are fenced by the attempt's number, and their token's expiry
+// is not looked at.
 inline constexpr int64_t kTokenLifetimeSeconds = 24 * 3600;
 
 class Dispatcher : public EffectSink {
@@ -48,7 +48,9 @@ class Dispatcher : public EffectSink {
   // False once the dispatcher ends: the call must not be made.
   bool Begin(grpc::ClientContext* context);
   void End(grpc::ClientContext* context);
-  std::string Token(const AttemptId& attempt, const NodeId& node) const;
+  // permitted: the bytes of the AssignJob request that the token is for; empty: for none.
+  std::string Token(const AttemptId& attempt, const NodeId& node,
+                    const std::string& permitted = "") const;
 
   NodeChannels* const channels_;
   StreamHub* const hub_;

@@ -9,6 +9,7 @@
 
 #include "cyxwiz/protocol/agent.grpc.pb.h"
 #include "cyxwiz/protocol/node.grpc.pb.h"
+#include "wire/deterministic.h"
 
 namespace cyxwiz::central {
 namespace {
@@ -113,20 +114,27 @@ class FakeSigner final : public security::TokenSigner {
   std::string Sign(const security::JobClaims& claims) const override {
     EXPECT_GT(claims.expires_at, ReadClocks().unix.seconds());
     return claims.attempt.job.value + "/" + std::to_string(claims.attempt.attempt) + "/" +
-           claims.node.value;
+           claims.node.value + (claims.request_sha256.empty() ? "" : "/" + claims.request_sha256);
   }
   std::string public_key() const override { return ""; }
 };
 
 class DispatcherTest : public testing::Test {
  protected:
+  DispatcherTest() {
+    protocol::JobConfig config;
+    for (int i = 0; i < 50; ++i) {
+      (*config.mutable_hyperparameters())["key " + std::to_string(i)] = "value";
+    }
+    body_ = config.SerializeAsString();
+  }
   control::AssignEffect Assignment(const std::string& endpoint) const {
     return {.attempt = {JobId{"j"}, 3},
             .node = NodeId{"n"},
             .endpoint = endpoint,
             .session = "of the node",
             .job = {.id = JobId{"j"}, .name = "a job", .resources = {1500, 1 << 20, 0}},
-            .body = std::make_shared<control::JobBody>()};
+            .body = std::make_shared<control::JobBody>(control::JobBody{"", body_})};
   }
   control::AssignOutcome OutcomeOf(FakeNode& node) {
     dispatcher_->Assign(Assignment(node.endpoint()));
@@ -136,6 +144,7 @@ class DispatcherTest : public testing::Test {
     return outcome;
   }
 
+  std::string body_;
   NodeChannels channels_;
   StreamHub hub_{10};
   EventHub events_{10};
@@ -155,7 +164,9 @@ TEST_F(DispatcherTest, AnAcceptedAssignment) {
   EXPECT_EQ(request.node_id(), "n");
   EXPECT_EQ(request.attempt(), 3);
   EXPECT_EQ(request.session_token(), "of the node");
-  EXPECT_EQ(request.authorization_token(), "j/3/n");
+  EXPECT_EQ(request.authorization_token(),
+            "j/3/n/" + security::HexEncode(security::Sha256(PermittedBytes(request))))
+      << "the node computes the same from what it received";
   EXPECT_EQ(request.job().job_id(), "j");
   EXPECT_EQ(request.job().name(), "a job");
   EXPECT_EQ(request.resources().cpu_millis(), 1500);

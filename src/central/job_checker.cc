@@ -1,12 +1,11 @@
 #include "central/job_checker.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <sys/stat.h>
 
 #include "central/convert.h"
 #include "security/job_token.h"
 #include "spec/job_spec.h"
+#include "wire/deterministic.h"
 #include "wire/job_config.h"
 
 namespace cyxwiz::central {
@@ -21,15 +20,7 @@ std::string Serialise(const protocol::JobConfig& config) {
   body.clear_job_id();
   body.clear_name();
   body.clear_user_id();
-  std::string bytes;
-  bytes.reserve(body.ByteSizeLong());
-  {
-    google::protobuf::io::StringOutputStream stream(&bytes);
-    google::protobuf::io::CodedOutputStream out(&stream);
-    out.SetSerializationDeterministic(true);  // maps in order of their keys
-    body.SerializeToCodedStream(&out);
-  }
-  return bytes;
+  return DeterministicBytes(body);
 }
 
 // What the wire adds to a JobDescription.

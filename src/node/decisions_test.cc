@@ -7,6 +7,7 @@
 #include "node/capacity.h"
 #include "node/lease.h"
 #include "node/stop_ladder.h"
+#include "node/taken_attempts.h"
 #include "node/usage.h"
 
 namespace cyxwiz::node {
@@ -114,6 +115,41 @@ TEST(Capacity, SaysWhenAnAttemptCanNeverFit) {
   Status status = capacity.Reserve({{"a"}, 1}, {2000, 10, 0});
   EXPECT_EQ(status.code(), Code::kResourceExhausted);
   EXPECT_NE(status.message().find("in all"), std::string::npos) << status;
+}
+
+AttemptId Try(const std::string& job, AttemptNumber attempt) { return {{job}, attempt}; }
+
+TEST(TakenAttempts, AnAttemptIsTakenOnceAndNoOlderOneAfterIt) {
+  TakenAttempts taken;
+  EXPECT_TRUE(taken.Check(Try("a", 2), 1000).ok());
+  taken.Add(Try("a", 2), 1000, 0);
+  EXPECT_EQ(taken.Check(Try("a", 2), 1000).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(taken.Check(Try("a", 1), 2000).code(), Code::kFailedPrecondition);
+  EXPECT_TRUE(taken.Check(Try("a", 3), 1000).ok());
+  EXPECT_TRUE(taken.Check(Try("b", 1), 1000).ok());
+}
+
+TEST(TakenAttempts, WhatIsForgottenIsNotTakenAgain) {
+  TakenAttempts taken(2);
+  taken.Add(Try("a", 1), 1000, 0);
+  taken.Add(Try("b", 1), 1001, 0);
+  taken.Add(Try("c", 1), 1002, 0);
+  EXPECT_EQ(taken.size(), 2u);
+  EXPECT_EQ(taken.Check(Try("a", 1), 1000).code(), Code::kFailedPrecondition);
+  EXPECT_TRUE(taken.Check(Try("d", 1), 1001).ok());
+  // Expired ones go, and a calendar that is set back does not bring them back.
+  taken.Add(Try("e", 1), 3000, 2000);
+  EXPECT_EQ(taken.size(), 1u);
+  EXPECT_EQ(taken.Check(Try("c", 1), 1002).code(), Code::kFailedPrecondition);
+}
+
+TEST(TakenAttempts, ANewerAttemptTakesThePlaceOfTheOlder) {
+  TakenAttempts taken(2);
+  for (AttemptNumber i = 1; i <= 100; ++i) taken.Add(Try("a", i), 1000 + i, 0);
+  EXPECT_EQ(taken.size(), 1u);
+  taken.Add(Try("b", 1), 1000, 0);
+  EXPECT_EQ(taken.size(), 2u);
+  EXPECT_TRUE(taken.Check(Try("c", 1), 500).ok()) << "nothing was forgotten";
 }
 
 TEST(Usage, IsTheShareBetweenTwoSamples) {

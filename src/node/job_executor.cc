@@ -144,6 +144,7 @@ Status JobExecutor::Assign(Assignment assignment) {
     return OkStatus();
   }
   if (shutting_down_) return Unavailable("the node is shutting down");
+  RETURN_IF_ERROR(taken_.Check(id, assignment.token_expires_at));
   for (auto& [other, attempt] : attempts_) {
     if (other.job != id.job) continue;
     if (other.attempt > id.attempt) {
@@ -155,6 +156,7 @@ Status JobExecutor::Assign(Assignment assignment) {
   }
   if (!zygote_->trouble().empty()) return Unavailable(zygote_->trouble());
   RETURN_IF_ERROR(capacity_.Reserve(id, assignment.resources));
+  taken_.Add(id, assignment.token_expires_at, ReadClocks().unix.seconds());
   auto attempt = std::make_shared<Attempt>(io_, std::move(assignment));
   attempt->assigned_at = ReadClocks().monotonic;
   attempts_[id] = attempt;

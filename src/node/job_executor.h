@@ -28,6 +28,7 @@
 #include "node/line_channel.h"
 #include "node/log_book.h"
 #include "node/stop_ladder.h"
+#include "node/taken_attempts.h"
 #include "node/zygote.h"
 #include "spec/job_spec.h"
 
@@ -37,8 +38,9 @@ namespace cyxwiz::node {
 struct Assignment {
   AttemptId id;
   spec::JobDescription job;
-  Resources resources;  // reserved for it
-  std::string token;    // the job token; goes back with every report
+  Resources resources;           // reserved for it
+  std::string token;             // the job token; goes back with every report
+  int64_t token_expires_at = 0;  // Unix seconds
 };
 
 // What an attempt said last.
@@ -74,8 +76,8 @@ class JobExecutor {
 
   // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
   // has changed, and the message says why: RESOURCE_EXHAUSTED (does not fit), FAILED_PRECONDITION
-  // (a newer attempt of the job is here), UNAVAILABLE (shutting down, or the runner does not
-  // start).
+  // (a newer attempt of the job is here, or this one was taken before and is over), UNAVAILABLE
+  // (shutting down, or the runner does not start).
   Status Assign(Assignment assignment);
   // Begins to stop an attempt; false when it is not here or has ended.
   bool Stop(const AttemptId& attempt, const std::string& reason);
@@ -133,6 +135,7 @@ class JobExecutor {
   // Tokens of attempts that were acknowledged, newest last: a repeated AssignJob of one of them is
   // answered as the first was.
   std::deque<std::string> acknowledged_tokens_;
+  TakenAttempts taken_;
 };
 
 }  // namespace cyxwiz::node

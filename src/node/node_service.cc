@@ -8,6 +8,7 @@
 #include "node/attempt_log.h"
 #include "node/rpc_status.h"
 #include "security/job_token.h"
+#include "wire/deterministic.h"
 #include "wire/job_config.h"
 
 namespace cyxwiz::node {
@@ -32,9 +33,9 @@ constexpr char kNoDeployments[] =
     "serving of models arrives with a later release; this node trains models only";
 constexpr char kNoTerminals[] = "terminals arrive with a later release";
 
-// Whether the token permits this attempt on this node now.
-Status CheckToken(const ServiceContext& context, const std::string& token,
-                  const AttemptId& attempt) {
+// What the token says, when it is for this attempt on this node and good now.
+Result<security::JobClaims> CheckToken(const ServiceContext& context, const std::string& token,
+                                       const AttemptId& attempt) {
   const NodeIdentity& identity = context.client->identity();
   if (identity.server_public_key.empty()) {
     return Unavailable("this node is not registered with its Central Server yet");
@@ -49,7 +50,7 @@ Status CheckToken(const ServiceContext& context, const std::string& token,
                             "', not for attempt " + std::to_string(attempt.attempt) + " of job '" +
                             attempt.job.value + "' on node '" + identity.id.value + "'");
   }
-  return OkStatus();
+  return claims;
 }
 
 // All that is wrong with a job, as far as an error message of gRPC can hold it.
@@ -78,7 +79,17 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
   }
   assignment.id = {{job}, request.attempt()};
   assignment.token = request.authorization_token();
-  RETURN_IF_ERROR(CheckToken(context, assignment.token, assignment.id));
+  ASSIGN_OR_RETURN(security::JobClaims claims,
+                   CheckToken(context, assignment.token, assignment.id));
+  if (claims.request_sha256 != security::HexEncode(security::Sha256(PermittedBytes(request)))) {
+    return PermissionDenied(
+        claims.request_sha256.empty()
+            ? "the job token permits no AssignJob"
+            : "the job token is for another AssignJob request than this one: it was altered, or "
+              "the token was taken from another",
+        "only the server that signs the token can change what it is for");
+  }
+  assignment.token_expires_at = claims.expires_at;
   if (!request.node_id().empty() && request.node_id() != context.client->identity().id.value) {
     return PermissionDenied("node_id: the job is for node '" + request.node_id() +
                             "', this is node '" + context.client->identity().id.value + "'");
@@ -88,7 +99,10 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
     return InvalidArgument("resources: amounts must not be negative");
   }
   const std::string& session = request.session_token();
-  if (!session.empty() && session != context.client->identity().session) {
+  if (session.empty()) {
+    return InvalidArgument("session_token is empty: expected the one of this node's registration");
+  }
+  if (session != context.client->identity().session) {
     return Unavailable("this node has registered again since it was chosen");
   }
   if (!context.client->has_lease()) {
@@ -271,8 +285,9 @@ grpc::ServerUnaryReactor* NodeAgentServiceImpl::StopAttempt(
     std::string token = context_.executor->TokenOf(attempt);
     // A long job outlives its token's expiry, so the one that it came with always serves.
     if (token.empty() || token != request->authorization_token()) {
-      Status checked = CheckToken(context_, request->authorization_token(), attempt);
-      if (!checked.ok()) return reactor->Finish(ToGrpc(checked));
+      Result<security::JobClaims> checked =
+          CheckToken(context_, request->authorization_token(), attempt);
+      if (!checked.ok()) return reactor->Finish(ToGrpc(checked.status()));
     }
     response->set_known(context_.executor->Stop(
         attempt, request->reason().empty() ? "the server asked to stop it" : request->reason()));

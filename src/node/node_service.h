@@ -31,8 +31,8 @@ struct ServiceContext {
 // AssignJob refuses with a status what is not for this node: INVALID_ARGUMENT (malformed, or a job
 // that breaks the rules of src/spec; all its problems are named),
 // UNAUTHENTICATED (token absent, wrong or expired), PERMISSION_DENIED (token of another job,
-// attempt or node), UNAVAILABLE (the node has no contact with its server). What it cannot take now
-// it answers with accepted = false and the reason.
+// attempt, node or request), UNAVAILABLE (the node has no contact with its server, or has
+// registered again). What it cannot take now it answers with accepted = false and the reason.
 class NodeServiceImpl final : public protocol::NodeService::CallbackService {
  public:
   explicit NodeServiceImpl(const ServiceContext& context) : context_(context) {}

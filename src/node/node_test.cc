@@ -20,6 +20,7 @@
 #include "artifacts/artifact_store.h"
 #include "cyxwiz/protocol/agent.grpc.pb.h"
 #include "security/job_token.h"
+#include "wire/deterministic.h"
 
 namespace cyxwiz::node {
 namespace {
@@ -63,8 +64,14 @@ class FakeServer final {
     return changed.wait_for(lock, 20s, holds);
   }
   const std::string& address() const { return address_; }
-  std::string Token(const AttemptId& attempt, const std::string& node, int64_t expires_in = 600) {
-    return signer_->Sign({attempt, {node}, ReadClocks().unix.seconds() + expires_in});
+  // permitted: an AssignJob request's bytes.
+  std::string Token(const AttemptId& attempt, const std::string& node, int64_t expires_in = 600,
+                    const std::string& permitted = "") {
+    return signer_->Sign(
+        {attempt,
+         {node},
+         ReadClocks().unix.seconds() + expires_in,
+         permitted.empty() ? "" : security::HexEncode(security::Sha256(permitted))});
   }
 
   std::mutex mutex;
@@ -265,13 +272,18 @@ class NodeTest : public testing::Test {
     request.set_attempt(attempt);
     request.mutable_resources()->set_cpu_millis(1000);
     request.mutable_resources()->set_memory_bytes(64 << 20);
+    {
+      std::lock_guard lock(server_->mutex);
+      request.set_session_token(server_->session);
+    }
     Sign(&request);
     return request;
   }
   // Again after each change, as the server would.
   void Sign(protocol::AssignJobRequest* request, int64_t expires_in = 600) {
-    request->set_authorization_token(
-        server_->Token({{request->job().job_id()}, request->attempt()}, "node-fresh", expires_in));
+    request->set_authorization_token(server_->Token({{request->job().job_id()}, request->attempt()},
+                                                    "node-fresh", expires_in,
+                                                    PermittedBytes(*request)));
   }
   grpc::Status Assign(const protocol::AssignJobRequest& request,
                       protocol::AssignJobResponse* response) {
@@ -436,6 +448,70 @@ TEST_F(NodeTest, RefusesAWrongToken) {
   EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
   request = Assignment("../job", "succeed");
   EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(NodeTest, ATokenServesNoOtherRequestThanItsOwn) {
+  protocol::AssignJobRequest request = Assignment("job-1", "hang"), other = request;
+  (*other.mutable_job()->mutable_hyperparameters())["epochs"] = "1000";
+  protocol::AssignJobResponse response;
+  EXPECT_EQ(Assign(other, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  other = request;
+  other.mutable_resources()->set_cpu_millis(2000);
+  EXPECT_EQ(Assign(other, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  // As for StopAttempt, and as clients get it.
+  other = request;
+  other.set_authorization_token(server_->Token({{"job-1"}, 1}, "node-fresh"));
+  grpc::Status status = Assign(other, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_NE(status.error_message().find("permits no AssignJob"), std::string::npos)
+      << status.error_message();
+  ASSERT_TRUE(Assign(request, &response).ok());
+  EXPECT_TRUE(response.accepted()) << response.error().message();
+}
+
+TEST_F(NodeTest, AnAttemptThatIsOverIsNotBegunAgain) {
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  Completion("job-1");
+  int seen = 0;
+  ASSERT_TRUE(server_->Wait([&] {
+    if (seen == 0) seen = server_->heartbeats;
+    return server_->heartbeats > seen && server_->active.empty();
+  }));
+  // With a token of its own, as if the first call had been forgotten.
+  Sign(&request, 500);
+  ASSERT_TRUE(Assign(request, &response).ok());
+  EXPECT_FALSE(response.accepted());
+  EXPECT_EQ(response.error().code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_NE(response.error().message().find("before"), std::string::npos)
+      << response.error().message();
+  Begin("job-1", "succeed", 2);
+  EXPECT_TRUE(server_->Wait([&] { return server_->completions["job-1"].attempt() == 2; }));
+}
+
+TEST_F(NodeTest, AnAssignmentFromBeforeARestartIsRefused) {
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  EXPECT_TRUE(response.accepted()) << response.error().message();
+  Completion("job-1");
+  StopNode();
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session.clear();
+  }
+  StartNode();
+  grpc::Status status = Assign(request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_NE(status.error_message().find("registered again"), std::string::npos)
+      << status.error_message();
+  // The session is a part of what was signed.
+  {
+    std::lock_guard lock(server_->mutex);
+    request.set_session_token(server_->session);
+  }
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
 }
 
 TEST_F(NodeTest, AJobThatIsNotValidIsRefusedWithItsProblems) {
@@ -622,7 +698,7 @@ TEST_F(NodeTest, ASessionThatIsOverIsRenewed) {
 
 TEST_F(NodeTest, AnAssignmentToAnEarlierSessionIsRefused) {
   protocol::AssignJobRequest request = Assignment("job-1", "hang");
-  request.set_session_token("session-1");
+  ASSERT_EQ(request.session_token(), "session-1");
   {
     std::lock_guard lock(server_->mutex);
     server_->session = "of somebody else";  // makes the node register again
@@ -630,7 +706,11 @@ TEST_F(NodeTest, AnAssignmentToAnEarlierSessionIsRefused) {
   ASSERT_TRUE(server_->Wait([&] { return server_->heartbeats > 0 && server_->sessions == 2; }));
   protocol::AssignJobResponse response;
   EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::UNAVAILABLE);
+  request.clear_session_token();
+  Sign(&request);
+  EXPECT_EQ(Assign(request, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   request.set_session_token("session-2");
+  Sign(&request);
   EXPECT_TRUE(Assign(request, &response).ok());
   EXPECT_TRUE(response.accepted()) << response.error().message();
 }

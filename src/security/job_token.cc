@@ -25,7 +25,7 @@ namespace {
 constexpr std::string_view kPrefix = "cyx1.";
 constexpr size_t kPublicKeyBytes = 32;
 constexpr size_t kSignatureBytes = 64;
-// A token of the longest ids is below 600 bytes; longer text is refused before anything is decoded.
+// A token of the longest ids is below 700 bytes; longer text is refused before anything is decoded.
 constexpr size_t kMaxTokenBytes = 2048;
 constexpr size_t kMaxKeyFileBytes = 16 << 10;
 
@@ -107,6 +107,7 @@ class Ed25519Signer : public TokenSigner {
                  {"attempt", claims.attempt.attempt},
                  {"node", claims.node.value},
                  {"exp", claims.expires_at}};
+    if (!claims.request_sha256.empty()) json["request"] = claims.request_sha256;
     std::string text(kPrefix);
     text += Base64UrlEncode(json.dump(-1, ' ', false, Json::error_handler_t::replace));
     Context context(EVP_MD_CTX_new());
@@ -293,6 +294,9 @@ Result<JobClaims> VerifyToken(const std::string& token, const std::string& publi
       !integer("exp")) {
     return Malformed("its claims lack one of job, attempt, node, exp");
   }
+  if (json->contains("request") && !is_text("request")) {
+    return Malformed("its claim 'request' is not text");
+  }
   int64_t attempt = *integer("attempt");
   if (attempt < 1 || attempt > std::numeric_limits<AttemptNumber>::max()) {
     return Malformed("expected an attempt from 1, found " + std::to_string(attempt));
@@ -301,6 +305,7 @@ Result<JobClaims> VerifyToken(const std::string& token, const std::string& publi
   claims.attempt = {JobId{(*json)["job"].get<std::string>()}, static_cast<AttemptNumber>(attempt)};
   claims.node = NodeId{(*json)["node"].get<std::string>()};
   claims.expires_at = *integer("exp");
+  if (is_text("request")) claims.request_sha256 = (*json)["request"].get<std::string>();
   if (now.seconds() >= claims.expires_at) {
     return Unauthenticated(
         "the job token expired " + std::to_string(now.seconds() - claims.expires_at) + " s ago",

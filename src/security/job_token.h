@@ -2,7 +2,9 @@
 // alike, except that a node checks the signature with the server's public key.
 //
 //   token  = "cyx1." base64url(claims) "." base64url(signature)
-//   claims = JSON {"job", "attempt", "node", "exp": Unix seconds}
+//   claims = JSON {"job", "attempt", "node", "exp": Unix seconds, "request": SHA-256 in hex}
+//            "request" stands only in a token that comes with an AssignJob, and is the hash of that
+//            call (wire/deterministic.h): the token permits this one call and no other.
 //   signature = Ed25519 over "cyx1." base64url(claims)
 #pragma once
 
@@ -18,7 +20,8 @@ namespace cyxwiz::security {
 struct JobClaims {
   AttemptId attempt;
   NodeId node;
-  int64_t expires_at = 0;  // Unix seconds
+  int64_t expires_at = 0;           // Unix seconds
+  std::string request_sha256 = {};  // in hex; empty: it permits no AssignJob
 };
 
 // Signs tokens. Safe for any number of threads.

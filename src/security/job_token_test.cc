@@ -56,6 +56,18 @@ TEST_F(JobTokenTest, GivesBackTheClaimsItSigned) {
   EXPECT_EQ(claims->expires_at, Claims().expires_at);
 }
 
+TEST_F(JobTokenTest, SaysWhichRequestItPermits) {
+  auto signer = NewSigner();
+  JobClaims claims = Claims();
+  claims.request_sha256 = HexEncode(Sha256("request"));
+  auto verified = VerifyToken(signer->Sign(claims), signer->public_key(), kNow);
+  ASSERT_TRUE(verified.ok()) << verified.status();
+  EXPECT_EQ(verified->request_sha256, claims.request_sha256);
+  verified = VerifyToken(signer->Sign(Claims()), signer->public_key(), kNow);
+  ASSERT_TRUE(verified.ok()) << verified.status();
+  EXPECT_EQ(verified->request_sha256, "") << "none";
+}
+
 TEST_F(JobTokenTest, ATokenOfAnotherKeyIsRefused) {
   auto ours = NewSigner("ours"), theirs = NewSigner("theirs");
   ASSERT_NE(ours->public_key(), theirs->public_key());

@@ -1,14 +1,16 @@
 """Between server and node: tokens, fencing of old attempts, leases."""
 
 import base64
+import hashlib
 import json
 import subprocess
 import time
+from concurrent import futures
 
 import grpc
 import pytest
 
-from cluster import channel, job, long_job, wait_gone
+from cluster import NodeProgram, channel, job, long_job, wait_gone
 from fake_node import FakeNode
 from cyxwiz.protocol import common_pb2, deployment_pb2, deployment_pb2_grpc, job_pb2, node_pb2, node_pb2_grpc
 
@@ -21,10 +23,10 @@ def base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def sign(key, tmp_path, *, job_id, attempt, node, expires_in=600):
+def sign(key, tmp_path, *, job_id, attempt, node, expires_in=600, **claims):
     """A job token, made with openssl as docs of the format say."""
     signed = "cyx1." + base64url(json.dumps(
-        {"job": job_id, "attempt": attempt, "node": node, "exp": int(time.time()) + expires_in}).encode())
+        {"job": job_id, "attempt": attempt, "node": node, "exp": int(time.time()) + expires_in, **claims}).encode())
     (tmp_path / "claims").write_text(signed)
     signature = subprocess.run(["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", str(key), "-in", str(tmp_path / "claims")],
                                capture_output=True, check=True).stdout
@@ -99,18 +101,76 @@ def test_a_token_with_changed_claims_is_refused(shared, server_key, tmp_path):
     assert_refused(shared, f"cyx1.{claims}.{token.rpartition('.')[2]}", "sign")
 
 
-def test_the_right_token_is_taken_and_the_same_attempt_only_once(make_cluster, tmp_path):
-    """The counterpart of the tests above: only the token was wrong there. The server does not know the job and stops it."""
-    cluster = make_cluster()
-    node = cluster.add_node()
-    (key,) = [p for p in cluster.data.rglob("*") if p.is_file() and b"PRIVATE KEY" in p.read_bytes()[:100]]
-    token = sign(key, tmp_path, job_id="forged", attempt=1, node=node.id)
-    started = time.monotonic()
-    first = assign(cluster, token)
-    assert first.accepted and first.job_id == "forged"
-    assert time.monotonic() - started < 1, "the answer takes milliseconds"
-    assert assign(cluster, token).accepted, "again the same attempt: accepted, and not started twice"
-    assert len(node.runners()) <= 1
+class FakeServer(node_pb2_grpc.NodeServiceServicer):
+    """Registers every node, each time with a new session, and acknowledges whatever it reports."""
+
+    def __init__(self, key, folder):
+        self.folder, self.data_roots, self.sessions = folder, [], 0
+        self.public_key = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout", "-outform", "DER"],
+                                         capture_output=True, check=True).stdout[-32:]
+        self._server = grpc.server(futures.ThreadPoolExecutor(4))
+        node_pb2_grpc.add_NodeServiceServicer_to_server(self, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self):
+        self._server.stop(0).wait()
+
+    @property
+    def session(self):
+        return f"session-{self.sessions}"
+
+    def RegisterNode(self, request, context):
+        self.sessions += 1
+        return node_pb2.RegisterNodeResponse(
+            status=common_pb2.STATUS_SUCCESS, node_id=request.info.node_id or "node-1", session_token=self.session,
+            server_public_key=self.public_key, heartbeat_interval_ms=200, lease_ms=10_000)
+
+    def Heartbeat(self, request, context):
+        return node_pb2.HeartbeatResponse(status=common_pb2.STATUS_SUCCESS, keep_alive=True)
+
+    def ReportProgress(self, request, context):
+        return node_pb2.ReportProgressResponse(status=common_pb2.STATUS_SUCCESS, continue_job=True)
+
+    def ReportCompletion(self, request, context):
+        return node_pb2.ReportCompletionResponse(status=common_pb2.STATUS_SUCCESS)
+
+
+def test_the_right_token_is_taken_and_serves_for_one_request_once(tmp_path, own_key):
+    """The counterpart of the tests above: only the token was wrong there."""
+    server = FakeServer(own_key, tmp_path)
+    node = NodeProgram(server, "node1", cpus=2, memory="4GiB", env={}, arguments=[])
+    try:
+        stub = node_pb2_grpc.NodeServiceStub(channel(node.endpoint))
+        request = node_pb2.AssignJobRequest(
+            node_id=node.id, job=long_job(job_id="job-1"), attempt=1, session_token=server.session,
+            resources=job_pb2.ResourceRequest(cpu_millis=1000, memory_bytes=1 << 30))
+        permitted = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
+        request.authorization_token = sign(own_key, tmp_path, job_id="job-1", attempt=1, node=node.id, request=permitted)
+        other = node_pb2.AssignJobRequest()
+        other.CopyFrom(request)
+        other.job.hyperparameters["epochs"] = "7"
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.AssignJob(other, timeout=10)
+        assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED, caught.value
+
+        started = time.monotonic()
+        first = stub.AssignJob(request, timeout=10)
+        assert first.accepted and first.job_id == "job-1", first
+        assert time.monotonic() - started < 1, "the answer takes milliseconds"
+        assert stub.AssignJob(request, timeout=10).accepted, "again the same attempt: accepted, and not started twice"
+        assert len(node.runners()) <= 1
+
+        node.kill()
+        node.start()
+        stub = node_pb2_grpc.NodeServiceStub(channel(node.endpoint))
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.AssignJob(request, timeout=10)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE and "registered again" in caught.value.details()
+        assert node.runners() == []
+    finally:
+        node.kill()
+        server.stop()
 
 
 # ---- fencing and leases ----
