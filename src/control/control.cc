@@ -68,6 +68,7 @@ struct JobEntry {
   bool changed = false;     // must be written with this batch
   bool progressed = false;  // must be written within progress_flush
   bool touched = false;     // followers must be told with this batch
+  int32_t node_faults = 0;  // attempts that a node's own trouble ended, for their backoff
   // Of the current attempt:
   bool accepted = false;    // the node has said yes, or has been heard of it
   MonotonicTime last_seen;  // when its node last listed or reported it
@@ -90,6 +91,7 @@ struct NodeEntry {
   UnixTime last_heartbeat;
   MonotonicTime lease_end = MonotonicTime::Never();
   MonotonicTime held_until;
+  int32_t refusals = 0;  // since it last took an attempt
   Resources reserved;
   std::set<JobId> jobs;  // whose current attempt is assigned or running here
   // Jobs with different bodies that failed here since one succeeded; text of each failure.
@@ -493,17 +495,27 @@ struct Control::State {
   }
   void Accept(JobEntry& entry) {
     DisarmAssign(entry);
+    if (!entry.accepted) nodes.at(entry.job.node).refusals = 0;
     entry.accepted = true;
     entry.last_seen = now.monotonic;
   }
 
-  // Doubled at each failure, and then between three quarters and five quarters of that.
-  Duration Backoff(const Job& job, int32_t failures) const {
+  Duration Doubled(int32_t failures) const {
     Duration wait = options.retry_backoff;
     for (int32_t i = 1; i < failures && wait < options.retry_backoff_most; ++i) wait *= 2;
-    wait = std::min(wait, options.retry_backoff_most);
+    return std::min(wait, options.retry_backoff_most);
+  }
+  // Doubled at each failure, and then between three quarters and five quarters of that.
+  Duration Backoff(const Job& job, int32_t failures) const {
     double part = 0.75 + 0.5 * Jitter(job.id, job.attempt);
-    return std::chrono::duration_cast<Duration>(part * wait);
+    return std::chrono::duration_cast<Duration>(part * Doubled(failures));
+  }
+
+  // The node is given nothing for a while.
+  void LetRest(NodeEntry& node, Duration time) {
+    node.held_until = std::max(node.held_until, now.monotonic + time);
+    Arm(node.held_until, TimerKind::kHeld, node.node.id.value);
+    UpdateFleet(node);
   }
 
   static constexpr char kPausedMessage[] = "paused; it starts from its beginning when resumed";
@@ -1311,9 +1323,7 @@ struct Control::State {
       return DoubtAssignment(*entry, "could not be reached: " + c.message);
     }
     NodeEntry& node = *FindNode(c.node);
-    node.held_until = now.monotonic + options.retry_backoff;
-    Arm(node.held_until, TimerKind::kHeld, node.node.id.value);
-    UpdateFleet(node);
+    LetRest(node, Doubled(++node.refusals));
     Lose(*entry, Cause::kNodeRejected, "node " + c.node.value + " refused it: " + c.message);
   }
 
@@ -1404,6 +1414,15 @@ struct Control::State {
       Lose(
           *entry, stopped ? Cause::kNodeDrained : c.cause,
           "node " + c.node.value + (stopped ? " stopped it" : ", in quarantine, failed it") + what);
+      return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+    }
+    if (c.outcome == Outcome::kFailed && c.cause == Cause::kNodeLost) {
+      // The node's own trouble, such as a full disk. Its hold outlasts the job's wait, so that
+      // another node gets the job if there is one.
+      Duration wait = Backoff(job, ++entry->node_faults);
+      LetRest(node, 2 * wait);
+      Lose(*entry, Cause::kNodeLost,
+           "node " + c.node.value + " could not go on with it: " + c.error.message, wait);
       return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
     }
     Release(*entry);

@@ -285,6 +285,69 @@ TEST(Assign, ARefusalTriesAgainAfterAMoment) {
   EXPECT_EQ(b.Get("j").retries, 0);
 }
 
+TEST(Completion, ANodesOwnTroubleIsNotCountedAndAnotherNodeIsPreferred) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  b.Progress("j", 1, "n");
+  b.Complete("j", 1, "n", ReportCompletion::Outcome::kFailed, Cause::kNodeLost, "disk is full");
+  EXPECT_EQ(b.StateOf("j"), "Queued");
+  EXPECT_EQ(b.Get("j").retries, 0);
+  EXPECT_EQ(b.Get("j").cause, Cause::kNodeLost);
+  EXPECT_NE(b.Get("j").message.find("disk is full"), std::string::npos) << b.Get("j").message;
+  b.Register("m");
+  b.Beat("n");
+  b.Pass(seconds(1));
+  EXPECT_EQ(b.StateOf("j"), "Assigned") << "after a first wait of 1 s";
+  EXPECT_EQ(b.Get("j").node.value, "m");
+}
+
+TEST(Completion, ANodesOwnTroubleIsTriedAgainWithBackoffForEver) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  for (int i = 1; i <= 20; ++i) {
+    b.Progress("j", i, "n");
+    b.Complete("j", i, "n", ReportCompletion::Outcome::kFailed, Cause::kNodeLost, "disk is full");
+    EXPECT_EQ(b.StateOf("j"), "Queued");
+    int waited = 0;
+    for (; b.StateOf("j") == "Queued" && waited < 200; ++waited) {
+      b.Beat("n");
+      b.Pass(seconds(1));
+    }
+    // Alone, the node is held twice as long as the job waits.
+    EXPECT_EQ(waited, std::min(2 << (i - 1), 120)) << i;
+  }
+  EXPECT_EQ(b.Get("j").retries, 0);
+}
+
+TEST(Assign, ANodeThatGoesOnRefusingIsAskedLessAndLess) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  auto refuse = [&] {
+    b.Do(AssignOutcome{{JobId{"j"}, b.Get("j").attempt},
+                       NodeId{"n"},
+                       AssignOutcome::Kind::kRejected,
+                       "disk is full"});
+  };
+  for (int wait : {1, 2, 4}) {
+    refuse();
+    b.Beat("n");
+    b.Pass(seconds(wait) - std::chrono::milliseconds(1));
+    EXPECT_EQ(b.StateOf("j"), "Queued") << wait;
+    b.Beat("n");
+    b.Pass(std::chrono::milliseconds(1));
+    EXPECT_EQ(b.StateOf("j"), "Assigned") << wait;
+  }
+  b.Accepted("j", 4, "n");
+  b.Complete("j", 4, "n");
+  b.Submit("k");
+  b.Do(AssignOutcome{{JobId{"k"}, 1}, NodeId{"n"}, AssignOutcome::Kind::kRejected, "again"});
+  b.Pass(seconds(1));
+  EXPECT_EQ(b.StateOf("k"), "Assigned") << "it has taken one since";
+}
+
 TEST(Assign, ANodeThatWasNotReachedIsAskedToRegisterAgainBeforeTheJobGoesOn) {
   Bench b;
   b.Register("n");

@@ -22,6 +22,8 @@ Code CodeOf(protocol::FailureCause cause) {
       return Code::kResourceExhausted;
     case protocol::CAUSE_DIVERGED:
       return Code::kOutOfRange;
+    case protocol::CAUSE_NODE_LOST:
+      return Code::kUnavailable;
     default:
       return Code::kInternal;
   }
@@ -42,6 +44,7 @@ protocol::FailureCause CauseFromName(const std::string& name) {
   if (name == "out_of_memory") return protocol::CAUSE_OUT_OF_MEMORY;
   if (name == "out_of_gpu_memory") return protocol::CAUSE_OUT_OF_GPU_MEMORY;
   if (name == "diverged") return protocol::CAUSE_DIVERGED;
+  if (name == "disk_full") return protocol::CAUSE_NODE_LOST;
   return protocol::CAUSE_INTERNAL;
 }
 
@@ -77,6 +80,10 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
     std::string message = said.path.empty() ? said.message : said.path + ": " + said.message;
     Fail(&end, CauseFromName(said.cause),
          message.empty() ? "the runner gave no reason" : std::move(message), said.hint);
+    return end;
+  }
+  if (!facts.node_trouble.empty()) {
+    Fail(&end, protocol::CAUSE_NODE_LOST, facts.node_trouble);
     return end;
   }
   if (facts.parent_died) {

@@ -30,12 +30,15 @@ struct EndFacts {
   bool killed_by_node = false;             // the node sent SIGTERM or SIGKILL
   bool oom_killed = false;                 // the kernel killed for want of memory meanwhile
   bool parent_died = false;                // the zygote died
-  std::string trouble;  // a fault outside the runner: could not be forked, broke the protocol
+  std::string trouble;                     // the runner broke the protocol
+  std::string node_trouble;        // a fault of this node: the runner could not be started, say
   int64_t memory_limit_bytes = 0;  // 0: not enforced
   std::string log_tail;
 };
 
 struct AttemptEnd {
+  // kFailed with CAUSE_NODE_LOST: not the job's failure; the server tries it again, elsewhere if it
+  // can, and counts nothing.
   enum class Outcome { kSucceeded, kFailed, kCancelled } outcome = Outcome::kFailed;
   protocol::FailureCause cause = protocol::CAUSE_NONE;
   Status error;  // why, unless kSucceeded

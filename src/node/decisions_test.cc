@@ -5,6 +5,7 @@
 #include "node/attempt_end.h"
 #include "node/backoff.h"
 #include "node/capacity.h"
+#include "node/disk_space.h"
 #include "node/lease.h"
 #include "node/stop_ladder.h"
 #include "node/taken_attempts.h"
@@ -219,6 +220,49 @@ TEST(AttemptEnd, AResultStandsWhenTheProcessDiesAfterIt) {
   said.kind = FinalMessage::Kind::kSucceeded;
   said.files = {"weights.safetensors"};
   EXPECT_EQ(JudgeEnd(facts).outcome, AttemptEnd::Outcome::kSucceeded);
+}
+
+TEST(AttemptEnd, TheNodesTroubleIsNotTheJobs) {
+  EndFacts facts;
+  facts.node_trouble = "the runner could not be started: No space left on device";
+  AttemptEnd end = JudgeEnd(facts);
+  EXPECT_EQ(end.outcome, AttemptEnd::Outcome::kFailed);
+  EXPECT_EQ(end.cause, protocol::CAUSE_NODE_LOST);
+  EXPECT_EQ(end.error.message(), facts.node_trouble);
+  facts.stop_reason = "cancelled";
+  EXPECT_EQ(JudgeEnd(facts).outcome, AttemptEnd::Outcome::kCancelled);
+  facts.stop_reason.reset();
+  facts.final_message.emplace().kind = FinalMessage::Kind::kSucceeded;
+  EXPECT_EQ(JudgeEnd(facts).outcome, AttemptEnd::Outcome::kSucceeded) << "the result is there";
+}
+
+TEST(AttemptEnd, ARunnersFullDiskIsTheNodesTrouble) {
+  EndFacts facts = Exited(0, 0);
+  FinalMessage& said = facts.final_message.emplace();
+  said.kind = FinalMessage::Kind::kFailed;
+  said.cause = "disk_full";
+  said.message = "cannot keep the result: No space left on device";
+  EXPECT_EQ(JudgeEnd(facts).cause, protocol::CAUSE_NODE_LOST);
+}
+
+TEST(DiskSpace, HoldsTheMinimumAndAllResults) {
+  constexpr int64_t kMiB = 1 << 20;
+  EXPECT_TRUE(CheckDiskSpace("/d", 300 * kMiB, 256 * kMiB, 20 * kMiB, 24 * kMiB).ok());
+  EXPECT_TRUE(CheckDiskSpace("/d", 0, 0, 0, 0).ok());
+  Status status = CheckDiskSpace("/d", 300 * kMiB, 256 * kMiB, 20 * kMiB, 25 * kMiB);
+  EXPECT_EQ(status.code(), Code::kResourceExhausted);
+  for (const char* part : {"'/d'", "300 MiB", "256 MiB", "20.0 MiB", "25.0 MiB"}) {
+    EXPECT_NE(status.message().find(part), std::string::npos) << part << " in " << status;
+  }
+  EXPECT_FALSE(CheckDiskSpace("/d", 255 * kMiB, 256 * kMiB, 0, 0).ok());
+  EXPECT_FALSE(CheckDiskSpace("/d", 10, 0, 20, 0).ok());
+}
+
+TEST(DiskSpace, OfAFolderThatIsGoneIsNotKnown) {
+  EXPECT_FALSE(FreeDiskBytes("/no/such/folder").ok());
+  Result<int64_t> free = FreeDiskBytes("/");
+  ASSERT_TRUE(free.ok()) << free.status();
+  EXPECT_GT(*free, 0);
 }
 
 TEST(AttemptEnd, TheParentsDeathIsNotTheRunnersFault) {

@@ -53,6 +53,12 @@ int ServeAttempt(int fd) {
              {"path", "$.dataset"}});
     return 0;
   }
+  if (what == "disk-full") {
+    Say(fd, {{"type", "failed"},
+             {"cause", "disk_full"},
+             {"message", "cannot keep the result: No space left on device"}});
+    return 0;
+  }
   if (what == "nonsense") {
     Say(fd, {{"type", "poem"}});
     for (;;) ::pause();

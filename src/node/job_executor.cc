@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/logging.h"
 #include "base/text.h"
+#include "node/disk_space.h"
 
 namespace cyxwiz::node {
 namespace {
@@ -93,6 +94,7 @@ struct JobExecutor::Attempt {
   boost::asio::posix::stream_descriptor output;
   bool output_closed = true;
   std::array<char, 16384> output_chunk;
+  bool log_broken = false;  // the last write to the log failed
   std::shared_ptr<AttemptCgroup> cgroup;
   int64_t machine_oom_kills = 0;  // when it began
 
@@ -155,6 +157,7 @@ Status JobExecutor::Assign(Assignment assignment) {
     Stop(other, "attempt " + std::to_string(id.attempt) + " of the job has taken its place");
   }
   if (!zygote_->trouble().empty()) return Unavailable(zygote_->trouble());
+  RETURN_IF_ERROR(CheckDisk(assignment));
   RETURN_IF_ERROR(capacity_.Reserve(id, assignment.resources));
   taken_.Add(id, assignment.token_expires_at, ReadClocks().unix.seconds());
   auto attempt = std::make_shared<Attempt>(io_, std::move(assignment));
@@ -164,13 +167,23 @@ Status JobExecutor::Assign(Assignment assignment) {
   return OkStatus();
 }
 
+Status JobExecutor::CheckDisk(const Assignment& assignment) const {
+  int64_t promised = 0;
+  for (const auto& [id, attempt] : attempts_) {
+    if (!attempt->ended) promised += attempt->assignment.result_bytes;
+  }
+  ASSIGN_OR_RETURN(int64_t free, FreeDiskBytes(options_.folder));
+  return CheckDiskSpace(options_.folder, free, options_.min_free_disk_bytes, promised,
+                        assignment.result_bytes);
+}
+
 void JobExecutor::Launch(const AttemptPtr& attempt) {
   if (attempt->facts.stop_reason) {  // stopped before it began
     attempt->exited = attempt->group_gone = true;
     return Settle(attempt);
   }
   auto fail = [&](Status status) {
-    attempt->facts.trouble = status.message();
+    attempt->facts.node_trouble = "the runner could not be started: " + status.message();
     attempt->exited = attempt->group_gone = true;
     Settle(attempt);
   };
@@ -224,10 +237,11 @@ void JobExecutor::ReadOutput(const AttemptPtr& attempt) {
           return Settle(attempt);
         }
         Status written = attempt->log->Append({attempt->output_chunk.data(), n});
-        if (!written.ok()) {
+        if (!written.ok() && !attempt->log_broken) {  // once, not with each line of the runner
           spdlog::warn("attempt {}: a part of its log is lost: {}", attempt->key,
                        written.message());
         }
+        attempt->log_broken = !written.ok();
         ReadOutput(attempt);
       });
 }
@@ -264,7 +278,7 @@ void JobExecutor::Confine(const AttemptPtr& attempt) {
 void JobExecutor::OnForkFailed(const std::string& key, const std::string& message) {
   AttemptPtr attempt = ByKey(key);
   if (!attempt) return;
-  attempt->facts.trouble = "the runner could not be started: " + message;
+  attempt->facts.node_trouble = "the runner could not be started: " + message;
   attempt->exited = attempt->group_gone = true;
   Settle(attempt);
 }

@@ -41,6 +41,7 @@ struct Assignment {
   Resources resources;           // reserved for it
   std::string token;             // the job token; goes back with every report
   int64_t token_expires_at = 0;  // Unix seconds
+  int64_t result_bytes = 0;      // about what it will leave in its folder; 0: not known
 };
 
 // What an attempt said last.
@@ -68,6 +69,8 @@ class JobExecutor {
   struct Options {
     Resources capacity;
     std::vector<std::string> data_roots;  // given to runners: where file:// data may lie
+    std::string folder;                   // on whose disk the attempts' files lie
+    int64_t min_free_disk_bytes = 0;      // with less left there, nothing is taken
   };
   // Everything outlives the executor.
   JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
@@ -75,9 +78,9 @@ class JobExecutor {
   ~JobExecutor();
 
   // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
-  // has changed, and the message says why: RESOURCE_EXHAUSTED (does not fit), FAILED_PRECONDITION
-  // (a newer attempt of the job is here, or this one was taken before and is over), UNAVAILABLE
-  // (shutting down, or the runner does not start).
+  // has changed, and the message says why: RESOURCE_EXHAUSTED (does not fit, or the disk is too
+  // full), FAILED_PRECONDITION (a newer attempt of the job is here, or this one was taken before
+  // and is over), UNAVAILABLE (shutting down, or the runner does not start).
   Status Assign(Assignment assignment);
   // Begins to stop an attempt; false when it is not here or has ended.
   bool Stop(const AttemptId& attempt, const std::string& reason);
@@ -110,6 +113,7 @@ class JobExecutor {
   using AttemptPtr = std::shared_ptr<Attempt>;
 
   AttemptPtr ByKey(const std::string& key) const;
+  Status CheckDisk(const Assignment& assignment) const;
   void Launch(const AttemptPtr& attempt);
   void ReadOutput(const AttemptPtr& attempt);
   void OnLine(const AttemptPtr& attempt, std::string_view line);

@@ -150,7 +150,9 @@ Status Node::Open() {
   client.on_reported = [this] { ContinueShutDown(); };
   client_ = std::make_unique<NodeClient>(io_, std::move(client));
   executor_ = std::make_unique<JobExecutor>(
-      io_, JobExecutor::Options{CapacityOf(settings_, hardware_), settings_.data_roots},
+      io_,
+      JobExecutor::Options{CapacityOf(settings_, hardware_), settings_.data_roots, settings_.data,
+                           settings_.min_free_disk_bytes},
       zygote_.get(), logs_.get(), limits_.get(), client_.get());
   RETURN_IF_ERROR(client_->Open(executor_.get()));
   return Listen();

@@ -112,6 +112,7 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
   spec::Problems problems;
   std::optional<spec::JobSpec> spec = spec::CheckJobBeforeData(assignment.job, &problems);
   if (!problems.empty()) return InvalidArgument(ToSentence(problems));
+  if (spec) assignment.result_bytes = spec->estimate.artifact_bytes;
   // What the server leaves out is as the job asks, or as it is estimated.
   Resources needed = spec ? spec->resources : assignment.job.requested;
   Resources& given = assignment.resources;

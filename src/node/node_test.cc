@@ -11,6 +11,7 @@
 
 #include <condition_variable>
 #include <filesystem>
+#include <fstream>
 #include <future>
 #include <map>
 #include <mutex>
@@ -227,7 +228,7 @@ class NodeTest : public testing::Test {
   void StartNode() {
     std::promise<std::string> started;
     thread_ = std::thread([this, &started] {
-      NodeSettings settings;
+      NodeSettings settings = settings_;
       settings.data = folder_ + "/data";
       settings.server = server_->address();
       settings.listen = "127.0.0.1:0";
@@ -329,6 +330,7 @@ class NodeTest : public testing::Test {
     return text;
   }
 
+  NodeSettings settings_;  // for the next StartNode
   std::string folder_, endpoint_;
   int terminal_port_ = 0;
   std::unique_ptr<FakeServer> server_;
@@ -410,6 +412,65 @@ TEST_F(NodeTest, TheRunnersReasonReachesTheServer) {
   EXPECT_EQ(done.cause(), protocol::CAUSE_USER_ERROR);
   EXPECT_EQ(done.result().error().message(), "$.dataset: no such file");
   EXPECT_EQ(done.result().error().details(), "check the path");
+}
+
+TEST_F(NodeTest, AFullDiskIsTheNodesTroubleAndNotTheJobs) {
+  Begin("job-1", "disk-full");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_FAILED);
+  EXPECT_EQ(done.cause(), protocol::CAUSE_NODE_LOST);
+  EXPECT_NE(done.result().error().message().find("No space left"), std::string::npos);
+}
+
+TEST_F(NodeTest, AnAttemptWhoseFolderCannotBeMadeIsLostNotFailed) {
+  // In the way of the folder; ENOSPC comes the same way.
+  std::ofstream(folder_ + "/data/attempts/job-1") << "a file";
+  Begin("job-1", "succeed");
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.cause(), protocol::CAUSE_NODE_LOST);
+  EXPECT_NE(done.result().error().message().find("attempts/job-1/1"), std::string::npos)
+      << done.result().error().message();
+}
+
+TEST_F(NodeTest, WithTooLittleDiskNothingIsTakenAndTheNumbersAreTold) {
+  StopNode();
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session.clear();
+  }
+  settings_.min_free_disk_bytes = int64_t{1} << 50;
+  StartNode();
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(Assignment("job-1", "succeed"), &response).ok());
+  EXPECT_FALSE(response.accepted());
+  EXPECT_EQ(response.error().code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_NE(response.error().message().find("1.0 PiB"), std::string::npos)
+      << response.error().message();
+}
+
+TEST_F(NodeTest, AResultThatWouldNotFitOnTheDiskIsNotBegun) {
+  StopNode();
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session.clear();
+  }
+  // Of what is free, at most 8 GiB may be used; others may write to this disk meanwhile.
+  auto free = static_cast<int64_t>(std::filesystem::space(folder_).available);
+  settings_.min_free_disk_bytes = free - std::min(free / 2, int64_t{8} << 30);
+  StartNode();
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
+  request.mutable_job()->set_model_definition(
+      R"({"layers": [{"type": "dense", "units": 60000}, {"type": "dense", "units": 60000},
+                     {"type": "dense", "units": 10}]})");
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  grpc::Status status = Assign(request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_FALSE(response.accepted());
+  EXPECT_EQ(response.error().code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_NE(response.error().message().find("13.4 GiB for the attempt's result"), std::string::npos)
+      << response.error().message();
+  Begin("job-2", "succeed");
 }
 
 TEST_F(NodeTest, ARunnerThatBreaksTheProtocolIsEnded) {

@@ -89,6 +89,9 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
              int64_t{1} << 40);
   config.Add("keep_logs", &settings.keep_logs,
              "How many ended attempts keep their logs; the oldest go first.", 0, 10'000'000);
+  config.Add("min_free_disk_bytes", &settings.min_free_disk_bytes,
+             "Bytes that must be free on the disk of the data folder for the node to take a job.",
+             0, int64_t{1} << 50);
   config.Add("ready_fd", &settings.ready_fd,
              "File descriptor that gets one line of JSON once the node is registered; -1: none.",
              -1, 1 << 20);

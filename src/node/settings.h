@@ -30,6 +30,7 @@ struct NodeSettings {
   std::string log_level = "info";
   int64_t log_max_bytes = 16 << 20;
   int64_t keep_logs = 1000;
+  int64_t min_free_disk_bytes = int64_t{256} << 20;
   int64_t ready_fd = -1;
 
   // As parsed from `memory` and `disk`; 0 when it is empty.

@@ -273,8 +273,9 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   auto write_begin = Clock::now();
   if (Status written = WriteResult(*job, trained, start.folder, &result->files); !written.ok()) {
     result->end = End::kFailed;
-    result->failure = {"internal", "cannot keep the result: " + written.message(), written.hint(),
-                       ""};
+    bool full = written.code() == Code::kResourceExhausted;
+    result->failure = {full ? "disk_full" : "internal",
+                       "cannot keep the result: " + written.message(), written.hint(), ""};
   }
   result->write_seconds = SecondsSince(write_begin);
 }

@@ -118,6 +118,15 @@ def mounted(folder, options):
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def fill(path, most=1 << 40):
+    """Writes zeros to `path` until the disk is full, or it has `most` bytes."""
+    # Closing fails too when a part of the last piece is still in the buffer.
+    with contextlib.suppress(OSError), path.open("wb") as out:
+        while most > 0:
+            most -= out.write(bytes(1 << 16))
+            out.flush()
+
+
 def test_a_read_only_data_folder(tmp_path):
     with mounted(tmp_path / "data", "size=1m,ro"):
         log = start_server(tmp_path / "x", data=tmp_path / "data")
@@ -173,10 +182,7 @@ def test_a_full_disk_refuses_work_and_recovers_by_itself(tmp_path, make_cluster)
         cluster = make_cluster(data=data / "data")
         kept = cluster.submit(job(name="before")).job_id
         ballast = data / "ballast"
-        # Closing fails too when a part of the last piece is still in the buffer.
-        with contextlib.suppress(OSError), ballast.open("wb") as out:
-            while out.write(bytes(1 << 16)):
-                out.flush()
+        fill(ballast)
         accepted, refusal = [kept], None
         model = [{"type": "dense", "units": 10}]
         for i in range(5000):
@@ -207,18 +213,39 @@ def test_a_full_disk_refuses_work_and_recovers_by_itself(tmp_path, make_cluster)
         cluster.stop()
 
 
-def test_a_full_disk_of_the_node_is_told(tmp_path, make_cluster):
-    """The weights do not fit: the attempt fails with the cause, and the node lives on."""
+def test_a_node_without_room_takes_nothing_and_recovers_by_itself(make_cluster):
     cluster = make_cluster()
-    with mounted(cluster.folder / "node1", "size=1m"):
-        node = cluster.add_node("node1")
-        big = job(layers=[{"type": "dense", "units": 200_000}, {"type": "dense", "units": 10}],
-                  hyperparameters={"epochs": "1", "batch_size": "1000"}, max_retries=0)
-        status = cluster.wait(cluster.submit(big).job_id)
-        assert status.state == job_pb2.JOB_STATE_FAILED, status
-        assert "space" in status.error.message or "disk" in status.error.message, status
-        assert status.cause == job_pb2.CAUSE_INTERNAL, status
+    with mounted(cluster.folder / "node1", "size=16m"):
+        node = cluster.add_node("node1", arguments=["--min-free-disk-bytes", str(8 << 20)])
         assert cluster.succeed(cluster.submit(job()).job_id)
+        ballast = node.data / "ballast"
+        fill(ballast, 12 << 20)
+        job_id = cluster.submit(job(max_retries=0)).job_id
+        status = cluster.wait(job_id, lambda s: "min_free_disk_bytes" in s.message)
+        assert status.state == job_pb2.JOB_STATE_QUEUED and "8.0 MiB" in status.message, status
+        ballast.unlink()
+        assert cluster.succeed(job_id)
+        assert cluster.status(job_id).retries == 0
+        node.terminate()
+
+
+def test_a_disk_that_fills_up_under_a_job_does_not_fail_it(make_cluster):
+    """The weights do not fit any more: the attempt is lost and the job tried again, though it has no retries."""
+    cluster = make_cluster()
+    with mounted(cluster.folder / "node1", "size=32m"):
+        node = cluster.add_node("node1", arguments=["--min-free-disk-bytes", "0"])
+        big = job(layers=[{"type": "dense", "units": 200_000}, {"type": "dense", "units": 10}],
+                  hyperparameters={"epochs": "10", "batch_size": "100"}, max_retries=0)
+        job_id = cluster.submit(big).job_id
+        cluster.wait_running(job_id)
+        ballast = node.data / "ballast"
+        fill(ballast)
+        status = cluster.wait(job_id, lambda s: "No space left" in s.message)
+        assert (status.state, status.cause, status.retries) == (
+            job_pb2.JOB_STATE_QUEUED, job_pb2.CAUSE_NODE_LOST, 0), status
+        ballast.unlink()
+        assert cluster.succeed(job_id)
+        assert cluster.status(job_id).retries == 0
         assert node.program.alive
         node.terminate()
 
