@@ -86,8 +86,9 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
     Fail(&end, protocol::CAUSE_NODE_LOST, facts.node_trouble);
     return end;
   }
-  if (facts.parent_died) {
-    Fail(&end, protocol::CAUSE_RUNNER_CRASHED, "the runner's parent died, and the runner with it");
+  if (!facts.parent_end.empty()) {
+    Fail(&end, protocol::CAUSE_RUNNER_CRASHED,
+         "the runner's parent died, and the runner with it: " + facts.parent_end);
     return end;
   }
   if (facts.exit && facts.exit->signal == SIGKILL && facts.oom_killed && !facts.killed_by_node) {

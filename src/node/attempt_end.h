@@ -29,7 +29,7 @@ struct EndFacts {
   std::optional<std::string> stop_reason;  // why the node stopped it, when it did
   bool killed_by_node = false;             // the node sent SIGTERM or SIGKILL
   bool oom_killed = false;                 // the kernel killed for want of memory meanwhile
-  bool parent_died = false;                // the zygote died
+  std::string parent_end;                  // how the zygote died; empty: it did not
   std::string trouble;                     // the runner broke the protocol
   std::string node_trouble;        // a fault of this node: the runner could not be started, say
   int64_t memory_limit_bytes = 0;  // 0: not enforced

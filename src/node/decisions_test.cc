@@ -267,11 +267,12 @@ TEST(DiskSpace, OfAFolderThatIsGoneIsNotKnown) {
 
 TEST(AttemptEnd, TheParentsDeathIsNotTheRunnersFault) {
   EndFacts facts;
-  facts.parent_died = true;
+  facts.parent_end = "it was ended by signal 9";
   facts.killed_by_node = true;
   AttemptEnd end = JudgeEnd(facts);
   EXPECT_EQ(end.cause, protocol::CAUSE_RUNNER_CRASHED);
   EXPECT_NE(end.error.message().find("parent died"), std::string::npos) << end.error;
+  EXPECT_NE(end.error.message().find("by signal 9"), std::string::npos) << end.error;
 }
 
 }  // namespace

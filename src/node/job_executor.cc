@@ -298,11 +298,12 @@ void JobExecutor::OnZygoteDied(const std::string& reason) {
   }
   for (const AttemptPtr& attempt : affected) {
     spdlog::error("attempt {}: lost its runner's parent: {}", attempt->key, reason);
-    attempt->facts.parent_died = true;
     attempt->exited = true;
     if (attempt->pid > 0) {
+      attempt->facts.parent_end = reason;
       Signal(attempt, SIGKILL);
     } else {
+      attempt->facts.node_trouble = "the runner was not started: its parent died: " + reason;
       attempt->group_gone = true;
     }
     Settle(attempt);

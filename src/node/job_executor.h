@@ -97,6 +97,8 @@ class JobExecutor {
   bool idle() const;
   const Resources& available() const { return capacity_.available(); }
   const Resources& total() const { return capacity_.total(); }
+  // Why no runner can be started; empty when nothing is known to be in the way.
+  const std::string& runner_trouble() const { return zygote_->trouble(); }
   // The token of an active attempt; empty when it is not here.
   std::string TokenOf(const AttemptId& attempt) const;
   // Where an attempt's files are.

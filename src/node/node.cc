@@ -133,7 +133,9 @@ Status Node::Open() {
     executor_->OnExited(id, exit);
   };
   events.died = [this](const std::string& reason) { executor_->OnZygoteDied(reason); };
-  zygote_ = std::make_unique<Zygote>(io_, settings_.runner, std::move(events));
+  Zygote::Options runner;
+  runner.runner = settings_.runner;
+  zygote_ = std::make_unique<Zygote>(io_, std::move(runner), std::move(events));
 
   NodeClient::Options client;
   client.server = settings_.server;

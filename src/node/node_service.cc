@@ -38,7 +38,9 @@ Result<security::JobClaims> CheckToken(const ServiceContext& context, const std:
                                        const AttemptId& attempt) {
   const NodeIdentity& identity = context.client->identity();
   if (identity.server_public_key.empty()) {
-    return Unavailable("this node is not registered with its Central Server yet");
+    const std::string& trouble = context.executor->runner_trouble();
+    return Unavailable("this node is not registered with its Central Server yet" +
+                       (trouble.empty() ? "" : ": " + trouble));
   }
   Result<security::JobClaims> claims =
       security::VerifyToken(token, identity.server_public_key, ReadClocks().unix);

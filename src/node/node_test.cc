@@ -233,7 +233,7 @@ class NodeTest : public testing::Test {
       settings.server = server_->address();
       settings.listen = "127.0.0.1:0";
       settings.terminal_listen = "127.0.0.1:0";
-      settings.runner = CYXWIZ_FAKE_RUNNER;
+      if (settings.runner.empty()) settings.runner = CYXWIZ_FAKE_RUNNER;
       settings.cpus = 2;
       settings.memory_bytes = int64_t{1} << 30;
       settings.log_max_bytes = 64 << 10;
@@ -492,6 +492,93 @@ TEST_F(NodeTest, ADeadParentFailsItsAttemptsAndIsReplaced) {
   EXPECT_NE(done.result().error().message().find("parent"), std::string::npos);
   Begin("job-2", "succeed");
   EXPECT_EQ(Completion("job-2").result().status(), protocol::STATUS_COMPLETED);
+}
+
+// Runs until the zygote's first death; the reason.
+std::string HowItDies(Zygote::Options options) {
+  boost::asio::io_context io;
+  std::string reason;
+  Zygote::Events events;
+  events.ready = [] {};
+  events.died = [&](const std::string& why) {
+    reason = why;
+    io.stop();
+  };
+  Zygote zygote(io, std::move(options), std::move(events));
+  zygote.Start();
+  io.run_for(20s);
+  EXPECT_NE(zygote.trouble().find(reason), std::string::npos) << zygote.trouble();
+  return reason;
+}
+
+// An executable shell script; its path.
+std::string Script(const std::string& path, const std::string& text) {
+  std::ofstream(path) << "#!/bin/sh\n" << text;
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  return path;
+}
+
+TEST_F(NodeTest, AZygoteThatDoesNotStartLeavesItsLastWords) {
+  std::string reason = HowItDies({.runner = Script(folder_ + "/a", R"(
+i=0; while [ $i -lt 1000 ]; do echo "line $i" >&2; i=$((i+1)); done
+echo 'error while loading shared libraries: libtorch.so: no such file' >&2; exit 127)")});
+  EXPECT_NE(reason.find("exited with code 127"), std::string::npos) << reason;
+  EXPECT_NE(reason.find("libtorch.so: no such file"), std::string::npos) << reason;
+  EXPECT_NE(reason.find("line 999"), std::string::npos) << reason;
+  EXPECT_LT(reason.size(), 3000u);
+  reason = HowItDies({.runner = "/bin/true"});
+  EXPECT_EQ(reason, "it exited with code 0");
+  reason = HowItDies({.runner = folder_ + "/missing"});
+  EXPECT_NE(reason.find("No such file"), std::string::npos) << reason;
+}
+
+TEST_F(NodeTest, AZygoteThatIsNeverReadyIsKilled) {
+  std::string reason =
+      HowItDies({.runner = Script(folder_ + "/a", "exec sleep 1000"), .start_within = 100ms});
+  EXPECT_EQ(reason, "it was not ready within 0.1 s, and was killed");
+  // Its socket closed, it goes on.
+  reason =
+      HowItDies({.runner = Script(folder_ + "/b", "exec sleep 1000 3>&-"), .answer_within = 100ms});
+  EXPECT_EQ(reason, "it closed its socket and did not end, and was killed");
+}
+
+TEST_F(NodeTest, ANodeWhoseRunnerDoesNotStartAnyMoreSaysWhy) {
+  StopNode();
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session.clear();
+  }
+  std::string broken = folder_ + "/broken";
+  settings_.runner =
+      Script(folder_ + "/runner", "[ -e " + broken +
+                                      " ] && { echo 'libtorch.so is gone' >&2; exit 127; }\n" +
+                                      "exec " CYXWIZ_FAKE_RUNNER " \"$@\"");
+  StartNode();
+  std::ofstream(broken) << "yes";
+  Begin("job-0", "kill-parent");
+  Completion("job-0");
+  // What is given to it before it has noticed is lost with the same reason.
+  protocol::AssignJobResponse response;
+  for (int i = 1; i < 1000; ++i) {
+    std::string job = "job-" + std::to_string(i);
+    ASSERT_TRUE(Assign(Assignment(job, "succeed"), &response).ok());
+    if (!response.accepted()) break;
+    protocol::ReportCompletionRequest done = Completion(job);
+    EXPECT_EQ(done.cause(), protocol::CAUSE_NODE_LOST);
+    EXPECT_NE(done.result().error().message().find("libtorch.so is gone"), std::string::npos)
+        << done.result().error().message();
+  }
+  EXPECT_EQ(response.error().code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_NE(response.error().message().find("exited with code 127"), std::string::npos)
+      << response.error().message();
+  EXPECT_NE(response.error().message().find("libtorch.so is gone"), std::string::npos)
+      << response.error().message();
+  // It recovers by itself.
+  std::filesystem::remove(broken);
+  while (!response.accepted()) {
+    ASSERT_TRUE(Assign(Assignment("job-again", "succeed"), &response).ok());
+  }
+  EXPECT_EQ(Completion("job-again").result().status(), protocol::STATUS_COMPLETED);
 }
 
 TEST_F(NodeTest, RefusesAWrongToken) {

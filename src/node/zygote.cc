@@ -7,16 +7,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <random>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/logging.h"
+#include "base/text.h"
+#include "node/attempt_log.h"
 
 extern char** environ;
 
@@ -25,6 +31,10 @@ namespace {
 
 constexpr size_t kMaxPacketBytes = 64 << 10;
 constexpr int kZygoteFd = 3;
+constexpr size_t kLastWordsBytes = 1024;
+constexpr size_t kMaxLineBytes = 1024;
+constexpr int kMostReadsAtEnd = 32;   // who goes on writing does not keep us
+constexpr int kMaxLinesLogged = 100;  // of one zygote; it has little to say
 
 double Random() {
   static thread_local std::mt19937_64 random{std::random_device{}()};
@@ -56,6 +66,12 @@ std::string DescribeEnd(int wait_status) {
   return "it exited with code " + std::to_string(WEXITSTATUS(wait_status));
 }
 
+std::string InSeconds(Duration time) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g s", std::chrono::duration<double>(time).count());
+  return text;
+}
+
 std::string TextOf(const Json& json, const char* key) {
   auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -68,12 +84,13 @@ int64_t NumberOf(const Json& json, const char* key) {
 
 }  // namespace
 
-Zygote::Zygote(boost::asio::io_context& io, std::string runner, Events events)
+Zygote::Zygote(boost::asio::io_context& io, Options options, Events events)
     : io_(io),
-      runner_(std::move(runner)),
+      options_(std::move(options)),
       events_(std::move(events)),
       child_signal_(io),
       restart_timer_(io),
+      debt_timer_(io),
       backoff_(std::chrono::milliseconds(100), std::chrono::seconds(10)) {}
 
 Zygote::~Zygote() { Stop(); }
@@ -96,19 +113,25 @@ Status Zygote::Spawn() {
   }
   UniqueFd ours(ends[0]), theirs(ends[1]);
   ::fcntl(ours.get(), F_SETFL, O_NONBLOCK);
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    return ErrnoStatus("cannot make the pipe of the runner's errors", errno);
+  }
+  UniqueFd our_errors(ends[0]), their_errors(ends[1]);
+  ::fcntl(our_errors.get(), F_SETFL, O_NONBLOCK);
 
   std::vector<std::string> variables = RunnerEnvironment();
   std::vector<char*> environment;
   for (std::string& variable : variables) environment.push_back(variable.data());
   environment.push_back(nullptr);
-  std::array<std::string, 2> words = {runner_, "--zygote"};
+  std::array<std::string, 2> words = {options_.runner, "--zygote"};
   char* arguments[] = {words[0].data(), words[1].data(), nullptr};
 
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
-  // Standard output becomes standard error: the runner's stdout is nobody's data.
+  // Standard output goes where standard error does: the runner's stdout is nobody's data.
   ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&actions, 2, 1);
+  ::posix_spawn_file_actions_adddup2(&actions, their_errors.get(), 1);
+  ::posix_spawn_file_actions_adddup2(&actions, their_errors.get(), 2);
   ::posix_spawn_file_actions_adddup2(&actions, theirs.get(), kZygoteFd);
   ::posix_spawn_file_actions_addclosefrom_np(&actions, kZygoteFd + 1);
   posix_spawnattr_t attributes;
@@ -124,18 +147,24 @@ Status Zygote::Spawn() {
   ::posix_spawnattr_setflags(
       &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   pid_t pid = 0;
-  int error =
-      ::posix_spawn(&pid, runner_.c_str(), &actions, &attributes, arguments, environment.data());
+  int error = ::posix_spawn(&pid, options_.runner.c_str(), &actions, &attributes, arguments,
+                            environment.data());
   ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return ErrnoStatus("cannot start '" + runner_ + "'", error);
+  if (error != 0) return ErrnoStatus("cannot start '" + options_.runner + "'", error);
 
   pid_ = pid;
   ready_ = false;
   writing_ = false;
   ++generation_;
   socket_ = std::make_unique<boost::asio::posix::stream_descriptor>(io_, ours.Release());
+  errors_ = std::make_unique<boost::asio::posix::stream_descriptor>(io_, our_errors.Release());
+  last_words_.clear();
+  line_.clear();
+  lines_logged_ = 0;
   WaitReadable();
+  ReadErrors();
+  Expect(Debt::kReady, options_.start_within);
   return OkStatus();
 }
 
@@ -148,6 +177,7 @@ void Zygote::WaitForChildSignal() {
 }
 
 void Zygote::CheckProcess() {
+  std::erase_if(condemned_, [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; });
   int wait_status = 0;
   if (pid_ == 0 || ::waitpid(pid_, &wait_status, WNOHANG) != pid_) return;
   pid_ = 0;
@@ -165,20 +195,87 @@ void Zygote::WaitReadable() {
                         bool open = !error && ReadPackets();
                         if (generation != generation_ || !socket_) return;
                         if (open) return WaitReadable();
-                        int wait_status = 0;
-                        std::string how = "it closed its socket";
-                        if (pid_ > 0) {
-                          // Whether it is ending or broken, it is of no more use.
-                          if (::waitpid(pid_, &wait_status, WNOHANG) != pid_) {
-                            ::kill(pid_, SIGKILL);
-                            ::waitpid(pid_, &wait_status, 0);
-                          } else {
-                            how = DescribeEnd(wait_status);
-                          }
-                          pid_ = 0;
-                        }
-                        Died(how);
+                        // It is ending, and SIGCHLD will tell how; or it is broken.
+                        Expect(Debt::kEnd, options_.answer_within);
                       });
+}
+
+void Zygote::ReadErrors() {
+  errors_->async_read_some(
+      boost::asio::buffer(error_chunk_),
+      [this, generation = generation_](const boost::system::error_code& error, size_t n) {
+        if (error || stopped_ || generation != generation_ || !errors_) return;
+        Hear({error_chunk_.data(), n});
+        ReadErrors();
+      });
+}
+
+void Zygote::Hear(std::string_view text) {
+  last_words_.append(text);
+  if (last_words_.size() > 2 * kLastWordsBytes) {
+    last_words_.erase(0, last_words_.size() - kLastWordsBytes);
+  }
+  for (char c : text) {
+    if (c != '\n' && line_.size() < kMaxLineBytes) {
+      line_.push_back(c);
+      continue;
+    }
+    if (++lines_logged_ <= kMaxLinesLogged) {
+      spdlog::warn("the runner's parent process: {}", Printable(line_));
+    }
+    line_.clear();
+    if (c != '\n') line_.push_back(c);
+  }
+}
+
+std::string Zygote::LastWords() const {
+  std::string_view text = last_words_;
+  text.remove_prefix(text.size() - std::min(text.size(), kLastWordsBytes));
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
+  while (!text.empty() && (text.front() == '\n' || text.front() == ' ')) text.remove_prefix(1);
+  std::string lines;
+  for (char c : text) lines += c == '\n' ? std::string(" | ") : std::string(1, c);
+  return ToUtf8(Printable(lines));
+}
+
+void Zygote::Expect(Debt debt, Duration within) {
+  debts_.try_emplace(debt, ReadClocks().monotonic + within);
+  WatchDebts();
+}
+
+void Zygote::WatchDebts() {
+  debt_timer_.cancel();
+  if (debts_.empty()) return;
+  MonotonicTime due = MonotonicTime::Never();
+  for (const auto& [debt, time] : debts_) due = std::min(due, time);
+  debt_timer_.expires_at(boost::asio::steady_timer::time_point(Duration(due.ns)));
+  debt_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error && !stopped_) CollectDebts();
+  });
+}
+
+void Zygote::CollectDebts() {
+  // What it owes may be waiting to be read.
+  const uint64_t generation = generation_;
+  if (socket_) ReadPackets();
+  CheckProcess();
+  if (generation != generation_) return;
+  MonotonicTime now = ReadClocks().monotonic;
+  for (auto& [debt, due] : debts_) {
+    if (now < due) continue;
+    if (now - due > options_.answer_within) {
+      // This process stood still itself, perhaps together with the other: nobody is to blame.
+      due = now + options_.answer_within;
+      continue;
+    }
+    switch (debt) {
+      case Debt::kReady:
+        return Condemn("it was not ready within " + InSeconds(options_.start_within));
+      case Debt::kEnd:
+        return Condemn("it closed its socket and did not end");
+    }
+  }
+  WatchDebts();
 }
 
 bool Zygote::ReadPackets() {
@@ -205,11 +302,12 @@ void Zygote::Handle(const std::string& text) {
   if (type == "ready") {
     if (NumberOf(json, "protocol") != 1) {
       spdlog::error("'{}' speaks version {} of the runner protocol; this node speaks version 1",
-                    runner_, NumberOf(json, "protocol"));
-      trouble_ = "the runner speaks another version of the protocol";
-      ::kill(pid_, SIGKILL);
-      return;
+                    options_.runner, NumberOf(json, "protocol"));
+      return Condemn("it speaks version " + std::to_string(NumberOf(json, "protocol")) +
+                     " of the runner protocol, this node speaks version 1");
     }
+    debts_.erase(Debt::kReady);
+    WatchDebts();
     libtorch_version_ = TextOf(json, "libtorch");
     auto cuda = json.find("cuda");
     can_use_gpus_ = cuda == json.end() || !cuda->is_boolean() || cuda->get<bool>();
@@ -271,16 +369,37 @@ void Zygote::WaitWritable() {
                       });
 }
 
-void Zygote::Died(const std::string& reason) {
+void Zygote::Condemn(const std::string& reason) {
+  // Not waited for here: what is stuck in the kernel ends when it can.
+  if (pid_ > 0) {
+    ::kill(pid_, SIGKILL);
+    condemned_.push_back(std::exchange(pid_, 0));
+  }
+  Died(reason + ", and was killed");
+}
+
+void Zygote::Died(std::string reason) {
   bool was_ready = ready_;
   ready_ = false;
   ++generation_;
   socket_.reset();
+  debts_.clear();
+  debt_timer_.cancel();
   packets_.clear();
+  // What it said at last is in the pipe by now.
+  if (errors_) {
+    for (int i = 0; i < kMostReadsAtEnd; ++i) {
+      ssize_t n = ::read(errors_->native_handle(), error_chunk_.data(), error_chunk_.size());
+      if (n <= 0) break;
+      Hear({error_chunk_.data(), static_cast<size_t>(n)});
+    }
+    errors_.reset();
+    if (!line_.empty()) Hear("\n");
+    if (std::string words = LastWords(); !words.empty()) reason += "; its last words: " + words;
+  }
   std::string text = "the runner's parent process died: " + reason;
-  if (trouble_.empty() || !was_ready) trouble_ = "'" + runner_ + "' does not start: " + reason;
   // One that worked is started anew at once, and work waits for it.
-  if (was_ready) trouble_.clear();
+  trouble_ = was_ready ? "" : "'" + options_.runner + "' does not start: " + reason;
   Duration wait = backoff_.Next(Random());
   spdlog::error("{}; starting another in {} ms", text,
                 std::chrono::duration_cast<std::chrono::milliseconds>(wait).count());
@@ -297,10 +416,12 @@ void Zygote::Stop() {
   stopped_ = true;
   ++generation_;
   restart_timer_.cancel();
+  debt_timer_.cancel();
   boost::system::error_code error;
   child_signal_.cancel(error);
   child_signal_.clear(error);
   socket_.reset();
+  errors_.reset();
   packets_.clear();
   if (pid_ > 0) {
     ::kill(pid_, SIGKILL);

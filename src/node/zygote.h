@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -12,9 +13,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/status.h"
@@ -44,8 +49,12 @@ class Zygote {
     std::function<void(const std::string& reason)> died;
   };
 
-  // runner: path of cyxwiz-runner.
-  Zygote(boost::asio::io_context& io, std::string runner, Events events);
+  struct Options {
+    std::string runner;                               // path of cyxwiz-runner
+    Duration start_within = std::chrono::minutes(5);  // libraries on a slow disk take a while
+    Duration answer_within = std::chrono::seconds(10);
+  };
+  Zygote(boost::asio::io_context& io, Options options, Events events);
   ~Zygote();  // as Stop
 
   void Start();
@@ -57,7 +66,8 @@ class Zygote {
   void Fork(const std::string& id, UniqueFd socket, UniqueFd output);
 
   bool ready() const { return ready_; }
-  // Why no zygote can be started, empty when one runs or its start is under way for the first time.
+  // Why no zygote can be started, with its last words; empty when one runs or its start is under
+  // way for the first time.
   const std::string& trouble() const { return trouble_; }
   const std::string& libtorch_version() const { return libtorch_version_; }
   // False when the runner said that its libtorch cannot use GPUs.
@@ -69,24 +79,41 @@ class Zygote {
     std::string text;
     UniqueFd socket, output;
   };
+  // What it owes us by a certain time; when that has passed it is killed.
+  enum class Debt { kReady, kEnd };
+
   Status Spawn();
   void WaitReadable();
+  void ReadErrors();
+  void Hear(std::string_view text);  // of its standard error
+  std::string LastWords() const;
+  void Expect(Debt debt, Duration within);
+  void WatchDebts();
+  void CollectDebts();
   void WaitWritable();
   bool ReadPackets();  // false at the end of the stream
   void Handle(const std::string& text);
   void SendPackets();
   void WaitForChildSignal();
   void CheckProcess();  // whether the process has ended
-  void Died(const std::string& reason);
+  // Kills one that is of no more use.
+  void Condemn(const std::string& reason);
+  void Died(std::string reason);
 
   boost::asio::io_context& io_;
-  std::string runner_;
+  Options options_;
   Events events_;
   boost::asio::signal_set child_signal_;
-  boost::asio::steady_timer restart_timer_;
-  std::unique_ptr<boost::asio::posix::stream_descriptor> socket_;
-  uint64_t generation_ = 0;  // of socket_; late completions of an earlier one are ignored
+  boost::asio::steady_timer restart_timer_, debt_timer_;
+  std::map<Debt, MonotonicTime> debts_;
+  std::unique_ptr<boost::asio::posix::stream_descriptor> socket_, errors_;
+  uint64_t generation_ = 0;  // of socket_ and errors_; late completions of earlier ones are ignored
+  std::string last_words_;   // the end of its standard error
+  int lines_logged_ = 0;     // of it
+  std::string line_;         // of it, not yet complete
+  std::array<char, 4096> error_chunk_;
   pid_t pid_ = 0;
+  std::vector<pid_t> condemned_;  // killed, not yet waited for
   bool ready_ = false, stopped_ = false, writing_ = false;
   std::string trouble_, libtorch_version_;
   bool can_use_gpus_ = true;
