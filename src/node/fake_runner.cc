@@ -45,6 +45,24 @@ int ServeAttempt(int fd) {
     ::kill(::getppid(), SIGKILL);
     for (;;) ::pause();
   }
+  if (what == "stop-parent") {  // as if it hung
+    ::kill(::getppid(), SIGSTOP);
+    Say(fd, {{"type", "started"}, {"device", "cpu"}, {"threads", 1}, {"parameters", 10}});
+    for (;;) ::pause();
+  }
+  if (what == "stop-parent-and-succeed") {
+    ::kill(::getppid(), SIGSTOP);
+    Say(fd, {{"type", "succeeded"}, {"files", Json::array()}});
+    return 0;
+  }
+  if (what == "linger") {
+    Say(fd, {{"type", "succeeded"}, {"files", Json::array()}});
+    for (;;) ::pause();
+  }
+  if (what == "close") {
+    ::close(fd);
+    for (;;) ::pause();
+  }
   if (what == "user-error") {
     Say(fd, {{"type", "failed"},
              {"cause", "user_error"},

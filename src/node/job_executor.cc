@@ -83,6 +83,7 @@ struct JobExecutor::Attempt {
         key(assignment.id.job.value + "/" + std::to_string(assignment.id.attempt)),
         output(io),
         ladder_timer(io),
+        end_timer(io),
         settle_timer(io) {}
 
   Assignment assignment;
@@ -108,7 +109,8 @@ struct JobExecutor::Attempt {
   StopLadder ladder;
   EndFacts facts;
   AttemptProgress progress;
-  boost::asio::steady_timer ladder_timer, settle_timer;
+  boost::asio::steady_timer ladder_timer, end_timer, settle_timer;
+  bool end_expected = false;
   Duration settle_wait = std::chrono::milliseconds(1);
   MonotonicTime settle_until = MonotonicTime::Never();
 };
@@ -218,6 +220,7 @@ void JobExecutor::Launch(const AttemptPtr& attempt) {
         if (!self) return;
         self->channel_closed = true;
         if (!status.ok()) BreakOff(self, status.message());
+        ExpectEnd(self);
         Settle(self);
       });
   error_code error;
@@ -291,7 +294,7 @@ void JobExecutor::OnExited(const std::string& key, const ProcessExit& exit) {
   Settle(attempt);
 }
 
-void JobExecutor::OnZygoteDied(const std::string& reason) {
+void JobExecutor::OnZygoteDied(const std::string& reason, bool hung) {
   std::vector<AttemptPtr> affected;
   for (auto& [id, attempt] : attempts_) {
     if (!attempt->ended && !attempt->exited && attempt->log != nullptr) affected.push_back(attempt);
@@ -300,7 +303,11 @@ void JobExecutor::OnZygoteDied(const std::string& reason) {
     spdlog::error("attempt {}: lost its runner's parent: {}", attempt->key, reason);
     attempt->exited = true;
     if (attempt->pid > 0) {
-      attempt->facts.parent_end = reason;
+      // Whose parent died by itself may have brought that about. One that hung is the node's
+      // trouble.
+      std::string& why = hung ? attempt->facts.node_trouble : attempt->facts.parent_end;
+      why =
+          hung ? "the runner's parent hung, and the runner was killed with it: " + reason : reason;
       Signal(attempt, SIGKILL);
     } else {
       attempt->facts.node_trouble = "the runner was not started: its parent died: " + reason;
@@ -397,6 +404,22 @@ void JobExecutor::OnLine(const AttemptPtr& attempt, std::string_view line) {
   } else {
     BreakOff(attempt, "the runner sent a message of unknown type '" + type + "'");
   }
+  if (facts.final_message) ExpectEnd(attempt);
+}
+
+void JobExecutor::ExpectEnd(const AttemptPtr& attempt) {
+  if (attempt->end_expected || attempt->exited || attempt->ended) return;
+  attempt->end_expected = true;
+  attempt->end_timer.expires_after(options_.end_within);
+  attempt->end_timer.async_wait([this, attempt](const error_code& error) {
+    if (error || attempt->exited || attempt->ended) return;
+    // Its result, if it gave one, stands.
+    if (!attempt->facts.final_message) {
+      attempt->facts.trouble = "the runner closed its socket and did not end";
+    }
+    attempt->ladder.Kill(ReadClocks().monotonic);
+    RunLadder(attempt);
+  });
 }
 
 void JobExecutor::BreakOff(const AttemptPtr& attempt, const std::string& trouble) {
@@ -446,7 +469,14 @@ void JobExecutor::ShutDown(const std::string& reason) {
 }
 
 void JobExecutor::RunLadder(const AttemptPtr& attempt) {
-  if (attempt->pid == 0) return;  // goes on when it is forked
+  if (attempt->pid == 0) {
+    // Goes on when it is forked, unless the zygote has not been asked yet.
+    if (zygote_->Withdraw(attempt->key)) {
+      attempt->exited = attempt->group_gone = true;
+      Settle(attempt);
+    }
+    return;
+  }
   for (;;) {
     MonotonicTime now = ReadClocks().monotonic;
     StopLadder::Step step = attempt->ladder.Due(now);
@@ -465,6 +495,7 @@ void JobExecutor::RunLadder(const AttemptPtr& attempt) {
         break;
       default:
         Signal(attempt, SIGKILL);
+        if (!attempt->exited) zygote_->ExpectExit(attempt->key);
         break;
     }
   }
@@ -513,6 +544,7 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
   const AttemptId id = attempt->assignment.id;
   attempt->ended = true;
   attempt->ladder_timer.cancel();
+  attempt->end_timer.cancel();
   attempt->settle_timer.cancel();
   error_code error;
   attempt->output.close(error);

@@ -71,6 +71,8 @@ class JobExecutor {
     std::vector<std::string> data_roots;  // given to runners: where file:// data may lie
     std::string folder;                   // on whose disk the attempts' files lie
     int64_t min_free_disk_bytes = 0;      // with less left there, nothing is taken
+    // Within which a runner that has said its last word, or closed its socket, must end.
+    Duration end_within = std::chrono::seconds(10);
   };
   // Everything outlives the executor.
   JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
@@ -108,7 +110,7 @@ class JobExecutor {
   void OnForked(const std::string& key, pid_t pid);
   void OnForkFailed(const std::string& key, const std::string& message);
   void OnExited(const std::string& key, const ProcessExit& exit);
-  void OnZygoteDied(const std::string& reason);
+  void OnZygoteDied(const std::string& reason, bool hung);
 
  private:
   struct Attempt;
@@ -124,6 +126,8 @@ class JobExecutor {
   void BreakOff(const AttemptPtr& attempt, const std::string& trouble);
   void RunLadder(const AttemptPtr& attempt);
   void Signal(const AttemptPtr& attempt, int signal);
+  // The runner is about to end by itself: one that does not is killed.
+  void ExpectEnd(const AttemptPtr& attempt);
   // Ends the attempt once the process, its group, its socket and its output are all finished.
   void Settle(const AttemptPtr& attempt);
   void Finish(const AttemptPtr& attempt);

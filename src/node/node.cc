@@ -132,9 +132,12 @@ Status Node::Open() {
   events.exited = [this](const std::string& id, const ProcessExit& exit) {
     executor_->OnExited(id, exit);
   };
-  events.died = [this](const std::string& reason) { executor_->OnZygoteDied(reason); };
+  events.died = [this](const std::string& reason, bool hung) {
+    executor_->OnZygoteDied(reason, hung);
+  };
   Zygote::Options runner;
   runner.runner = settings_.runner;
+  runner.answer_within = std::chrono::milliseconds(settings_.runner_answer_ms);
   zygote_ = std::make_unique<Zygote>(io_, std::move(runner), std::move(events));
 
   NodeClient::Options client;
@@ -154,7 +157,8 @@ Status Node::Open() {
   executor_ = std::make_unique<JobExecutor>(
       io_,
       JobExecutor::Options{CapacityOf(settings_, hardware_), settings_.data_roots, settings_.data,
-                           settings_.min_free_disk_bytes},
+                           settings_.min_free_disk_bytes,
+                           std::chrono::milliseconds(settings_.runner_answer_ms)},
       zygote_.get(), logs_.get(), limits_.get(), client_.get());
   RETURN_IF_ERROR(client_->Open(executor_.get()));
   return Listen();

@@ -500,7 +500,7 @@ std::string HowItDies(Zygote::Options options) {
   std::string reason;
   Zygote::Events events;
   events.ready = [] {};
-  events.died = [&](const std::string& why) {
+  events.died = [&](const std::string& why, bool) {
     reason = why;
     io.stop();
   };
@@ -579,6 +579,86 @@ TEST_F(NodeTest, ANodeWhoseRunnerDoesNotStartAnyMoreSaysWhy) {
     ASSERT_TRUE(Assign(Assignment("job-again", "succeed"), &response).ok());
   }
   EXPECT_EQ(Completion("job-again").result().status(), protocol::STATUS_COMPLETED);
+}
+
+class HungParent : public NodeTest {
+ protected:
+  HungParent() {
+    StopNode();
+    {
+      std::lock_guard lock(server_->mutex);
+      server_->session.clear();
+    }
+    settings_.runner_answer_ms = 200;
+    StartNode();
+  }
+};
+
+TEST_F(HungParent, DoesNotKeepACancelFromEnding) {
+  Begin("job-1", "stop-parent");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->stop_jobs.insert("job-1");
+  }
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_CANCELLED);
+  Begin("job-2", "succeed");
+  EXPECT_EQ(Completion("job-2").result().status(), protocol::STATUS_COMPLETED);
+}
+
+TEST_F(HungParent, LosesWhatItDoesNotForkAndIsReplaced) {
+  Begin("job-1", "stop-parent");
+  ASSERT_TRUE(WaitForStart("job-1"));
+  Begin("job-2", "succeed");
+  for (const char* job : {"job-1", "job-2"}) {
+    protocol::ReportCompletionRequest done = Completion(job);
+    EXPECT_EQ(done.result().status(), protocol::STATUS_FAILED);
+    EXPECT_EQ(done.cause(), protocol::CAUSE_NODE_LOST) << "not the job's failure";
+    EXPECT_NE(done.result().error().message().find("did not answer a request to fork within 0.2 s"),
+              std::string::npos)
+        << done.result().error().message();
+  }
+  Begin("job-2", "succeed", 2);
+  EXPECT_TRUE(server_->Wait([&] { return server_->completions["job-2"].attempt() == 2; }));
+}
+
+TEST_F(HungParent, DoesNotKeepAResultFromTheServer) {
+  Begin("job-1", "stop-parent-and-succeed");
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
+  Begin("job-2", "succeed");
+  EXPECT_EQ(Completion("job-2").result().status(), protocol::STATUS_COMPLETED);
+}
+
+TEST_F(HungParent, ARunnerThatDoesNotEndAfterItsLastWordIsKilled) {
+  Begin("job-1", "linger");
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
+  Begin("job-2", "close");
+  protocol::ReportCompletionRequest done = Completion("job-2");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_FAILED);
+  EXPECT_NE(done.result().error().message().find("closed its socket"), std::string::npos)
+      << done.result().error().message();
+}
+
+TEST_F(HungParent, AnAttemptThatWaitsForAZygoteIsCancelledAtOnce) {
+  StopNode();
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->session.clear();
+  }
+  // The second one never gets ready.
+  std::string slow = folder_ + "/slow";
+  settings_.runner = Script(folder_ + "/runner", "[ -e " + slow + " ] && exec sleep 1000\n" +
+                                                     "exec " CYXWIZ_FAKE_RUNNER " \"$@\"");
+  StartNode();
+  std::ofstream(slow) << "yes";
+  Begin("job-1", "kill-parent");
+  Completion("job-1");
+  Begin("job-2", "succeed");
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->stop_jobs.insert("job-2");
+  }
+  EXPECT_EQ(Completion("job-2").result().status(), protocol::STATUS_CANCELLED);
 }
 
 TEST_F(NodeTest, RefusesAWrongToken) {

@@ -38,6 +38,9 @@ struct NodeSettings {
   // As parsed from `resources` and `labels`.
   std::vector<NamedAmount> named;
   Labels parsed_labels;
+  // Within which a runner and its parent do what they owe before they are killed. Not for users;
+  // tests are in a hurry.
+  int64_t runner_answer_ms = 10'000;
 };
 
 // Reads command line, environment (CYXWIZ_NODE_...) and file, and checks everything that can be

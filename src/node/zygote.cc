@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstring>
 #include <random>
+#include <sstream>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -64,6 +65,23 @@ std::string DescribeEnd(int wait_status) {
            ::strsignal(WTERMSIG(wait_status)) + ")";
   }
   return "it exited with code " + std::to_string(WEXITSTATUS(wait_status));
+}
+
+// Whether the process is a zombie, or gone: its parent could tell. One whose first thread alone has
+// ended has not.
+bool HasEnded(pid_t pid) {
+  Result<std::string> stat = ReadFile("/proc/" + std::to_string(pid) + "/stat", 4096);
+  if (!stat.ok()) return true;
+  // After the name, which may hold anything: state, and 16 fields later the number of threads.
+  size_t name_end = stat->rfind(')');
+  if (name_end == std::string::npos) return false;
+  std::istringstream fields(stat->substr(name_end + 1));
+  std::string state, skipped;
+  fields >> state;
+  for (int i = 0; i < 16; ++i) fields >> skipped;
+  int threads = 0;
+  fields >> threads;
+  return state == "X" || (state == "Z" && threads <= 1);
 }
 
 std::string InSeconds(Duration time) {
@@ -164,7 +182,7 @@ Status Zygote::Spawn() {
   lines_logged_ = 0;
   WaitReadable();
   ReadErrors();
-  Expect(Debt::kReady, options_.start_within);
+  Expect({DebtKind::kReady, ""}, options_.start_within);
   return OkStatus();
 }
 
@@ -196,7 +214,7 @@ void Zygote::WaitReadable() {
                         if (generation != generation_ || !socket_) return;
                         if (open) return WaitReadable();
                         // It is ending, and SIGCHLD will tell how; or it is broken.
-                        Expect(Debt::kEnd, options_.answer_within);
+                        Expect({DebtKind::kEnd, ""}, options_.answer_within);
                       });
 }
 
@@ -239,15 +257,19 @@ std::string Zygote::LastWords() const {
 }
 
 void Zygote::Expect(Debt debt, Duration within) {
-  debts_.try_emplace(debt, ReadClocks().monotonic + within);
+  debts_.try_emplace(debt, Due{ReadClocks().monotonic + within});
   WatchDebts();
+}
+
+void Zygote::Paid(const Debt& debt) {
+  if (debts_.erase(debt) > 0) WatchDebts();
 }
 
 void Zygote::WatchDebts() {
   debt_timer_.cancel();
   if (debts_.empty()) return;
   MonotonicTime due = MonotonicTime::Never();
-  for (const auto& [debt, time] : debts_) due = std::min(due, time);
+  for (const auto& [debt, when] : debts_) due = std::min(due, when.at);
   debt_timer_.expires_at(boost::asio::steady_timer::time_point(Duration(due.ns)));
   debt_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error && !stopped_) CollectDebts();
@@ -262,17 +284,29 @@ void Zygote::CollectDebts() {
   if (generation != generation_) return;
   MonotonicTime now = ReadClocks().monotonic;
   for (auto& [debt, due] : debts_) {
-    if (now < due) continue;
-    if (now - due > options_.answer_within) {
-      // This process stood still itself, perhaps together with the other: nobody is to blame.
-      due = now + options_.answer_within;
+    if (now < due.at) continue;
+    if (!due.overdue) {
+      // A little more: this process may have stood still itself, or what is owed may be just
+      // coming.
+      due = {now + options_.answer_within / 10, true};
       continue;
     }
-    switch (debt) {
-      case Debt::kReady:
+    const auto& [kind, id] = debt;
+    const std::string within = " within " + InSeconds(options_.answer_within);
+    switch (kind) {
+      case DebtKind::kReady:
         return Condemn("it was not ready within " + InSeconds(options_.start_within));
-      case Debt::kEnd:
+      case DebtKind::kEnd:
         return Condemn("it closed its socket and did not end");
+      case DebtKind::kForked:
+        return Condemn("it did not answer a request to fork" + within);
+      case DebtKind::kExited:
+        if (HasEnded(children_.at(id))) {
+          return Condemn("it did not tell the end of a runner" + within);
+        }
+        spdlog::warn("runner {} was killed, and has not ended{}: the kernel holds it", id, within);
+        due = {now + options_.answer_within};
+        break;
     }
   }
   WatchDebts();
@@ -306,8 +340,7 @@ void Zygote::Handle(const std::string& text) {
       return Condemn("it speaks version " + std::to_string(NumberOf(json, "protocol")) +
                      " of the runner protocol, this node speaks version 1");
     }
-    debts_.erase(Debt::kReady);
-    WatchDebts();
+    Paid({DebtKind::kReady, ""});
     libtorch_version_ = TextOf(json, "libtorch");
     auto cuda = json.find("cuda");
     can_use_gpus_ = cuda == json.end() || !cuda->is_boolean() || cuda->get<bool>();
@@ -317,10 +350,16 @@ void Zygote::Handle(const std::string& text) {
     SendPackets();
     events_.ready();
   } else if (type == "forked") {
-    events_.forked(id, static_cast<pid_t>(NumberOf(json, "pid")));
+    pid_t pid = static_cast<pid_t>(NumberOf(json, "pid"));
+    Paid({DebtKind::kForked, id});
+    children_[id] = pid;
+    events_.forked(id, pid);
   } else if (type == "fork_failed") {
+    Paid({DebtKind::kForked, id});
     events_.fork_failed(id, TextOf(json, "message"));
   } else if (type == "exited") {
+    Paid({DebtKind::kExited, id});
+    children_.erase(id);
     events_.exited(
         id, {static_cast<int>(NumberOf(json, "code")), static_cast<int>(NumberOf(json, "signal")),
              NumberOf(json, "max_rss_bytes")});
@@ -331,7 +370,7 @@ void Zygote::Handle(const std::string& text) {
 
 void Zygote::Fork(const std::string& id, UniqueFd socket, UniqueFd output) {
   Json message = {{"type", "fork"}, {"id", id}};
-  packets_.push_back({message.dump(), std::move(socket), std::move(output)});
+  packets_.push_back({id, message.dump(), std::move(socket), std::move(output)});
   SendPackets();
 }
 
@@ -355,8 +394,17 @@ void Zygote::SendPackets() {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return WaitWritable();
     if (n < 0) return;  // it is dying: the read side notices
+    Expect({DebtKind::kForked, packet.id}, options_.answer_within);
     packets_.pop_front();
   }
+}
+
+bool Zygote::Withdraw(const std::string& id) {
+  return std::erase_if(packets_, [&](const Packet& packet) { return packet.id == id; }) > 0;
+}
+
+void Zygote::ExpectExit(const std::string& id) {
+  if (children_.count(id) > 0) Expect({DebtKind::kExited, id}, options_.answer_within);
 }
 
 void Zygote::WaitWritable() {
@@ -375,16 +423,17 @@ void Zygote::Condemn(const std::string& reason) {
     ::kill(pid_, SIGKILL);
     condemned_.push_back(std::exchange(pid_, 0));
   }
-  Died(reason + ", and was killed");
+  Died(reason + ", and was killed", /*hung=*/true);
 }
 
-void Zygote::Died(std::string reason) {
+void Zygote::Died(std::string reason, bool hung) {
   bool was_ready = ready_;
   ready_ = false;
   ++generation_;
   socket_.reset();
   debts_.clear();
   debt_timer_.cancel();
+  children_.clear();
   packets_.clear();
   // What it said at last is in the pipe by now.
   if (errors_) {
@@ -408,7 +457,7 @@ void Zygote::Died(std::string reason) {
     if (error || stopped_) return;
     if (Status spawned = Spawn(); !spawned.ok()) Died(spawned.message());
   });
-  events_.died(reason);
+  events_.died(reason, hung);
 }
 
 void Zygote::Stop() {

@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -45,8 +46,9 @@ class Zygote {
     std::function<void(const std::string& id, const std::string& message)> fork_failed;
     std::function<void(const std::string& id, const ProcessExit& exit)> exited;
     // The zygote is gone, its children are being killed by the kernel, forks that were asked for
-    // will not happen; another zygote is started by itself.
-    std::function<void(const std::string& reason)> died;
+    // will not happen; another zygote is started by itself. hung: it did not do what it owed, and
+    // was killed for that.
+    std::function<void(const std::string& reason, bool hung)> died;
   };
 
   struct Options {
@@ -64,6 +66,11 @@ class Zygote {
   // Asks for a child that has `socket` as its attempt's socket and `output` as stdout and stderr.
   // Waits while the zygote is starting. The id comes back in the events.
   void Fork(const std::string& id, UniqueFd socket, UniqueFd output);
+  // Takes the request back; false when it has been sent already.
+  bool Withdraw(const std::string& id);
+  // The child is ending, having been killed: its end must be told within answer_within. A child
+  // that the kernel is still taking down is waited for.
+  void ExpectExit(const std::string& id);
 
   bool ready() const { return ready_; }
   // Why no zygote can be started, with its last words; empty when one runs or its start is under
@@ -76,11 +83,12 @@ class Zygote {
 
  private:
   struct Packet {
-    std::string text;
+    std::string id, text;
     UniqueFd socket, output;
   };
   // What it owes us by a certain time; when that has passed it is killed.
-  enum class Debt { kReady, kEnd };
+  enum class DebtKind { kReady, kEnd, kForked, kExited };
+  using Debt = std::pair<DebtKind, std::string>;  // and of which child
 
   Status Spawn();
   void WaitReadable();
@@ -88,6 +96,7 @@ class Zygote {
   void Hear(std::string_view text);  // of its standard error
   std::string LastWords() const;
   void Expect(Debt debt, Duration within);
+  void Paid(const Debt& debt);
   void WatchDebts();
   void CollectDebts();
   void WaitWritable();
@@ -98,14 +107,19 @@ class Zygote {
   void CheckProcess();  // whether the process has ended
   // Kills one that is of no more use.
   void Condemn(const std::string& reason);
-  void Died(std::string reason);
+  void Died(std::string reason, bool hung = false);
 
   boost::asio::io_context& io_;
   Options options_;
   Events events_;
   boost::asio::signal_set child_signal_;
   boost::asio::steady_timer restart_timer_, debt_timer_;
-  std::map<Debt, MonotonicTime> debts_;
+  struct Due {
+    MonotonicTime at;
+    bool overdue = false;  // that time has passed, and this is the one after it
+  };
+  std::map<Debt, Due> debts_;
+  std::map<std::string, pid_t> children_;  // whose ends have not been told
   std::unique_ptr<boost::asio::posix::stream_descriptor> socket_, errors_;
   uint64_t generation_ = 0;  // of socket_ and errors_; late completions of earlier ones are ignored
   std::string last_words_;   // the end of its standard error
