@@ -1409,6 +1409,11 @@ struct Control::State {
     bool nodes_fault =
         c.outcome == Outcome::kFailed && node.node.quarantined && MayBeTheNodes(c.cause);
     if (stopped || nodes_fault) {
+      if (stopped && !IsToStop(*entry)) {
+        // It is going away, or its lease was over: it must register before it is given anything.
+        node.session.clear();
+        UpdateFleet(node);
+      }
       std::string what = c.error.message.empty() ? "" : ": " + c.error.message;
       if (nodes_fault) Suspect(node, *entry, CauseName(c.cause));
       Lose(

@@ -56,6 +56,21 @@ TEST(KillsNodes, ALossTogetherWithTheServerDoesNotCount) {
   EXPECT_EQ(b.Get("j").nodes_lost, 0);
 }
 
+TEST(Stopping, ANodeThatStopsAttemptsOfItsOwnAccordMustRegisterAgain) {
+  Bench b;
+  b.Register("a");
+  b.Submit("j");
+  b.Progress("j", 1, "a");
+  b.Register("b");
+  b.Complete("j", 1, "a", Outcome::kCancelled, Cause::kNone, "the node was shut down");
+  EXPECT_EQ(b.Get("j").node.value, "b") << "though a comes first by its name";
+  EXPECT_EQ(b.jobs.at("j").cause, Cause::kNodeDrained);
+  b.Submit("k");
+  EXPECT_EQ(b.Get("k").node.value, "b");
+  b.Beat("a");
+  EXPECT_EQ(b.reply().status.code(), Code::kNotFound) << "if it is alive it registers";
+}
+
 class Quarantine : public testing::Test {
  protected:
   // A job with a body of its own fails on the node that it is given.

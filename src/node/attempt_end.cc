@@ -24,6 +24,8 @@ Code CodeOf(protocol::FailureCause cause) {
       return Code::kOutOfRange;
     case protocol::CAUSE_NODE_LOST:
       return Code::kUnavailable;
+    case protocol::CAUSE_TIME_LIMIT:
+      return Code::kDeadlineExceeded;
     default:
       return Code::kInternal;
   }
@@ -54,6 +56,10 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
   if (facts.exit) {
     end.exit_code = facts.exit->code;
     end.exit_signal = facts.exit->signal;
+  }
+  if (facts.stop_reason && facts.ran_too_long) {
+    Fail(&end, protocol::CAUSE_TIME_LIMIT, *facts.stop_reason, "raise limits.run in the job file");
+    return end;
   }
   // Who was told to stop is stopped, whatever it still said: its result would be unasked for.
   if (facts.stop_reason) {

@@ -27,6 +27,7 @@ struct EndFacts {
   std::optional<FinalMessage> final_message;
   std::optional<ProcessExit> exit;         // nullopt: its parent died, or it was never started
   std::optional<std::string> stop_reason;  // why the node stopped it, when it did
+  bool ran_too_long = false;               // which is why
   bool killed_by_node = false;             // the node sent SIGTERM or SIGKILL
   bool oom_killed = false;                 // the kernel killed for want of memory meanwhile
   std::string parent_end;                  // how the zygote died; empty: it did not

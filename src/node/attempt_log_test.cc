@@ -139,6 +139,23 @@ TEST(LogBook, AnEarlierRunsFilesGoAndItsLogsStay) {
   EXPECT_TRUE((*log)->closed());
 }
 
+TEST(LogBook, AnAttemptMayKeepLessThanOthersButNotMore) {
+  TemporaryFolder folder;
+  auto book = LogBook::Open(folder.path(), 16 << 10, 10);
+  ASSERT_TRUE(book.ok()) << book.status();
+  for (auto [asked, kept] : {std::pair<int64_t, int64_t>{4096, 4096}, {1 << 20, 16 << 10}}) {
+    AttemptId id{{"job-" + std::to_string(asked)}, 1};
+    auto log = (*book)->Begin(id, asked);
+    ASSERT_TRUE(log.ok()) << log.status();
+    for (int i = 0; i < 1000; ++i) ASSERT_TRUE((*log)->Append(std::string(100, 'x')).ok());
+    int64_t bytes = 0;
+    for (const auto& file : std::filesystem::directory_iterator((*book)->FolderOf(id)))
+      bytes += static_cast<int64_t>(file.file_size());
+    EXPECT_LE(bytes, kept);
+    EXPECT_GT(bytes, kept / 2);
+  }
+}
+
 TEST(LogBook, TheOldestLogsMakeRoom) {
   TemporaryFolder folder;
   auto book = LogBook::Open(folder.path(), 4096, 2);

@@ -84,7 +84,8 @@ struct JobExecutor::Attempt {
         output(io),
         ladder_timer(io),
         end_timer(io),
-        settle_timer(io) {}
+        settle_timer(io),
+        limit_timer(io) {}
 
   Assignment assignment;
   std::string key;
@@ -109,7 +110,7 @@ struct JobExecutor::Attempt {
   StopLadder ladder;
   EndFacts facts;
   AttemptProgress progress;
-  boost::asio::steady_timer ladder_timer, end_timer, settle_timer;
+  boost::asio::steady_timer ladder_timer, end_timer, settle_timer, limit_timer;
   bool end_expected = false;
   Duration settle_wait = std::chrono::milliseconds(1);
   MonotonicTime settle_until = MonotonicTime::Never();
@@ -189,7 +190,7 @@ void JobExecutor::Launch(const AttemptPtr& attempt) {
     attempt->exited = attempt->group_gone = true;
     Settle(attempt);
   };
-  Result<AttemptLog*> log = logs_->Begin(attempt->assignment.id);
+  Result<AttemptLog*> log = logs_->Begin(attempt->assignment.id, attempt->assignment.log_bytes);
   if (!log.ok()) return fail(log.status());
   attempt->log = *log;
   int socket[2], pipe[2];
@@ -356,6 +357,7 @@ void JobExecutor::OnLine(const AttemptPtr& attempt, std::string_view line) {
     if (progress.started_at.ms == 0) {
       Now now = ReadClocks();
       progress.started_at = now.unix;
+      StartLimit(attempt, now.monotonic);
       auto timings = json.find("timings");
       Json none = Json::object();
       const Json& parts = timings != json.end() && timings->is_object() ? *timings : none;
@@ -422,6 +424,20 @@ void JobExecutor::ExpectEnd(const AttemptPtr& attempt) {
   });
 }
 
+void JobExecutor::StartLimit(const AttemptPtr& attempt, MonotonicTime now) {
+  const Duration limit = attempt->assignment.run_limit;
+  if (limit <= Duration::zero()) return;
+  attempt->limit_timer.expires_at(ToTimerTime(now + limit));
+  attempt->limit_timer.async_wait([this, attempt, limit](const error_code& error) {
+    if (error || attempt->ended || attempt->facts.stop_reason) return;
+    attempt->facts.ran_too_long = true;
+    Stop(attempt->assignment.id,
+         "it ran longer than its limit of " +
+             std::to_string(std::chrono::duration_cast<std::chrono::seconds>(limit).count()) +
+             " s");
+  });
+}
+
 void JobExecutor::BreakOff(const AttemptPtr& attempt, const std::string& trouble) {
   if (attempt->ended) return;
   if (attempt->facts.trouble.empty()) attempt->facts.trouble = trouble;
@@ -435,7 +451,7 @@ bool JobExecutor::Stop(const AttemptId& id, const std::string& reason) {
   const AttemptPtr& attempt = found->second;
   if (!attempt->facts.stop_reason) {
     attempt->facts.stop_reason = reason;
-    spdlog::info("attempt {}: stopping: {}", attempt->key, reason);
+    spdlog::info("attempt {}: stopping: {}", attempt->key, Printable(reason));
     if (attempt->log != nullptr) {
       Status noted = attempt->log->Append("[node] stopping: " + Printable(reason) + "\n");
       (void)noted;  // a full disk does not keep anything from being stopped
@@ -546,6 +562,7 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
   attempt->ladder_timer.cancel();
   attempt->end_timer.cancel();
   attempt->settle_timer.cancel();
+  attempt->limit_timer.cancel();
   error_code error;
   attempt->output.close(error);
   if (attempt->channel) attempt->channel->Close();

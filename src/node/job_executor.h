@@ -42,6 +42,8 @@ struct Assignment {
   std::string token;             // the job token; goes back with every report
   int64_t token_expires_at = 0;  // Unix seconds
   int64_t result_bytes = 0;      // about what it will leave in its folder; 0: not known
+  Duration run_limit = {};       // from its start, after which it is stopped; 0: none
+  int64_t log_bytes = 0;         // most that is kept of its log; 0: as the node's settings say
 };
 
 // What an attempt said last.
@@ -123,6 +125,7 @@ class JobExecutor {
   void OnLine(const AttemptPtr& attempt, std::string_view line);
   void Confine(const AttemptPtr& attempt);
   void SendStart(const AttemptPtr& attempt);
+  void StartLimit(const AttemptPtr& attempt, MonotonicTime now);
   void BreakOff(const AttemptPtr& attempt, const std::string& trouble);
   void RunLadder(const AttemptPtr& attempt);
   void Signal(const AttemptPtr& attempt, int signal);

@@ -42,7 +42,7 @@ std::string LogBook::FolderOf(const AttemptId& attempt) const {
   return folder_ + "/" + attempt.job.value + "/" + std::to_string(attempt.attempt);
 }
 
-Result<AttemptLog*> LogBook::Begin(const AttemptId& attempt) {
+Result<AttemptLog*> LogBook::Begin(const AttemptId& attempt, int64_t max_bytes) {
   std::string folder = FolderOf(attempt);
   // The same attempt may have been here before, when the server was set up anew.
   std::error_code error;
@@ -51,7 +51,8 @@ Result<AttemptLog*> LogBook::Begin(const AttemptId& attempt) {
   std::erase(ended_, attempt);
   if (read_id_ == attempt) read_id_.reset();
   RETURN_IF_ERROR(MakeFolder(folder, 0700));
-  ASSIGN_OR_RETURN(std::unique_ptr<AttemptLog> log, AttemptLog::Open(folder, log_max_bytes_));
+  max_bytes = max_bytes > 0 ? std::min(max_bytes, log_max_bytes_) : log_max_bytes_;
+  ASSIGN_OR_RETURN(std::unique_ptr<AttemptLog> log, AttemptLog::Open(folder, max_bytes));
   AttemptLog* pointer = log.get();
   open_[attempt] = std::move(log);
   return pointer;

@@ -23,8 +23,9 @@ class LogBook {
   static Result<std::unique_ptr<LogBook>> Open(const std::string& folder, int64_t log_max_bytes,
                                                size_t keep);
 
-  // Makes the attempt's folder (0700), empty, with an open log.
-  Result<AttemptLog*> Begin(const AttemptId& attempt);
+  // Makes the attempt's folder (0700), empty, with an open log. max_bytes: of this log, when that
+  // is less than of all; 0: as of all.
+  Result<AttemptLog*> Begin(const AttemptId& attempt, int64_t max_bytes = 0);
   // Closes the log; the files stay.
   void CloseLog(const AttemptId& attempt);
   // Deletes all files but the log. After CloseLog.

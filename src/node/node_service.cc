@@ -110,8 +110,12 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
   if (!context.client->has_lease()) {
     return Unavailable("this node has lost touch with its Central Server");
   }
-  assignment.job = DescriptionFromConfig(request.job());
   spec::Problems problems;
+  const spec::JobTerms terms = TermsFromConfig(request.job());
+  spec::CheckJobTerms(terms, &problems);
+  assignment.run_limit = std::chrono::seconds(terms.limits.run_seconds);
+  assignment.log_bytes = terms.limits.log_bytes;
+  assignment.job = DescriptionFromConfig(request.job());
   std::optional<spec::JobSpec> spec = spec::CheckJobBeforeData(assignment.job, &problems);
   if (!problems.empty()) return InvalidArgument(ToSentence(problems));
   if (spec) assignment.result_bytes = spec->estimate.artifact_bytes;

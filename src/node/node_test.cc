@@ -988,6 +988,18 @@ TEST_F(NodeTest, ALogIsFollowedToItsEndWithoutItsDroppedMiddle) {
   EXPECT_TRUE(text.starts_with(all));
 }
 
+TEST_F(NodeTest, AnAttemptThatRunsTooLongIsStoppedThoughNobodyAsks) {
+  protocol::AssignJobRequest request = Assignment("job-1", "hang");
+  request.mutable_job()->mutable_limits()->set_run_seconds(1);
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  protocol::ReportCompletionRequest end = Completion("job-1");
+  EXPECT_EQ(end.cause(), protocol::CAUSE_TIME_LIMIT);
+  EXPECT_EQ(end.result().error().message(), "it ran longer than its limit of 1 s");
+  EXPECT_EQ(end.result().status(), protocol::STATUS_FAILED);
+}
+
 TEST_F(NodeTest, AnUnknownLogIsNotFound) {
   grpc::ClientContext context;
   protocol::ReadLogRequest request;
