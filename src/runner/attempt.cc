@@ -8,13 +8,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <new>
 #include <thread>
+#include <utility>
 
 #include "base/text.h"
 #include "data/dataset.h"
+#include "runner/safetensors.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -117,18 +121,63 @@ Status FindData(const spec::JobDescription& job, const data::Roots& roots) {
 
 class Observer : public TrainingObserver {
  public:
-  Observer(const AttemptHooks& hooks, Clock::time_point begin, const AttemptResult& result)
-      : hooks_(hooks), begin_(begin), result_(result), fault_(Fault::FromEnvironment()) {}
+  // checkpoint_seconds: 0: only when the training yields.
+  Observer(const AttemptHooks& hooks, Clock::time_point begin, double checkpoint_seconds,
+           CheckpointWriter* writer, AttemptResult* result)
+      : hooks_(hooks),
+        begin_(begin),
+        checkpoint_seconds_(checkpoint_seconds),
+        writer_(writer),
+        result_(*result),
+        fault_(Fault::FromEnvironment()) {}
 
   void OnStarted(const Started& started) override {
+    result_.resumed = started.resumed;
     if (!hooks_.started) return;
     hooks_.started(started, result_.load_seconds * 1e3, SecondsSince(begin_) * 1e3);
   }
   void OnProgress(const Progress& progress) override {
     if (hooks_.progress) hooks_.progress(progress);
   }
-  bool StopRequested() override {
-    return hooks_.stop_requested && hooks_.stop_requested() && !fault_.hang_on_stop;
+  Directive Asked() override {
+    TellWritten();
+    if (!hooks_.asked || fault_.hang_on_stop) return Directive::kGoOn;
+    return hooks_.asked();
+  }
+  bool StateWanted() override {
+    if (checkpoint_seconds_ <= 0) return false;
+    auto now = Clock::now();
+    if (std::chrono::duration<double>(now - last_state_).count() < checkpoint_seconds_)
+      return false;
+    // A disk that takes longer than that sets the pace.
+    if (writer_->busy()) return false;
+    wanted_at_ = last_state_ = now;
+    return true;
+  }
+  void OnState(TrainingState state) override {
+    writer_->Begin(std::move(state));
+    pauses_.push_back(wanted_at_ ? SecondsSince(*wanted_at_) : 0);  // one that yields has no wait
+    wanted_at_.reset();
+  }
+  // Tells of checkpoints that have been written, or could not be.
+  void TellWritten() {
+    for (CheckpointWriter::Written& written : writer_->Take()) {
+      double pause = pauses_.empty() ? 0 : pauses_.front();
+      if (!pauses_.empty()) pauses_.pop_front();
+      if (!written.checkpoint.ok()) {
+        result_.checkpoint_trouble = written.checkpoint.status();
+        LogLine("no checkpoint: " + written.checkpoint.status().ToString());
+        continue;
+      }
+      result_.checkpoint = *written.checkpoint;
+      result_.checkpoint_trouble = OkStatus();
+      ++result_.checkpoints;
+      result_.checkpoint_pause_seconds += pause;
+      result_.checkpoint_write_seconds += written.seconds;
+      if (hooks_.checkpoint) {
+        hooks_.checkpoint(*written.checkpoint, pause * 1e3, written.seconds * 1e3);
+      }
+    }
   }
   void OnStep(int64_t step) override {
     if (step == fault_.crash_after_step) ::raise(SIGSEGV);
@@ -144,7 +193,12 @@ class Observer : public TrainingObserver {
  private:
   const AttemptHooks& hooks_;
   Clock::time_point begin_;
-  const AttemptResult& result_;
+  const double checkpoint_seconds_;
+  CheckpointWriter* writer_;
+  AttemptResult& result_;
+  Clock::time_point last_state_ = Clock::now();  // when one was last wanted, or the beginning
+  std::optional<Clock::time_point> wanted_at_;   // when the one that is being copied was wanted
+  std::deque<double> pauses_;                    // seconds, of those that are being written
   Fault fault_;
   std::vector<std::unique_ptr<char[]>> taken_;
 };
@@ -155,60 +209,30 @@ class StopWatch {
  public:
   explicit StopWatch(Channel* channel) : channel_(channel) {}
 
-  bool Requested() {
-    if (requested_) return true;
+  Directive Asked() {
+    if (asked_ == Directive::kStop) return asked_;
     auto now = Clock::now();
-    if (now - last_look_ < std::chrono::milliseconds(1)) return false;
+    if (now - last_look_ < std::chrono::milliseconds(1)) return asked_;
     last_look_ = now;
     Result<std::optional<Json>> line = channel_->Poll();
     if (!line.ok()) {
       LogLine("stopping: " + line.status().message());
-      requested_ = true;
+      asked_ = Directive::kStop;
     } else if (*line) {
       std::string type = (**line)["type"].get<std::string>();
-      if (type != "stop") LogLine("stopping: the node sent '" + type + "', expected 'stop'");
-      requested_ = true;
+      if (type != "stop" && type != "yield") {
+        LogLine("stopping: the node sent '" + type + "', expected 'stop' or 'yield'");
+      }
+      asked_ = type == "yield" ? Directive::kYield : Directive::kStop;
     }
-    return requested_;
+    return asked_;
   }
 
  private:
   Channel* channel_;
   Clock::time_point last_look_;
-  bool requested_ = false;
+  Directive asked_ = Directive::kGoOn;
 };
-
-const char* NameOf(spec::Optimizer optimizer) {
-  switch (optimizer) {
-    case spec::Optimizer::kSgd:
-      return "sgd";
-    case spec::Optimizer::kAdam:
-      return "adam";
-    case spec::Optimizer::kAdamW:
-      return "adamw";
-  }
-  return "";
-}
-
-Json TrainingToJson(const spec::TrainingSpec& training) {
-  Json json{{"optimizer", NameOf(training.optimizer)},
-            {"learning_rate", training.learning_rate},
-            {"weight_decay", training.weight_decay},
-            {"batch_size", training.batch_size},
-            {"epochs", training.epochs},
-            {"seed", training.seed},
-            {"loss", training.loss == spec::Loss::kMse ? "mse" : "cross_entropy"},
-            {"validation_split", training.validation_split}};
-  if (training.optimizer == spec::Optimizer::kSgd) {
-    json["momentum"] = training.momentum;
-    json["nesterov"] = training.nesterov;
-  } else {
-    json["beta1"] = training.beta1;
-    json["beta2"] = training.beta2;
-    json["epsilon"] = training.epsilon;
-  }
-  return json;
-}
 
 Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
                    const std::string& folder, std::vector<std::string>* files) {
@@ -222,7 +246,7 @@ Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
             {"version", 1},
             {"weights", weights},
             {"model", spec::ModelToJson(job.model)},
-            {"training", TrainingToJson(job.training)},
+            {"training", spec::TrainingToJson(job.training)},
             {"dataset", job.dataset_uri.text},
             {"metrics", metrics},
             {"libtorch", LibtorchVersion()}};
@@ -254,14 +278,30 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   }
   result->load_seconds = SecondsSince(begin);
 
-  Observer observer(hooks, begin, *result);
-  if (observer.StopRequested()) {
+  auto identity = [&] { return IdentityOf(*job, *dataset); };
+  std::optional<TrainingState> state;
+  if (!start.resume.empty()) {
+    const std::string checkpoints = start.folder + "/" + start.resume;
+    if (!ListCheckpoints(checkpoints).empty()) {
+      state = ReadNewestCheckpoint(checkpoints, identity(), LogLine);
+    }
+    if (!state) LogLine("no usable checkpoint: beginning at the beginning");
+  }
+  // Of an earlier run in this folder, and not of this training: it would outlive what we write.
+  std::error_code error;
+  if (!state) std::filesystem::remove_all(start.folder + "/" + kCheckpointsFolder, error);
+  CheckpointWriter writer(start.folder + "/" + kCheckpointsFolder, identity);
+  Observer observer(hooks, begin, job->training.checkpoint_seconds, &writer, result);
+  // One that shall yield trains for one batch first: there is nothing to keep before.
+  if (observer.Asked() == Directive::kStop) {
     result->end = End::kStopped;
     return;
   }
   int threads = static_cast<int>(std::clamp<int64_t>(
       (start.cpu_millis + 999) / 1000, 1, std::max(1u, std::thread::hardware_concurrency())));
-  TrainingResult trained = Train(*job, *dataset, threads, &observer);
+  TrainingResult trained = Train(*job, *dataset, threads, &observer, std::move(state));
+  if (trained.end == End::kYielded) writer.Wait();
+  observer.TellWritten();
   result->end = trained.end;
   result->failure = trained.failure;
   result->metrics = trained.metrics;
@@ -335,13 +375,18 @@ int ServeAttempt(UniqueFd socket) {
     Json report = ProgressLine(progress);
     (void)(progress.end_of_epoch ? channel.Send(report) : channel.SendOrDrop(report));
   };
-  hooks.stop_requested = [&] { return stop.Requested(); };
+  hooks.asked = [&] { return stop.Asked(); };
+  hooks.checkpoint = [&](const Checkpoint& checkpoint, double pause_ms, double write_ms) {
+    (void)channel.Send(CheckpointLine(checkpoint, pause_ms, write_ms));
+  };
 
   AttemptResult result = RunAttempt(*start, hooks);
   Json last = result.end == End::kSucceeded
                   ? SucceededLine(result.files, result.metrics, result.compute_seconds)
               : result.end == End::kStopped ? StoppedLine()
-                                            : FailedLine(result.failure);
+              : result.end == End::kYielded
+                  ? YieldedLine(result.checkpoint, result.checkpoint_trouble)
+                  : FailedLine(result.failure);
   // Through the kernel before the last line: whoever reads the line may read the log at once.
   std::fflush(nullptr);
   (void)channel.Send(last);

@@ -3,19 +3,26 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "runner/checkpoint.h"
 #include "runner/engine.h"
 #include "runner/protocol.h"
 
 namespace cyxwiz::runner {
 
+// Name of the folder of checkpoints in an attempt's folder.
+inline constexpr const char* kCheckpointsFolder = "checkpoints";
+
 // What the node asks of an attempt, and what it is told while the attempt runs.
 struct AttemptHooks {
   std::function<void(const Started&, double load_ms, double first_step_ms)> started;
   std::function<void(const Progress&)> progress;
-  std::function<bool()> stop_requested;
+  std::function<Directive()> asked;
+  // A checkpoint is on disk. pause_ms: how long training waited for it.
+  std::function<void(const Checkpoint&, double pause_ms, double write_ms)> checkpoint;
 };
 
 struct AttemptResult {
@@ -28,6 +35,12 @@ struct AttemptResult {
   double training_cpu_seconds = 0;  // processor time of these steps
   double load_seconds = 0;          // checking the job and reading the data
   double write_seconds = 0;         // weights and model.json
+  // The newest checkpoint that this attempt has written.
+  std::optional<Checkpoint> checkpoint;
+  Status checkpoint_trouble;  // why the last one could not be written
+  int64_t checkpoints = 0;    // written
+  double checkpoint_pause_seconds = 0, checkpoint_write_seconds = 0;  // all of them together
+  std::optional<Started::Resumed> resumed;
 };
 
 // Runs an attempt in this process, logging to standard error. Never throws. When memory_bytes is
@@ -37,6 +50,9 @@ struct AttemptResult {
 // weights.safetensors holds the tensors under PyTorch's names; model.json is the model in canonical
 // form, how it was trained, and its metrics. Neither holds a time: the same job gives the same
 // bytes.
+//
+// Checkpoints are written to the folder "checkpoints" beside them, every checkpoint_seconds and
+// when the attempt yields. With start.resume it goes on from the newest usable one there.
 AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks);
 
 // The attempt of a forked child: speaks the protocol on `socket` until the attempt has ended.

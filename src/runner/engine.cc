@@ -7,6 +7,7 @@
 #include <ctime>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "runner/batches.h"
 #include "runner/dense_network.h"
@@ -199,12 +200,26 @@ class Score {
 
   void Report(const std::string& part, bool classification, Metrics* metrics) const {
     if (samples_ == 0) return;
-    double loss = device_loss_.defined() ? device_loss_.item<double>() : loss_;
-    int64_t correct = device_correct_.defined() ? device_correct_.item<int64_t>() : correct_;
-    (*metrics)[part + "_loss"] = loss / static_cast<double>(samples_);
+    (*metrics)[part + "_loss"] = loss_sum() / static_cast<double>(samples_);
     if (classification) {
-      (*metrics)[part + "_accuracy"] = static_cast<double>(correct) / static_cast<double>(samples_);
+      (*metrics)[part + "_accuracy"] =
+          static_cast<double>(correct()) / static_cast<double>(samples_);
     }
+  }
+
+  double loss_sum() const { return device_loss_.defined() ? device_loss_.item<double>() : loss_; }
+  int64_t correct() const {
+    return device_correct_.defined() ? device_correct_.item<int64_t>() : correct_;
+  }
+
+  // Goes on as after `samples` with these sums.
+  void Resume(int64_t samples, double loss_sum, int64_t correct) {
+    samples_ = samples;
+    loss_ = loss_sum;
+    correct_ = correct;
+    if (device_.is_cpu() || samples == 0) return;
+    device_loss_ = at::full({}, loss_sum, at::TensorOptions(at::kDouble).device(device_));
+    device_correct_ = at::full({}, correct, at::TensorOptions(at::kLong).device(device_));
   }
 
  private:
@@ -214,24 +229,43 @@ class Score {
   at::Tensor device_loss_, device_correct_;
 };
 
+at::ScalarType ScalarTypeOf(DataType type) {
+  switch (type) {
+    case DataType::kFloat32:
+      return at::kFloat;
+    case DataType::kInt64:
+      return at::kLong;
+    case DataType::kUint8:
+      return at::kByte;
+  }
+  return at::kFloat;
+}
+DataType DataTypeOf(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kLong   ? DataType::kInt64
+         : tensor.scalar_type() == at::kByte ? DataType::kUint8
+                                             : DataType::kFloat32;
+}
+
 // One training run.
 class Trainer {
  public:
   Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
-          TrainingObserver* observer)
+          TrainingObserver* observer, std::optional<TrainingState> resume)
       : job_(job),
         training_(job.training),
         dataset_(dataset),
         observer_(observer),
+        resume_(std::move(resume)),
         device_(ChooseDevice(job)),
         classification_(TargetOf(job, dataset.train) != Target::kNumber),
-        logits_(training_.loss == spec::Loss::kCrossEntropy) {
+        logits_(training_.loss == spec::Loss::kCrossEntropy),
+        score_(device_) {
     batch_size_ = std::min(training_.batch_size, dataset.train.samples);
     threads_ = ChooseThreads(3 * job.model.flops * batch_size_, training_.threads, threads_allowed);
   }
 
   TrainingResult Run() {
-    auto begin = Clock::now();
+    begin_ = Clock::now();
     at::set_num_threads(threads_);
     at::manual_seed(training_.seed);
     model_.emplace(job_.model, device_);
@@ -241,24 +275,30 @@ class Trainer {
     SplitSamples();
     Batches batches(job_, dataset_.train, device_, batch_size_);
     dense_network_ = DenseNetwork::TryMake(&*model_, training_.loss, batch_size_);
+    if (resume_) Resume(*resume_);
+    resume_.reset();  // its memory
 
     TrainingResult result;
     bool finished = true;
-    for (epoch_ = 1; finished && epoch_ <= training_.epochs; ++epoch_) {
-      finished = RunEpoch(&batches);
+    while (epoch_ <= training_.epochs && (finished = RunEpoch(&batches))) {
+      ++epoch_;
+      samples_ = 0;
+      score_ = Score(device_);
     }
     if (finished && dataset_.test.samples > 0) {
       std::vector<int64_t> all(static_cast<size_t>(dataset_.test.samples));
       std::iota(all.begin(), all.end(), 0);
       finished = Evaluate(dataset_.test, all, "test");
     }
-    result.compute_seconds = SecondsSince(begin);
+    if (asked_ == Directive::kYield) observer_->OnState(State());
+    result.compute_seconds = compute_seconds_before_ + SecondsSince(begin_);
     result.training_seconds = training_seconds_;
     result.training_cpu_seconds = training_cpu_seconds_;
     if (!finished) {
-      result.end = TrainingResult::End::kStopped;
-      observer_->Log(
-          Format("stopped in epoch %lld after step %lld", ToLong(epoch_ - 1), ToLong(step_)));
+      bool yielded = asked_ == Directive::kYield;
+      result.end = yielded ? TrainingResult::End::kYielded : TrainingResult::End::kStopped;
+      observer_->Log(Format("%s in epoch %lld after step %lld", yielded ? "yielded" : "stopped",
+                            ToLong(std::min(epoch_, training_.epochs)), ToLong(step_)));
       return result;
     }
     result.end = TrainingResult::End::kSucceeded;
@@ -327,37 +367,175 @@ class Trainer {
     score->Add(loss, output, batch);
   }
 
-  // false: stopped.
+  // Whether to go on; asked_ says why not.
+  bool GoOn() {
+    asked_ = observer_->Asked();
+    return asked_ == Directive::kGoOn;
+  }
+
+  // What a state holds, sharing memory with the model and the optimizer.
+  std::vector<std::pair<std::string, at::Tensor>> StateTensors() {
+    std::vector<std::pair<std::string, at::Tensor>> tensors;
+    for (const auto& [name, tensor] : model_->state()) {
+      tensors.emplace_back("model." + name, tensor.detach());
+    }
+    for (const auto& [value, flat] : optimizer_->state()) {
+      for (const auto& [name, part] : model_->PartsOf(flat)) {
+        tensors.emplace_back("optimizer." + value + "." + name, part);
+      }
+    }
+    return tensors;
+  }
+  // Those of libtorch's generators that the training draws from.
+  std::vector<std::pair<std::string, at::Generator>> Generators() {
+    std::vector<std::pair<std::string, at::Generator>> generators{
+        {"random.cpu", at::globalContext().defaultGenerator(at::kCPU)}};
+    if (!device_.is_cpu()) {
+      generators.emplace_back("random.cuda", at::globalContext().defaultGenerator(device_));
+    }
+    return generators;
+  }
+
+  TrainingState State() {
+    TrainingState state;
+    state.epoch = epoch_;
+    state.samples = samples_;
+    state.step = step_;
+    state.loss_sum = score_.loss_sum();
+    state.correct = score_.correct();
+    if (!std::isfinite(state.loss_sum)) ThrowDiverged();  // on a GPU known only now
+    state.metrics = metrics_;
+    state.compute_seconds = compute_seconds_before_ + SecondsSince(begin_);
+    state.training_seconds = training_seconds_;
+    state.training_cpu_seconds = training_cpu_seconds_;
+    auto owner = std::make_shared<std::vector<at::Tensor>>();
+    auto add = [&](const std::string& name, const at::Tensor& host) {
+      owner->push_back(host);
+      state.tensors.push_back({name, DataTypeOf(host), host.sizes().vec(), host.data_ptr()});
+    };
+    for (const auto& [name, tensor] : StateTensors()) {
+      add(name, at::empty(tensor.sizes(), tensor.scalar_type()).copy_(tensor));
+    }
+    for (const auto& [name, generator] : Generators()) add(name, generator.get_state());
+    state.owner = owner;
+    return state;
+  }
+
+  // Leaves everything as it is, and says so, when the state is not one of this training.
+  void Resume(const TrainingState& state) {
+    std::map<std::string, at::Tensor> given;
+    for (const TensorView& view : state.tensors) {
+      given[view.name] = at::from_blob(const_cast<void*>(view.data), view.shape,
+                                       at::TensorOptions(ScalarTypeOf(view.type)));
+    }
+    auto fits = [&](const std::string& name, const at::Tensor& like) {
+      auto found = given.find(name);
+      if (found != given.end() && found->second.sizes() == like.sizes() &&
+          found->second.scalar_type() == like.scalar_type()) {
+        return true;
+      }
+      observer_->Log("cannot go on from the checkpoint: its tensor '" + name + "' is " +
+                     (found == given.end() ? "missing" : "of another shape or type") +
+                     "; beginning at the beginning");
+      return false;
+    };
+    auto tensors = StateTensors();
+    auto generators = Generators();
+    for (const auto& [name, tensor] : tensors) {
+      if (!fits(name, tensor)) return;
+    }
+    for (const auto& [name, generator] : generators) {
+      if (!fits(name, generator.get_state())) return;
+    }
+    if (state.epoch < 1 || state.epoch > training_.epochs + 1 || state.samples < 0 ||
+        state.samples > samples_per_epoch_ || state.step < 0 ||
+        (state.samples % batch_size_ != 0 && state.samples != samples_per_epoch_)) {
+      observer_->Log(
+          Format("cannot go on from the checkpoint: epoch %lld with %lld samples is no "
+                 "place in this training; beginning at the beginning",
+                 ToLong(state.epoch), ToLong(state.samples)));
+      return;
+    }
+    at::NoGradGuard no_grad;
+    for (auto& [name, tensor] : tensors) tensor.copy_(given[name]);
+    for (auto& [name, generator] : generators) generator.set_state(given[name].clone());
+    optimizer_->Resume(state.step);
+    epoch_ = state.epoch;
+    samples_ = state.samples;
+    step_ = state.step;
+    score_.Resume(state.samples, state.loss_sum, state.correct);
+    metrics_ = state.metrics;
+    compute_seconds_before_ = state.compute_seconds;
+    training_seconds_ = state.training_seconds;
+    training_cpu_seconds_ = state.training_cpu_seconds;
+    resumed_ = {epoch_, step_};
+    observer_->Log(
+        Format("going on from a checkpoint: epoch %lld of %lld, %lld of its %lld samples"
+               " done, step %lld",
+               ToLong(std::min(epoch_, training_.epochs)), ToLong(training_.epochs),
+               ToLong(epoch_ > training_.epochs ? samples_per_epoch_ : samples_),
+               ToLong(samples_per_epoch_), ToLong(step_)));
+  }
+
+  void TellStarted() {
+    if (std::exchange(started_, true)) return;
+    observer_->OnStarted({device_.str(), threads_, job_.model.parameters, resumed_});
+  }
+
+  // From samples_ on. false: asked to end.
   bool RunEpoch(Batches* batches) {
     auto begin = Clock::now();
     std::clock_t cpu_begin = std::clock();
     auto last_report = begin;
+    const int64_t samples_before = samples_;
+    // Of the samples of this call; those of an earlier run were at another speed.
+    auto report_training = [&] {
+      score_.Report("train", classification_, &metrics_);
+      if (samples_ == samples_before) return;
+      metrics_["samples_per_second"] =
+          static_cast<double>(samples_ - samples_before) / std::max(SecondsSince(begin), 1e-9);
+    };
     std::vector<int64_t> order = Permutation(static_cast<int64_t>(train_indices_.size()),
                                              training_.seed, static_cast<uint64_t>(epoch_));
     for (int64_t& place : order) place = train_indices_[static_cast<size_t>(place)];
-    Score score(device_);
-    for (int64_t first = 0; first < samples_per_epoch_;) {
-      int64_t count = std::min(batch_size_, samples_per_epoch_ - first);
-      batches->Load(order.data() + first, count);
-      RunStep(*batches, &score);
-      first += count;
-      ++step_;
-      if (step_ == 1) observer_->OnStarted({device_.str(), threads_, job_.model.parameters});
+    auto last_counted = begin;
+    auto count_seconds = [&] {
       auto now = Clock::now();
-      bool report = now - last_report >= kBetweenReports && first < samples_per_epoch_;
-      if (score.Diverged(report || first >= samples_per_epoch_)) ThrowDiverged();
+      std::clock_t cpu_now = std::clock();
+      training_seconds_ += std::chrono::duration<double>(now - last_counted).count();
+      training_cpu_seconds_ += static_cast<double>(cpu_now - cpu_begin) / CLOCKS_PER_SEC;
+      last_counted = now;
+      cpu_begin = cpu_now;
+    };
+    while (samples_ < samples_per_epoch_) {
+      int64_t count = std::min(batch_size_, samples_per_epoch_ - samples_);
+      batches->Load(order.data() + samples_, count);
+      RunStep(*batches, &score_);
+      samples_ += count;
+      ++step_;
+      TellStarted();
+      auto now = Clock::now();
+      bool end = samples_ >= samples_per_epoch_;
+      bool report = now - last_report >= kBetweenReports && !end;
+      if (score_.Diverged(report || end)) ThrowDiverged();
       observer_->OnStep(step_);
-      if (observer_->StopRequested()) return false;
+      if (observer_->StateWanted()) {
+        count_seconds();
+        observer_->OnState(State());
+      }
+      if (!GoOn()) {
+        count_seconds();
+        return false;
+      }
       if (report) {
         last_report = now;
-        ReportTraining(score, static_cast<double>(first), SecondsSince(begin));
-        SendProgress(first, false);
+        report_training();
+        SendProgress(samples_, false);
       }
     }
-    double seconds = SecondsSince(begin);
-    training_seconds_ += seconds;
-    training_cpu_seconds_ += static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
-    ReportTraining(score, static_cast<double>(samples_per_epoch_), seconds);
+    count_seconds();
+    TellStarted();
+    report_training();
     if (!validation_indices_.empty() &&
         !Evaluate(dataset_.train, validation_indices_, "validation")) {
       return false;
@@ -368,11 +546,6 @@ class Trainer {
     return true;
   }
 
-  void ReportTraining(const Score& score, double samples, double seconds) {
-    score.Report("train", classification_, &metrics_);
-    metrics_["samples_per_second"] = samples / std::max(seconds, 1e-9);
-  }
-
   void SendProgress(int64_t samples_of_epoch, bool end_of_epoch) {
     double epochs_done =
         static_cast<double>(epoch_ - 1) +
@@ -381,9 +554,10 @@ class Trainer {
                            training_.epochs, step_, end_of_epoch, metrics_});
   }
 
-  // Adds the loss and accuracy over indices of a split to the metrics; false: stopped.
+  // Adds the loss and accuracy over indices of a split to the metrics; false: asked to end.
   bool Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
                 const std::string& part) {
+    TellStarted();
     at::NoGradGuard no_grad;
     int64_t values = Count(job_.model.input_shape);
     for (const auto& layer : job_.model.layers) values += Count(layer.output_shape);
@@ -397,7 +571,7 @@ class Trainer {
       batches.Load(indices.data() + first, std::min(most, size - first));
       at::Tensor output = model_->Forward(batches.x(), /*training=*/false, logits_);
       score.Add(LossOf(output, batches), output, batches);
-      if (observer_->StopRequested()) return false;
+      if (!GoOn()) return false;
     }
     score.Report(part, classification_, &metrics_);
     return true;
@@ -417,9 +591,7 @@ class Trainer {
     for (const auto& [name, tensor] : model_->state()) {
       owner->push_back(tensor.detach().to(at::kCPU).contiguous());
       const at::Tensor& host = owner->back();
-      result->weights.push_back(
-          {name, host.scalar_type() == at::kLong ? DataType::kInt64 : DataType::kFloat32,
-           host.sizes().vec(), host.data_ptr()});
+      result->weights.push_back({name, DataTypeOf(host), host.sizes().vec(), host.data_ptr()});
     }
     result->weights_owner = owner;
   }
@@ -436,6 +608,7 @@ class Trainer {
   const spec::TrainingSpec& training_;
   const data::Dataset& dataset_;
   TrainingObserver* observer_;
+  std::optional<TrainingState> resume_;  // until it is taken over
   at::Device device_;
   bool classification_, logits_;
   int64_t batch_size_ = 0, samples_per_epoch_ = 0;
@@ -444,9 +617,18 @@ class Trainer {
   std::optional<Model> model_;
   std::unique_ptr<DenseNetwork> dense_network_;  // instead of autograd, where it can
   std::unique_ptr<Optimizer> optimizer_;
-  int64_t epoch_ = 0, step_ = 0;
-  double training_seconds_ = 0, training_cpu_seconds_ = 0;
+
+  // Where it is; see TrainingState.
+  int64_t epoch_ = 1, samples_ = 0, step_ = 0;
+  Score score_;
   Metrics metrics_;
+
+  Directive asked_ = Directive::kGoOn;
+  bool started_ = false;
+  std::optional<Started::Resumed> resumed_;
+  Clock::time_point begin_;
+  double compute_seconds_before_ = 0;  // the run
+  double training_seconds_ = 0, training_cpu_seconds_ = 0;
 };
 
 bool Contains(const std::string& text, const char* part) {
@@ -473,10 +655,10 @@ Failure FailureOf(const std::exception& error) {
 }  // namespace
 
 TrainingResult Train(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
-                     TrainingObserver* observer) {
+                     TrainingObserver* observer, std::optional<TrainingState> resume) {
   TrainingResult result;
   try {
-    return Trainer(job, dataset, threads_allowed, observer).Run();
+    return Trainer(job, dataset, threads_allowed, observer, std::move(resume)).Run();
   } catch (const FailureError& error) {
     result.failure = error.failure;
   } catch (const std::exception& error) {

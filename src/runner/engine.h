@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,11 +26,37 @@ struct Failure {
   std::string cause, message, hint, path;
 };
 
+// A training between two steps: all that what comes depends on, so that going on from it gives the
+// bits that going on without it gives. (The order of an epoch's samples follows from seed and
+// epoch.)
+struct TrainingState {
+  int64_t epoch = 1;    // in work, from 1; one more than there are: only the test is left
+  int64_t samples = 0;  // of this epoch that were trained on; all of them: it remains to evaluate
+  int64_t step = 0;     // steps of training done, over all epochs
+  // Sums over these samples.
+  double loss_sum = 0;
+  int64_t correct = 0;
+  Metrics metrics;  // as last reported
+  // Spent so far; as in TrainingResult.
+  double compute_seconds = 0, training_seconds = 0, training_cpu_seconds = 0;
+  // In host memory, alive as long as owner:
+  //   model.<name>              weights and buffers, under the names of the result
+  //   optimizer.<value>.<name>  what the optimizer keeps for each weight: mean, square, momentum
+  //   random.<device>           libtorch's generator: cpu, cuda
+  std::vector<TensorView> tensors;
+  std::shared_ptr<const void> owner;
+};
+
 // After the first step of training.
 struct Started {
   std::string device;  // "cpu", "cuda:0"
   int threads = 1;
   int64_t parameters = 0;
+  // Where it went on: the epoch in work and the steps done by then; nullopt: from the beginning.
+  struct Resumed {
+    int64_t epoch = 1, step = 0;
+  };
+  std::optional<Resumed> resumed;
 };
 
 struct Progress {
@@ -40,6 +67,13 @@ struct Progress {
   Metrics metrics;
 };
 
+// What a training shall do next.
+enum class Directive {
+  kGoOn,
+  kYield,  // hand over its state and end
+  kStop    // end
+};
+
 // Called back by Train, on its thread.
 class TrainingObserver {
  public:
@@ -47,19 +81,24 @@ class TrainingObserver {
   virtual void OnStarted(const Started&) {}
   // At most 10 a second, and after each epoch.
   virtual void OnProgress(const Progress&) {}
-  // Asked after each batch; true ends the training.
-  virtual bool StopRequested() { return false; }
+  // Asked after each batch.
+  virtual Directive Asked() { return Directive::kGoOn; }
   // After each step of training, from 1.
   virtual void OnStep(int64_t /*step*/) {}
+  // Asked after each step of training: whether to hand over the training's state now.
+  virtual bool StateWanted() { return false; }
+  // The state that was wanted, or that of a training that yields. Training waits meanwhile.
+  virtual void OnState(TrainingState) {}
   // A line for the person who reads the log.
   virtual void Log(const std::string&) {}
 };
 
 struct TrainingResult {
-  enum class End { kSucceeded, kStopped, kFailed };
+  enum class End { kSucceeded, kYielded, kStopped, kFailed };
   End end = End::kFailed;
-  Failure failure;                  // kFailed
-  Metrics metrics;                  // kSucceeded
+  Failure failure;  // kFailed
+  Metrics metrics;  // kSucceeded
+  // Of the whole training, what went before the state it was resumed from included.
   double compute_seconds = 0;       // training and evaluation, without reading the data
   double training_seconds = 0;      // of it, steps of training
   double training_cpu_seconds = 0;  // processor time of these steps
@@ -68,9 +107,11 @@ struct TrainingResult {
   std::shared_ptr<const void> weights_owner;
 };
 
-// Never throws: what libtorch throws becomes kFailed. threads_allowed: at least 1.
+// Never throws: what libtorch throws becomes kFailed. threads_allowed: at least 1. Goes on from
+// `resume` when that is given and is a state of this model and optimizer; when it is not, the log
+// says so, and training begins at the beginning.
 TrainingResult Train(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
-                     TrainingObserver* observer);
+                     TrainingObserver* observer, std::optional<TrainingState> resume = {});
 
 // Threads for a step of training of `flops` floating-point operations: `requested` (0: choose), at
 // most `allowed`. Small models run fastest on one thread: handing out and joining work costs more

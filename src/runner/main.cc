@@ -33,7 +33,9 @@ constexpr const char* kHelp =
 usage:
   cyxwiz-runner --zygote              serve the node at file descriptor 3 (docs/reference/runner-protocol.md)
   cyxwiz-runner --train JOB.json --folder DIR [--data-root DIR]... [--cpus N] [--memory BYTES]
-                                      run one job file; the result goes to DIR, a line of JSON to stdout
+                [--checkpoint-seconds S] [--resume]
+                                      run one job file; the result goes to DIR, a line of JSON to stdout;
+                                      --resume goes on from the newest checkpoint in DIR/checkpoints
   cyxwiz-runner --version             print the versions of the runner and of libtorch
   cyxwiz-runner --help                print this
 
@@ -69,12 +71,16 @@ int Zygote() {
 
 int Train(const std::vector<std::string>& arguments) {
   StartMessage start;
-  std::string job_file;
+  std::string job_file, checkpoint_seconds;
   start.cpu_millis = 1000;
-  for (size_t i = 0; i < arguments.size(); i += 2) {
-    const std::string& flag = arguments[i];
-    if (i + 1 == arguments.size()) return Usage(flag + " needs a value");
-    const std::string& value = arguments[i + 1];
+  for (size_t i = 0; i < arguments.size();) {
+    const std::string& flag = arguments[i++];
+    if (flag == "--resume") {
+      start.resume = kCheckpointsFolder;
+      continue;
+    }
+    if (i == arguments.size()) return Usage(flag + " needs a value");
+    const std::string& value = arguments[i++];
     std::optional<int64_t> number = ParseInt(value);
     if (flag == "--train") {
       job_file = value;
@@ -86,6 +92,8 @@ int Train(const std::vector<std::string>& arguments) {
       start.cpu_millis = *number * 1000;
     } else if (flag == "--memory" && number && *number >= 1) {
       start.memory_bytes = *number;
+    } else if (flag == "--checkpoint-seconds") {
+      checkpoint_seconds = value;
     } else if (flag == "--cpus" || flag == "--memory") {
       return Usage(flag + " needs a positive whole number, found '" + value + "'");
     } else {
@@ -105,6 +113,9 @@ int Train(const std::vector<std::string>& arguments) {
     return 1;
   }
   start.job = job->description;
+  if (!checkpoint_seconds.empty()) {
+    start.job.hyperparameters["checkpoint_seconds"] = checkpoint_seconds;
+  }
   start.job_id = "by-hand";
   start.attempt = 1;
   double first_step_ms = 0;
@@ -127,7 +138,13 @@ int Train(const std::vector<std::string>& arguments) {
             {"training_seconds", result.training_seconds},
             {"training_cpu_seconds", result.training_cpu_seconds},
             {"compute_seconds", result.compute_seconds},
-            {"write_seconds", result.write_seconds}};
+            {"write_seconds", result.write_seconds},
+            {"checkpoints", result.checkpoints},
+            {"checkpoint_pause_seconds", result.checkpoint_pause_seconds},
+            {"checkpoint_write_seconds", result.checkpoint_write_seconds}};
+  if (result.resumed) {
+    line["resumed"] = {{"epoch", result.resumed->epoch}, {"step", result.resumed->step}};
+  }
   std::printf("%s\n", line.dump().c_str());
   return result.end == TrainingResult::End::kSucceeded ? 0 : 1;
 }

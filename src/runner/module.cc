@@ -156,6 +156,16 @@ at::Tensor Model::AddParameter(const std::string& name, const at::Tensor& initia
   return parameter;
 }
 
+std::vector<std::pair<std::string, at::Tensor>> Model::PartsOf(const at::Tensor& flat) const {
+  std::vector<std::pair<std::string, at::Tensor>> parts;
+  for (const auto& [name, tensor] : state_) {
+    if (!tensor.requires_grad()) continue;  // a buffer
+    parts.emplace_back(
+        name, flat.narrow(0, tensor.storage_offset(), tensor.numel()).view(tensor.sizes()));
+  }
+  return parts;
+}
+
 at::Tensor Model::AddBuffer(const std::string& name, const at::Tensor& initial) {
   state_.emplace_back(name, initial.to(parameters_.device()));
   return state_.back().second;

@@ -46,6 +46,9 @@ class Model {
   const at::Tensor& parameters() const { return parameters_; }
   const at::Tensor& gradients() const { return gradients_; }
 
+  // The parts of a flat tensor that is laid out as parameters(), by the parameters' names.
+  std::vector<std::pair<std::string, at::Tensor>> PartsOf(const at::Tensor& flat) const;
+
   // Parameters and buffers (running_mean, running_var, num_batches_tracked) by name, in the order
   // of the layers, sharing memory with the model.
   const std::vector<std::pair<std::string, at::Tensor>>& state() const { return state_; }

@@ -1,9 +1,13 @@
 #include "runner/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace cyxwiz::runner {
 namespace {
+
+using States = std::vector<std::pair<std::string, at::Tensor>>;
 
 // What every optimizer has.
 class FlatOptimizer : public Optimizer {
@@ -30,6 +34,7 @@ class FusedAdam : public FlatOptimizer {
         gradient_list_{gradients} {}
 
   void Step() override {
+    // A float counts to 2^24 and stays there.
     step_[0].add_(1);
     const auto& t = training_;
     auto update = [&](auto&& kernel) {
@@ -42,6 +47,11 @@ class FusedAdam : public FlatOptimizer {
     } else {
       update([](auto&&... arguments) { at::_fused_adam_(arguments...); });
     }
+  }
+
+  States state() const override { return {{"mean", mean_[0]}, {"square", square_[0]}}; }
+  void Resume(int64_t steps) override {
+    step_[0].fill_(static_cast<double>(std::min(steps, int64_t{1} << 24)));
   }
 
  private:
@@ -64,6 +74,12 @@ class FusedSgd : public FlatOptimizer {
                     training_.nesterov, /*maximize=*/false, first_);
     first_ = false;
   }
+
+  States state() const override {
+    if (momentum_.empty()) return {};
+    return {{"momentum", momentum_[0]}};
+  }
+  void Resume(int64_t steps) override { first_ = steps == 0; }
 
  private:
   std::vector<at::Tensor> momentum_, parameter_list_, gradient_list_;
@@ -99,6 +115,9 @@ class PlainAdam : public FlatOptimizer {
     parameters_.addcdiv_(mean_, divisor_, -t.learning_rate / (1 - std::pow(t.beta1, step_)));
   }
 
+  States state() const override { return {{"mean", mean_}, {"square", square_}}; }
+  void Resume(int64_t steps) override { step_ = static_cast<double>(steps); }
+
  private:
   at::Tensor mean_, square_, divisor_;
   double step_ = 0;
@@ -107,15 +126,19 @@ class PlainAdam : public FlatOptimizer {
 // As torch.optim.SGD without dampening.
 class PlainSgd : public FlatOptimizer {
  public:
-  using FlatOptimizer::FlatOptimizer;
+  PlainSgd(const spec::TrainingSpec& training, const at::Tensor& parameters,
+           const at::Tensor& gradients)
+      : FlatOptimizer(training, parameters, gradients) {
+    if (training.momentum != 0) momentum_ = at::zeros_like(parameters);
+  }
 
   void Step() override {
     at::NoGradGuard no_grad;
     const auto& t = training_;
     if (t.weight_decay != 0) gradients_.add_(parameters_, t.weight_decay);
     if (t.momentum != 0) {
-      if (!momentum_.defined()) {
-        momentum_ = gradients_.clone();
+      if (std::exchange(first_, false)) {
+        momentum_.copy_(gradients_);
       } else {
         momentum_.mul_(t.momentum).add_(gradients_);
       }
@@ -129,8 +152,15 @@ class PlainSgd : public FlatOptimizer {
     parameters_.add_(gradients_, -t.learning_rate);
   }
 
+  States state() const override {
+    if (!momentum_.defined()) return {};
+    return {{"momentum", momentum_}};
+  }
+  void Resume(int64_t steps) override { first_ = steps == 0; }
+
  private:
   at::Tensor momentum_;
+  bool first_ = true;
 };
 
 }  // namespace

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "runner/torch_headers.h"
 #include "spec/job_spec.h"
@@ -23,6 +26,12 @@ class Optimizer {
   virtual ~Optimizer() = default;
   // Changes the parameters by their gradients. Throws c10::Error.
   virtual void Step() = 0;
+  // What the next step depends on besides parameters, gradients and the number of steps: tensors of
+  // the parameters' size, by name, sharing memory with the optimizer. The same names whether fused
+  // or not.
+  virtual std::vector<std::pair<std::string, at::Tensor>> state() const = 0;
+  // Goes on as after `steps` steps; what state() names has been set already.
+  virtual void Resume(int64_t steps) = 0;
 };
 
 // The optimizer that `training` asks for. parameters and gradients share memory with the model,

@@ -116,6 +116,15 @@ Result<StartMessage> ParseStart(const Json& line) {
   ASSIGN_OR_RETURN(start.memory_bytes, NumberOf(line, "memory_bytes"));
   if (!line.contains("job")) return InvalidArgument("start message: 'job' is missing");
   ASSIGN_OR_RETURN(start.job, spec::JobDescription::FromJson(line["job"]));
+  if (line.contains("resume")) {
+    ASSIGN_OR_RETURN(start.resume, TextOf(line, "resume"));
+    if (start.resume.find('/') != std::string::npos || start.resume.starts_with('.')) {
+      return InvalidArgument(
+          "start message: 'resume' must be the name of a folder in the attempt's "
+          "folder; found '" +
+          start.resume + "'");
+    }
+  }
   if (line.contains("data_roots")) {
     if (!line["data_roots"].is_array()) {
       return InvalidArgument("start message: 'data_roots' must be a list of folders");
@@ -135,11 +144,15 @@ Json HelloLine() {
 }
 
 Json StartedLine(const Started& started, double load_ms, double first_step_ms) {
-  return {{"type", "started"},
-          {"device", started.device},
-          {"threads", started.threads},
-          {"parameters", started.parameters},
-          {"timings", {{"load_ms", load_ms}, {"first_step_ms", first_step_ms}}}};
+  Json line{{"type", "started"},
+            {"device", started.device},
+            {"threads", started.threads},
+            {"parameters", started.parameters},
+            {"timings", {{"load_ms", load_ms}, {"first_step_ms", first_step_ms}}}};
+  if (started.resumed) {
+    line["resumed"] = {{"epoch", started.resumed->epoch}, {"step", started.resumed->step}};
+  }
+  return line;
 }
 
 Json ProgressLine(const Progress& progress) {
@@ -164,5 +177,29 @@ Json FailedLine(const Failure& failure) {
 }
 
 Json StoppedLine() { return {{"type", "stopped"}}; }
+
+Json CheckpointLine(const Checkpoint& checkpoint, double pause_ms, double write_ms) {
+  Json files = Json::array();
+  for (const CheckpointFile& file : checkpoint.files) {
+    files.push_back({{"name", file.name}, {"size", file.size}, {"sha256", file.sha256}});
+  }
+  return {{"type", "checkpoint"},
+          {"name", checkpoint.name},
+          {"epoch", checkpoint.epoch},
+          {"step", checkpoint.step},
+          {"files", files},
+          {"timings", {{"pause_ms", pause_ms}, {"write_ms", write_ms}}}};
+}
+
+Json YieldedLine(const std::optional<Checkpoint>& newest, const Status& trouble) {
+  Json line{{"type", "yielded"}};
+  if (newest) {
+    line["checkpoint"] = newest->name;
+    line["epoch"] = newest->epoch;
+    line["step"] = newest->step;
+  }
+  if (!trouble.ok()) line["message"] = trouble.message();
+  return line;
+}
 
 }  // namespace cyxwiz::runner

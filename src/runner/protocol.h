@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "runner/checkpoint.h"
 #include "runner/engine.h"
 #include "spec/job_spec.h"
 
@@ -56,6 +57,7 @@ struct StartMessage {
   std::vector<std::string> data_roots;
   int64_t cpu_millis = 0;    // 0: one core
   int64_t memory_bytes = 0;  // 0: no limit
+  std::string resume;        // folder of checkpoints within `folder`; empty: from the beginning
 };
 // INVALID_ARGUMENT, naming the key, for a line that is not a valid start message of our version.
 Result<StartMessage> ParseStart(const Json& line);
@@ -67,5 +69,8 @@ Json SucceededLine(const std::vector<std::string>& files, const Metrics& metrics
                    double compute_seconds);
 Json FailedLine(const Failure& failure);
 Json StoppedLine();
+Json CheckpointLine(const Checkpoint& checkpoint, double pause_ms, double write_ms);
+// trouble: why what is newest is not the state it yielded with.
+Json YieldedLine(const std::optional<Checkpoint>& newest, const Status& trouble);
 
 }  // namespace cyxwiz::runner

@@ -74,7 +74,9 @@ struct Recorder : TrainingObserver {
   void OnStarted(const Started& s) override { started.push_back(s); }
   void OnProgress(const Progress& p) override { progress.push_back(p); }
   void OnStep(int64_t step) override { steps = step; }
-  bool StopRequested() override { return stop_after > 0 && steps >= stop_after; }
+  Directive Asked() override {
+    return stop_after > 0 && steps >= stop_after ? Directive::kStop : Directive::kGoOn;
+  }
 };
 
 std::string WeightBytes(const TrainingResult& result) {
@@ -251,6 +253,19 @@ TEST(StartMessage, RefusesAnotherProtocol) {
 TEST(StartMessage, NamesTheKeyThatIsMissing) {
   Json line{{"type", "start"}, {"protocol", 1}, {"job_id", "j"}};
   EXPECT_NE(ParseStart(line).status().message().find("'folder'"), std::string::npos);
+}
+
+TEST(StartMessage, ResumesOnlyWithinTheAttemptsFolder) {
+  Json line{{"type", "start"},        {"protocol", 1}, {"job_id", "j"},
+            {"folder", "/f"},         {"attempt", 1},  {"job", spec::JobDescription().ToJson()},
+            {"resume", "checkpoints"}};
+  Result<StartMessage> start = ParseStart(line);
+  ASSERT_TRUE(start.ok()) << start.status();
+  EXPECT_EQ(start->resume, "checkpoints");
+  for (const char* path : {"../elsewhere", "/etc", ".."}) {
+    line["resume"] = path;
+    EXPECT_NE(ParseStart(line).status().message().find("'resume'"), std::string::npos) << path;
+  }
 }
 
 // ---- engine

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <set>
 
 #include "base/file.h"
@@ -20,8 +21,20 @@ static_assert(std::endian::native == std::endian::little, "the format is little-
 
 constexpr const char* kMetadataKey = "__metadata__";
 
-size_t BytesOf(DataType type) { return type == DataType::kFloat32 ? 4 : 8; }
-const char* NameOf(DataType type) { return type == DataType::kFloat32 ? "F32" : "I64"; }
+struct TypeName {
+  DataType type;
+  const char* name;
+  size_t bytes;
+};
+constexpr TypeName kTypes[] = {
+    {DataType::kFloat32, "F32", 4}, {DataType::kInt64, "I64", 8}, {DataType::kUint8, "U8", 1}};
+
+const TypeName& Find(DataType type) {
+  return *std::find_if(std::begin(kTypes), std::end(kTypes),
+                       [&](const TypeName& t) { return t.type == type; });
+}
+size_t BytesOf(DataType type) { return Find(type).bytes; }
+const char* NameOf(DataType type) { return Find(type).name; }
 
 Result<std::string> EncodeHeader(const std::vector<TensorView>& tensors,
                                  const std::map<std::string, std::string>& metadata) {
@@ -75,13 +88,12 @@ Result<SafetensorsFile::Entry> ParseEntry(const std::string& path, const std::st
   }
   SafetensorsFile::Entry entry;
   std::string type = json["dtype"].get<std::string>();
-  if (type == "F32") {
-    entry.type = DataType::kFloat32;
-  } else if (type == "I64") {
-    entry.type = DataType::kInt64;
-  } else {
-    return Unimplemented("'" + path + "': dtype '" + type + "'" + of + ": expected F32 or I64");
+  const TypeName* known = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                       [&](const TypeName& t) { return t.name == type; });
+  if (known == std::end(kTypes)) {
+    return Unimplemented("'" + path + "': dtype '" + type + "'" + of + ": expected F32, I64 or U8");
   }
+  entry.type = known->type;
   uint64_t bytes = BytesOf(entry.type);
   for (const Json& dimension : json["shape"]) {
     if (!dimension.is_number_unsigned())

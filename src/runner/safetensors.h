@@ -23,7 +23,7 @@
 
 namespace cyxwiz::runner {
 
-enum class DataType { kFloat32, kInt64 };
+enum class DataType { kFloat32, kInt64, kUint8 };
 
 // A named array that someone else owns.
 struct TensorView {
@@ -59,7 +59,8 @@ inline constexpr size_t kMaxSafetensorsHeaderBytes =
     100u << 20;  // the limit of the reference implementation
 
 // Reads and checks a whole file of at most max_bytes. DATA_LOSS, saying what is wrong, for a file
-// that breaks the format; UNIMPLEMENTED for a data type other than F32 and I64.
+// that breaks the format; UNIMPLEMENTED for a data type other than F32, I64
+// and U8.
 Result<SafetensorsFile> ReadSafetensors(const std::string& path, size_t max_bytes = 8ull << 30);
 
 }  // namespace cyxwiz::runner

@@ -273,6 +273,49 @@ TEST_F(ZygoteTest, StopsOnRequestAndWhenTheNodeHangsUp) {
   }
 }
 
+TEST_F(ZygoteTest, YieldsOnRequestAndGoesOnFromTheCheckpoint) {
+  Node node;
+  auto run = [&](const Json& start, bool yield) {
+    Fds fds = node.Fork("job/1");
+    EXPECT_EQ(node.Receive()["type"], "forked");
+    Channel channel(std::move(fds.socket));
+    EXPECT_TRUE(channel.Send(start).ok());
+    EXPECT_EQ((*channel.Receive())["type"], "hello");
+    std::vector<Json> lines{*channel.Receive()};
+    EXPECT_EQ(lines[0]["type"], "started");
+    if (yield) {
+      EXPECT_TRUE(channel.Send({{"type", "yield"}}).ok());
+    }
+    for (Json& line : ReadToEnd(&channel)) lines.push_back(std::move(line));
+    Json exited = node.Receive();
+    EXPECT_EQ(exited["code"], 0) << ReadAll(fds.log.get());
+    return lines;
+  };
+  // Long by its epochs' length, not by their number: nobody reads the log meanwhile.
+  Json start = StartLine(20);
+  start["job"]["dataset_uri"] = "mock://random_data?samples=50000";
+  start["folder"] = folder_ + "/alone";
+  ASSERT_EQ(run(start, false).back()["type"], "succeeded");
+
+  start["folder"] = folder_ + "/yielded";
+  std::vector<Json> lines = run(start, true);
+  ASSERT_EQ(lines.back()["type"], "yielded") << lines.back();
+  const Json checkpoint = lines[lines.size() - 2];
+  ASSERT_EQ(checkpoint["type"], "checkpoint") << checkpoint;
+  EXPECT_EQ(checkpoint["name"], lines.back()["checkpoint"]);
+  for (const Json& file : checkpoint["files"]) {
+    std::string path = folder_ + "/yielded/checkpoints/" + checkpoint["name"].get<std::string>() +
+                       "/" + file["name"].get<std::string>();
+    EXPECT_EQ(std::filesystem::file_size(path), file["size"].get<size_t>());
+  }
+  start["resume"] = "checkpoints";
+  lines = run(start, false);
+  ASSERT_EQ(lines.back()["type"], "succeeded");
+  EXPECT_EQ(lines[0]["resumed"]["step"], checkpoint["step"]) << lines[0];
+  EXPECT_EQ(*ReadFile(folder_ + "/yielded/weights.safetensors"),
+            *ReadFile(folder_ + "/alone/weights.safetensors"));
+}
+
 TEST_F(ZygoteTest, ReportsACrash) {
   Node node("crash_after_step:3");
   Fds fds = node.Fork("job/2");

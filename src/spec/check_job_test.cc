@@ -155,7 +155,7 @@ TEST(CheckJob, MemoryIsEstimatedFromDataWeightsAndActivations) {
   // Input, hidden layer with its activation, output: floats of one sample.
   const int64_t activations = 4 * (784 + 128 + 128 + 10);
   EXPECT_EQ(spec->estimate.memory_bytes,
-            300 * kMiB + FashionMnist().bytes_in_memory + 4 * 4 * 101'770 + 2 * activations * 64);
+            300 * kMiB + FashionMnist().bytes_in_memory + 7 * 4 * 101'770 + 2 * activations * 64);
   EXPECT_EQ(spec->resources.memory_bytes % kMiB, 0);
   EXPECT_GE(spec->resources.memory_bytes, spec->estimate.memory_bytes);
   EXPECT_LT(spec->resources.memory_bytes, spec->estimate.memory_bytes + kMiB);
@@ -164,7 +164,7 @@ TEST(CheckJob, MemoryIsEstimatedFromDataWeightsAndActivations) {
   EXPECT_EQ(spec->estimate.flops, spec->model.flops * (3 * 60000 + 10000));
   EXPECT_EQ(spec->estimate.artifact_bytes, 4 * 101'770 + 3 * 512);
   job.hyperparameters["optimizer"] = "sgd";
-  EXPECT_EQ(spec->estimate.memory_bytes - Check(job).spec->estimate.memory_bytes, 2 * 4 * 101'770);
+  EXPECT_EQ(spec->estimate.memory_bytes - Check(job).spec->estimate.memory_bytes, 4 * 4 * 101'770);
 }
 
 TEST(CheckJob, RequestedPartsReplaceTheEstimate) {

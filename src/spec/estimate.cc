@@ -36,9 +36,10 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
   const int64_t weights = Product(kFloat, model.parameters);
 
   Estimate estimate;
-  // Weights, gradients and the optimizer's state; activations once more for their gradients.
+  // Weights, gradients and the optimizer's state, and of weights and state the copy that becomes a
+  // checkpoint; activations once more for their gradients.
   estimate.memory_bytes = Sum(kRunnerBytes, dataset != nullptr ? dataset->bytes_in_memory : 0,
-                              Product(weights, 2 + OptimizerValues(training)), buffers,
+                              Product(weights, 3 + 2 * OptimizerValues(training)), buffers,
                               Product(2, activations, training.batch_size));
   estimate.artifact_bytes = Sum(
       weights, buffers, Product(kHeaderBytesPerLayer, static_cast<int64_t>(model.layers.size())));

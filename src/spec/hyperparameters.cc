@@ -49,6 +49,18 @@ void RefuseMisplaced(ObjectReader& reader, std::initializer_list<Key> keys, cons
   }
 }
 
+const char* NameOf(Optimizer optimizer) {
+  switch (optimizer) {
+    case Optimizer::kSgd:
+      return "sgd";
+    case Optimizer::kAdam:
+      return "adam";
+    case Optimizer::kAdamW:
+      return "adamw";
+  }
+  return "";
+}
+
 }  // namespace
 
 void CheckHyperparameters(const JobDescription& description, TrainingSpec* training,
@@ -96,7 +108,30 @@ void CheckHyperparameters(const JobDescription& description, TrainingSpec* train
   training->validation_split =
       reader.Real({"validation_split"}, below_one).value_or(training->validation_split);
   training->threads = reader.Whole({"threads"}, 0, kMaxThreads).value_or(training->threads);
+  training->checkpoint_seconds =
+      reader.Real({"checkpoint_seconds"}, {.min = 0, .max = kMaxCheckpointSeconds})
+          .value_or(training->checkpoint_seconds);
   reader.RefuseUnknown();
+}
+
+Json TrainingToJson(const TrainingSpec& training) {
+  Json json{{"optimizer", NameOf(training.optimizer)},
+            {"learning_rate", training.learning_rate},
+            {"weight_decay", training.weight_decay},
+            {"batch_size", training.batch_size},
+            {"epochs", training.epochs},
+            {"seed", training.seed},
+            {"loss", training.loss == Loss::kMse ? "mse" : "cross_entropy"},
+            {"validation_split", training.validation_split}};
+  if (training.optimizer == Optimizer::kSgd) {
+    json["momentum"] = training.momentum;
+    json["nesterov"] = training.nesterov;
+  } else {
+    json["beta1"] = training.beta1;
+    json["beta2"] = training.beta2;
+    json["epsilon"] = training.epsilon;
+  }
+  return json;
 }
 
 }  // namespace cyxwiz::spec

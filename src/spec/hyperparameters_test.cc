@@ -42,7 +42,8 @@ TEST(Hyperparameters, TakeEachValue) {
                                           {"seed", "42"},
                                           {"loss", "mean_squared_error"},
                                           {"validation_split", "0.1"},
-                                          {"threads", "2"}});
+                                          {"threads", "2"},
+                                          {"checkpoint_seconds", "0.5"}});
   EXPECT_TRUE(problems.empty()) << problems.ToString();
   EXPECT_EQ(sgd.learning_rate, 0.1);
   EXPECT_EQ(sgd.momentum, 0.9);
@@ -54,6 +55,7 @@ TEST(Hyperparameters, TakeEachValue) {
   EXPECT_EQ(sgd.loss, Loss::kMse);
   EXPECT_EQ(sgd.validation_split, 0.1);
   EXPECT_EQ(sgd.threads, 2);
+  EXPECT_EQ(sgd.checkpoint_seconds, 0.5);
   TrainingSpec adam =
       Hyperparameters({{"beta_1", "0.8"}, {"beta2", "0.99"}, {"eps", "1e-7"}}).training;
   EXPECT_EQ(adam.beta1, 0.8);
@@ -92,6 +94,7 @@ TEST(Hyperparameters, WrongValuesAreRefused) {
            {"seed", "-1", "from 0 to"},
            {"validation_split", "1", "to below 1"},
            {"threads", "1000", "from 0 to 256"},
+           {"checkpoint_seconds", "-1", "from 0 to 86400"},
            {"weight_decay", "-0.1", "from 0 up"},
            {"beta1", "1", "to below 1"},
            {"learnin_rate", "0.1", "did you mean 'learning_rate'?"},

@@ -129,6 +129,8 @@ struct TrainingSpec {
   Loss loss = Loss::kCrossEntropy;
   double validation_split = 0;  // part of the training samples that is set aside, [0, 1)
   int64_t threads = 0;          // 0: chosen by the runner from the model's size
+  // Between two checkpoints; 0: only when the job is asked to yield.
+  double checkpoint_seconds = 30;
 };
 
 struct Estimate {
@@ -161,6 +163,7 @@ inline constexpr int64_t kMaxParameters = 10'000'000'000;
 inline constexpr int64_t kMaxEpochs = 1'000'000;
 inline constexpr int64_t kMaxBatchSize = 1 << 20;
 inline constexpr int64_t kMaxThreads = 256;
+inline constexpr double kMaxCheckpointSeconds = 86'400;
 // Values of one sample, at the input and after each layer.
 inline constexpr int64_t kMaxSampleElements = int64_t{1} << 31;
 inline constexpr int64_t kMaxMemoryBytes = int64_t{1} << 50;  // requested or estimated
@@ -188,5 +191,8 @@ std::optional<JobSpec> CheckJobBeforeData(const JobDescription& description, Pro
 // The model in its canonical form (types, all options spelt out, shapes), as "model" of model.json.
 // It is itself a model_definition, and checking it gives the same ModelSpec.
 Json ModelToJson(const ModelSpec& model);
+
+// What decides the weights, all defaults spelt out, as "training" of model.json.
+Json TrainingToJson(const TrainingSpec& training);
 
 }  // namespace cyxwiz::spec

@@ -1,0 +1,583 @@
+// A training that is ended at any moment and goes on from a checkpoint gives the same bits as one
+// that was left alone; a checkpoint that is damaged or of another training is never used.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <set>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "runner/attempt.h"
+#include "runner/checkpoint.h"
+#include "runner/engine.h"
+#include "runner/sha256.h"
+
+namespace cyxwiz::runner {
+namespace {
+
+using End = TrainingResult::End;
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "checkpoint-XXXXXX").string();
+    path_ = ::mkdtemp(pattern.data());
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// ---- trainings to interrupt
+
+struct Training {
+  std::string name;
+  spec::JobSpec job;
+  data::Dataset dataset;
+};
+
+data::Split Images(int64_t samples, int64_t seed) {
+  data::Split split;
+  split.samples = samples;
+  std::vector<uint8_t> pixels(static_cast<size_t>(samples) * 3 * 8 * 8);
+  for (size_t i = 0; i < pixels.size(); ++i) {
+    pixels[i] = static_cast<uint8_t>((i + static_cast<size_t>(seed)) * i % 251);
+  }
+  split.features = pixels;
+  std::vector<int64_t> labels(static_cast<size_t>(samples));
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int64_t>(i % 4);
+  split.labels = labels;
+  return split;
+}
+
+constexpr const char* kDense =
+    R"({"layers":[{"type":"dense","units":16,"activation":"relu"},{"type":"dense","units":10}]})";
+constexpr const char* kDenseWithDropout =
+    R"({"layers":[{"type":"dense","units":16,"activation":"tanh"},{"type":"dropout","rate":0.3},
+                  {"type":"batch_normalization"},{"type":"dense","units":10}]})";
+constexpr const char* kConvolutional =
+    R"({"layers":[{"type":"input","shape":[3,8,8]},
+                  {"type":"conv2d","filters":6,"kernel_size":3,"activation":"relu"},
+                  {"type":"batch_normalization"},{"type":"max_pooling2d"},
+                  {"type":"dropout","rate":0.25},{"type":"flatten"},
+                  {"type":"dense","units":4}]})";
+
+Training Make(const std::string& name, const char* model,
+              std::map<std::string, std::string> hyperparameters) {
+  const bool images = model == kConvolutional;
+  spec::JobDescription description;
+  description.name = name;
+  description.model_definition = model;
+  description.dataset_uri =
+      images ? "file:///nowhere/images.csv" : "mock://random_data?samples=90&test_samples=20";
+  hyperparameters.insert({"epochs", "3"});
+  hyperparameters.insert({"batch_size", "16"});
+  hyperparameters.insert({"seed", "7"});
+  hyperparameters.insert({"validation_split", "0.2"});
+  description.hyperparameters = hyperparameters;
+  spec::Problems problems;
+  std::optional<spec::JobSpec> job = spec::CheckJob(description, nullptr, &problems);
+  if (!job) throw std::runtime_error(problems.ToString());
+  Training training{name, *job, {}};
+  if (images) {
+    training.dataset.train = Images(70, 1);
+    training.dataset.test = Images(20, 5);
+  } else {
+    training.dataset = *data::Load(job->dataset_uri, data::Roots({}));
+  }
+  return training;
+}
+
+std::vector<Training> Trainings() {
+  return {
+      Make("dense, adam", kDense, {}),
+      Make("dense, adamw", kDense, {{"optimizer", "adamw"}}),
+      Make("dense, sgd", kDense, {{"optimizer", "sgd"}}),
+      Make("dense, sgd with momentum", kDense, {{"optimizer", "sgd"}, {"momentum", "0.9"}}),
+      Make("dense, mse, nesterov", kDense,
+           {{"optimizer", "sgd"}, {"momentum", "0.9"}, {"nesterov", "true"}, {"loss", "mse"}}),
+      Make("dense with dropout, adam with weight decay", kDenseWithDropout,
+           {{"weight_decay", "0.01"}}),
+      Make("without validation", kDenseWithDropout, {{"validation_split", "0"}}),
+      Make("convolutional, adam", kConvolutional, {}),
+      Make("convolutional, adamw", kConvolutional, {{"optimizer", "adamw"}}),
+      Make("convolutional, nesterov", kConvolutional,
+           {{"optimizer", "sgd"}, {"momentum", "0.9"}, {"nesterov", "true"}}),
+  };
+}
+
+// Counts how often it is asked; the `yield_at`th time (from 1; 0: never) it asks to yield.
+struct Interrupter : TrainingObserver {
+  int64_t asked = 0, yield_at = 0, steps = 0;
+  std::optional<TrainingState> state;
+  std::vector<std::string> log;
+  std::optional<Started> started;
+
+  Directive Asked() override { return ++asked == yield_at ? Directive::kYield : Directive::kGoOn; }
+  void OnStep(int64_t) override { ++steps; }
+  void OnState(TrainingState s) override { state = std::move(s); }
+  void OnStarted(const Started& s) override { started = s; }
+  void Log(const std::string& line) override { log.push_back(line); }
+  bool Said(const std::string& part) const {
+    return std::any_of(log.begin(), log.end(), [&](const std::string& line) {
+      return line.find(part) != std::string::npos;
+    });
+  }
+};
+
+// All that must be the same: weights and buffers, and the metrics that are no measure of time.
+std::string Outcome(const TrainingResult& result) {
+  if (result.end != End::kSucceeded) return "not succeeded: " + result.failure.message;
+  std::string bytes;
+  for (const TensorView& t : result.weights) {
+    bytes += t.name;
+    bytes.append(static_cast<const char*>(t.data), static_cast<size_t>(t.bytes()));
+  }
+  Metrics metrics = result.metrics;
+  metrics.erase("samples_per_second");
+  return Sha256Of(bytes) + " " + Json(metrics).dump();
+}
+
+// Writes the state to a disk and reads it back.
+std::optional<TrainingState> ThroughTheDisk(const std::string& folder, const std::string& identity,
+                                            TrainingState state) {
+  Result<Checkpoint> written = WriteCheckpoint(folder, identity, state);
+  EXPECT_TRUE(written.ok()) << written.status();
+  Result<TrainingState> read = ReadCheckpoint(folder, written->name, identity);
+  EXPECT_TRUE(read.ok()) << read.status();
+  if (!read.ok()) return std::nullopt;
+  return std::move(*read);
+}
+
+TEST(Resume, GivesTheSameBitsWhereverTheTrainingWasEnded) {
+  TemporaryFolder folder;
+  for (const Training& training : Trainings()) {
+    SCOPED_TRACE(training.name);
+    Interrupter alone;
+    const std::string expected = Outcome(Train(training.job, training.dataset, 1, &alone));
+    ASSERT_NE(expected.substr(0, 3), "not");
+    const std::string identity = IdentityOf(training.job, training.dataset);
+    // Each batch of training, of validation and of the test is a place to end.
+    for (int64_t place = 1; place <= alone.asked; ++place) {
+      SCOPED_TRACE("ended at batch " + std::to_string(place) + " of " +
+                   std::to_string(alone.asked));
+      Interrupter first;
+      first.yield_at = place;
+      ASSERT_EQ(Train(training.job, training.dataset, 1, &first).end, End::kYielded);
+      ASSERT_TRUE(first.state);
+      Interrupter second;
+      TrainingResult resumed =
+          Train(training.job, training.dataset, 1, &second,
+                ThroughTheDisk(folder.path(), identity, std::move(*first.state)));
+      ASSERT_EQ(Outcome(resumed), expected);
+      // It went on, it did not begin again.
+      ASSERT_EQ(first.steps + second.steps, alone.steps);
+      ASSERT_TRUE(second.started && second.started->resumed);
+      ASSERT_EQ(second.started->resumed->step, first.steps);
+      ASSERT_TRUE(second.Said("going on from a checkpoint")) << second.log.front();
+    }
+  }
+}
+
+TEST(Resume, GivesTheSameBitsAfterAnEndInEachBatch) {
+  TemporaryFolder folder;
+  Training training = Make("convolutional", kConvolutional, {});
+  Interrupter alone;
+  const std::string expected = Outcome(Train(training.job, training.dataset, 1, &alone));
+  const std::string identity = IdentityOf(training.job, training.dataset);
+  std::optional<TrainingState> state;
+  int64_t lives = 0;
+  for (;; ++lives) {
+    ASSERT_LT(lives, 1000);
+    Interrupter observer;
+    observer.yield_at = 1;
+    // An evaluation is done as a whole: a life that begins with one needs another batch.
+    if (state && (state->samples > 0 || state->epoch > training.job.training.epochs)) {
+      observer.yield_at = 2;
+    }
+    TrainingResult result = Train(training.job, training.dataset, 1, &observer, std::move(state));
+    if (result.end == End::kSucceeded) {
+      EXPECT_EQ(Outcome(result), expected);
+      break;
+    }
+    state = ThroughTheDisk(folder.path(), identity, std::move(*observer.state));
+  }
+  EXPECT_GT(lives, 3);
+}
+
+TEST(Resume, CountsTheTimeThatWasSpentBefore) {
+  Training training = Make("dense", kDense, {});
+  Interrupter first;
+  first.yield_at = 5;
+  TrainingResult before = Train(training.job, training.dataset, 1, &first);
+  first.state->compute_seconds = 1000;
+  first.state->training_seconds = 900;
+  Interrupter second;
+  TrainingResult after = Train(training.job, training.dataset, 1, &second, std::move(first.state));
+  EXPECT_GT(after.compute_seconds, 1000);
+  EXPECT_GT(after.training_seconds, 900);
+  EXPECT_LT(before.compute_seconds, 1000);
+}
+
+TEST(Resume, BeginsAtTheBeginningWhenTheStateIsNotOfThisModel) {
+  Training training = Make("dense", kDense, {});
+  Interrupter alone;
+  const std::string expected = Outcome(Train(training.job, training.dataset, 1, &alone));
+  for (const char* what : {"another shape", "a missing tensor", "another place"}) {
+    SCOPED_TRACE(what);
+    Interrupter first;
+    first.yield_at = 5;
+    (void)Train(training.job, training.dataset, 1, &first);
+    TrainingState& state = *first.state;
+    if (std::string(what) == "another shape") state.tensors[0].shape = {16, 5};
+    if (std::string(what) == "a missing tensor") state.tensors.pop_back();
+    if (std::string(what) == "another place") state.samples = 5;
+    Interrupter second;
+    EXPECT_EQ(Outcome(Train(training.job, training.dataset, 1, &second, std::move(first.state))),
+              expected);
+    EXPECT_EQ(second.steps, alone.steps);
+    EXPECT_TRUE(second.Said("beginning at the beginning"));
+    EXPECT_FALSE(second.started->resumed);
+  }
+}
+
+// ---- the files
+
+// A state without a model.
+TrainingState SmallState(int64_t step) {
+  TrainingState state;
+  state.step = step;
+  state.samples = 3 * step;
+  auto values = std::make_shared<std::vector<float>>(100, static_cast<float>(step));
+  state.tensors = {{"model.w", DataType::kFloat32, {10, 10}, values->data()}};
+  state.owner = values;
+  return state;
+}
+
+TEST(Checkpoint, GivesBackTheWholeState) {
+  TemporaryFolder folder;
+  TrainingState state = SmallState(17);
+  state.epoch = 4;
+  state.correct = 5;
+  state.loss_sum = 0.1 + 0.2;  // no short decimal number
+  state.metrics = {{"train_loss", 1.0 / 3},
+                   {"validation_loss", std::numeric_limits<double>::infinity()},
+                   {"test_loss", std::numeric_limits<double>::quiet_NaN()}};
+  state.compute_seconds = 2.5;
+  state.training_seconds = 1.5;
+  state.training_cpu_seconds = 1.25;
+  Result<Checkpoint> written = WriteCheckpoint(folder.path(), "id", state);
+  ASSERT_TRUE(written.ok()) << written.status();
+  EXPECT_EQ(written->name, "000000000017");
+  EXPECT_EQ(written->files.back().name, "manifest.json");
+  for (const CheckpointFile& file : written->files) {
+    Result<FileHash> hash = HashFile(folder / (written->name + "/" + file.name));
+    ASSERT_TRUE(hash.ok());
+    EXPECT_EQ(hash->sha256, file.sha256);
+    EXPECT_EQ(hash->size, file.size);
+  }
+  Result<TrainingState> read = ReadCheckpoint(folder.path(), written->name, "id");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->epoch, 4);
+  EXPECT_EQ(read->samples, 51);
+  EXPECT_EQ(read->step, 17);
+  EXPECT_EQ(read->correct, 5);
+  EXPECT_EQ(read->loss_sum, 0.1 + 0.2);
+  EXPECT_EQ(read->metrics["train_loss"], 1.0 / 3);
+  EXPECT_EQ(read->metrics["validation_loss"], std::numeric_limits<double>::infinity());
+  EXPECT_TRUE(std::isnan(read->metrics["test_loss"]));
+  EXPECT_EQ(read->compute_seconds, 2.5);
+  EXPECT_EQ(read->training_seconds, 1.5);
+  EXPECT_EQ(read->training_cpu_seconds, 1.25);
+  ASSERT_EQ(read->tensors.size(), 1u);
+  EXPECT_EQ(std::memcmp(read->tensors[0].data, state.tensors[0].data, 400), 0);
+}
+
+void Flip(const std::string& path, size_t at) {
+  std::string content = *ReadFile(path);
+  content[at % content.size()] ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(path, content).ok());
+}
+
+TEST(Checkpoint, NoFlippedBitOfTheTensorsIsOverlooked) {
+  TemporaryFolder folder;
+  ASSERT_TRUE(WriteCheckpoint(folder.path(), "id", SmallState(1)).ok());
+  const std::string path = folder / "000000000001/state.safetensors";
+  const size_t size = static_cast<size_t>(std::filesystem::file_size(path));
+  for (size_t at = 0; at < size; at += 7) {
+    Flip(path, at);
+    EXPECT_EQ(ReadCheckpoint(folder.path(), "000000000001", "id").status().code(), Code::kDataLoss)
+        << at;
+    Flip(path, at);
+  }
+  EXPECT_TRUE(ReadCheckpoint(folder.path(), "000000000001", "id").ok());
+}
+
+TEST(Checkpoint, TheOneBeforeIsUsedWhenTheNewestIsDamagedOrForeign) {
+  const auto damages = std::vector<std::pair<std::string, std::function<void(std::string)>>>{
+      {"is damaged", [](const std::string& path) { Flip(path + "/state.safetensors", 300); }},
+      {"is damaged",
+       [](const std::string& path) {
+         std::filesystem::resize_file(path + "/state.safetensors", 100);
+       }},
+      {"cannot open",
+       [](const std::string& path) { std::filesystem::remove(path + "/state.safetensors"); }},
+      {"not complete",
+       [](const std::string& path) { std::filesystem::remove(path + "/manifest.json"); }},
+      {"manifest",
+       [](const std::string& path) {
+         ASSERT_TRUE(WriteFileAtomically(path + "/manifest.json", "{}").ok());
+       }},
+      {"manifest.json",
+       [](const std::string& path) { std::filesystem::resize_file(path + "/manifest.json", 40); }},
+      {"another training",
+       [](const std::string& path) {
+         std::filesystem::remove_all(path);
+         ASSERT_TRUE(WriteCheckpoint(std::filesystem::path(path).parent_path().string(), "other",
+                                     SmallState(20))
+                         .ok());
+       }},
+      {"another format version",
+       [](const std::string& path) {
+         std::string text = *ReadFile(path + "/manifest.json");
+         text.replace(text.find("\"version\": 1"), 12, "\"version\": 9");
+         ASSERT_TRUE(WriteFileAtomically(path + "/manifest.json", text).ok());
+       }},
+  };
+  for (const auto& [says, damage] : damages) {
+    SCOPED_TRACE(says);
+    TemporaryFolder folder;
+    ASSERT_TRUE(WriteCheckpoint(folder.path(), "id", SmallState(10)).ok());
+    ASSERT_TRUE(WriteCheckpoint(folder.path(), "id", SmallState(20)).ok());
+    damage(folder / "000000000020");
+    std::vector<std::string> log;
+    auto state = ReadNewestCheckpoint(folder.path(), "id",
+                                      [&](const std::string& line) { log.push_back(line); });
+    ASSERT_TRUE(state);
+    EXPECT_EQ(state->step, 10);
+    ASSERT_EQ(log.size(), 1u);
+    EXPECT_NE(log[0].find(says), std::string::npos) << log[0];
+    // It cannot take the place of those that will be written.
+    EXPECT_FALSE(std::filesystem::exists(folder / "000000000020"));
+  }
+}
+
+TEST(Checkpoint, WithoutAUsableOneThereIsNone) {
+  TemporaryFolder folder;
+  auto ignore = [](const std::string&) {};
+  EXPECT_FALSE(ReadNewestCheckpoint(folder / "absent", "id", ignore));
+  ASSERT_TRUE(WriteCheckpoint(folder.path(), "other", SmallState(10)).ok());
+  EXPECT_FALSE(ReadNewestCheckpoint(folder.path(), "id", ignore));
+}
+
+TEST(Checkpoint, IdentityIsOfModelHyperparametersAndData) {
+  std::set<std::string> identities;
+  auto add = [&](const Training& t) {
+    return identities.insert(IdentityOf(t.job, t.dataset)).second;
+  };
+  EXPECT_TRUE(add(Make("a", kDense, {})));
+  EXPECT_TRUE(add(Make("a", kDense, {{"seed", "8"}})));
+  EXPECT_TRUE(add(Make("a", kDense, {{"learning_rate", "0.002"}})));
+  EXPECT_TRUE(add(Make("a", kDense, {{"epochs", "4"}})));
+  EXPECT_TRUE(add(Make("a", kDenseWithDropout, {})));
+  Training changed = Make("a", kDense, {});
+  std::get<std::vector<float>>(changed.dataset.train.features)[3] += 1;
+  EXPECT_TRUE(add(changed));
+  // Neither what it is called nor how often it is saved.
+  EXPECT_FALSE(add(Make("b", kDense, {{"checkpoint_seconds", "1"}})));
+}
+
+TEST(CheckpointWriter, KeepsTheNewest) {
+  TemporaryFolder folder;
+  CheckpointWriter writer(folder / "checkpoints", [] { return "id"; });
+  for (int64_t step : {1, 2, 3, 4}) writer.Begin(SmallState(step));
+  writer.Wait();
+  EXPECT_FALSE(writer.busy());
+  std::vector<CheckpointWriter::Written> written = writer.Take();
+  ASSERT_EQ(written.size(), 4u);
+  EXPECT_EQ(written[3].checkpoint->step, 4);
+  EXPECT_TRUE(writer.Take().empty());
+  EXPECT_EQ(ListCheckpoints(folder / "checkpoints"),
+            (std::vector<std::string>{"000000000004", "000000000003"}));
+}
+
+TEST(CheckpointWriter, SaysWhyItCannotWrite) {
+  TemporaryFolder folder;
+  ASSERT_TRUE(WriteFileAtomically(folder / "checkpoints", "a file").ok());
+  CheckpointWriter writer(folder / "checkpoints", [] { return "id"; });
+  writer.Begin(SmallState(1));
+  writer.Wait();
+  std::vector<CheckpointWriter::Written> written = writer.Take();
+  ASSERT_EQ(written.size(), 1u);
+  EXPECT_FALSE(written[0].checkpoint.ok());
+}
+
+TEST(Sha256, IsTheStandardOne) {
+  EXPECT_EQ(Sha256Of(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(Sha256Of("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Sha256Of("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
+            "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  std::string million(1'000'000, 'a');
+  Sha256 hash;
+  for (size_t at = 0, piece = 1; at < million.size(); at += piece, piece = piece % 150 + 1) {
+    hash.Update(million.data() + at, std::min(piece, million.size() - at));
+  }
+  EXPECT_EQ(hash.Finish(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+// ---- attempts
+
+StartMessage WideJob(const std::string& folder) {
+  StartMessage start;
+  start.job.name = "wide";
+  start.job.model_definition =
+      R"({"layers":[{"type":"dense","units":256,"activation":"relu"},{"type":"dropout","rate":0.2},
+                    {"type":"dense","units":256,"activation":"relu"},{"type":"dense","units":10}]})";
+  start.job.dataset_uri = "mock://random_data";
+  start.job.hyperparameters = {{"epochs", "6"}, {"validation_split", "0.1"}};
+  start.folder = folder;
+  return start;
+}
+
+std::string ResultOf(const std::string& folder) {
+  Result<FileHash> weights = HashFile(folder + "/weights.safetensors");
+  Result<FileHash> model = HashFile(folder + "/model.json");
+  if (!weights.ok() || !model.ok()) return "no result in " + folder;
+  return weights->sha256 + " " + model->sha256;
+}
+
+TEST(Attempt, YieldsWithACheckpointAndGoesOnFromIt) {
+  TemporaryFolder folder;
+  ASSERT_EQ(RunAttempt(WideJob(folder / "alone"), {}).end, End::kSucceeded);
+  StartMessage start = WideJob(folder / "resumed");
+  // Without it the only checkpoint is the one of the yield.
+  start.job.hyperparameters["checkpoint_seconds"] = "0";
+  int asked = 0;
+  AttemptHooks hooks;
+  hooks.asked = [&] { return ++asked == 50 ? Directive::kYield : Directive::kGoOn; };
+  std::vector<Checkpoint> told;
+  hooks.checkpoint = [&](const Checkpoint& c, double, double) { told.push_back(c); };
+  AttemptResult yielded = RunAttempt(start, hooks);
+  ASSERT_EQ(yielded.end, End::kYielded);
+  ASSERT_TRUE(yielded.checkpoint);
+  EXPECT_TRUE(yielded.checkpoint_trouble.ok());
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_EQ(told[0].name, yielded.checkpoint->name);
+  EXPECT_FALSE(std::filesystem::exists(start.folder + "/weights.safetensors"));
+
+  start.resume = kCheckpointsFolder;
+  AttemptResult resumed = RunAttempt(start, {});
+  ASSERT_EQ(resumed.end, End::kSucceeded);
+  ASSERT_TRUE(resumed.resumed);
+  EXPECT_EQ(resumed.resumed->step, yielded.checkpoint->step);
+  EXPECT_EQ(ResultOf(folder / "resumed"), ResultOf(folder / "alone"));
+}
+
+TEST(Attempt, WithoutResumeOldCheckpointsAreForgotten) {
+  TemporaryFolder folder;
+  StartMessage start = WideJob(folder / "a");
+  const std::string checkpoints = start.folder + "/" + kCheckpointsFolder;
+  ASSERT_TRUE(WriteCheckpoint(checkpoints, "other", SmallState(1'000'000)).ok());
+  start.job.hyperparameters["checkpoint_seconds"] = "0.00001";
+  AttemptResult result = RunAttempt(start, {});
+  ASSERT_EQ(result.end, End::kSucceeded);
+  EXPECT_FALSE(result.resumed);
+  EXPECT_GE(result.checkpoints, 1);
+  EXPECT_FALSE(std::filesystem::exists(checkpoints + "/000001000000"));
+}
+
+TEST(Attempt, TrainsOnWhenCheckpointsCannotBeWritten) {
+  TemporaryFolder folder;
+  StartMessage start = WideJob(folder / "a");
+  start.job.hyperparameters["checkpoint_seconds"] = "0.00001";
+  AttemptHooks hooks;
+  hooks.asked = [&] {  // after the attempt has cleared the place
+    (void)MakeFolder(start.folder);
+    (void)WriteFileAtomically(start.folder + "/" + kCheckpointsFolder, "a file");
+    return Directive::kGoOn;
+  };
+  AttemptResult result = RunAttempt(start, hooks);
+  EXPECT_EQ(result.end, End::kSucceeded);
+  EXPECT_EQ(result.checkpoints, 0);
+  EXPECT_FALSE(result.checkpoint_trouble.ok());
+}
+
+// ---- a real process that dies
+
+struct Exit {
+  int status = 0;
+  Json line;
+};
+
+Exit RunProcess(const std::string& job_file, const std::string& folder, const std::string& fault,
+                bool resume) {
+  const std::string output = folder + ".out", log = folder + ".log";
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    if (!fault.empty()) ::setenv("CYXWIZ_RUNNER_FAULT", fault.c_str(), 1);
+    if (std::freopen(output.c_str(), "w", stdout) == nullptr) ::_exit(126);
+    if (std::freopen(log.c_str(), "a", stderr) == nullptr) ::_exit(126);
+    std::vector<const char*> arguments{CYXWIZ_RUNNER_PATH, "--train",      job_file.c_str(),
+                                       "--folder",         folder.c_str(), "--checkpoint-seconds",
+                                       "0.000001"};
+    if (resume) arguments.push_back("--resume");
+    arguments.push_back(nullptr);
+    ::execv(CYXWIZ_RUNNER_PATH, const_cast<char**>(arguments.data()));
+    ::_exit(127);
+  }
+  Exit exit;
+  ::waitpid(pid, &exit.status, 0);
+  Result<std::string> text = ReadFile(output);
+  if (text.ok() && !text->empty()) exit.line = Json::parse(*text);
+  return exit;
+}
+
+bool HasCheckpoint(const std::string& folder) {
+  for (const std::string& name : ListCheckpoints(folder)) {
+    if (std::filesystem::exists(folder + "/" + name + "/manifest.json")) return true;
+  }
+  return false;
+}
+
+TEST(Process, ThatDiesAtAnyStepEndsWithTheSameBits) {
+  TemporaryFolder folder;
+  StartMessage start = WideJob("");
+  Json file{{"model", Json::parse(start.job.model_definition)},
+            {"dataset", start.job.dataset_uri},
+            {"hyperparameters", {{"epochs", 6}, {"validation_split", 0.1}}}};
+  ASSERT_TRUE(WriteFileAtomically(folder / "job.json", file.dump()).ok());
+  ASSERT_EQ(RunProcess(folder / "job.json", folder / "alone", "", false).status, 0);
+  const std::string expected = ResultOf(folder / "alone");
+  bool resumed_once = false;
+  // 29 steps an epoch, 174 in all: the first, one within an epoch, an epoch's last and first, the
+  // last.
+  for (int step : {1, 20, 58, 59, 150, 174}) {
+    SCOPED_TRACE("died after step " + std::to_string(step));
+    const std::string result = folder / ("killed-" + std::to_string(step));
+    Exit killed =
+        RunProcess(folder / "job.json", result, "crash_after_step:" + std::to_string(step), false);
+    ASSERT_TRUE(WIFSIGNALED(killed.status)) << killed.status;
+    const bool saved = HasCheckpoint(result + "/checkpoints");
+    Exit second = RunProcess(folder / "job.json", result, "", true);
+    ASSERT_EQ(second.status, 0);
+    EXPECT_EQ(ResultOf(result), expected);
+    EXPECT_EQ(second.line.contains("resumed"), saved);
+    if (saved) {
+      EXPECT_LT(second.line["resumed"]["step"], step);
+    }
+    resumed_once |= saved;
+  }
+  EXPECT_TRUE(resumed_once);
+}
+
+}  // namespace
+}  // namespace cyxwiz::runner
