@@ -205,6 +205,24 @@ class LocalStore : public ArtifactStore {
     return static_cast<int64_t>(info.st_size);
   }
 
+  Status Remove(const std::string& sha256) override {
+    ASSIGN_OR_RETURN(std::string hash, CheckedHash(sha256));
+    std::string path = shards_->PathOf(hash) + "/" + hash;
+    if (::unlink(path.c_str()) == 0 || errno == ENOENT) return OkStatus();
+    return ErrnoStatus("cannot delete '" + path + "'", errno);
+  }
+
+  Result<std::vector<std::string>> List() const override {
+    std::vector<std::string> hashes;
+    std::error_code error;
+    for (auto it = std::filesystem::recursive_directory_iterator(folder_ + "/sha256", error);
+         !error && it != std::filesystem::recursive_directory_iterator(); it.increment(error)) {
+      if (!it->is_directory(error)) hashes.push_back(it->path().filename().string());
+    }
+    if (error) return ErrnoStatus("cannot list '" + folder_ + "/sha256'", error.value());
+    return hashes;
+  }
+
  private:
   Result<std::string> Find(const std::string& sha256, struct stat* info) const {
     ASSIGN_OR_RETURN(std::string hash, CheckedHash(sha256));

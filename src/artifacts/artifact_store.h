@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 
@@ -33,6 +34,10 @@ class ArtifactStore {
   // digits.
   virtual Result<std::string> PathOf(const std::string& sha256) const = 0;
   virtual Result<int64_t> SizeOf(const std::string& sha256) const = 0;
+  // Deletes a file; fine when it is not there. Who has it open reads on.
+  virtual Status Remove(const std::string& sha256) = 0;
+  // The hashes of all files.
+  virtual Result<std::vector<std::string>> List() const = 0;
 };
 
 // Removes what an earlier crash left in incoming/. The folder belongs to the store, under a lock,

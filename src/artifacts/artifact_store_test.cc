@@ -219,5 +219,18 @@ TEST_F(ArtifactStoreTest, AFolderThatCannotBeMadeIsAnError) {
   EXPECT_EQ(OpenLocalStore(folder_ + "/x", 0).status().code(), Code::kInvalidArgument);
 }
 
+TEST_F(ArtifactStoreTest, ListsAndRemoves) {
+  EXPECT_TRUE(store_->List()->empty());
+  auto upload = store_->Begin();
+  ASSERT_TRUE((*upload)->Append("hello").ok());
+  std::string hash = *(*upload)->Finish("");
+  EXPECT_EQ(*store_->List(), std::vector<std::string>{hash});
+  EXPECT_TRUE(store_->Remove(hash).ok());
+  EXPECT_TRUE(store_->Remove(hash).ok()) << "twice is as good";
+  EXPECT_EQ(store_->SizeOf(hash).status().code(), Code::kNotFound);
+  EXPECT_TRUE(store_->List()->empty());
+  EXPECT_EQ(store_->Remove("../jobs.db").code(), Code::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace cyxwiz::artifacts

@@ -146,6 +146,7 @@ void Committer::Send() {
         Overloaded{[this](Reply& reply) { Deliver(std::move(reply)); },
                    [this](control::AssignEffect& assign) { sink_->Assign(std::move(assign)); },
                    [this](control::StopEffect& stop) { sink_->Stop(std::move(stop)); },
+                   [this](control::ReleaseEffect& files) { sink_->Release(std::move(files)); },
                    [this](control::UpdateEffect& update) { sink_->Update(update); },
                    [this](control::EventEffect& event) { sink_->Tell(event.event); }},
         effect);

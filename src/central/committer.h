@@ -41,6 +41,8 @@ class EffectSink {
   virtual void Stop(control::StopEffect effect) = 0;
   virtual void Update(const control::UpdateEffect& effect) = 0;
   virtual void Tell(const control::Event& event) = 0;
+  // Nothing to do for who keeps no files.
+  virtual void Release(control::ReleaseEffect) {}
 };
 
 // What is answered while the disk is low or full.
@@ -77,6 +79,7 @@ class Committer {
 
   // As of the last batch that is durable, set before its effects go out. Any thread.
   control::Counters counters() const;
+  std::vector<std::string> checkpoint_files() const { return control_.checkpoint_files(); }
   Disk disk() const { return disk_; }
 
   // Answers those who still wait: the process ends in order.

@@ -108,6 +108,7 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   status->set_user_id(job.user);
   status->set_cause(static_cast<protocol::FailureCause>(job.cause));
   status->set_nodes_lost(job.nodes_lost);
+  if (job.checkpoint.exists()) ToCheckpoint(job.checkpoint, status->mutable_checkpoint());
 }
 
 void ToJobResult(const control::Job& job, protocol::JobResult* result) {
@@ -203,6 +204,39 @@ std::vector<AttemptId> FromAttemptRefs(
   attempts.reserve(static_cast<size_t>(refs.size()));
   for (const protocol::AttemptRef& ref : refs) attempts.push_back({{ref.job_id()}, ref.attempt()});
   return attempts;
+}
+
+void ToCheckpoint(const control::Checkpoint& checkpoint, protocol::Checkpoint* out) {
+  out->set_name(checkpoint.name);
+  out->set_epoch(checkpoint.epoch);
+  out->set_step(checkpoint.step);
+  for (const control::Artifact& file : checkpoint.files) {
+    protocol::Artifact* artifact = out->add_files();
+    artifact->set_name(file.name);
+    artifact->set_uri(ArtifactUri(file.sha256));
+    artifact->set_sha256(file.sha256);
+    artifact->set_size(file.size);
+  }
+}
+
+Result<control::Checkpoint> FromCheckpoint(const protocol::Checkpoint& checkpoint) {
+  constexpr int kMostFiles = 16;
+  control::Checkpoint out{checkpoint.name(), checkpoint.epoch(), checkpoint.step(), {}};
+  if (checkpoint.files_size() == 0) return out;
+  if (!IsValidId(out.name) || out.epoch < 1 || out.step < 0 ||
+      checkpoint.files_size() > kMostFiles) {
+    return InvalidArgument(
+        "checkpoint: expected a plain name, an epoch from 1, steps from 0 and at most " +
+        std::to_string(kMostFiles) + " files");
+  }
+  for (const protocol::Artifact& file : checkpoint.files()) {
+    if (!IsValidId(file.name())) {
+      return InvalidArgument("checkpoint: a file's name is not a plain name: '" +
+                             Clip(file.name(), 100) + "'");
+    }
+    out.files.push_back({file.name(), file.sha256(), file.size()});
+  }
+  return out;
 }
 
 std::string ArtifactUri(const std::string& sha256) { return std::string(kUriPrefix) + sha256; }

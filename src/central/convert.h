@@ -42,6 +42,10 @@ void ToProblems(const spec::Problems& problems,
 std::vector<AttemptId> FromAttemptRefs(
     const google::protobuf::RepeatedPtrField<protocol::AttemptRef>& refs);
 
+void ToCheckpoint(const control::Checkpoint& checkpoint, protocol::Checkpoint* out);
+// No files when the wire's has none; INVALID_ARGUMENT when it cannot be one.
+Result<control::Checkpoint> FromCheckpoint(const protocol::Checkpoint& checkpoint);
+
 // "artifact://sha256/<hex>"
 std::string ArtifactUri(const std::string& sha256);
 // The hex of "artifact://sha256/<hex>" or "sha256:<hex>"; "" for anything else. The hex is not

@@ -75,6 +75,9 @@ class CoreImpl final : public Core {
   }
 
   control::Counters counters() const override { return committer_.counters(); }
+  std::vector<std::string> loaded_checkpoint_files() const override {
+    return committer_.checkpoint_files();
+  }
 
   Status Ready() const override {
     if (stopped_) return StoppingStatus();

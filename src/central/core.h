@@ -62,6 +62,8 @@ class Core {
   using OnEvents = std::function<void(Result<std::vector<control::Event>>)>;
   virtual void ReadEvents(control::EventQuery query, OnEvents on_page) = 0;
   virtual control::Counters counters() const = 0;  // any thread; as of the last batch
+  // The files (SHA-256 in hex) of checkpoints that jobs need; before SetSink.
+  virtual std::vector<std::string> loaded_checkpoint_files() const = 0;
   // Any thread. OK; RESOURCE_EXHAUSTED while the disk is low or full; UNAVAILABLE after Stop.
   virtual Status Ready() const = 0;
   // Ends the thread after the batch in work; commands that wait, and those that come later, are

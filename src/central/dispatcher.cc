@@ -49,9 +49,14 @@ struct Dispatcher::StopCall {
 };
 
 Dispatcher::Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events,
-                       const security::TokenSigner* signer,
+                       artifacts::ArtifactStore* checkpoints, const security::TokenSigner* signer,
                        std::function<void(control::AssignOutcome)> post)
-    : channels_(channels), hub_(hub), events_(events), signer_(signer), post_(std::move(post)) {}
+    : channels_(channels),
+      hub_(hub),
+      events_(events),
+      checkpoints_(checkpoints),
+      signer_(signer),
+      post_(std::move(post)) {}
 
 Dispatcher::~Dispatcher() {
   std::unique_lock lock(mutex_);
@@ -92,6 +97,16 @@ void Dispatcher::Stop(control::StopEffect effect) {
   worker_.Post([this, effect = std::move(effect)] { CallStop(effect); });
 }
 
+void Dispatcher::Release(control::ReleaseEffect effect) {
+  deleting_.Post([this, effect = std::move(effect)] {
+    for (const std::string& sha256 : effect.sha256) {
+      Status removed = checkpoints_->Remove(sha256);
+      // The next start of the server deletes it.
+      if (!removed.ok()) spdlog::warn("a checkpoint's file stays: {}", removed.message());
+    }
+  });
+}
+
 void Dispatcher::CallAssign(control::AssignEffect effect) {
   auto call = std::make_shared<AssignCall>();
   call->attempt = effect.attempt;
@@ -101,6 +116,10 @@ void Dispatcher::CallAssign(control::AssignEffect effect) {
   call->request.set_attempt(effect.attempt.attempt);
   call->request.set_session_token(effect.session);
   *call->request.mutable_resources() = ResourcesToWire(effect.job.resources);
+  if (effect.job.checkpoint.exists()) {
+    ToCheckpoint(effect.job.checkpoint, call->request.mutable_checkpoint());
+  }
+  // Last, because the token is for all of the request.
   call->request.set_authorization_token(
       Token(effect.attempt, effect.node, PermittedBytes(call->request)));
   call->stub = protocol::NodeService::NewStub(channels_->Get(effect.endpoint));
@@ -132,6 +151,7 @@ void Dispatcher::CallStop(const control::StopEffect& effect) {
   call->request.set_job_id(effect.attempt.job.value);
   call->request.set_attempt(effect.attempt.attempt);
   call->request.set_reason(effect.reason);
+  call->request.set_yield(effect.yield);
   call->request.set_authorization_token(Token(effect.attempt, effect.node));
   call->stub = protocol::NodeAgentService::NewStub(channels_->Get(effect.endpoint));
   if (!Begin(&call->context)) return;

@@ -1,5 +1,5 @@
-// Carries out what the core decided about nodes and followers: AssignJob and StopAttempt calls, and
-// updates for the hub.
+// Carries out what the core decided about nodes and followers: AssignJob and StopAttempt calls,
+// updates for the hub, and the deletion of checkpoints.
 #pragma once
 
 #include <condition_variable>
@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 
+#include "artifacts/artifact_store.h"
 #include "central/core.h"
 #include "central/event_hub.h"
 #include "central/hub.h"
@@ -30,7 +31,8 @@ class Dispatcher : public EffectSink {
  public:
   // post: gives an outcome to the core. None of the arguments is owned.
   Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events,
-             const security::TokenSigner* signer, std::function<void(control::AssignOutcome)> post);
+             artifacts::ArtifactStore* checkpoints, const security::TokenSigner* signer,
+             std::function<void(control::AssignOutcome)> post);
   // Cancels calls that are still in flight and waits for their end.
   ~Dispatcher() override;
 
@@ -39,6 +41,7 @@ class Dispatcher : public EffectSink {
   void Stop(control::StopEffect effect) override;
   void Update(const control::UpdateEffect& effect) override { hub_->Publish(effect); }
   void Tell(const control::Event& event) override { events_->Publish(event); }
+  void Release(control::ReleaseEffect effect) override;
 
  private:
   struct AssignCall;
@@ -55,6 +58,7 @@ class Dispatcher : public EffectSink {
   NodeChannels* const channels_;
   StreamHub* const hub_;
   EventHub* const events_;
+  artifacts::ArtifactStore* const checkpoints_;
   const security::TokenSigner* const signer_;
   const std::function<void(control::AssignOutcome)> post_;
 
@@ -63,7 +67,8 @@ class Dispatcher : public EffectSink {
   bool ending_ = false;
   std::condition_variable all_done_;
 
-  WorkPool worker_{1};  // signs and serialises, off the core thread and in order
+  WorkPool worker_{1};    // signs and serialises, off the core thread and in order
+  WorkPool deleting_{1};  // of files: a large one takes a while
 };
 
 }  // namespace cyxwiz::central

@@ -119,6 +119,19 @@ class FakeSigner final : public security::TokenSigner {
   std::string public_key() const override { return ""; }
 };
 
+// Remembers what it is to delete.
+struct FakeStore final : artifacts::ArtifactStore {
+  Result<std::unique_ptr<artifacts::Upload>> Begin() override { return Unimplemented("not asked"); }
+  Result<std::string> PathOf(const std::string&) const override { return NotFound("not asked"); }
+  Result<int64_t> SizeOf(const std::string&) const override { return NotFound("not asked"); }
+  Result<std::vector<std::string>> List() const override { return Unimplemented("not asked"); }
+  Status Remove(const std::string& sha256) override {
+    removed.Put(sha256);
+    return Unavailable("a disk that does not answer");
+  }
+  Mailbox<std::string> removed;
+};
+
 class DispatcherTest : public testing::Test {
  protected:
   DispatcherTest() {
@@ -148,13 +161,37 @@ class DispatcherTest : public testing::Test {
   NodeChannels channels_;
   StreamHub hub_{10};
   EventHub events_{10};
+  FakeStore checkpoints_;
   FakeSigner signer_;
   Mailbox<control::AssignOutcome> outcomes_;
   std::optional<Dispatcher> dispatcher_{
-      std::in_place, &channels_,
-      &hub_,         &events_,
-      &signer_,      [this](control::AssignOutcome outcome) { outcomes_.Put(std::move(outcome)); }};
+      std::in_place,
+      &channels_,
+      &hub_,
+      &events_,
+      &checkpoints_,
+      &signer_,
+      [this](control::AssignOutcome outcome) { outcomes_.Put(std::move(outcome)); }};
 };
+
+TEST_F(DispatcherTest, AnAssignmentNamesTheCheckpointToGoOnFrom) {
+  FakeNode node;
+  control::AssignEffect assignment = Assignment(node.endpoint());
+  assignment.job.checkpoint = {"000000000010", 2, 10, {{"manifest.json", "abc", 5}}};
+  dispatcher_->Assign(assignment);
+  protocol::AssignJobRequest request = node.assigned.Take();
+  EXPECT_EQ(request.checkpoint().name(), "000000000010");
+  EXPECT_EQ(request.checkpoint().step(), 10);
+  ASSERT_EQ(request.checkpoint().files_size(), 1);
+  EXPECT_EQ(request.checkpoint().files(0).sha256(), "abc");
+  outcomes_.Take();
+}
+
+TEST_F(DispatcherTest, ReleasedFilesAreDeletedEachOnItsOwn) {
+  dispatcher_->Release({{"abc", "def"}});
+  EXPECT_EQ(checkpoints_.removed.Take(), "abc");
+  EXPECT_EQ(checkpoints_.removed.Take(), "def");
+}
 
 TEST_F(DispatcherTest, AnAcceptedAssignment) {
   FakeNode node;
@@ -207,8 +244,10 @@ TEST_F(DispatcherTest, AStopNamesTheAttempt) {
   dispatcher_->Stop({.attempt = {JobId{"j"}, 3},
                      .node = NodeId{"n"},
                      .endpoint = node.endpoint(),
-                     .reason = "cancelled: typo"});
+                     .reason = "cancelled: typo",
+                     .yield = true});
   protocol::StopAttemptRequest request = node.stopped.Take();
+  EXPECT_TRUE(request.yield());
   EXPECT_EQ(request.job_id(), "j");
   EXPECT_EQ(request.attempt(), 3);
   EXPECT_EQ(request.reason(), "cancelled: typo");

@@ -17,6 +17,7 @@ class FakeCore final : public Core {
     answer = std::move(on_page);
   }
   control::Counters counters() const override { return {}; }
+  std::vector<std::string> loaded_checkpoint_files() const override { return {}; }
   Status Ready() const override { return OkStatus(); }
   void Stop() override {}
 

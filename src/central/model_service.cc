@@ -3,6 +3,7 @@
 //   model_id in UploadModel:   "sha256:<hex>" or "artifact://sha256/<hex>", the hash of what is
 //   sent model_id in Download*:     the same, or the id of a job; field `file` then names one of
 //   its artifacts
+//   checkpoint: the file is a part of a checkpoint, in the store of these
 //
 // Chunks of one upload follow each other without a gap; the last one has is_final, and its
 // checksum, when given, is the SHA-256 in hex. Disks are read and written on the pool.
@@ -93,7 +94,8 @@ class UploadReactor final : public grpc::ServerReadReactor<protocol::ModelChunk>
           "model_id: expected 'sha256:' and the SHA-256 of the file in hex, found '" +
           Clip(chunk_.model_id(), 100) + "'");
     }
-    auto size = parts_.artifacts->SizeOf(sha256_);
+    artifacts::ArtifactStore* store = chunk_.checkpoint() ? parts_.checkpoints : parts_.artifacts;
+    auto size = store->SizeOf(sha256_);
     if (size.status().code() == Code::kInvalidArgument) return size.status();
     total_ = chunk_.total_size();
     if (total_ > parts_.max_artifact_bytes) {
@@ -104,7 +106,7 @@ class UploadReactor final : public grpc::ServerReadReactor<protocol::ModelChunk>
     }
     // A disk that is nearly full is left to the jobs' records.
     RETURN_IF_ERROR(parts_.core->Ready());
-    ASSIGN_OR_RETURN(upload_, parts_.artifacts->Begin());
+    ASSIGN_OR_RETURN(upload_, store->Begin());
     return OkStatus();
   }
 
@@ -148,7 +150,7 @@ void Resolve(const ServiceParts& parts, const protocol::DownloadModelMetadataReq
 class DownloadReactor final : public grpc::ServerWriteReactor<protocol::ModelChunk> {
  public:
   DownloadReactor(const ServiceParts& parts, const protocol::DownloadModelMetadataRequest& request)
-      : parts_(parts) {
+      : parts_(parts), store_(request.checkpoint() ? parts.checkpoints : parts.artifacts) {
     Resolve(parts_, request, [this](Status status, std::string sha256, const std::string&) {
       if (!status.ok()) return Finish(ToGrpc(status));
       sha256_ = std::move(sha256);
@@ -169,8 +171,8 @@ class DownloadReactor final : public grpc::ServerWriteReactor<protocol::ModelChu
 
  private:
   Status Open() {
-    ASSIGN_OR_RETURN(std::string path, parts_.artifacts->PathOf(sha256_));
-    ASSIGN_OR_RETURN(total_, parts_.artifacts->SizeOf(sha256_));
+    ASSIGN_OR_RETURN(std::string path, store_->PathOf(sha256_));
+    ASSIGN_OR_RETURN(total_, store_->SizeOf(sha256_));
     file_ = UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     return file_ ? OkStatus() : ErrnoStatus("cannot open '" + path + "'", errno);
   }
@@ -202,6 +204,7 @@ class DownloadReactor final : public grpc::ServerWriteReactor<protocol::ModelChu
   }
 
   const ServiceParts parts_;
+  artifacts::ArtifactStore* const store_;
   std::string sha256_;
   UniqueFd file_;
   protocol::ModelChunk chunk_;

@@ -93,6 +93,7 @@ class Reports {
   explicit Reports(const ServiceParts& parts)
       : core_(parts.core),
         artifacts_(parts.artifacts),
+        checkpoints_(parts.checkpoints),
         sessions_(parts.sessions),
         public_key_(parts.signer->public_key()) {}
 
@@ -144,7 +145,21 @@ class Reports {
 
   // Whether the file lies in the artifact store as said.
   Status CheckArtifact(const control::Artifact& artifact) const {
-    auto size = artifacts_->SizeOf(artifact.sha256);
+    return CheckStored(*artifacts_, artifact);
+  }
+  // The checkpoint of a report, which may have none; its files lie in the store of checkpoints.
+  Result<control::Checkpoint> CheckpointOf(const protocol::Checkpoint& wire) const {
+    ASSIGN_OR_RETURN(control::Checkpoint checkpoint, FromCheckpoint(wire));
+    for (const control::Artifact& file : checkpoint.files) {
+      RETURN_IF_ERROR(CheckStored(*checkpoints_, file));
+    }
+    return checkpoint;
+  }
+
+ private:
+  static Status CheckStored(const artifacts::ArtifactStore& store,
+                            const control::Artifact& artifact) {
+    auto size = store.SizeOf(artifact.sha256);
     if (!size.ok()) {
       return FailedPrecondition("artifact '" + artifact.name + "' (sha256 " +
                                     Clip(artifact.sha256, 80) + ") is not in the artifact store",
@@ -157,9 +172,9 @@ class Reports {
     return OkStatus();
   }
 
- private:
   Core* const core_;
   artifacts::ArtifactStore* const artifacts_;
+  artifacts::ArtifactStore* const checkpoints_;
   NodeSessions* const sessions_;
   const std::string public_key_;
 };
@@ -325,17 +340,26 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     if (info.has_available()) command.available = ResourcesFromWire(info.available());
     // A heartbeat that carries only what changed must not erase what was registered.
     if (info.cpu_cores() > 0) command.info = info.SerializeAsString();
+    for (const std::string& job : request->kept_checkpoints()) command.kept.push_back({job});
     ServerUnaryReactor* reactor = context->DefaultReactor();
     core_->Post(std::move(command), [reactor, response](control::Reply reply) {
       if (reply.status.ok()) {
         response->set_status(protocol::STATUS_SUCCESS);
         response->set_keep_alive(true);
-        for (const AttemptId& stop : std::get<control::HeartbeatReply>(reply.content).stop) {
+        const auto& beat = std::get<control::HeartbeatReply>(reply.content);
+        for (const AttemptId& stop : beat.stop) {
           response->add_jobs_to_cancel(stop.job.value);
           protocol::AttemptRef* ref = response->add_attempts_to_stop();
           ref->set_job_id(stop.job.value);
           ref->set_attempt(stop.attempt);
         }
+        for (const AttemptId& yield : beat.yield) {
+          response->add_jobs_to_cancel(yield.job.value);
+          protocol::AttemptRef* ref = response->add_attempts_to_yield();
+          ref->set_job_id(yield.job.value);
+          ref->set_attempt(yield.attempt);
+        }
+        for (const JobId& job : beat.drop) response->add_checkpoints_to_drop(job.value);
       }
       reactor->Finish(ToGrpc(reply.status));
     });
@@ -360,9 +384,18 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     Status allowed = reports_.CheckCaller(*context, request->authorization_token(), command.attempt,
                                           command.node);
     if (allowed.ok()) allowed = CheckMetrics(command.metrics);
+    if (allowed.ok()) {
+      auto checkpoint = reports_.CheckpointOf(request->checkpoint());
+      allowed = checkpoint.status();
+      if (checkpoint.ok()) command.checkpoint = std::move(*checkpoint);
+    }
     if (!allowed.ok()) return reports_.Refuse(context, request->job_id(), allowed);
+    if (request->has_resumed()) {
+      command.resumed = {"", request->resumed().epoch(), request->resumed().step(), {}};
+    }
     ServerUnaryReactor* reactor = context->DefaultReactor();
     reports_.Post(reactor, std::move(command), [response](const control::ReportReply& reply) {
+      response->set_yield(reply.yield);
       response->set_continue_job(reply.continue_job);
       response->set_status(reply.continue_job ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
       if (!reply.continue_job) SetError(Code::kAborted, reply.message, response->mutable_error());
@@ -427,6 +460,7 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     RETURN_IF_ERROR(reports_.CheckCaller(context, request.authorization_token(), command.attempt,
                                          command.node));
     ASSIGN_OR_RETURN(command.outcome, OutcomeOf(result.status()));
+    ASSIGN_OR_RETURN(command.checkpoint, reports_.CheckpointOf(request.checkpoint()));
     if (!protocol::FailureCause_IsValid(request.cause()))
       return InvalidArgument("cause: no such cause: " + std::to_string(request.cause()));
     command.cause = static_cast<control::Cause>(request.cause());

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <future>
+#include <unordered_set>
 
 #include "base/file.h"
 #include "base/listen_address.h"
@@ -49,7 +50,7 @@ class CentralServerImpl final : public CentralServer {
     RETURN_IF_ERROR(OpenData());
     pool_ = std::make_unique<WorkPool>(kPoolThreads);
     dispatcher_ =
-        std::make_unique<Dispatcher>(&channels_, &hub_, &events_, signer_.get(),
+        std::make_unique<Dispatcher>(&channels_, &hub_, &events_, checkpoints_.get(), signer_.get(),
                                      [core = core_.get()](control::AssignOutcome outcome) {
                                        core->Post(std::move(outcome), nullptr);
                                      });
@@ -101,10 +102,25 @@ class CentralServerImpl final : public CentralServer {
     ASSIGN_OR_RETURN(signer_, security::TokenSigner::Open(options_.data + "/job_token_key.pem"));
     ASSIGN_OR_RETURN(artifacts_, artifacts::OpenLocalStore(options_.data + "/artifacts",
                                                            options_.max_artifact_bytes));
+    ASSIGN_OR_RETURN(checkpoints_, artifacts::OpenLocalStore(options_.data + "/checkpoints",
+                                                             options_.max_artifact_bytes));
     Core::Options core;
     core.control = options_.control;
     core.reserve_path = options_.data + "/reserve";
     ASSIGN_OR_RETURN(core_, Core::Start(std::move(store), core));
+    return DeleteUnneededCheckpoints();
+  }
+
+  // What was uploaded and never reported, or not deleted before the server ended.
+  Status DeleteUnneededCheckpoints() {
+    std::vector<std::string> needed = core_->loaded_checkpoint_files();
+    std::unordered_set<std::string> keep(needed.begin(), needed.end());
+    ASSIGN_OR_RETURN(std::vector<std::string> all, checkpoints_->List());
+    for (const std::string& sha256 : all) {
+      if (keep.count(sha256) > 0) continue;
+      Status removed = checkpoints_->Remove(sha256);
+      if (!removed.ok()) spdlog::warn("a checkpoint's file stays: {}", removed.message());
+    }
     return OkStatus();
   }
 
@@ -115,6 +131,7 @@ class CentralServerImpl final : public CentralServer {
                        .channels = &channels_,
                        .sessions = &sessions_,
                        .artifacts = artifacts_.get(),
+                       .checkpoints = checkpoints_.get(),
                        .signer = signer_.get(),
                        .pool = pool_.get(),
                        .max_artifact_bytes = options_.max_artifact_bytes,
@@ -178,7 +195,7 @@ class CentralServerImpl final : public CentralServer {
   NodeChannels channels_;
   NodeSessions sessions_;
   std::unique_ptr<security::TokenSigner> signer_;
-  std::unique_ptr<artifacts::ArtifactStore> artifacts_;
+  std::unique_ptr<artifacts::ArtifactStore> artifacts_, checkpoints_;
   std::unique_ptr<Core> core_;
   std::unique_ptr<WorkPool> pool_;
   std::unique_ptr<Dispatcher> dispatcher_;

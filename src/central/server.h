@@ -15,6 +15,7 @@ namespace cyxwiz::central {
 struct ServerOptions {
   // Everything durable lies here:
   //   jobs.db (+ -wal, -shm)   jobs and nodes        artifacts/   files left by jobs
+  //   checkpoints/   of jobs that have not ended
   //   job_token_key.pem        signs job tokens      reserve      see core.h, "A full disk"
   std::string data;
   std::string grpc_listen = "127.0.0.1:50051";  // port 0: a free one

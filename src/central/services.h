@@ -27,6 +27,7 @@ struct ServiceParts {
   NodeChannels* channels = nullptr;
   NodeSessions* sessions = nullptr;
   artifacts::ArtifactStore* artifacts = nullptr;
+  artifacts::ArtifactStore* checkpoints = nullptr;  // parts of checkpoints: deleted when not needed
   const security::TokenSigner* signer = nullptr;
   WorkPool* pool = nullptr;
   int64_t max_artifact_bytes = 0;

@@ -200,6 +200,7 @@ struct Control::State {
   int64_t next_sequence = 1;  // of jobs and events alike
   int64_t first_event = 1;    // the oldest number that the store may hold
   int64_t next_body = 1;
+  std::unordered_map<std::string, int64_t> checkpoint_files;  // sha256 -> checkpoints that need it
   Average all_seconds;
   Counters counters;
 
@@ -211,7 +212,8 @@ struct Control::State {
   std::vector<Record> removals;  // what deletes and remembers removed jobs
   std::vector<NodeEntry*> changed_nodes;
   std::vector<Event> events;
-  std::vector<JobId> ended;  // whose dependents have not been looked at
+  std::vector<JobId> ended;            // whose dependents have not been looked at
+  std::vector<std::string> uncounted;  // files of checkpoints that somebody gave up
   struct PendingReply {
     ReplyTo to;
     JobId job;
@@ -303,6 +305,7 @@ struct Control::State {
       if (to == JobState::kSucceeded) counters.succeeded++;
       if (to == JobState::kFailed) counters.failed++;
       if (to == JobState::kCancelled) counters.cancelled++;
+      Drop(job);
     }
     if (to == JobState::kQueued) EnterLine(entry);
     MarkChanged(entry);
@@ -518,7 +521,68 @@ struct Control::State {
     UpdateFleet(node);
   }
 
-  static constexpr char kPausedMessage[] = "paused; it starts from its beginning when resumed";
+  // ---- Checkpoints ----
+
+  static std::string Place(const Checkpoint& checkpoint) {
+    return "epoch " + std::to_string(checkpoint.epoch) + ", step " +
+           std::to_string(checkpoint.step);
+  }
+  static std::string PausedMessage(const Job& job) {
+    return job.checkpoint.exists()
+               ? "paused at " + Place(job.checkpoint) + "; it goes on there when resumed"
+               : "paused; it starts from its beginning when resumed";
+  }
+
+  // Counts a checkpoint's files in (+1) or out (-1); what nobody counts at the batch's end is
+  // released. The same file may be a part of two checkpoints: of jobs that do the same.
+  void CountFiles(const Checkpoint& checkpoint, int change) {
+    for (const Artifact& file : checkpoint.files) {
+      checkpoint_files[file.sha256] += change;
+      if (change < 0) uncounted.push_back(file.sha256);
+    }
+  }
+  // Takes what an attempt reports; an older one than what is there is of no use.
+  void Keep(JobEntry& entry, Checkpoint checkpoint) {
+    if (!checkpoint.exists()) return;
+    Job& job = entry.job;
+    CountFiles(checkpoint, +1);
+    if (!job.checkpoint.exists() || checkpoint.step >= job.checkpoint.step) {
+      std::swap(job.checkpoint, checkpoint);
+      MarkChanged(entry);
+    }
+    CountFiles(checkpoint, -1);
+  }
+  // Of an attempt that is not the current one.
+  void Refuse(const Checkpoint& checkpoint) {
+    CountFiles(checkpoint, +1);
+    CountFiles(checkpoint, -1);
+  }
+  void Drop(Job& job) {
+    CountFiles(job.checkpoint, -1);
+    job.checkpoint = {};
+  }
+  void ReleaseFiles() {
+    ReleaseEffect release;
+    for (std::string& file : uncounted) {
+      auto found = checkpoint_files.find(file);
+      if (found == checkpoint_files.end() || found->second > 0) continue;
+      checkpoint_files.erase(found);
+      release.sha256.push_back(std::move(file));
+    }
+    uncounted.clear();
+    if (!release.sha256.empty()) output->effects.push_back(std::move(release));
+  }
+
+  // What the job shows is where its next attempt begins.
+  static void StepBack(Job& job) {
+    job.metrics.clear();
+    job.progress = 0;
+    job.current_epoch = 0;
+    if (!job.checkpoint.exists() || job.total_epochs < 1) return;
+    job.current_epoch = std::min(job.checkpoint.epoch, job.total_epochs);
+    job.progress =
+        std::clamp(static_cast<double>(job.checkpoint.epoch - 1) / job.total_epochs, 0.0, 1.0);
+  }
 
   // The attempt is over without being the job's failure: the job goes back into the queue, or ends
   // if it was to end anyhow.
@@ -543,13 +607,11 @@ struct Control::State {
       return;
     }
     job.cause = cause;
-    job.metrics.clear();
-    job.progress = 0;
-    job.current_epoch = 0;
+    StepBack(job);
     if (job.pause_requested) {
       job.pause_requested = false;
       job.cause = Cause::kNone;
-      SetState(entry, JobState::kPaused, kPausedMessage);
+      SetState(entry, JobState::kPaused, PausedMessage(job));
       return;
     }
     job.not_before = {wait > Duration::zero() ? now.unix.ms + Milliseconds(wait) : 0};
@@ -931,8 +993,11 @@ struct Control::State {
 
   void SendStop(const JobEntry& entry, const std::string& reason) {
     if (const NodeEntry* node = FindNode(entry.job.node)) {
-      output->effects.push_back(StopEffect{
-          {entry.job.id, entry.job.attempt}, node->node.id, node->node.endpoint, reason});
+      output->effects.push_back(StopEffect{{entry.job.id, entry.job.attempt},
+                                           node->node.id,
+                                           node->node.endpoint,
+                                           reason,
+                                           IsToYield(entry)});
     }
   }
 
@@ -1210,21 +1275,27 @@ struct Control::State {
            nodes.at(job.node).node.draining;
   }
 
-  // Marks the attempts that a node says it runs as seen, and returns those it must stop.
-  std::vector<AttemptId> Claim(NodeEntry& node, const std::vector<AttemptId>& active) {
-    std::vector<AttemptId> stop;
+  // Whether it shall write a checkpoint first; of an attempt that is to stop.
+  static bool IsToYield(const JobEntry& entry) {
+    return !entry.job.cancel_requested && entry.job.limit_hit == Cause::kNone;
+  }
+
+  // Marks the attempts that a node says it runs as seen, and tells those it must stop.
+  HeartbeatReply Claim(NodeEntry& node, const std::vector<AttemptId>& active) {
+    HeartbeatReply reply;
     for (const AttemptId& id : active) {
       JobEntry* entry = Find(id.job);
       bool current = entry != nullptr && node.jobs.count(id.job) > 0 &&
                      (id.attempt == 0 || id.attempt == entry->job.attempt);
       if (!current) {
-        stop.push_back(id);
+        reply.stop.push_back(id);
         continue;
       }
       Accept(*entry);
-      if (IsToStop(*entry)) stop.push_back({id.job, entry->job.attempt});
+      if (!IsToStop(*entry)) continue;
+      (IsToYield(*entry) ? reply.yield : reply.stop).push_back({id.job, entry->job.attempt});
     }
-    return stop;
+    return reply;
   }
 
   void Apply(RegisterNode& c) {
@@ -1255,7 +1326,9 @@ struct Control::State {
     PutIntoFleet(node);
     RenewLease(node);
     MarkChanged(node);
-    std::vector<AttemptId> stop = Claim(node, c.active);
+    HeartbeatReply claimed = Claim(node, c.active);
+    std::vector<AttemptId> stop = std::move(claimed.stop);
+    stop.insert(stop.end(), claimed.yield.begin(), claimed.yield.end());
     // What the node does not run any more is lost: it has been restarted, or an AssignJob did not
     // reach it, and now it would not take that any more.
     std::vector<JobId> here(node.jobs.begin(), node.jobs.end());
@@ -1288,7 +1361,11 @@ struct Control::State {
     }
     RenewLease(*node);
     if (!c.info.empty()) node->node.info = std::move(c.info);
-    HeartbeatReply reply{Claim(*node, c.active)};
+    HeartbeatReply reply = Claim(*node, c.active);
+    for (JobId& id : c.kept) {
+      const JobEntry* entry = Find(id);
+      if (entry == nullptr || IsFinal(entry->job.state)) reply.drop.push_back(std::move(id));
+    }
     // An attempt that the node accepted and has not listed for a whole lease is gone: it was
     // stopped on the node's side while the two were cut off from each other.
     std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
@@ -1352,12 +1429,18 @@ struct Control::State {
   }
 
   void Apply(ReportProgress& c) {
-    if (Find(c.attempt.job) == nullptr) return Answer(c.reply_to, NoSuchJob(c.attempt.job));
+    if (Find(c.attempt.job) == nullptr) {
+      Refuse(c.checkpoint);
+      return Answer(c.reply_to, NoSuchJob(c.attempt.job));
+    }
     JobEntry* entry = Current(c.attempt, c.node);
-    if (entry == nullptr)
+    if (entry == nullptr) {
+      Refuse(c.checkpoint);
       return Answer(c.reply_to, OkStatus(), ReportReply{false, NotCurrent(c.attempt, c.node)});
+    }
     Accept(*entry);
     Job& job = entry->job;
+    Keep(*entry, std::move(c.checkpoint));
     if (job.state == JobState::kAssigned) {
       if (job.started_at.ms == 0) job.started_at = now.unix;
       counters.attempts_started++;
@@ -1368,6 +1451,7 @@ struct Control::State {
                job.cancel_requested            ? "cancelling"
                : job.limit_hit != Cause::kNone ? LimitMessage(job, job.limit_hit) + ": stopping"
                : job.pause_requested           ? "pausing"
+               : c.resumed                     ? "resumed from " + Place(*c.resumed)
                                                : "");
       // What went wrong with the attempt before is in its log and in the events.
       job.cause = Cause::kNone;
@@ -1384,7 +1468,8 @@ struct Control::State {
     }
     Touch(*entry);
     Answer(c.reply_to, OkStatus(),
-           ReportReply{!IsToStop(*entry), IsToStop(*entry) ? StopMessage(*entry) : ""});
+           ReportReply{!IsToStop(*entry), IsToStop(*entry) ? StopMessage(*entry) : "",
+                       IsToStop(*entry) && IsToYield(*entry)});
   }
 
   std::string NotCurrent(const AttemptId& attempt, const NodeId& node) {
@@ -1396,11 +1481,17 @@ struct Control::State {
   }
 
   void Apply(ReportCompletion& c) {
-    if (Find(c.attempt.job) == nullptr) return Answer(c.reply_to, NoSuchJob(c.attempt.job));
+    if (Find(c.attempt.job) == nullptr) {
+      Refuse(c.checkpoint);
+      return Answer(c.reply_to, NoSuchJob(c.attempt.job));
+    }
     JobEntry* entry = Current(c.attempt, c.node);
-    if (entry == nullptr)
+    if (entry == nullptr) {
+      Refuse(c.checkpoint);
       return Answer(c.reply_to, OkStatus(), ReportReply{false, NotCurrent(c.attempt, c.node)});
+    }
     Job& job = entry->job;
+    Keep(*entry, std::move(c.checkpoint));
     using Outcome = ReportCompletion::Outcome;
     NodeEntry& node = *FindNode(c.node);
     // Stopped by the node's own decision: it shuts down, or its lease ended.
@@ -1473,11 +1564,9 @@ struct Control::State {
       return;
     }
     job.retries++;
-    job.progress = 0;
-    job.current_epoch = 0;
-    job.metrics.clear();
+    StepBack(job);
     if (std::exchange(job.pause_requested, false)) {
-      SetState(entry, JobState::kPaused, kPausedMessage);
+      SetState(entry, JobState::kPaused, PausedMessage(job));
       return;
     }
     job.not_before = {now.unix.ms + Milliseconds(Backoff(job, job.retries))};
@@ -1728,6 +1817,7 @@ struct Control::State {
         Answer(reply.to, OkStatus(), JobReply{View(*entry)});
       }
     }
+    ReleaseFiles();
     touched.clear();
     events.clear();
     removals.clear();
@@ -1782,6 +1872,7 @@ void Control::Load(Snapshot snapshot, Now now) {
     s.by_sequence[j.sequence] = entry.get();
     s.index.Insert(j);
     s.counters.jobs_by_state[static_cast<int>(j.state)]++;
+    s.CountFiles(j.checkpoint, +1);
     if (j.state == JobState::kAssigned || j.state == JobState::kRunning) {
       NodeEntry* node = s.FindNode(j.node);
       Require(node != nullptr, "a stored attempt without its node");
@@ -1841,5 +1932,12 @@ MonotonicTime Control::NextDeadline() const {
 }
 
 Counters Control::counters() const { return state_->counters; }
+
+std::vector<std::string> Control::checkpoint_files() const {
+  std::vector<std::string> files;
+  for (const auto& [sha256, uses] : state_->checkpoint_files) files.push_back(sha256);
+  std::sort(files.begin(), files.end());
+  return files;
+}
 
 }  // namespace cyxwiz::control

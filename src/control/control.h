@@ -136,7 +136,8 @@ struct Heartbeat {
   std::string session;  // empty: not checked (a caller that speaks only the old wire)
   std::vector<AttemptId> active;
   Resources available;
-  std::string info;  // serialised NodeInfo of the heartbeat; empty: unchanged
+  std::string info;         // serialised NodeInfo of the heartbeat; empty: unchanged
+  std::vector<JobId> kept;  // jobs of which the node keeps checkpoints
 };
 // Outcome of an AssignJob call to a node.
 struct AssignOutcome {
@@ -154,6 +155,8 @@ struct ReportProgress {
   double progress = 0;
   int32_t epoch = 0;
   std::map<std::string, double> metrics;
+  Checkpoint checkpoint;              // uploaded since the last report; its files are stored
+  std::optional<Checkpoint> resumed;  // where it went on: epoch and step only
 };
 struct ReportCompletion {
   ReplyTo reply_to = 0;
@@ -165,6 +168,7 @@ struct ReportCompletion {
   std::vector<Artifact> artifacts;
   std::map<std::string, double> metrics;
   double compute_seconds = 0;
+  Checkpoint checkpoint;  // as in ReportProgress
 };
 // Time has passed; also given when nothing else is due so that deadlines fire.
 struct Tick {};
@@ -233,11 +237,14 @@ struct RegisterReply {
   std::vector<AttemptId> stop;
 };
 struct HeartbeatReply {
-  std::vector<AttemptId> stop;
-};  // attempts the node shall stop
+  std::vector<AttemptId> stop;   // attempts the node shall stop
+  std::vector<AttemptId> yield;  // attempts that shall write a checkpoint and end
+  std::vector<JobId> drop;       // of the kept ones: nobody will go on from them
+};
 struct ReportReply {
   bool continue_job = true;
   std::string message;
+  bool yield = false;  // with continue_job false: it shall write a checkpoint first
 };
 
 // Exactly one for each command that has a reply_to: the Status, and when ok the content.
@@ -265,6 +272,11 @@ struct StopEffect {
   NodeId node;
   std::string endpoint;
   std::string reason;
+  bool yield = false;  // it shall write a checkpoint first
+};
+// No job goes on from these files any more: delete them.
+struct ReleaseEffect {
+  std::vector<std::string> sha256;
 };
 // The job changed: tell those who follow it.
 struct UpdateEffect {
@@ -275,7 +287,8 @@ struct UpdateEffect {
 struct EventEffect {
   Event event;
 };
-using Effect = std::variant<Reply, AssignEffect, StopEffect, UpdateEffect, EventEffect>;
+using Effect =
+    std::variant<Reply, AssignEffect, StopEffect, ReleaseEffect, UpdateEffect, EventEffect>;
 
 struct Output {
   std::vector<Record> records;
@@ -338,6 +351,8 @@ class Control {
   MonotonicTime NextDeadline() const;
 
   Counters counters() const;
+  // The files (SHA-256 in hex) that the checkpoints of all jobs consist of.
+  std::vector<std::string> checkpoint_files() const;
 
  private:
   struct State;

@@ -70,6 +70,16 @@ struct Artifact {
   int64_t size = 0;
 };
 
+// A state of training from which a job goes on. The core looks only at epoch and step.
+struct Checkpoint {
+  std::string name;
+  int32_t epoch = 0;            // in work, from 1
+  int64_t step = 0;             // done
+  std::vector<Artifact> files;  // empty: there is none
+
+  bool exists() const { return !files.empty(); }
+};
+
 struct ErrorInfo {
   int32_t code = 0;  // gRPC code numbers
   std::string message;
@@ -139,6 +149,9 @@ struct Job {
   // Result
   std::vector<Artifact> artifacts;  // "weights.safetensors" first
   double compute_seconds = 0;
+
+  // The newest one that has been reported; none once the job has ended.
+  Checkpoint checkpoint;
 };
 
 // Which jobs are meant.

@@ -251,6 +251,7 @@ void Node::Heartbeat() {
         register_backoff_.Reset();
         RenewLease(sent_at);
         for (const AttemptId& id : answer->stop) StopAttempt(id, "the server asked to stop it");
+        for (const AttemptId& id : answer->yield) StopAttempt(id, "the server asked it to yield");
         HeartbeatAfter(heartbeat_interval_);
       });
 }

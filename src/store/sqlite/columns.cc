@@ -28,8 +28,7 @@ void AddRare(const Resources& resources, Json* json) {
 void GetRare(const Json& json, Resources* resources) {
   resources->disk_bytes = json.value("disk", int64_t{0});
   const Json named = json.value("named", Json::object());
-  for (const auto& [name, amount] : named.items())
-    resources->SetNamed(name, amount.get<int64_t>());
+  for (const auto& [name, amount] : named.items()) resources->SetNamed(name, amount.get<int64_t>());
 }
 
 }  // namespace
@@ -135,17 +134,15 @@ Result<Metrics> ReadMetrics(std::string_view text) {
   return metrics;
 }
 
-std::string WriteArtifacts(const std::vector<control::Artifact>& artifacts) {
-  if (artifacts.empty()) return "[]";
+static Json ArtifactsToJson(const std::vector<control::Artifact>& artifacts) {
   Json json = Json::array();
   for (const control::Artifact& a : artifacts) json.push_back({a.name, a.sha256, a.size});
-  return Dump(json);
+  return json;
 }
 
-Result<std::vector<control::Artifact>> ReadArtifacts(std::string_view text) {
+static Result<std::vector<control::Artifact>> ArtifactsFromJson(const Json& json,
+                                                                std::string_view text) {
   std::vector<control::Artifact> artifacts;
-  if (text == "[]") return artifacts;
-  Json json = Json::parse(text, nullptr, false);
   if (!json.is_array()) return NotOurs("artifacts", text);
   for (const Json& a : json) {
     if (!a.is_array() || a.size() != 3 || !a[0].is_string() || !a[1].is_string() ||
@@ -155,6 +152,36 @@ Result<std::vector<control::Artifact>> ReadArtifacts(std::string_view text) {
     artifacts.push_back({a[0].get<std::string>(), a[1].get<std::string>(), a[2].get<int64_t>()});
   }
   return artifacts;
+}
+
+std::string WriteArtifacts(const std::vector<control::Artifact>& artifacts) {
+  return artifacts.empty() ? "[]" : Dump(ArtifactsToJson(artifacts));
+}
+
+Result<std::vector<control::Artifact>> ReadArtifacts(std::string_view text) {
+  if (text == "[]") return std::vector<control::Artifact>();
+  return ArtifactsFromJson(Json::parse(text, nullptr, false), text);
+}
+
+std::string WriteCheckpoint(const control::Checkpoint& checkpoint) {
+  if (!checkpoint.exists()) return "";
+  return Dump(
+      {checkpoint.name, checkpoint.epoch, checkpoint.step, ArtifactsToJson(checkpoint.files)});
+}
+
+Result<control::Checkpoint> ReadCheckpoint(std::string_view text) {
+  control::Checkpoint checkpoint;
+  if (text.empty()) return checkpoint;
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_array() || json.size() != 4 || !json[0].is_string() ||
+      !json[1].is_number_integer() || !json[2].is_number_integer()) {
+    return NotOurs("checkpoint", text);
+  }
+  checkpoint.name = json[0].get<std::string>();
+  checkpoint.epoch = json[1].get<int32_t>();
+  checkpoint.step = json[2].get<int64_t>();
+  ASSIGN_OR_RETURN(checkpoint.files, ArtifactsFromJson(json[3], text));
+  return checkpoint;
 }
 
 std::string WriteDevices(const std::vector<int32_t>& devices) { return Json(devices).dump(); }

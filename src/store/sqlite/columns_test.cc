@@ -43,6 +43,25 @@ TEST(Columns, ArtifactsKeepTheirOrder) {
   EXPECT_EQ((*read)[1].name, "a \"b\"");
 }
 
+TEST(Columns, ACheckpointRoundTrips) {
+  control::Checkpoint checkpoint{"000000001234",
+                                 3,
+                                 1234,
+                                 {{"state.safetensors", std::string(64, 'a'), 1000},
+                                  {"manifest.json", std::string(64, 'b'), 10}}};
+  auto read = ReadCheckpoint(WriteCheckpoint(checkpoint));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->name, "000000001234");
+  EXPECT_EQ(read->epoch, 3);
+  EXPECT_EQ(read->step, 1234);
+  ASSERT_EQ(read->files.size(), 2u);
+  EXPECT_EQ(read->files[1].name, "manifest.json");
+  EXPECT_EQ(WriteCheckpoint({}), "");
+  EXPECT_FALSE(ReadCheckpoint("")->exists());
+  EXPECT_EQ(ReadCheckpoint("[1]").status().code(), Code::kDataLoss);
+  EXPECT_EQ(ReadCheckpoint(R"(["n",1,2,[["only a name"]]])").status().code(), Code::kDataLoss);
+}
+
 TEST(Columns, ForeignTextIsDataLoss) {
   for (const char* text : {"", "[", "[1]", "{\"a\":[]}", "null"}) {
     EXPECT_EQ(ReadMetrics(text).status().code(), Code::kDataLoss) << text;

@@ -97,6 +97,10 @@ constexpr Migration kMigrations[] = {
       ALTER TABLE jobs ADD COLUMN limit_hit INTEGER NOT NULL DEFAULT 0;
       ALTER TABLE nodes ADD COLUMN extra TEXT NOT NULL DEFAULT '';
     )sql",
+    // 4 -> 5
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN checkpoint TEXT NOT NULL DEFAULT '';
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

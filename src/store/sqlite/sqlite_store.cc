@@ -65,7 +65,8 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "terms",
                                             "attempt_started_at",
                                             "nodes_lost",
-                                            "limit_hit"};
+                                            "limit_hit",
+                                            "checkpoint"};
 
 std::string JobColumns() {
   std::string text;
@@ -258,15 +259,15 @@ class SqliteStore : public JobStore {
   void Apply(const control::PutJob& put) {
     const Job& job = put.job;
     std::string metrics = WriteMetrics(job.metrics), artifacts = WriteArtifacts(job.artifacts),
-                terms = WriteTerms(job);
+                terms = WriteTerms(job), checkpoint = WriteCheckpoint(job.checkpoint);
     bool is_new = job.sequence > max_sequence_;
     if (is_new) max_sequence_ = job.sequence;
     SQLite::Statement& likely = is_new ? insert_job_ : update_job_;
-    BindJob(likely, job, metrics, artifacts, terms);
+    BindJob(likely, job, metrics, artifacts, terms, checkpoint);
     if (Run(likely) == 1) return;
     // A job of this id with another sequence is replaced, or an old one was deleted and came again.
     Delete(job.id);
-    BindJob(replace_job_, job, metrics, artifacts, terms);
+    BindJob(replace_job_, job, metrics, artifacts, terms, checkpoint);
     Run(replace_job_);
   }
 
@@ -390,7 +391,8 @@ class SqliteStore : public JobStore {
   }
 
   static void BindJob(SQLite::Statement& s, const Job& job, const std::string& metrics,
-                      const std::string& artifacts, const std::string& terms) {
+                      const std::string& artifacts, const std::string& terms,
+                      const std::string& checkpoint) {
     int i = 0;
     s.bind(++i, job.sequence);
     s.bindNoCopy(++i, job.id.value);
@@ -431,6 +433,7 @@ class SqliteStore : public JobStore {
     s.bind(++i, job.attempt_started_at.ms);
     s.bind(++i, job.nodes_lost);
     s.bind(++i, static_cast<int32_t>(job.limit_hit));
+    s.bindNoCopy(++i, checkpoint);
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -475,6 +478,7 @@ class SqliteStore : public JobStore {
     job.attempt_started_at.ms = s.getColumn(i++).getInt64();
     job.nodes_lost = s.getColumn(i++).getInt();
     job.limit_hit = static_cast<control::Cause>(s.getColumn(i++).getInt());
+    ASSIGN_OR_RETURN(job.checkpoint, ReadCheckpoint(s.getColumn(i++).getString()));
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");

@@ -55,6 +55,7 @@ Job JobWithEveryField() {
   job.artifacts = {{"weights.safetensors", std::string(64, 'f'), 407080},
                    {"model.json", std::string(64, '0'), 9}};
   job.compute_seconds = 12.125;
+  job.checkpoint = {"000000001234", 3, 1234, {{"manifest.json", std::string(64, 'e'), 400}}};
   return job;
 }
 
@@ -62,6 +63,9 @@ void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.sequence, b.sequence);
   EXPECT_EQ(a.pause_requested, b.pause_requested);
   EXPECT_EQ(a.retry_of, b.retry_of);
+  EXPECT_EQ(a.checkpoint.name, b.checkpoint.name);
+  EXPECT_EQ(a.checkpoint.step, b.checkpoint.step);
+  EXPECT_EQ(a.checkpoint.files.size(), b.checkpoint.files.size());
   EXPECT_EQ(a.id, b.id);
   EXPECT_EQ(a.name, b.name);
   EXPECT_EQ(a.user, b.user);
