@@ -61,9 +61,12 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
     Fail(&end, protocol::CAUSE_TIME_LIMIT, *facts.stop_reason, "raise limits.run in the job file");
     return end;
   }
-  // Who was told to stop is stopped, whatever it still said: its result would be unasked for.
-  if (facts.stop_reason) {
+  // Who was told to stop is stopped, whatever it still said: its result would be unasked for. Who
+  // was to yield and was done instead is done.
+  bool done = facts.final_message && facts.final_message->kind == FinalMessage::Kind::kSucceeded;
+  if (facts.stop_reason && !(facts.yield && done)) {
     end.outcome = Outcome::kCancelled;
+    end.yielded = facts.yield;
     end.cause = protocol::CAUSE_CANCELLED;
     end.error = Status(Code::kCancelled, *facts.stop_reason);
     return end;

@@ -16,7 +16,7 @@ namespace cyxwiz::node {
 
 // The runner's last message.
 struct FinalMessage {
-  enum class Kind { kSucceeded, kFailed, kStopped } kind = Kind::kStopped;
+  enum class Kind { kSucceeded, kFailed, kStopped, kYielded } kind = Kind::kStopped;
   std::vector<std::string> files;          // kSucceeded: names in the attempt's folder
   std::map<std::string, double> metrics;   // kSucceeded
   double compute_seconds = 0;              // kSucceeded
@@ -28,6 +28,7 @@ struct EndFacts {
   std::optional<ProcessExit> exit;         // nullopt: its parent died, or it was never started
   std::optional<std::string> stop_reason;  // why the node stopped it, when it did
   bool ran_too_long = false;               // which is why
+  bool yield = false;                      // it was asked for a checkpoint, and no more
   bool killed_by_node = false;             // the node sent SIGTERM or SIGKILL
   bool oom_killed = false;                 // the kernel killed for want of memory meanwhile
   std::string parent_end;                  // how the zygote died; empty: it did not
@@ -46,6 +47,8 @@ struct AttemptEnd {
   std::vector<std::string> files;
   std::map<std::string, double> metrics;
   double compute_seconds = 0;
+  // kCancelled: it was to write a checkpoint; what it has written is worth waiting for.
+  bool yielded = false;
   int exit_code = 0, exit_signal = 0;
   std::string log_tail;  // evidence; at most 4 KiB; UTF-8
 };

@@ -44,6 +44,28 @@ TEST(StopLadder, BeginningAgainDoesNotStartOver) {
   EXPECT_EQ(ladder.next_due(), At(seconds(3)));
 }
 
+TEST(StopLadder, OneThatYieldsHasAMinuteBeforeItIsStopped) {
+  StopLadder ladder;
+  ladder.Yield(At(seconds(10)));
+  EXPECT_EQ(ladder.Due(At(seconds(10))), Step::kYield);
+  ladder.Yield(At(seconds(20)));
+  EXPECT_EQ(ladder.Due(At(seconds(69))), Step::kNone);
+  EXPECT_EQ(ladder.next_due(), At(seconds(70)));
+  EXPECT_EQ(ladder.Due(At(seconds(70))), Step::kAsk);
+  EXPECT_EQ(ladder.Due(At(seconds(72))), Step::kTerminate);
+}
+
+TEST(StopLadder, BeginEndsTheMinute) {
+  StopLadder ladder;
+  ladder.Yield(At(seconds(10)));
+  EXPECT_EQ(ladder.Due(At(seconds(10))), Step::kYield);
+  ladder.Begin(At(seconds(11)));
+  EXPECT_EQ(ladder.Due(At(seconds(11))), Step::kAsk);
+  ladder.Yield(At(seconds(12)));
+  EXPECT_EQ(ladder.Due(At(seconds(12))), Step::kNone);
+  EXPECT_EQ(ladder.next_due(), At(seconds(13)));
+}
+
 TEST(StopLadder, KillSkipsTheGentleSteps) {
   StopLadder ladder;
   ladder.Begin(At(seconds(1)));
@@ -212,6 +234,18 @@ TEST(AttemptEnd, WhoWasStoppedIsCancelledWhateverItSaid) {
   AttemptEnd end = JudgeEnd(facts);
   EXPECT_EQ(end.outcome, AttemptEnd::Outcome::kCancelled);
   EXPECT_EQ(end.error.message(), "the user does not want it any more");
+}
+
+TEST(AttemptEnd, WhoWasToYieldAndWasDoneInsteadHasSucceeded) {
+  EndFacts facts = Exited(0, 0);
+  facts.stop_reason = "paused";
+  facts.yield = true;
+  facts.final_message.emplace().kind = FinalMessage::Kind::kYielded;
+  EXPECT_EQ(JudgeEnd(facts).outcome, AttemptEnd::Outcome::kCancelled);
+  EXPECT_TRUE(JudgeEnd(facts).yielded);
+  facts.final_message->kind = FinalMessage::Kind::kSucceeded;
+  EXPECT_EQ(JudgeEnd(facts).outcome, AttemptEnd::Outcome::kSucceeded);
+  EXPECT_FALSE(JudgeEnd(facts).yielded);
 }
 
 TEST(AttemptEnd, AResultStandsWhenTheProcessDiesAfterIt) {

@@ -12,7 +12,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 
@@ -91,6 +93,48 @@ int ServeAttempt(int fd) {
     for (;;) ::pause();
   }
   Say(fd, {{"type", "started"}, {"device", "cpu"}, {"threads", 1}, {"parameters", 10}});
+  if (what == "checkpoints") {
+    // Goes on from what is there, or makes one of step 10; asked to yield, makes one of step 20.
+    auto write = [&](int step) {
+      std::string name = "0000000000" + std::to_string(step), path = folder + "/checkpoints";
+      std::filesystem::create_directories(path + "/" + name);
+      std::string state = "state of step " + std::to_string(step);
+      std::ofstream(path + "/" + name + "/state.safetensors") << state;
+      std::ofstream(path + "/" + name + "/manifest.json") << "{}";
+      // SHA-256 of these two texts and of {}.
+      const char* hash = step == 10
+                             ? "5309c422eb48b649fcc0a1e22e50cc08f4bb73da5adb4a139142b4b29e404e74"
+                             : "99e1011d521da8b14c4d6e700c5148dae02658ec8b1db6b105aed34fd7834a31";
+      Say(fd,
+          {{"type", "checkpoint"},
+           {"name", name},
+           {"epoch", 2},
+           {"step", step},
+           {"files",
+            {{{"name", "state.safetensors"}, {"size", state.size()}, {"sha256", hash}},
+             {{"name", "manifest.json"},
+              {"size", 2},
+              {"sha256", "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}}}}});
+    };
+    if (start.contains("resume")) {
+      for (const auto& entry :
+           std::filesystem::directory_iterator(folder + "/" + start["resume"].get<std::string>())) {
+        std::ifstream state(entry.path() / "state.safetensors");
+        std::string text((std::istreambuf_iterator<char>(state)), {});
+        std::printf("found %s: %s\n", entry.path().filename().c_str(), text.c_str());
+      }
+      std::fflush(stdout);
+    } else {
+      write(10);
+    }
+    while (Hear(fd).value("type", "stop") == "yield") {
+      write(20);
+      Say(fd, {{"type", "yielded"}, {"checkpoint", "000000000020"}});
+      return 0;
+    }
+    Say(fd, {{"type", "stopped"}});
+    return 0;
+  }
   if (what == "hang") {
     while (Hear(fd).value("type", "stop") != "stop") {
     }

@@ -17,7 +17,7 @@ constexpr int64_t kChunkBytes = 512 << 10;
 }  // namespace
 
 std::shared_ptr<FileUpload> FileUpload::Start(protocol::ModelService::Stub* stub,
-                                              const UploadedFile& file, const std::string& session,
+                                              const StoredFile& file, const std::string& session,
                                               std::function<void(Status)> done) {
   std::shared_ptr<FileUpload> upload(new FileUpload(file, std::move(done)));
   upload->fd_.Reset(::open(file.path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -33,6 +33,7 @@ std::shared_ptr<FileUpload> FileUpload::Start(protocol::ModelService::Stub* stub
   stub->async()->UploadModel(&upload->context_, &upload->response_, upload.get());
   upload->chunk_.set_model_id("sha256:" + file.sha256);
   upload->chunk_.set_file(file.name);
+  upload->chunk_.set_checkpoint(file.checkpoint);
   upload->WriteNext();
   upload->StartCall();
   return upload;
@@ -73,6 +74,7 @@ void FileUpload::OnWriteDone(bool ok) {
   if (!ok || sent_all_) return;  // OnDone tells
   chunk_.clear_model_id();
   chunk_.clear_file();
+  chunk_.clear_checkpoint();
   WriteNext();
 }
 

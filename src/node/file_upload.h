@@ -15,10 +15,12 @@
 
 namespace cyxwiz::node {
 
-// A file to send: `sha256` (hex) and `size` as found before the upload.
-struct UploadedFile {
+// A file that goes to the server's store or comes from it: `sha256` (hex) and `size` are known
+// before.
+struct StoredFile {
   std::string path, name, sha256;
   int64_t size = 0;
+  bool checkpoint = false;  // a part of one
 };
 
 // One upload under way; keeps itself alive until `done` has been called.
@@ -27,7 +29,7 @@ class FileUpload : public grpc::ClientWriteReactor<protocol::ModelChunk> {
   // done: once, on a thread of gRPC or within Start; it must only pass the result on. Errors as the
   // server gives them; DATA_LOSS when the file can no longer be read as it was.
   static std::shared_ptr<FileUpload> Start(protocol::ModelService::Stub* stub,
-                                           const UploadedFile& file, const std::string& session,
+                                           const StoredFile& file, const std::string& session,
                                            std::function<void(Status)> done);
   // Any thread, any time.
   void Cancel() { context_.TryCancel(); }
@@ -36,12 +38,12 @@ class FileUpload : public grpc::ClientWriteReactor<protocol::ModelChunk> {
   void OnDone(const grpc::Status& status) override;
 
  private:
-  FileUpload(UploadedFile file, std::function<void(Status)> done)
+  FileUpload(StoredFile file, std::function<void(Status)> done)
       : file_(std::move(file)), done_(std::move(done)) {}
   void WriteNext();
 
   std::shared_ptr<FileUpload> self_;  // until OnDone
-  UploadedFile file_;
+  StoredFile file_;
   std::function<void(Status)> done_;
   grpc::ClientContext context_;
   protocol::SimpleResponse response_;

@@ -10,6 +10,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <filesystem>
 #include <utility>
 
 #include "base/file.h"
@@ -24,6 +25,8 @@ namespace {
 using boost::system::error_code;
 
 constexpr int kProtocolVersion = 1;
+// In an attempt's folder; its runner writes there.
+constexpr char kCheckpointsFolder[] = "checkpoints";
 constexpr size_t kLogTailBytes = 4096;
 constexpr size_t kAcknowledgedKept = 1024;
 // How long the socket and the output of a runner may stay open after its whole process group is
@@ -35,6 +38,8 @@ constexpr auto kSettleFor = std::chrono::seconds(1);
 int64_t MemoryLimitOf(int64_t memory_bytes) {
   return memory_bytes + memory_bytes / 4 + (int64_t{128} << 20);
 }
+
+std::string CheckpointsOf(const std::string& folder) { return folder + "/" + kCheckpointsFolder; }
 
 double Milliseconds(Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
@@ -100,8 +105,10 @@ struct JobExecutor::Attempt {
   std::shared_ptr<AttemptCgroup> cgroup;
   int64_t machine_oom_kills = 0;  // when it began
 
-  pid_t pid = 0;       // and process group; 0 until forked
-  bool hello = false;  // the runner has said its version
+  pid_t pid = 0;           // and process group; 0 until forked
+  bool preparing = false;  // a checkpoint is being fetched
+  bool resume = false;     // there are checkpoints to go on from
+  bool hello = false;      // the runner has said its version
   bool start_sent = false;
   bool exited = false;  // the zygote has told, or will never tell
   bool group_gone = false;
@@ -117,11 +124,13 @@ struct JobExecutor::Attempt {
 };
 
 JobExecutor::JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote,
-                         LogBook* logs, MemoryLimits* limits, ExecutorListener* listener)
+                         LogBook* logs, CheckpointKeeper* checkpoints, MemoryLimits* limits,
+                         ExecutorListener* listener)
     : io_(io),
       options_(std::move(options)),
       zygote_(zygote),
       logs_(logs),
+      checkpoints_(checkpoints),
       limits_(limits),
       listener_(listener),
       capacity_(options_.capacity) {}
@@ -185,14 +194,60 @@ void JobExecutor::Launch(const AttemptPtr& attempt) {
     attempt->exited = attempt->group_gone = true;
     return Settle(attempt);
   }
+  Result<AttemptLog*> log = logs_->Begin(attempt->assignment.id, attempt->assignment.log_bytes);
+  if (!log.ok()) {
+    attempt->facts.node_trouble = "the runner could not be started: " + log.status().message();
+    attempt->exited = attempt->group_gone = true;
+    return Settle(attempt);
+  }
+  attempt->log = *log;
+  Prepare(attempt);
+}
+
+// Puts into the attempt's folder what it shall go on from: what this node has kept of the job, or,
+// when the server has a newer checkpoint, that one.
+void JobExecutor::Prepare(const AttemptPtr& attempt) {
+  const AttemptId& id = attempt->assignment.id;
+  const protocol::Checkpoint& wanted = attempt->assignment.checkpoint;
+  const std::string folder = CheckpointsOf(logs_->FolderOf(id));
+  checkpoints_->GiveBack(id.job, folder);
+  std::optional<int64_t> kept = NewestCheckpoint(folder);
+  attempt->resume = kept.has_value();
+  if (wanted.files_size() == 0 || (kept && *kept >= wanted.step())) return StartRunner(attempt);
+  attempt->preparing = true;
+  Note(attempt,
+       "getting the checkpoint of step " + std::to_string(wanted.step()) + " from the server");
+  const std::string target = folder + "/" + wanted.name();
+  auto done = [this, attempt](const Status& status) {
+    if (attempt->ended || !std::exchange(attempt->preparing, false)) return;  // stopped meanwhile
+    if (status.ok()) {
+      attempt->resume = true;
+    } else {
+      Note(attempt,
+           "cannot get the checkpoint: " + status.message() +
+               (attempt->resume ? "; going on from an older one" : "; beginning at the beginning"));
+    }
+    StartRunner(attempt);
+  };
+  Status made = IsValidId(wanted.name()) ? MakeFolder(target, 0700)
+                                         : InvalidArgument("its name is no plain name");
+  if (!made.ok()) return done(made);
+  listener_->FetchCheckpoint(id, wanted, target, done);
+}
+
+void JobExecutor::Note(const AttemptPtr& attempt, const std::string& line) {
+  spdlog::info("attempt {}: {}", attempt->key, Printable(line));
+  if (attempt->log == nullptr) return;
+  Status noted = attempt->log->Append("[node] " + Printable(line) + "\n");
+  (void)noted;  // a full disk keeps nothing from going on
+}
+
+void JobExecutor::StartRunner(const AttemptPtr& attempt) {
   auto fail = [&](Status status) {
     attempt->facts.node_trouble = "the runner could not be started: " + status.message();
     attempt->exited = attempt->group_gone = true;
     Settle(attempt);
   };
-  Result<AttemptLog*> log = logs_->Begin(attempt->assignment.id, attempt->assignment.log_bytes);
-  if (!log.ok()) return fail(log.status());
-  attempt->log = *log;
   int socket[2], pipe[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socket) != 0) {
     return fail(ErrnoStatus("cannot make the socket of the runner", errno));
@@ -331,6 +386,7 @@ void JobExecutor::SendStart(const AttemptPtr& attempt) {
                 {"data_roots", options_.data_roots},
                 {"cpu_millis", a.resources.cpu_millis},
                 {"memory_bytes", a.resources.memory_bytes}};
+  if (attempt->resume) start["resume"] = kCheckpointsFolder;
   std::vector<int> gpus = capacity_.GpusOf(a.id);
   if (!gpus.empty()) start["gpu_devices"] = gpus;
   attempt->channel->Send(start.dump(-1, ' ', false, Json::error_handler_t::replace));
@@ -369,6 +425,11 @@ void JobExecutor::OnLine(const AttemptPtr& attempt, std::string_view line) {
           Milliseconds(now.monotonic - attempt->assigned_at), TextOf(json, "device"),
           WholeNumberOf(json, "threads"));
     }
+    if (auto resumed = json.find("resumed"); resumed != json.end() && resumed->is_object()) {
+      progress.resumed = {WholeNumberOf(*resumed, "epoch"), WholeNumberOf(*resumed, "step")};
+      spdlog::info("attempt {}: resumed from epoch {}, step {}", attempt->key,
+                   progress.resumed->epoch, progress.resumed->step);
+    }
     if (type == "progress") {
       progress.progress = std::clamp(NumberOf(json, "progress"), 0.0, 1.0);
       progress.epoch = WholeNumberOf(json, "epoch");
@@ -401,6 +462,10 @@ void JobExecutor::OnLine(const AttemptPtr& attempt, std::string_view line) {
     last.message = TextOf(json, "message");
     last.hint = TextOf(json, "hint");
     last.path = TextOf(json, "path");
+  } else if (type == "checkpoint") {
+    OnCheckpointLine(attempt, json);
+  } else if (type == "yielded") {
+    facts.final_message.emplace().kind = FinalMessage::Kind::kYielded;
   } else if (type == "stopped") {
     facts.final_message.emplace().kind = FinalMessage::Kind::kStopped;
   } else {
@@ -445,19 +510,74 @@ void JobExecutor::BreakOff(const AttemptPtr& attempt, const std::string& trouble
   RunLadder(attempt);
 }
 
-bool JobExecutor::Stop(const AttemptId& id, const std::string& reason) {
-  auto found = attempts_.find(id);
-  if (found == attempts_.end() || found->second->ended) return false;
-  const AttemptPtr& attempt = found->second;
-  if (!attempt->facts.stop_reason) {
-    attempt->facts.stop_reason = reason;
-    spdlog::info("attempt {}: stopping: {}", attempt->key, Printable(reason));
-    if (attempt->log != nullptr) {
-      Status noted = attempt->log->Append("[node] stopping: " + Printable(reason) + "\n");
-      (void)noted;  // a full disk does not keep anything from being stopped
+// The runner keeps two checkpoints and deletes older ones, so what is to be uploaded gets links of
+// its own.
+void JobExecutor::OnCheckpointLine(const AttemptPtr& attempt, const Json& line) {
+  protocol::Checkpoint checkpoint;
+  checkpoint.set_name(TextOf(line, "name"));
+  checkpoint.set_epoch(static_cast<int32_t>(WholeNumberOf(line, "epoch")));
+  checkpoint.set_step(WholeNumberOf(line, "step"));
+  auto files = line.find("files");
+  bool valid = IsValidId(checkpoint.name()) && files != line.end() && files->is_array();
+  if (valid) {
+    for (const Json& entry : *files) {
+      if (!entry.is_object()) continue;
+      protocol::Artifact* file = checkpoint.add_files();
+      file->set_name(TextOf(entry, "name"));
+      file->set_sha256(TextOf(entry, "sha256"));
+      file->set_uri("artifact://sha256/" + file->sha256());
+      file->set_size(WholeNumberOf(entry, "size"));
+      valid = valid && IsValidId(file->name());
     }
   }
-  attempt->ladder.Begin(ReadClocks().monotonic);
+  if (!valid || checkpoint.files_size() == 0) {
+    return BreakOff(attempt, "the runner announced a checkpoint that is none");
+  }
+  const std::string folder = logs_->FolderOf(attempt->assignment.id);
+  const std::string from = CheckpointsOf(folder) + "/" + checkpoint.name();
+  const std::string links = folder + "/upload-" + checkpoint.name();
+  std::error_code error;
+  std::filesystem::remove_all(links, error);
+  Status linked = MakeFolder(links, 0700);
+  for (const protocol::Artifact& file : checkpoint.files()) {
+    if (!linked.ok()) break;
+    std::filesystem::create_hard_link(from + "/" + file.name(), links + "/" + file.name(), error);
+    if (error) linked = Internal(file.name() + ": " + error.message());
+  }
+  if (!linked.ok()) {
+    std::filesystem::remove_all(links, error);
+    spdlog::warn("attempt {}: its checkpoint {} is not sent to the server: {}", attempt->key,
+                 checkpoint.name(), linked.message());
+    return;
+  }
+  listener_->OnCheckpoint(attempt->assignment.id, checkpoint, links);
+}
+
+bool JobExecutor::Stop(const AttemptId& id, const std::string& reason) {
+  return BeginStop(id, reason, /*yield=*/false);
+}
+
+bool JobExecutor::Yield(const AttemptId& id, const std::string& reason) {
+  return BeginStop(id, reason, /*yield=*/true);
+}
+
+bool JobExecutor::BeginStop(const AttemptId& id, const std::string& reason, bool yield) {
+  auto found = attempts_.find(id);
+  if (found == attempts_.end() || found->second->ended) return false;
+  const AttemptPtr attempt = found->second;
+  EndFacts& facts = attempt->facts;
+  if (!facts.stop_reason || (facts.yield && !yield)) {
+    facts.stop_reason = reason;
+    facts.yield = yield;
+    Note(attempt, (yield ? "yielding: " : "stopping: ") + reason);
+  }
+  MonotonicTime now = ReadClocks().monotonic;
+  yield ? attempt->ladder.Yield(now) : attempt->ladder.Begin(now);
+  if (std::exchange(attempt->preparing, false)) {  // it has no process yet
+    attempt->exited = attempt->group_gone = true;
+    Settle(attempt);
+    return true;
+  }
   RunLadder(attempt);
   return true;
 }
@@ -469,9 +589,15 @@ void JobExecutor::KillAll(const std::string& reason) {
     if (!attempt->ended) all.push_back(attempt);
   }
   for (const AttemptPtr& attempt : all) {
-    if (!attempt->facts.stop_reason) attempt->facts.stop_reason = reason;
+    if (!attempt->facts.stop_reason || attempt->facts.yield) attempt->facts.stop_reason = reason;
+    attempt->facts.yield = false;
     attempt->ladder.Kill(now);
-    RunLadder(attempt);
+    if (std::exchange(attempt->preparing, false)) {
+      attempt->exited = attempt->group_gone = true;
+      Settle(attempt);
+    } else {
+      RunLadder(attempt);
+    }
   }
 }
 
@@ -499,9 +625,11 @@ void JobExecutor::RunLadder(const AttemptPtr& attempt) {
     if (step == StopLadder::Step::kNone) break;
     if (attempt->exited && attempt->group_gone) return;
     switch (step) {
+      case StopLadder::Step::kYield:
       case StopLadder::Step::kAsk:
         if (attempt->start_sent) {
-          attempt->channel->Send(Json({{"type", "stop"}}).dump());
+          const char* type = step == StopLadder::Step::kYield ? "yield" : "stop";
+          attempt->channel->Send(Json({{"type", type}}).dump());
         } else {
           attempt->ladder.Kill(now);  // it has not begun: there is nobody to ask
         }
@@ -578,6 +706,12 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
     logs_->CloseLog(id);
   }
   AttemptEnd end = JudgeEnd(facts);
+  // For the next attempt, if there is one here.
+  if (end.outcome == AttemptEnd::Outcome::kSucceeded) {
+    checkpoints_->Drop(id.job);
+  } else {
+    checkpoints_->Keep(id.job, CheckpointsOf(logs_->FolderOf(id)));
+  }
   spdlog::info("attempt {} ended: {}", attempt->key,
                end.error.ok() ? std::string("succeeded") : end.error.message());
   listener_->OnEnded(id, end);

@@ -12,6 +12,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,11 +21,13 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/json.h"
 #include "base/resources.h"
 #include "base/status.h"
 #include "node/attempt_end.h"
 #include "node/capacity.h"
 #include "node/cgroup.h"
+#include "node/checkpoint_keeper.h"
 #include "node/line_channel.h"
 #include "node/log_book.h"
 #include "node/stop_ladder.h"
@@ -44,6 +47,7 @@ struct Assignment {
   int64_t result_bytes = 0;      // about what it will leave in its folder; 0: not known
   Duration run_limit = {};       // from its start, after which it is stopped; 0: none
   int64_t log_bytes = 0;         // most that is kept of its log; 0: as the node's settings say
+  protocol::Checkpoint checkpoint;  // where the server would have it go on; no files: nowhere
 };
 
 // What an attempt said last.
@@ -52,6 +56,11 @@ struct AttemptProgress {
   double progress = 0;  // 0.0 to 1.0
   int64_t epoch = 0, epochs = 0;
   std::map<std::string, double> metrics;
+  // Where it went on; nullopt: it began at the beginning.
+  struct Place {
+    int64_t epoch = 0, step = 0;
+  };
+  std::optional<Place> resumed;
 };
 
 // Told by the executor, on the executor thread.
@@ -60,6 +69,13 @@ class ExecutorListener {
   virtual ~ExecutorListener() = default;
   // The attempt has begun to train, or has got further.
   virtual void OnProgress(const AttemptId& attempt, const AttemptProgress& progress) = 0;
+  // A checkpoint of the attempt is on disk; `folder` holds its files until Acknowledge.
+  virtual void OnCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
+                            const std::string& folder) = 0;
+  // Gets the files of a checkpoint from the server into `folder`, manifest.json last, and calls
+  // done on the executor thread; may give up after a while.
+  virtual void FetchCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
+                               const std::string& folder, std::function<void(Status)> done) = 0;
   // Once per attempt. Its processes are gone and its resources free; its files stay until
   // Acknowledge.
   virtual void OnEnded(const AttemptId& attempt, const AttemptEnd& end) = 0;
@@ -78,7 +94,7 @@ class JobExecutor {
   };
   // Everything outlives the executor.
   JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
-              MemoryLimits* limits, ExecutorListener* listener);
+              CheckpointKeeper* checkpoints, MemoryLimits* limits, ExecutorListener* listener);
   ~JobExecutor();
 
   // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
@@ -88,6 +104,8 @@ class JobExecutor {
   Status Assign(Assignment assignment);
   // Begins to stop an attempt; false when it is not here or has ended.
   bool Stop(const AttemptId& attempt, const std::string& reason);
+  // The same, but it shall write a checkpoint first, and has a minute for it.
+  bool Yield(const AttemptId& attempt, const std::string& reason);
   // SIGKILL to every attempt that has not ended, at once.
   void KillAll(const std::string& reason);
   // Stop for every attempt that has not ended; nothing is taken any more.
@@ -105,6 +123,9 @@ class JobExecutor {
   const std::string& runner_trouble() const { return zygote_->trouble(); }
   // The token of an active attempt; empty when it is not here.
   std::string TokenOf(const AttemptId& attempt) const;
+  // Jobs of which checkpoints are kept here, and the end of that.
+  std::vector<JobId> KeptCheckpoints() const { return checkpoints_->jobs(); }
+  void DropCheckpoints(const JobId& job) { checkpoints_->Drop(job); }
   // Where an attempt's files are.
   std::string FolderOf(const AttemptId& attempt) const { return logs_->FolderOf(attempt); }
 
@@ -121,6 +142,11 @@ class JobExecutor {
   AttemptPtr ByKey(const std::string& key) const;
   Status CheckDisk(const Assignment& assignment) const;
   void Launch(const AttemptPtr& attempt);
+  void Prepare(const AttemptPtr& attempt);
+  void StartRunner(const AttemptPtr& attempt);
+  void Note(const AttemptPtr& attempt, const std::string& line);
+  bool BeginStop(const AttemptId& id, const std::string& reason, bool yield);
+  void OnCheckpointLine(const AttemptPtr& attempt, const Json& line);
   void ReadOutput(const AttemptPtr& attempt);
   void OnLine(const AttemptPtr& attempt, std::string_view line);
   void Confine(const AttemptPtr& attempt);
@@ -139,6 +165,7 @@ class JobExecutor {
   Options options_;
   Zygote* zygote_;
   LogBook* logs_;
+  CheckpointKeeper* checkpoints_;
   MemoryLimits* limits_;
   ExecutorListener* listener_;
   Capacity capacity_;

@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "cyxwiz/protocol/node.pb.h"
 #include "node/cgroup.h"
+#include "node/checkpoint_keeper.h"
 #include "node/hardware.h"
 #include "node/job_executor.h"
 #include "node/log_book.h"
@@ -63,6 +64,7 @@ class Node {
   UsageHistory usage_;
   std::unique_ptr<MemoryLimits> limits_;
   std::unique_ptr<LogBook> logs_;
+  std::unique_ptr<CheckpointKeeper> checkpoints_;
   std::unique_ptr<Zygote> zygote_;
   std::unique_ptr<NodeClient> client_;
   std::unique_ptr<JobExecutor> executor_;

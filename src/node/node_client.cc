@@ -24,6 +24,10 @@ using std::chrono::seconds;
 constexpr char kSessionKey[] = "cyxwiz-session";
 constexpr Duration kCallTimeout = seconds(10);
 constexpr int kMostLostUploads = 3;
+// A checkpoint is worth some patience, not an attempt's life: the next one will come.
+constexpr int kMostCheckpointTries = 8;
+// In a heartbeat.
+constexpr size_t kMostKeptTold = 1000;
 
 // The error inside an answer that says STATUS_ERROR.
 template <typename Response>
@@ -82,9 +86,10 @@ struct NodeClient::Call {
 // What is still to be told of one attempt.
 struct NodeClient::Report {
   explicit Report(boost::asio::io_context& io)
-      : backoff(milliseconds(100), seconds(10)), timer(io) {}
+      : backoff(milliseconds(100), seconds(10)), timer(io), checkpoint_timer(io) {}
 
   std::optional<AttemptProgress> progress;  // newest that was not sent
+  AttemptProgress last;                     // newest of all
   bool in_flight = false;                   // a call, an upload or hashing
   bool waiting = false;                     // for the backoff timer
   Backoff backoff;
@@ -92,11 +97,41 @@ struct NodeClient::Report {
 
   std::optional<AttemptEnd> end;
   bool hashed = false;
-  std::vector<UploadedFile> files;
+  std::vector<StoredFile> files;
   size_t uploaded = 0;
   int lost_uploads = 0;
   // When the server first said that it does not know us or the attempt.
   std::optional<MonotonicTime> refused_at;
+
+  struct CheckpointFiles {
+    protocol::Checkpoint checkpoint;
+    std::string folder;
+    int sent = 0, failures = 0;
+  };
+  std::optional<CheckpointFiles> newest_checkpoint;  // to be uploaded after the one that is
+  std::optional<CheckpointFiles> uploading;
+  std::optional<protocol::Checkpoint> uploaded_checkpoint;  // to be told with the next report
+  bool checkpoint_in_flight = false, checkpoint_waiting = false;
+  Backoff checkpoint_backoff{milliseconds(100), seconds(10)};
+  boost::asio::steady_timer checkpoint_timer;
+
+  // Whether the end is told only after a checkpoint has been sent.
+  bool WaitsForCheckpoint() const {
+    return end && end->yielded && (newest_checkpoint || uploading);
+  }
+};
+
+// The files of a checkpoint on their way here.
+struct NodeClient::Fetch {
+  explicit Fetch(boost::asio::io_context& io) : timer(io) {}
+
+  AttemptId attempt;
+  protocol::Checkpoint checkpoint;
+  std::string folder;
+  std::function<void(Status)> done;
+  int got = 0, failures = 0;
+  Backoff backoff{milliseconds(100), seconds(10)};
+  boost::asio::steady_timer timer;
 };
 
 NodeClient::NodeClient(boost::asio::io_context& io, Options options)
@@ -140,9 +175,15 @@ void NodeClient::Stop(std::function<void()> stopped) {
   register_timer_.cancel();
   heartbeat_timer_.cancel();
   lease_timer_.cancel();
-  for (auto& [id, report] : reports_) report->timer.cancel();
+  for (auto& [id, report] : reports_) {
+    report->timer.cancel();
+    report->checkpoint_timer.cancel();
+  }
+  for (auto& [id, fetch] : fetches_) fetch->timer.cancel();
   for (grpc::ClientContext* context : contexts_) context->TryCancel();
   for (auto& [id, upload] : uploads_) upload->Cancel();
+  for (auto& [id, upload] : checkpoint_uploads_) upload->Cancel();
+  for (auto& [id, download] : downloads_) download->Cancel();
   RegistrationAnswered();
   ++calls_;
   CallEnded();
@@ -242,7 +283,10 @@ void NodeClient::OnRegistered(const protocol::RegisterNodeResponse& response,
   HeartbeatAfter(executor_->Active().empty() ? heartbeat_interval_ : Duration::zero());
   std::vector<AttemptId> ids;
   for (auto& [id, report] : reports_) ids.push_back(id);
-  for (const AttemptId& id : ids) Advance(id);
+  for (const AttemptId& id : ids) {
+    Advance(id);
+    AdvanceCheckpoint(id);
+  }
   if (options_.on_registered) options_.on_registered();
   RegistrationAnswered();
 }
@@ -288,6 +332,9 @@ void NodeClient::Heartbeat() {
     call->request.add_active_jobs(id.job.value);
     *call->request.add_active_attempts() = RefOf(id);
   }
+  std::vector<JobId> kept = executor_->KeptCheckpoints();
+  if (kept.size() > kMostKeptTold) kept.resize(kMostKeptTold);
+  for (const JobId& job : kept) call->request.add_kept_checkpoints(job.value);
   // Late answers are of no use: there must be time for another try within the lease.
   Duration timeout = std::clamp<Duration>(lease_duration_ / 4, milliseconds(200), kCallTimeout);
   Send(
@@ -313,10 +360,19 @@ void NodeClient::Heartbeat() {
         for (const protocol::AttemptRef& ref : done.response.attempts_to_stop()) {
           StopAttempt({{ref.job_id()}, ref.attempt()}, "the server asked to stop it");
         }
+        std::set<std::string> yielding;  // named in jobs_to_cancel for the sake of older nodes
+        for (const protocol::AttemptRef& ref : done.response.attempts_to_yield()) {
+          yielding.insert(ref.job_id());
+          YieldAttempt({{ref.job_id()}, ref.attempt()}, "the server asked it to yield");
+        }
         for (const std::string& job : done.response.jobs_to_cancel()) {
+          if (yielding.count(job) > 0) continue;
           for (const AttemptId& id : executor_->Active()) {
             if (id.job.value == job) StopAttempt(id, "the job was cancelled");
           }
+        }
+        for (const std::string& job : done.response.checkpoints_to_drop()) {
+          executor_->DropCheckpoints({job});
         }
         if (options_.on_heartbeat) options_.on_heartbeat();
         HeartbeatAfter(heartbeat_interval_);
@@ -330,10 +386,18 @@ void NodeClient::LogTrouble(const Status& status) {
                status.ToString());
 }
 
+void NodeClient::YieldAttempt(const AttemptId& attempt, const std::string& reason) {
+  (void)executor_->Yield(attempt, reason);  // one that has ended already is as good
+}
+
 void NodeClient::StopAttempt(const AttemptId& attempt, const std::string& reason) {
   if (executor_->Stop(attempt, reason)) return;
   auto found = reports_.find(attempt);
   if (found == reports_.end() || !found->second->end) return;
+  if (found->second->WaitsForCheckpoint()) {
+    GiveUpCheckpoint(attempt, *found->second);
+    return Advance(attempt);
+  }
   // It has ended, and its files are on their way: no one wants them any more.
   Report& report = *found->second;
   if (report.end->outcome != AttemptEnd::Outcome::kSucceeded) return;
@@ -362,7 +426,8 @@ bool NodeClient::has_unreported() const {
 }
 
 void NodeClient::OnProgress(const AttemptId& attempt, const AttemptProgress& progress) {
-  ReportOf(attempt).progress = progress;
+  Report& report = ReportOf(attempt);
+  report.progress = report.last = progress;
   Advance(attempt);
 }
 
@@ -370,6 +435,7 @@ void NodeClient::OnEnded(const AttemptId& attempt, const AttemptEnd& end) {
   Report& report = ReportOf(attempt);
   report.progress.reset();
   report.end = end;
+  if (!end.yielded) GiveUpCheckpoint(attempt, report);
   // Nothing that went before may delay the end's first try.
   report.waiting = false;
   report.timer.cancel();
@@ -388,7 +454,9 @@ void NodeClient::Advance(const AttemptId& attempt) {
   }
   if (state_ != State::kRegistered) return;  // registration goes on with every report
   if (!report.end) {
-    if (report.progress) SendProgress(attempt, report);
+    if (report.progress || report.uploaded_checkpoint) SendProgress(attempt, report);
+  } else if (report.WaitsForCheckpoint()) {
+    return AdvanceCheckpoint(attempt);
   } else if (report.uploaded < report.files.size()) {
     UploadNext(attempt, report);
   } else {
@@ -419,6 +487,7 @@ bool NodeClient::IsConfirmed(Report& report) {
 
 void NodeClient::SendProgress(const AttemptId& attempt, Report& report) {
   report.in_flight = true;
+  if (!report.progress) report.progress = report.last;
   auto call =
       std::make_shared<Call<protocol::ReportProgressRequest, protocol::ReportProgressResponse>>();
   protocol::ReportProgressRequest& request = call->request;
@@ -439,11 +508,18 @@ void NodeClient::SendProgress(const AttemptId& attempt, Report& report) {
     (*status->mutable_metrics())[name] = value;
     (*request.mutable_current_metrics())[name] = value;
   }
+  if (report.progress->resumed) {
+    request.mutable_resumed()->set_epoch(static_cast<int32_t>(report.progress->resumed->epoch));
+    request.mutable_resumed()->set_step(report.progress->resumed->step);
+  }
+  std::optional<protocol::Checkpoint> told =
+      std::exchange(report.uploaded_checkpoint, std::nullopt);
+  if (told) *request.mutable_checkpoint() = *told;
   std::optional<AttemptProgress> sent = std::exchange(report.progress, std::nullopt);
   Send(
       call, kCallTimeout,
       [](auto* stub, auto* c, auto* q, auto* r, auto done) { stub->ReportProgress(c, q, r, done); },
-      [this, attempt, sent](const Status& status, const auto& done) {
+      [this, attempt, sent, told](const Status& status, const auto& done) {
         auto found = reports_.find(attempt);
         if (found == reports_.end()) return;
         Report& report = *found->second;
@@ -453,10 +529,19 @@ void NodeClient::SendProgress(const AttemptId& attempt, Report& report) {
           report.refused_at.reset();
           if (!done.response.continue_job()) {
             const std::string& why = done.response.error().message();
-            StopAttempt(attempt, why.empty() ? "the server asked to stop it" : why);
+            std::string reason = why.empty() ? "the server asked to stop it" : why;
+            done.response.yield() ? YieldAttempt(attempt, reason) : StopAttempt(attempt, reason);
           }
           return Advance(attempt);
         }
+        if (told && !MayPass(status.code())) {
+          // Its files are gone from the server's store: the next one will do.
+          spdlog::warn("attempt {}/{}: the server does not take its checkpoint: {}",
+                       attempt.job.value, attempt.attempt, status.ToString());
+          if (!report.progress) report.progress = sent;
+          return RetryLater(attempt);
+        }
+        if (told && !report.uploaded_checkpoint) report.uploaded_checkpoint = told;
         if (report.end) return Advance(attempt);
         bool refused =
             IsAboutSession(status.code()) ? IsConfirmed(report) : !MayPass(status.code());
@@ -476,9 +561,9 @@ void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
   // A large file takes a while to read: not on the executor thread.
   boost::asio::post(hashing_, [this, attempt, folder, names = report.end->files] {
     Status status;
-    std::vector<UploadedFile> files;
+    std::vector<StoredFile> files;
     for (const std::string& name : names) {
-      UploadedFile file{folder + "/" + name, name, "", 0};
+      StoredFile file{folder + "/" + name, name, "", 0};
       std::error_code error;
       if (std::filesystem::is_symlink(file.path, error) ||
           !std::filesystem::is_regular_file(file.path, error)) {
@@ -579,7 +664,7 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
   if (end.outcome == AttemptEnd::Outcome::kSucceeded) {
     result->set_status(protocol::STATUS_COMPLETED);
     for (const auto& [name, value] : end.metrics) (*result->mutable_final_metrics())[name] = value;
-    for (const UploadedFile& file : report.files) {
+    for (const StoredFile& file : report.files) {
       protocol::Artifact* artifact = result->add_artifacts();
       artifact->set_name(file.name);
       artifact->set_uri("artifact://sha256/" + file.sha256);
@@ -598,6 +683,8 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
     *result->mutable_error() = ToWireError(end.error);
     request.set_log_tail(end.log_tail);
   }
+  // After a success too: what the server knows of it can delete.
+  if (report.uploaded_checkpoint) *request.mutable_checkpoint() = *report.uploaded_checkpoint;
   Send(
       call, kCallTimeout,
       [](auto* stub, auto* c, auto* q, auto* r, auto done) {
@@ -615,6 +702,10 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
           }
           return Close(attempt);
         }
+        if (done.request.has_checkpoint() && !MayPass(status.code())) {
+          report.uploaded_checkpoint.reset();  // its files are gone from the server's store
+          return RetryLater(attempt);
+        }
         if (status.code() == Code::kFailedPrecondition && !report.files.empty() &&
             ++report.lost_uploads < kMostLostUploads) {
           report.uploaded = 0;  // the server has lost what we had sent
@@ -626,6 +717,135 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
         spdlog::error("attempt {}/{}: the server refuses the report of its end: {}",
                       attempt.job.value, attempt.attempt, status.ToString());
         Close(attempt);
+      });
+}
+
+// ---- Checkpoints
+
+void NodeClient::OnCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
+                              const std::string& folder) {
+  Report& report = ReportOf(attempt);
+  std::error_code error;
+  if (report.newest_checkpoint) {
+    std::filesystem::remove_all(report.newest_checkpoint->folder, error);
+  }
+  report.newest_checkpoint = {checkpoint, folder};
+  AdvanceCheckpoint(attempt);
+}
+
+void NodeClient::AdvanceCheckpoint(const AttemptId& attempt) {
+  auto found = reports_.find(attempt);
+  if (found == reports_.end() || stopped_ || state_ != State::kRegistered) return;
+  Report& report = *found->second;
+  if (report.checkpoint_in_flight || report.checkpoint_waiting) return;
+  if (!report.uploading) report.uploading = std::exchange(report.newest_checkpoint, std::nullopt);
+  if (!report.uploading) return;
+  const protocol::Artifact& file = report.uploading->checkpoint.files(report.uploading->sent);
+  report.checkpoint_in_flight = true;
+  ++calls_;
+  checkpoint_uploads_[attempt] = FileUpload::Start(
+      model_stub_.get(),
+      {report.uploading->folder + "/" + file.name(), file.name(), file.sha256(), file.size(),
+       /*checkpoint=*/true},
+      identity_.session, [this, attempt](Status status) {
+        boost::asio::post(io_, [this, attempt, status] {
+          checkpoint_uploads_.erase(attempt);
+          if (!stopped_) OnCheckpointUploaded(attempt, status);
+          CallEnded();
+        });
+      });
+}
+
+void NodeClient::OnCheckpointUploaded(const AttemptId& attempt, const Status& status) {
+  auto found = reports_.find(attempt);
+  if (found == reports_.end()) return;
+  Report& report = *found->second;
+  report.checkpoint_in_flight = false;
+  if (!report.uploading) return AdvanceCheckpoint(attempt);  // given up meanwhile
+  Report::CheckpointFiles& files = *report.uploading;
+  std::error_code error;
+  if (status.ok()) {
+    report.checkpoint_backoff.Reset();
+    if (++files.sent < files.checkpoint.files_size()) return AdvanceCheckpoint(attempt);
+    report.uploaded_checkpoint = std::move(files.checkpoint);
+    std::filesystem::remove_all(files.folder, error);
+    report.uploading.reset();
+    AdvanceCheckpoint(attempt);
+    return Advance(attempt);
+  }
+  spdlog::warn("attempt {}/{}: the upload of its checkpoint {} failed: {}", attempt.job.value,
+               attempt.attempt, files.checkpoint.name(), status.ToString());
+  if (report.newest_checkpoint || !MayPass(status.code()) ||
+      ++files.failures >= kMostCheckpointTries) {
+    std::filesystem::remove_all(files.folder, error);
+    report.uploading.reset();
+  }
+  if (!report.uploading && !report.newest_checkpoint) return Advance(attempt);
+  if (IsAboutSession(status.code()) && state_ == State::kRegistered) {
+    HeartbeatAfter(Duration::zero());  // finds out whether we have to register again
+  }
+  report.checkpoint_waiting = true;
+  report.checkpoint_timer.expires_after(report.checkpoint_backoff.Next(Random()));
+  report.checkpoint_timer.async_wait([this, attempt](const error_code& waited) {
+    if (waited || stopped_) return;
+    auto found = reports_.find(attempt);
+    if (found == reports_.end()) return;
+    found->second->checkpoint_waiting = false;
+    AdvanceCheckpoint(attempt);
+  });
+}
+
+void NodeClient::GiveUpCheckpoint(const AttemptId& attempt, Report& report) {
+  report.newest_checkpoint.reset();
+  report.uploading.reset();
+  auto upload = checkpoint_uploads_.find(attempt);
+  if (upload != checkpoint_uploads_.end()) upload->second->Cancel();
+}
+
+void NodeClient::FetchCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
+                                 const std::string& folder, std::function<void(Status)> done) {
+  auto fetch = std::make_shared<Fetch>(io_);
+  fetch->attempt = attempt;
+  fetch->checkpoint = checkpoint;
+  fetch->folder = folder;
+  fetch->done = std::move(done);
+  // The manifest says that the others are there.
+  std::stable_partition(fetch->checkpoint.mutable_files()->begin(),
+                        fetch->checkpoint.mutable_files()->end(),
+                        [](const auto& file) { return file.name() != "manifest.json"; });
+  fetches_[attempt] = fetch;
+  FetchNext(fetch);
+}
+
+void NodeClient::FetchNext(const std::shared_ptr<Fetch>& fetch) {
+  auto end = [this, fetch](Status status) {
+    fetches_.erase(fetch->attempt);
+    fetch->done(std::move(status));
+  };
+  if (fetch->got == fetch->checkpoint.files_size()) return end(OkStatus());
+  const protocol::Artifact& file = fetch->checkpoint.files(fetch->got);
+  if (!IsValidId(file.name())) return end(InvalidArgument("a file of it has no plain name"));
+  ++calls_;
+  downloads_[fetch->attempt] = FileDownload::Start(
+      model_stub_.get(),
+      {fetch->folder + "/" + file.name(), file.name(), file.sha256(), file.size(),
+       /*checkpoint=*/true},
+      identity_.session, [this, fetch, end](Status status) {
+        boost::asio::post(io_, [this, fetch, end, status] {
+          downloads_.erase(fetch->attempt);
+          CallEnded();
+          if (stopped_) return;
+          if (status.ok()) {
+            ++fetch->got;
+            return FetchNext(fetch);
+          }
+          bool lost = status.code() == Code::kNotFound || !MayPass(status.code());
+          if (lost || ++fetch->failures >= kMostCheckpointTries) return end(status);
+          fetch->timer.expires_after(fetch->backoff.Next(Random()));
+          fetch->timer.async_wait([this, fetch](const error_code& waited) {
+            if (!waited && !stopped_) FetchNext(fetch);
+          });
+        });
       });
 }
 

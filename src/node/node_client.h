@@ -23,6 +23,7 @@
 #include "cyxwiz/protocol/deployment.grpc.pb.h"
 #include "cyxwiz/protocol/node.grpc.pb.h"
 #include "node/backoff.h"
+#include "node/file_download.h"
 #include "node/file_upload.h"
 #include "node/job_executor.h"
 #include "node/lease.h"
@@ -73,12 +74,17 @@ class NodeClient : public ExecutorListener {
   bool has_unreported() const;
 
   void OnProgress(const AttemptId& attempt, const AttemptProgress& progress) override;
+  void OnCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
+                    const std::string& folder) override;
+  void FetchCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
+                       const std::string& folder, std::function<void(Status)> done) override;
   void OnEnded(const AttemptId& attempt, const AttemptEnd& end) override;
 
  private:
   template <typename Request, typename Response>
   struct Call;
   struct Report;
+  struct Fetch;
   enum class State { kIdle, kRegistering, kRegistered };
 
   // Starts the call by method(stub, context, request, response, callback); done(status, call) runs
@@ -97,6 +103,7 @@ class NodeClient : public ExecutorListener {
   void LogTrouble(const Status& status);
   void RenewLease(MonotonicTime sent_at);
   void StopAttempt(const AttemptId& attempt, const std::string& reason);
+  void YieldAttempt(const AttemptId& attempt, const std::string& reason);
 
   Report& ReportOf(const AttemptId& attempt);
   void Advance(const AttemptId& attempt);  // does what is next for the attempt's report
@@ -106,6 +113,12 @@ class NodeClient : public ExecutorListener {
   void UploadNext(const AttemptId& attempt, Report& report);
   void OnUploaded(const AttemptId& attempt, const Status& status);
   void SendCompletion(const AttemptId& attempt, Report& report);
+  // Sends the newest checkpoint to the server, beside the reports.
+  void AdvanceCheckpoint(const AttemptId& attempt);
+  void OnCheckpointUploaded(const AttemptId& attempt, const Status& status);
+  void GiveUpCheckpoint(const AttemptId& attempt, Report& report);
+  // Gets the next file of a checkpoint.
+  void FetchNext(const std::shared_ptr<Fetch>& fetch);
   void Close(const AttemptId& attempt);
   // Whether an answer of NOT_FOUND or UNAUTHENTICATED speaks of the attempt and not of our session.
   bool IsConfirmed(Report& report);
@@ -128,6 +141,9 @@ class NodeClient : public ExecutorListener {
   int calls_ = 0;  // under way, hashing too
   std::set<grpc::ClientContext*> contexts_;
   std::map<AttemptId, std::shared_ptr<FileUpload>> uploads_;
+  std::map<AttemptId, std::shared_ptr<FileUpload>> checkpoint_uploads_;
+  std::map<AttemptId, std::shared_ptr<FileDownload>> downloads_;
+  std::map<AttemptId, std::shared_ptr<Fetch>> fetches_;
 
   boost::asio::steady_timer register_timer_, heartbeat_timer_, lease_timer_;
   Backoff register_backoff_, heartbeat_backoff_;

@@ -116,6 +116,7 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
   assignment.run_limit = std::chrono::seconds(terms.limits.run_seconds);
   assignment.log_bytes = terms.limits.log_bytes;
   assignment.job = DescriptionFromConfig(request.job());
+  assignment.checkpoint = request.checkpoint();
   std::optional<spec::JobSpec> spec = spec::CheckJobBeforeData(assignment.job, &problems);
   if (!problems.empty()) return InvalidArgument(ToSentence(problems));
   if (spec) assignment.result_bytes = spec->estimate.artifact_bytes;
@@ -296,8 +297,10 @@ grpc::ServerUnaryReactor* NodeAgentServiceImpl::StopAttempt(
           CheckToken(context_, request->authorization_token(), attempt);
       if (!checked.ok()) return reactor->Finish(ToGrpc(checked.status()));
     }
-    response->set_known(context_.executor->Stop(
-        attempt, request->reason().empty() ? "the server asked to stop it" : request->reason()));
+    std::string reason =
+        request->reason().empty() ? "the server asked to stop it" : request->reason();
+    response->set_known(request->yield() ? context_.executor->Yield(attempt, reason)
+                                         : context_.executor->Stop(attempt, reason));
     reactor->Finish(grpc::Status::OK);
   });
   return reactor;

@@ -83,15 +83,19 @@ class FakeServer final {
   int refuse_completions = 0, refuse_uploads = 0;  // so many, with UNAVAILABLE
   bool refuse_heartbeats = false;                  // with RESOURCE_EXHAUSTED
   bool continue_job = true;
-  std::set<std::string> stop_jobs;
+  std::set<std::string> stop_jobs, yield_jobs, drop_jobs;
   // What happened
   std::string session, node_id;
   int sessions = 0, heartbeats = 0;
   std::vector<protocol::RegisterNodeRequest> registrations;
   std::vector<std::string> active;  // jobs of the last heartbeat
+  std::vector<std::string> kept;    // jobs of the last heartbeat, whose checkpoints are kept
+  std::map<std::string, protocol::Checkpoint> checkpoints;  // newest that was reported, by job
   std::vector<protocol::ReportProgressRequest> progress;
   std::map<std::string, protocol::ReportCompletionRequest> completions;  // by job
   std::map<std::string, std::string> uploads;                            // content by model_id
+  std::map<std::string, std::string> stored;  // the same of parts of checkpoints
+  int downloads = 0;
 
  private:
   class NodeHalf final : public protocol::NodeService::Service {
@@ -131,7 +135,12 @@ class FakeServer final {
       fake_->active.assign(request->active_jobs().begin(), request->active_jobs().end());
       for (const protocol::AttemptRef& ref : request->active_attempts()) {
         if (fake_->stop_jobs.count(ref.job_id()) > 0) *response->add_attempts_to_stop() = ref;
+        if (fake_->yield_jobs.count(ref.job_id()) == 0) continue;
+        *response->add_attempts_to_yield() = ref;
+        response->add_jobs_to_cancel(ref.job_id());
       }
+      fake_->kept.assign(request->kept_checkpoints().begin(), request->kept_checkpoints().end());
+      for (const std::string& job : fake_->drop_jobs) response->add_checkpoints_to_drop(job);
       response->set_status(protocol::STATUS_SUCCESS);
       response->set_keep_alive(true);
       fake_->changed.notify_all();
@@ -142,6 +151,7 @@ class FakeServer final {
                                 protocol::ReportProgressResponse* response) override {
       std::lock_guard lock(fake_->mutex);
       fake_->progress.push_back(*request);
+      if (request->has_checkpoint()) fake_->checkpoints[request->job_id()] = request->checkpoint();
       response->set_continue_job(fake_->continue_job);
       response->set_status(fake_->continue_job ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
       if (!fake_->continue_job) {
@@ -160,6 +170,7 @@ class FakeServer final {
         return grpc::Status(grpc::StatusCode::UNAVAILABLE, "not now");
       }
       fake_->completions[request->job_id()] = *request;
+      if (request->has_checkpoint()) fake_->checkpoints[request->job_id()] = request->checkpoint();
       response->set_status(protocol::STATUS_SUCCESS);
       fake_->changed.notify_all();
       return grpc::Status::OK;
@@ -183,9 +194,9 @@ class FakeServer final {
       }
       protocol::ModelChunk chunk;
       std::string id, content;
-      bool whole = false;
+      bool whole = false, checkpoint = false;
       while (reader->Read(&chunk)) {
-        if (id.empty()) id = chunk.model_id();
+        if (id.empty()) id = chunk.model_id(), checkpoint = chunk.checkpoint();
         if (chunk.offset() != static_cast<int64_t>(content.size())) break;
         content += chunk.data();
         whole = chunk.is_final() && chunk.total_size() == static_cast<int64_t>(content.size()) &&
@@ -195,8 +206,29 @@ class FakeServer final {
         return grpc::Status(grpc::StatusCode::DATA_LOSS, "not what was announced");
       }
       std::lock_guard lock(fake_->mutex);
-      fake_->uploads[id] = std::move(content);
+      (checkpoint ? fake_->stored : fake_->uploads)[id] = std::move(content);
       response->set_status(protocol::STATUS_SUCCESS);
+      return grpc::Status::OK;
+    }
+    grpc::Status DownloadModel(grpc::ServerContext*,
+                               const protocol::DownloadModelMetadataRequest* request,
+                               grpc::ServerWriter<protocol::ModelChunk>* writer) override {
+      std::string content;
+      {
+        std::lock_guard lock(fake_->mutex);
+        ++fake_->downloads;
+        auto found = fake_->stored.find(request->model_id());
+        if (!request->checkpoint() || found == fake_->stored.end()) {
+          return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such file");
+        }
+        content = found->second;
+      }
+      protocol::ModelChunk chunk;
+      for (size_t at = 0; at < content.size(); at += 5) {
+        chunk.set_data(content.substr(at, 5));
+        chunk.set_offset(static_cast<int64_t>(at));
+        writer->Write(chunk);
+      }
       return grpc::Status::OK;
     }
 
@@ -847,6 +879,132 @@ TEST_F(NodeTest, StopAttemptCancels) {
   protocol::ReportCompletionRequest done = Completion("job-1");
   EXPECT_EQ(done.result().status(), protocol::STATUS_CANCELLED);
   EXPECT_EQ(done.result().error().message(), "the user changed their mind");
+}
+
+// ---- checkpoints
+
+TEST_F(NodeTest, ACheckpointIsUploadedAndReported) {
+  Begin("job-1", "checkpoints");
+  ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  std::lock_guard lock(server_->mutex);
+  const protocol::Checkpoint& checkpoint = server_->checkpoints["job-1"];
+  EXPECT_EQ(checkpoint.name(), "000000000010");
+  EXPECT_EQ(checkpoint.epoch(), 2);
+  EXPECT_EQ(checkpoint.step(), 10);
+  ASSERT_EQ(checkpoint.files_size(), 2);
+  EXPECT_EQ(server_->stored["sha256:" + checkpoint.files(0).sha256()], "state of step 10");
+  EXPECT_TRUE(server_->uploads.empty()) << "results and checkpoints are kept apart";
+}
+
+TEST_F(NodeTest, AnAttemptThatYieldsBringsItsCheckpointBeforeItsEnd) {
+  Begin("job-1", "checkpoints");
+  ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->refuse_uploads = 2;
+    server_->yield_jobs.insert("job-1");
+  }
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_CANCELLED);
+  EXPECT_EQ(done.checkpoint().step(), 20);
+  std::lock_guard lock(server_->mutex);
+  EXPECT_EQ(server_->stored["sha256:" + done.checkpoint().files(0).sha256()], "state of step 20");
+}
+
+TEST_F(NodeTest, StopAttemptLetsYieldWhenItIsAskedTo) {
+  Begin("job-1", "checkpoints");
+  ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  protocol::StopAttemptRequest request;
+  request.set_job_id("job-1");
+  request.set_attempt(1);
+  request.set_yield(true);
+  request.set_authorization_token(server_->Token({{"job-1"}, 1}, "node-fresh"));
+  protocol::StopAttemptResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(agent_->StopAttempt(&context, request, &response).ok());
+  EXPECT_EQ(Completion("job-1").checkpoint().step(), 20);
+}
+
+TEST_F(NodeTest, TheNextAttemptGoesOnFromWhatIsKeptHere) {
+  Begin("job-1", "checkpoints");
+  ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->yield_jobs.insert("job-1");
+  }
+  Completion("job-1");
+  ASSERT_TRUE(server_->Wait([&] { return server_->kept == std::vector<std::string>{"job-1"}; }));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->yield_jobs.clear();
+    server_->completions.clear();
+  }
+  protocol::AssignJobRequest request = Assignment("job-1", "checkpoints", 2);
+  {
+    std::lock_guard lock(server_->mutex);
+    *request.mutable_checkpoint() = server_->checkpoints["job-1"];
+  }
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  ASSERT_TRUE(server_->Wait([&] {
+    return std::any_of(server_->progress.begin(), server_->progress.end(),
+                       [](const auto& report) { return report.attempt() == 2; });
+  }));
+  EXPECT_TRUE(server_->Wait([&] { return server_->kept.empty(); })) << "it is in use";
+  StopNode();
+  std::string log = *ReadFile(folder_ + "/data/attempts/job-1/2/log.txt");
+  EXPECT_NE(log.find("found 000000000020: state of step 20"), std::string::npos) << log;
+  EXPECT_EQ(server_->downloads, 0);
+}
+
+TEST_F(NodeTest, AnotherNodesCheckpointIsFetchedFromTheServer) {
+  Begin("job-1", "checkpoints");
+  ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  protocol::AssignJobRequest request = Assignment("job-2", "checkpoints");
+  {
+    std::lock_guard lock(server_->mutex);
+    *request.mutable_checkpoint() = server_->checkpoints["job-1"];
+  }
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  ASSERT_TRUE(WaitForStart("job-2"));
+  StopNode();
+  std::string log = *ReadFile(folder_ + "/data/attempts/job-2/1/log.txt");
+  EXPECT_NE(log.find("found 000000000010: state of step 10"), std::string::npos) << log;
+}
+
+TEST_F(NodeTest, ACheckpointThatTheServerHasLostMeansTheBeginning) {
+  protocol::AssignJobRequest request = Assignment("job-1", "checkpoints");
+  request.mutable_checkpoint()->set_name("000000000099");
+  request.mutable_checkpoint()->set_step(99);
+  protocol::Artifact* file = request.mutable_checkpoint()->add_files();
+  file->set_name("manifest.json");
+  file->set_sha256(std::string(64, 'a'));
+  file->set_size(5);
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  std::lock_guard lock(server_->mutex);
+  EXPECT_EQ(server_->checkpoints["job-1"].step(), 10) << "it began at the beginning";
+  EXPECT_EQ(server_->downloads, 1);
+}
+
+TEST_F(NodeTest, WhatNobodyGoesOnFromIsDropped) {
+  Begin("job-1", "checkpoints");
+  ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->stop_jobs.insert("job-1");
+  }
+  Completion("job-1");
+  ASSERT_TRUE(server_->Wait([&] { return !server_->kept.empty(); }));
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/data/checkpoints/job-1"));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->drop_jobs.insert("job-1");
+  }
+  ASSERT_TRUE(server_->Wait([&] { return server_->kept.empty(); }));
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/data/checkpoints/job-1"));
 }
 
 TEST_F(NodeTest, AReasonForgesNoLineOfTheLog) {

@@ -92,6 +92,9 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   config.Add("min_free_disk_bytes", &settings.min_free_disk_bytes,
              "Bytes that must be free on the disk of the data folder for the node to take a job.",
              0, int64_t{1} << 50);
+  config.Add("checkpoint_disk", &settings.checkpoint_disk,
+             "Most space for checkpoints of jobs that do not run here now, such as 10GiB; the "
+             "oldest go first.");
   config.Add("ready_fd", &settings.ready_fd,
              "File descriptor that gets one line of JSON once the node is registered; -1: none.",
              -1, 1 << 20);
@@ -125,6 +128,12 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
     settings.disk_bytes = *bytes;
   }
   RETURN_IF_ERROR(ParseNamed(&settings));
+  auto checkpoints = spec::ParseMemory(settings.checkpoint_disk);
+  if (!checkpoints) {
+    return InvalidArgument("checkpoint_disk: expected an amount such as 10GiB or 512MiB, found '" +
+                           settings.checkpoint_disk + "'");
+  }
+  settings.checkpoint_bytes = *checkpoints;
   RETURN_IF_ERROR(ParseListenAddress(settings.listen, "listen").status());
   if (!settings.terminal_listen.empty())
     RETURN_IF_ERROR(ParseListenAddress(settings.terminal_listen, "terminal_listen").status());

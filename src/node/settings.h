@@ -31,6 +31,7 @@ struct NodeSettings {
   int64_t log_max_bytes = 16 << 20;
   int64_t keep_logs = 1000;
   int64_t min_free_disk_bytes = int64_t{256} << 20;
+  std::string checkpoint_disk = "10GiB";  // of checkpoints kept for jobs that do not run here
   int64_t ready_fd = -1;
 
   // As parsed from `memory` and `disk`; 0 when it is empty.
@@ -41,6 +42,7 @@ struct NodeSettings {
   // Within which a runner and its parent do what they owe before they are killed. Not for users;
   // tests are in a hurry.
   int64_t runner_answer_ms = 10'000;
+  int64_t checkpoint_bytes = int64_t{10} << 30;  // as parsed from `checkpoint_disk`
 };
 
 // Reads command line, environment (CYXWIZ_NODE_...) and file, and checks everything that can be
