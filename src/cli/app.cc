@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/up.h"
+#include "cli/verify.h"
 
 namespace cyxwiz::cli {
 namespace {
@@ -355,6 +356,33 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
           [&](const Session& s) { return RunDownload(s, download); });
   add_job_id(command, &download.job_id);
   command->add_option("-o,--output", download.folder, "Folder to write to (default: ./ID)")
+      ->type_name("DIR");
+
+  VerifyOptions verify;
+  command = add(
+      "verify", "Show that a job which is killed and resumed gives the same weights",
+      "  cyxwiz verify examples/fashion-mnist-mlp.json\n"
+      "  cyxwiz verify job.json --kills 10 --json\n\n"
+      "Trains on this machine, without a server: once without a break, once killed (SIGKILL) at "
+      "random\nmoments and resumed from checkpoints; then compares the SHA-256 of the weights.",
+      [&](const Session& s) { return RunVerify(s.console, verify); }, /*with_server=*/false);
+  command->add_option("FILE", verify.file, "The job as JSON")->required()->type_name(" ");
+  command->add_option("--kills", verify.kills, "How often to kill it (default: 3)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000).description(""));
+  command->add_option("--cpus", verify.cpus, "Cores for the training (default: 1)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024).description(""));
+  command
+      ->add_option("--data-root", verify.data_roots,
+                   "Folder with file:// data sets, besides . and /usr/share/datasets; repeatable")
+      ->type_name("DIR")
+      ->expected(1)
+      ->take_all()
+      ->check(CLI::ExistingDirectory.description(""));
+  command
+      ->add_option("--folder", verify.folder,
+                   "Folder to work in, which is kept (default: a temporary one)")
       ->type_name("DIR");
 
   add(
