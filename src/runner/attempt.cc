@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -25,6 +26,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using End = TrainingResult::End;
+
+// From one checkpoint to the next there pass at least so many times as long as it takes to write
+// one.
+constexpr double kWritingsApart = 4;
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -147,10 +152,10 @@ class Observer : public TrainingObserver {
   bool StateWanted() override {
     if (checkpoint_seconds_ <= 0) return false;
     auto now = Clock::now();
-    if (std::chrono::duration<double>(now - last_state_).count() < checkpoint_seconds_)
-      return false;
-    // A disk that takes longer than that sets the pace.
-    if (writer_->busy()) return false;
+    double passed = std::chrono::duration<double>(now - last_state_).count();
+    // Writing takes a core and the disk: at most a part of the time, however large the model.
+    double least = std::max(checkpoint_seconds_, kWritingsApart * last_write_seconds_);
+    if (passed < least || writer_->busy()) return false;
     wanted_at_ = last_state_ = now;
     return true;
   }
@@ -172,6 +177,7 @@ class Observer : public TrainingObserver {
       result_.checkpoint = *written.checkpoint;
       result_.checkpoint_trouble = OkStatus();
       ++result_.checkpoints;
+      last_write_seconds_ = written.seconds;
       result_.checkpoint_pause_seconds += pause;
       result_.checkpoint_write_seconds += written.seconds;
       if (hooks_.checkpoint) {
@@ -194,6 +200,7 @@ class Observer : public TrainingObserver {
   const AttemptHooks& hooks_;
   Clock::time_point begin_;
   const double checkpoint_seconds_;
+  double last_write_seconds_ = 0;
   CheckpointWriter* writer_;
   AttemptResult& result_;
   Clock::time_point last_state_ = Clock::now();  // when one was last wanted, or the beginning
