@@ -88,7 +88,7 @@ TEST(Checkpoints, AFailedAttemptIsRetriedFromTheNewest) {
   Report(b, "j", 1, At(10));
   b.Complete("j", 1, "n", Outcome::kFailed, Cause::kRunnerCrashed, "SIGSEGV");
   EXPECT_EQ(Released(b), Files());
-  b.Pass(seconds(1));
+  b.Pass(seconds(2));  // the first backoff, with its jitter
   ASSERT_EQ(b.effects<AssignEffect>().size(), 1u);
   EXPECT_EQ(b.effects<AssignEffect>()[0].job.checkpoint.step, 10);
 }
