@@ -347,7 +347,8 @@ def main():
         return result
 
     def train():
-        done = subprocess.run([sys.executable, str(HERE / "train/run.py"), "--build", str(build), "--python", args.python],
+        done = subprocess.run([sys.executable, str(HERE / "train/run.py"), "--build", str(build), "--python", args.python,
+                               "--rounds", str(args.rounds)],
                               stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             sys.exit("bench/train/run.py failed")

@@ -41,12 +41,12 @@ namespace cyxwiz::node {
 struct Assignment {
   AttemptId id;
   spec::JobDescription job;
-  Resources resources;           // reserved for it
-  std::string token;             // the job token; goes back with every report
-  int64_t token_expires_at = 0;  // Unix seconds
-  int64_t result_bytes = 0;      // about what it will leave in its folder; 0: not known
-  Duration run_limit = {};       // from its start, after which it is stopped; 0: none
-  int64_t log_bytes = 0;         // most that is kept of its log; 0: as the node's settings say
+  Resources resources;              // reserved for it
+  std::string token;                // the job token; goes back with every report
+  int64_t token_expires_at = 0;     // Unix seconds
+  int64_t result_bytes = 0;         // about what it will leave in its folder; 0: not known
+  Duration run_limit = {};          // from its start, after which it is stopped; 0: none
+  int64_t log_bytes = 0;            // most that is kept of its log; 0: as the node's settings say
   protocol::Checkpoint checkpoint;  // where the server would have it go on; no files: nowhere
 };
 

@@ -944,6 +944,7 @@ TEST_F(NodeTest, TheNextAttemptGoesOnFromWhatIsKeptHere) {
     std::lock_guard lock(server_->mutex);
     *request.mutable_checkpoint() = server_->checkpoints["job-1"];
   }
+  Sign(&request);
   protocol::AssignJobResponse response;
   ASSERT_TRUE(Assign(request, &response).ok());
   ASSERT_TRUE(server_->Wait([&] {
@@ -965,6 +966,7 @@ TEST_F(NodeTest, AnotherNodesCheckpointIsFetchedFromTheServer) {
     std::lock_guard lock(server_->mutex);
     *request.mutable_checkpoint() = server_->checkpoints["job-1"];
   }
+  Sign(&request);
   protocol::AssignJobResponse response;
   ASSERT_TRUE(Assign(request, &response).ok());
   ASSERT_TRUE(WaitForStart("job-2"));
@@ -981,6 +983,7 @@ TEST_F(NodeTest, ACheckpointThatTheServerHasLostMeansTheBeginning) {
   file->set_name("manifest.json");
   file->set_sha256(std::string(64, 'a'));
   file->set_size(5);
+  Sign(&request);
   protocol::AssignJobResponse response;
   ASSERT_TRUE(Assign(request, &response).ok());
   ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));

@@ -39,10 +39,10 @@ struct NodeSettings {
   // As parsed from `resources` and `labels`.
   std::vector<NamedAmount> named;
   Labels parsed_labels;
+  int64_t checkpoint_bytes = int64_t{10} << 30;  // as parsed from `checkpoint_disk`
   // Within which a runner and its parent do what they owe before they are killed. Not for users;
   // tests are in a hurry.
   int64_t runner_answer_ms = 10'000;
-  int64_t checkpoint_bytes = int64_t{10} << 30;  // as parsed from `checkpoint_disk`
 };
 
 // Reads command line, environment (CYXWIZ_NODE_...) and file, and checks everything that can be
