@@ -7,8 +7,8 @@
 namespace cyxwiz::sim {
 namespace {
 
-using std::chrono::microseconds;
 using std::chrono::hours;
+using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using enum ActionKind;
