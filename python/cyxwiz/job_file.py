@@ -160,9 +160,14 @@ def _memory(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     _number(config, key, _bytes(key, value))
 
 
-def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+def _mapping(where: str, value: Any, example: str) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"job: {key}: expected a mapping such as {{'cpus': 1.5, 'memory': '2GiB'}}, found {value!r}")
+        raise ValueError(f"job: {where}: expected a mapping such as {example}, found {value!r}")
+    return value
+
+
+def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    value = _mapping(key, value, "{'cpus': 1.5, 'memory': '2GiB'}")
     for name, amount in _canonical(f"job: {key}", value, {"memory_bytes": "memory", "disk_bytes": "disk"}).items():
         where = f"{key}.{name}"
         if name == "cpus":
@@ -185,12 +190,6 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
         else:
             known = ("cpus", "cpu_millis", "memory", "gpus", "disk", "named")
             raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, known)}; the keys are {', '.join(known)}")
-
-
-def _mapping(where: str, value: Any, example: str) -> Mapping[Any, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"job: {where}: expected a mapping such as {example}, found {value!r}")
-    return value
 
 
 _SECONDS = {"w": 7 * 24 * 3600, "d": 24 * 3600, "h": 3600, "m": 60, "s": 1}

@@ -188,7 +188,6 @@ struct Control::State {
   std::map<LineKey, LineJobs> lines;  // jobs that may be scheduled now
   scheduler::Fleet fleet;             // `nodes`, as the scheduler sees them
   scheduler::Shares shares;
-  Resources total;  // capacity of all nodes
   // The job that goes first, when it could not start and others have passed it by since.
   int64_t overtaken = 0;
   MonotonicTime overtaken_since;
@@ -425,12 +424,10 @@ struct Control::State {
           SetState(entry, JobState::kCancelled,
                    "job '" + id.value + "', which had to succeed first, has ended " +
                        JobStateName(over.state));
-        } else if (entry.waits_for == 0 && entry.job.state == JobState::kQueued) {
-          EnterLine(entry);
-          Touch(entry);
-        } else {
-          Touch(entry);
+          continue;
         }
+        if (entry.waits_for == 0 && entry.job.state == JobState::kQueued) EnterLine(entry);
+        Touch(entry);
       }
     }
   }
@@ -503,15 +500,19 @@ struct Control::State {
     entry.last_seen = now.monotonic;
   }
 
-  Duration Doubled(int32_t failures) const {
-    Duration wait = options.retry_backoff;
-    for (int32_t i = 1; i < failures && wait < options.retry_backoff_most; ++i) wait *= 2;
-    return std::min(wait, options.retry_backoff_most);
+  // `wait`, doubled so many times, at most `most`.
+  static Duration Doubled(Duration wait, int32_t times, Duration most) {
+    for (int32_t i = 0; i < times && wait < most; ++i) wait *= 2;
+    return std::min(wait, most);
+  }
+  // After so many failures in a row.
+  Duration Backoff(int32_t failures) const {
+    return Doubled(options.retry_backoff, failures - 1, options.retry_backoff_most);
   }
   // Doubled at each failure, and then between three quarters and five quarters of that.
   Duration Backoff(const Job& job, int32_t failures) const {
     double part = 0.75 + 0.5 * Jitter(job.id, job.attempt);
-    return std::chrono::duration_cast<Duration>(part * Doubled(failures));
+    return std::chrono::duration_cast<Duration>(part * Backoff(failures));
   }
 
   // The node is given nothing for a while.
@@ -646,11 +647,11 @@ struct Control::State {
     state.free = n.capacity - node.reserved;
     state.devices = n.devices;
     if (!n.labels.empty()) state.labels = std::make_shared<const Labels>(n.labels);
+    Resources total = shares.total() + n.capacity;
     if (const scheduler::NodeState* earlier = fleet.Find(n.id)) {
       state.probe = earlier->probe;
       total -= earlier->capacity;
     }
-    total += n.capacity;
     shares.SetTotal(total);
     fleet.Put(std::move(state));
     UpdateFleet(node);
@@ -683,11 +684,8 @@ struct Control::State {
     ArmProbe(node);
   }
   void ArmProbe(const NodeEntry& node) {
-    Duration wait = options.probe_wait;
-    for (int32_t i = 0; i < node.node.failed_probes && wait < options.probe_wait_most; ++i)
-      wait *= 2;
-    Arm(now.monotonic + std::min(wait, options.probe_wait_most), TimerKind::kProbe,
-        node.node.id.value);
+    Duration wait = Doubled(options.probe_wait, node.node.failed_probes, options.probe_wait_most);
+    Arm(now.monotonic + wait, TimerKind::kProbe, node.node.id.value);
   }
   void ReleaseNode(NodeEntry& node, const std::string& why) {
     node.failures.clear();
@@ -1127,9 +1125,11 @@ struct Control::State {
   }
   // Jobs are served in this order.
   using Rank = std::tuple<int32_t, double, int64_t>;
-  Rank RankOf(const Job& job) const {
-    return {-EffectivePriority(job), shares.Of(job.user, now.monotonic), job.sequence};
+  // share: of its user.
+  Rank RankOf(const Job& job, double share) const {
+    return {-EffectivePriority(job), share, job.sequence};
   }
+  Rank RankOf(const Job& job) const { return RankOf(job, shares.Of(job.user, now.monotonic)); }
 
   // What becomes of a job that stands in the queue, or would.
   void Plan(const Job& job, const WhatIf& what_if, PlanReply* reply) {
@@ -1148,9 +1148,10 @@ struct Control::State {
     for (const auto& [key, line] : lines) {
       reply->jobs_queued += std::ssize(line.jobs);
       scheduler::Line copy{key.priority, key.request, {}, true, key.user};
+      const double share = shares.Of(key.user, now.monotonic);
       for (int64_t one : line.jobs) {
         const Job& other = by_sequence.at(one)->job;
-        if (!(RankOf(other) < rank)) break;
+        if (!(RankOf(other, share) < rank)) break;
         reply->queue_position++;
         if (copy.jobs.size() <= kMostAhead) copy.jobs.push_back({one, EffectivePriority(other)});
       }
@@ -1400,7 +1401,7 @@ struct Control::State {
       return DoubtAssignment(*entry, "could not be reached: " + c.message);
     }
     NodeEntry& node = *FindNode(c.node);
-    LetRest(node, Doubled(++node.refusals));
+    LetRest(node, Backoff(++node.refusals));
     Lose(*entry, Cause::kNodeRejected, "node " + c.node.value + " refused it: " + c.message);
   }
 

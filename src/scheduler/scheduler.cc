@@ -78,8 +78,9 @@ double RoomLeft(const Request& request, const NodeState& node) {
 // are passed over: it has got another one.
 class Candidates {
  public:
+  using Entry = std::tuple<double, uint32_t, size_t, uint32_t>;  // room, rank, node, version
   bool made() const { return made_; }
-  void Make(std::vector<std::tuple<double, uint32_t, size_t, uint32_t>> entries) {
+  void Make(std::vector<Entry> entries) {
     heap_ = decltype(heap_)(std::greater<>(), std::move(entries));
     made_ = true;
   }
@@ -96,7 +97,6 @@ class Candidates {
   }
 
  private:
-  using Entry = std::tuple<double, uint32_t, size_t, uint32_t>;
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> heap_;
   bool made_ = false;
 };
@@ -167,7 +167,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     // A heap is for those who come again and are all alike.
     if (kept_for || (last && !of_line.made())) return scan(line, job);
     if (!of_line.made()) {
-      std::vector<std::tuple<double, uint32_t, size_t, uint32_t>> entries;
+      std::vector<Candidates::Entry> entries;
       for_each_node(line, [&](size_t i) {
         if (fits(line, job, nodes[i]))
           entries.emplace_back(RoomLeft(line.request, nodes[i]), ranks[i], i, versions[i]);

@@ -81,11 +81,4 @@ double Shares::Of(const std::string& name, MonotonicTime now) const {
   return (Part(found->second.held) + PastAt(found->second, now)) / WeightOf(name);
 }
 
-std::vector<Shares::Standing> Shares::All(MonotonicTime now) const {
-  std::vector<Standing> all;
-  for (const auto& [name, account] : accounts_)
-    all.push_back({name, Part(account.held), PastAt(account, now), WeightOf(name)});
-  return all;
-}
-
 }  // namespace cyxwiz::scheduler

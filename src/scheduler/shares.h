@@ -4,7 +4,6 @@
 
 #include <map>
 #include <string>
-#include <vector>
 
 #include "base/clock.h"
 #include "base/resources.h"
@@ -33,12 +32,8 @@ class Shares {
   // The smaller, the sooner its jobs are served.
   double Of(const std::string& account, MonotonicTime now) const;
 
-  // Accounts that hold something or whose past still counts.
-  struct Standing {
-    std::string account;
-    double held = 0, past = 0, weight = 1;
-  };
-  std::vector<Standing> All(MonotonicTime now) const;
+  // How many accounts hold something or have a past that still counts.
+  size_t size() const { return accounts_.size(); }
 
  private:
   struct Account {

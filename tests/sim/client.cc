@@ -84,9 +84,10 @@ void Client::Try(const Action& action, int tries) {
                random.Chance(0.5)});
         }
         // They are part of what is submitted, so of the body.
-        if (terms != control::Terms()) config += " terms " + std::to_string(action.n);
-        if (terms != control::Terms())
+        if (terms != control::Terms()) {
+          config += " terms " + std::to_string(action.n);
           submit.job.terms = std::make_shared<const control::Terms>(std::move(terms));
+        }
       }
       config.resize(static_cast<size_t>(world_->plan.body_bytes), '.');
       submit.body =
