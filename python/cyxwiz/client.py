@@ -123,6 +123,7 @@ class Client:
             ("grpc.enable_http_proxy", 0),
             ("grpc.max_receive_message_length", 64 << 20),
         ]
+        self._closed = False
         self._channel = (grpc.secure_channel(self.server, credentials, options) if credentials
                          else grpc.insecure_channel(self.server, options))
         self._jobs = job_pb2_grpc.JobServiceStub(self._channel)
@@ -139,7 +140,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; calls that are under way end with Unreachable or CyxwizError."""
+        """Closes the connection; calls that are under way end with Unreachable or CyxwizError, later ones with CyxwizError."""
+        self._closed = True
         self._channel.close()
 
     # ---- jobs ----
@@ -185,7 +187,7 @@ class Client:
         patience = _Patience(self._patience, deadline)
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            stream = self._jobs.StreamJobUpdates(request, timeout=left)
+            stream = self._start(self._jobs.StreamJobUpdates, request, timeout=left)
             try:
                 for update in stream:
                     patience.reset()
@@ -328,7 +330,7 @@ class Client:
                 request.after = response.next_after
         patience = _Patience(self._patience, None)
         while True:
-            stream = self._control.FollowEvents(request)
+            stream = self._start(self._control.FollowEvents, request)
             try:
                 for event in stream:
                     patience.reset()
@@ -363,7 +365,8 @@ class Client:
         offset, rest = 0, ""
         patience = _Patience(self._patience if follow else 0, None)
         while True:
-            stream = self._logs.ReadLog(
+            stream = self._start(
+                self._logs.ReadLog,
                 log_pb2.ReadLogRequest(job_id=_id(job), attempt=attempt, offset=offset, follow=follow))
             try:
                 for chunk in stream:
@@ -418,8 +421,8 @@ class Client:
         partial = path.with_name(f".{name}.{secrets.token_hex(6)}.partial")
         try:
             with partial.open("xb") as out:
-                stream = self._models.DownloadModel(
-                    deployment_pb2.DownloadModelMetadataRequest(model_id=job_id, file=name))
+                stream = self._start(self._models.DownloadModel,
+                                     deployment_pb2.DownloadModelMetadataRequest(model_id=job_id, file=name))
                 try:
                     for chunk in stream:
                         out.write(chunk.data)
@@ -463,9 +466,17 @@ class Client:
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
         try:
-            return method(request, timeout=self._timeout)
+            return self._start(method, request, timeout=self._timeout)
         except grpc.RpcError as call:
             raise _error(call) from None
+
+    def _start(self, method: Callable[..., Any], request: Any, **options: Any) -> Any:
+        try:
+            return method(request, **options)
+        except ValueError:  # grpcio's way to say that the channel is closed
+            if self._closed:
+                raise errors.CyxwizError("this client is closed; make a new one", "CANCELLED") from None
+            raise
 
     def _pages(self, method: Callable[..., Any], request: Callable[[str], Any], items: str) -> Iterator[Any]:
         token = ""

@@ -77,6 +77,13 @@ def test_submit_returns_id_and_node(service, client):
     assert service.requests[0].config.model_definition == '{"layers": []}'
 
 
+def test_a_closed_client_says_so(service, client):
+    client.close()
+    for use in (lambda: client.status("j"), lambda: next(client.watch("j")), lambda: next(client.logs("j"))):
+        with pytest.raises(cyxwiz.CyxwizError, match="closed"):
+            use()
+
+
 def test_a_refused_job_carries_every_problem(service, client):
     def refuse(request, context):
         response = job_pb2.SubmitJobResponse(problems=[

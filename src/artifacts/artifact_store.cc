@@ -112,8 +112,9 @@ class LocalUpload : public Upload {
   Status Append(std::string_view data) override {
     RETURN_IF_ERROR(failed_);
     if (static_cast<int64_t>(data.size()) > max_bytes_ - size_) {
-      return Fail(ResourceExhausted("the file is larger than the " + FormatBytes(max_bytes_) +
-                                    " that an artifact may have"));
+      return Fail(Status(
+          Code::kOutOfRange,
+          "the file is larger than the " + FormatBytes(max_bytes_) + " that an artifact may have"));
     }
     if (Status written = WriteAll(fd_.get(), data); !written.ok()) {
       return Fail(Status(written.code(), "'" + temporary_ + "': " + written.message()));

@@ -18,7 +18,7 @@ namespace cyxwiz::artifacts {
 class Upload {
  public:
   virtual ~Upload() = default;
-  // RESOURCE_EXHAUSTED when the size limit or the disk is reached.
+  // OUT_OF_RANGE when the file gets larger than allowed, RESOURCE_EXHAUSTED when the disk is full.
   virtual Status Append(std::string_view data) = 0;
   // Fsyncs and moves the file into place. DATA_LOSS when `expected_sha256` (hex) is given and
   // differs; INVALID_ARGUMENT when it is not a SHA-256. Durable once it returns the SHA-256 in hex.

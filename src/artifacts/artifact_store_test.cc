@@ -100,9 +100,9 @@ TEST_F(ArtifactStoreTest, TheSizeLimitIsExactAndAFailedUploadStaysFailed) {
   EXPECT_TRUE(Store(most).ok());
   auto upload = store_->Begin().value();
   ASSERT_TRUE(upload->Append(most).ok());
-  EXPECT_EQ(upload->Append("y").code(), Code::kResourceExhausted);
-  EXPECT_EQ(upload->Append("").code(), Code::kResourceExhausted);
-  EXPECT_EQ(upload->Finish("").status().code(), Code::kResourceExhausted);
+  EXPECT_EQ(upload->Append("y").code(), Code::kOutOfRange);
+  EXPECT_EQ(upload->Append("").code(), Code::kOutOfRange);
+  EXPECT_EQ(upload->Finish("").status().code(), Code::kOutOfRange);
   EXPECT_EQ(IncomingFiles(), 0u);
   EXPECT_EQ(StoredFiles(), 1u);
 }

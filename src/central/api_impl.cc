@@ -75,6 +75,14 @@ void SortNodes(std::vector<protocol::NodeInfo>& nodes, protocol::FindNodesReques
   });
 }
 
+spec::Problem InlineDataProblem(size_t bytes) {
+  return {.path = "$.initial_data",
+          .message = "no job type takes data within the request",
+          .expected = "nothing",
+          .found = std::to_string(bytes) + " bytes",
+          .hint = "name the data with dataset_uri"};
+}
+
 std::vector<protocol::NodeInfo> ToNodeInfos(const control::NodesReply& reply) {
   std::vector<protocol::NodeInfo> nodes(reply.nodes.size());
   for (size_t i = 0; i < nodes.size(); ++i) ToNodeInfo(reply.nodes[i], &nodes[i]);
@@ -121,16 +129,22 @@ class ApiImpl final : public Api {
 
   void SubmitJob(const protocol::SubmitJobRequest& request,
                  Done<protocol::SubmitJobResponse> done) override {
-    checker_.Check(request.config(),
-                   [this, done = std::move(done)](const spec::Problems& problems, control::Job job,
-                                                  std::shared_ptr<const control::JobBody> body) {
-                     if (body == nullptr) return Refuse(problems, std::move(job), done);
-                     if (job.id.empty()) job.id = NewJobId();
-                     control::SubmitJob command{.job = std::move(job), .body = std::move(body)};
-                     core_->Post(std::move(command), [this, done](control::Reply reply) {
-                       OnSubmitted(std::move(reply), done);
-                     });
-                   });
+    checker_.Check(request.config(), [this, inline_bytes = request.initial_data().size(),
+                                      done = std::move(done)](
+                                         const spec::Problems& problems, control::Job job,
+                                         std::shared_ptr<const control::JobBody> body) mutable {
+      if (inline_bytes > 0) {
+        spec::Problems all = problems;
+        all.Add(InlineDataProblem(inline_bytes));
+        return Refuse(all, std::move(job), done);
+      }
+      if (body == nullptr) return Refuse(problems, std::move(job), done);
+      if (job.id.empty()) job.id = NewJobId();
+      control::SubmitJob command{.job = std::move(job), .body = std::move(body)};
+      core_->Post(std::move(command), [this, done = std::move(done)](control::Reply reply) {
+        OnSubmitted(std::move(reply), done);
+      });
+    });
   }
 
   void GetJobStatus(const protocol::GetJobStatusRequest& request,

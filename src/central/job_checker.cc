@@ -16,11 +16,9 @@ constexpr int32_t kDefaultRetries = 2;
 
 // Without the parts that do not belong to the body; equal configurations give equal bytes.
 std::string Serialise(const protocol::JobConfig& config) {
-  protocol::JobConfig body = config;
-  body.clear_job_id();
-  body.clear_name();
-  body.clear_user_id();
-  return DeterministicBytes(body);
+  using Config = protocol::JobConfig;
+  return DeterministicBytes(
+      config, {Config::kJobIdFieldNumber, Config::kNameFieldNumber, Config::kUserIdFieldNumber});
 }
 
 // What the wire adds to a JobDescription.
@@ -71,6 +69,8 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
   if (terms == control::Terms()) return nullptr;
   return std::make_shared<const control::Terms>(std::move(terms));
 }
+
+bool HasFiles(const std::string& dataset_uri) { return dataset_uri.starts_with("file:"); }
 
 control::Job MakeJob(const protocol::JobConfig& config) {
   control::Job job;
@@ -173,10 +173,12 @@ void JobChecker::Check(const protocol::JobConfig& config, Done done) {
                 description = DescriptionFromConfig(config), bytes = std::move(bytes),
                 sha256 = std::move(sha256), done = std::move(done)]() mutable {
     auto accepted = std::make_shared<Accepted>();
-    spec::Problems unused;
     // Before the check: a file that changes during it is looked at again the next time.
-    if (auto uri = spec::ParseDatasetUri(description.dataset_uri, &unused))
-      accepted->files = StateOfFiles(*uri);
+    if (HasFiles(description.dataset_uri)) {
+      spec::Problems unused;
+      if (auto uri = spec::ParseDatasetUri(description.dataset_uri, &unused))
+        accepted->files = StateOfFiles(*uri);
+    }
     auto spec = spec::CheckJob(description, inspector_, &problems);
     if (!problems.empty() || !spec) return done(problems, std::move(job), nullptr);
     accepted->body = std::make_shared<const control::JobBody>(
@@ -192,7 +194,7 @@ void JobChecker::Check(const protocol::JobConfig& config, Done done) {
     Remember(std::move(accepted));
     done(problems, std::move(job), std::move(body));
   };
-  if (config.dataset_uri().starts_with("file:")) {
+  if (HasFiles(config.dataset_uri())) {
     pool_->Post(std::move(check));
   } else {
     check();

@@ -99,10 +99,11 @@ class UploadReactor final : public grpc::ServerReadReactor<protocol::ModelChunk>
     if (size.status().code() == Code::kInvalidArgument) return size.status();
     total_ = chunk_.total_size();
     if (total_ > parts_.max_artifact_bytes) {
-      return ResourceExhausted("the file has " + std::to_string(total_) +
-                                   " bytes; this server takes artifacts of at most " +
-                                   std::to_string(parts_.max_artifact_bytes),
-                               "start the server with a larger --max-artifact-bytes");
+      return Status(Code::kOutOfRange,
+                    "the file has " + std::to_string(total_) +
+                        " bytes; this server takes artifacts of at most " +
+                        std::to_string(parts_.max_artifact_bytes),
+                    "start the server with a larger --max-artifact-bytes");
     }
     // A disk that is nearly full is left to the jobs' records.
     RETURN_IF_ERROR(parts_.core->Ready());

@@ -315,9 +315,12 @@ Result<JobClaims> VerifyToken(const std::string& token, const std::string& publi
 }
 
 std::string Sha256(std::string_view data) {
+  // EVP_sha256() would be looked up among the providers again at each call.
+  static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   std::string digest(32, '\0');
-  if (EVP_Digest(data.data(), data.size(), reinterpret_cast<unsigned char*>(digest.data()), nullptr,
-                 EVP_sha256(), nullptr) != 1) {
+  if (sha256 == nullptr ||
+      EVP_Digest(data.data(), data.size(), reinterpret_cast<unsigned char*>(digest.data()), nullptr,
+                 sha256, nullptr) != 1) {
     throw std::bad_alloc();
   }
   return digest;

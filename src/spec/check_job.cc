@@ -166,8 +166,9 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
   CheckHyperparameters(description, &spec.training, problems);
   // With a wrong loss or batch size, what follows from the default would only confuse.
   auto known = [problems](const char* hyperparameter) {
-    return !problems->Has(std::string("$.") + hyperparameter) &&
-           !problems->Has(std::string("$.hyperparameters.") + hyperparameter);
+    return problems->empty() ||
+           (!problems->Has(std::string("$.") + hyperparameter) &&
+            !problems->Has(std::string("$.hyperparameters.") + hyperparameter));
   };
 
   bool dataset_refused = false;

@@ -99,9 +99,12 @@ std::string DidYouMean(std::string_view name, const std::vector<std::string>& ca
 }
 
 bool IsPlainText(std::string_view text) {
+  bool ascii = true;
   for (char c : text) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return false;
+    ascii &= static_cast<unsigned char>(c) < 0x80;
   }
+  if (ascii) return true;
   try {
     (void)Json(std::string(text)).dump();
     return true;
@@ -122,7 +125,7 @@ const ObjectReader::Entry& ObjectReader::Look(const Key& key) {
   Entry entry{key, key.name, nullptr};
   for (std::string_view name : {key.name, key.alias, key.second_alias}) {
     if (name.empty()) continue;
-    auto found = object_.find(std::string(name));
+    auto found = object_.find(name);
     if (found == object_.end()) continue;
     if (entry.value != nullptr) {
       problems_->Add({values_ == Values::kQuery ? path_ : Member(path_, name),

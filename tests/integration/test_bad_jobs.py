@@ -277,6 +277,14 @@ def test_a_foreign_page_token(shared):
     assert caught.value.code() == INVALID and "page_token" in caught.value.details()
 
 
+def test_data_within_the_request_is_refused_with_the_other_problems(shared):
+    with pytest.raises(grpc.RpcError) as caught:
+        shared.jobs.SubmitJob(job_pb2.SubmitJobRequest(config=job(hyperparameters={"epochs": "0"}), initial_data=b"abc"))
+    assert caught.value.code() == INVALID
+    assert "$.initial_data" in caught.value.details() and "3 bytes" in caught.value.details()
+    assert "$.hyperparameters.epochs" in caught.value.details()
+
+
 def test_a_message_over_the_size_limit(shared):
     with pytest.raises(grpc.RpcError) as caught:
         shared.jobs.SubmitJob(job_pb2.SubmitJobRequest(config=job(), initial_data=bytes(64 << 20)), timeout=30)

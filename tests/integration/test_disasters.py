@@ -213,6 +213,14 @@ def test_a_full_disk_refuses_work_and_recovers_by_itself(tmp_path, make_cluster)
         cluster.stop()
 
 
+def test_a_result_larger_than_the_server_takes_fails_the_job_with_the_numbers(make_cluster):
+    cluster = make_cluster(server_arguments=["--max-artifact-bytes", "100"])
+    cluster.add_node()
+    status = cluster.wait(cluster.submit(job(max_retries=0)).job_id)
+    assert (status.state, status.cause) == (job_pb2.JOB_STATE_FAILED, job_pb2.CAUSE_INTERNAL), status
+    assert "artifacts of at most 100" in status.error.message, status
+
+
 def test_a_node_without_room_takes_nothing_and_recovers_by_itself(make_cluster):
     cluster = make_cluster()
     with mounted(cluster.folder / "node1", "size=16m"):
