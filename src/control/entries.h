@@ -1,0 +1,95 @@
+// What the control core keeps in memory of each job, node and body, beside what is stored of it.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <tuple>
+
+#include "base/clock.h"
+#include "control/records.h"
+#include "scheduler/scheduler.h"
+
+namespace cyxwiz::control {
+
+struct JobEntry {
+  Job job;
+  std::shared_ptr<const JobBody> body;
+  bool stored = false;      // the store has a row of it
+  bool changed = false;     // must be written with this batch
+  bool progressed = false;  // must be written within progress_flush
+  bool touched = false;     // followers must be told with this batch
+  int32_t node_faults = 0;  // attempts that a node's own trouble ended, for their backoff
+  // Of the current attempt:
+  bool accepted = false;    // the node has said yes, or has been heard of it
+  MonotonicTime last_seen;  // when its node last listed or reported it
+  bool adopted = false;     // begun under an earlier run of this server
+  // While Queued and not in line: its backoff timer. Older timers of the job fire without effect.
+  MonotonicTime wake;
+  // When its limits end it; Never() without.
+  MonotonicTime run_end = MonotonicTime::Never(), queue_end = MonotonicTime::Never(),
+                deadline = MonotonicTime::Never();
+  int32_t waits_for = 0;  // jobs that must end first
+};
+
+struct NodeEntry {
+  Node node;
+  bool online = false;
+  bool changed = false;
+  std::string session;  // empty: it must register before it is given anything
+  std::string boot;     // of the last registration, and its number
+  int64_t registration = 0;
+  UnixTime last_heartbeat;
+  MonotonicTime lease_end = MonotonicTime::Never();
+  MonotonicTime held_until;
+  int32_t refusals = 0;  // since it last took an attempt
+  Resources reserved;
+  std::set<JobId> jobs;  // whose current attempt is assigned or running here
+  // Jobs with different bodies that failed here since one succeeded; text of each failure.
+  std::map<int64_t, std::string> failures;
+};
+
+// Of how long attempts that succeeded ran, newer ones weighing more.
+struct Average {
+  double mean = 0;
+  int64_t count = 0;
+  void Add(double value) {
+    ++count;
+    mean += (value - mean) / static_cast<double>(std::min<int64_t>(count, 10));
+  }
+};
+
+struct BodyEntry {
+  int64_t number = 0;
+  std::shared_ptr<const JobBody> body;
+  int64_t jobs = 0;
+  bool stored = false;
+  Average seconds = {};
+};
+
+// A line of the queue: same priority, same request, same user.
+struct LineKey {
+  int32_t priority;
+  scheduler::Request request;
+  std::string user;
+  auto Tie() const {
+    return std::tie(priority, user, request.run_limit, request.resources.cpu_millis,
+                    request.resources.memory_bytes, request.resources.gpus,
+                    request.resources.disk_bytes, request.device, request.resources.named,
+                    request.labels);
+  }
+  bool operator<(const LineKey& other) const { return Tie() < other.Tie(); }
+};
+struct LineJobs {
+  std::set<int64_t> jobs;
+  bool fresh = true;  // not there at the last pass of the scheduler
+};
+
+const Limits& LimitsOf(const Job& job);
+scheduler::Request RequestOf(const Job& job);
+LineKey LineOf(const Job& job);
+
+}  // namespace cyxwiz::control
