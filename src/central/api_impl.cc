@@ -579,6 +579,8 @@ class ApiImpl final : public Api {
     if (reply.estimated_start) plan->set_estimated_start_time(reply.estimated_start->seconds());
     plan->set_estimate_basis(reply.estimate_basis);
     plan->set_could_ever_run(reply.could_ever_run);
+    for (const JobId& id : reply.preempts) plan->add_preempts(id.value);
+    plan->set_preempts_on(reply.preempts_on.value);
   }
 
   // The query that a request means; a job's id is looked up for its sequence.

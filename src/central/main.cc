@@ -85,7 +85,8 @@ int Main(int argc, char** argv) {
              "how often nodes shall send heartbeats; at most a third of the lease", 10, 600'000);
   std::vector<std::string> share_weights;
   int64_t half_life_s = 86'400, ageing_s = 3'600, hold_after_s = 60, quarantine_failures = 3,
-          probe_wait_s = 300, max_nodes_lost = 3;
+          probe_wait_s = 300, max_nodes_lost = 3, preemption_min_run_s = 60, preemption_most = 3;
+  control::Options& control = options.control;
   config.Add("scheduling.share_weights", &share_weights,
              "user=weight: of jobs with the same priority those of the user who has had the least "
              "of the fleet, divided by the weight, go first; 1 for users that are not named");
@@ -97,6 +98,12 @@ int Main(int argc, char** argv) {
   config.Add("scheduling.hold_after_s", &hold_after_s,
              "a node is kept for the job that goes first once others have passed it by for so long",
              0, 1'000'000'000);
+  config.Add("scheduling.preemption.on", &control.preemption.on,
+             "running jobs of a lower class make room for one that can start nowhere else");
+  config.Add("scheduling.preemption.min_run_s", &preemption_min_run_s,
+             "an attempt that has run for less than this is left alone", 0, 1'000'000'000);
+  config.Add("scheduling.preemption.most", &preemption_most, "how often one job makes room at most",
+             0, 1'000'000);
   config.Add("quarantine.failures", &quarantine_failures,
              "a node where so many unlike jobs fail in a row gets no more but one to probe it", 1,
              1'000'000);
@@ -126,13 +133,14 @@ int Main(int argc, char** argv) {
                         "make the lease longer or the interval shorter"),
         kExitUsage);
   }
-  control::Options& control = options.control;
   control.lease = std::chrono::milliseconds(lease_ms);
   control.share_half_life = std::chrono::seconds(half_life_s);
   control.ageing = std::chrono::seconds(ageing_s);
   control.hold_after = std::chrono::seconds(hold_after_s);
   control.quarantine_failures = static_cast<int32_t>(quarantine_failures);
   control.probe_wait = std::chrono::seconds(probe_wait_s);
+  control.preemption.min_run = std::chrono::seconds(preemption_min_run_s);
+  control.preemption.most = static_cast<int32_t>(preemption_most);
   control.max_nodes_lost = static_cast<int32_t>(max_nodes_lost);
   if (Status read = ReadWeights(share_weights, &control.share_weights); !read.ok())
     return Fail(read, kExitUsage);

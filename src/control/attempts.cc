@@ -31,6 +31,9 @@ void Control::State::Release(JobEntry& entry) {
   node->reserved -= entry.job.resources;
   Require(!node->reserved.IsNegative(), "a node has given back more than it gave");
   fleet.GiveBack(entry.job.node, entry.job.resources);
+  CountPlaced(entry.job, -1);
+  if (!entry.job.preempted_for.empty()) fleet.EndVictim(entry.job.sequence);
+  entry.job.preempted_for = {};
   shares.GiveBack(entry.job.user, entry.job.resources, now.monotonic);
   if (node->node.quarantined) ArmProbe(*node);
   DisarmAssign(entry);
@@ -65,6 +68,7 @@ void Control::State::Keep(JobEntry& entry, Checkpoint checkpoint) {
   checkpoint_files.Add(checkpoint);
   if (!job.checkpoint.exists() || checkpoint.step >= job.checkpoint.step) {
     std::swap(job.checkpoint, checkpoint);
+    entry.saved_at = now.monotonic;
     MarkChanged(entry);
   }
   checkpoint_files.Drop(checkpoint);
@@ -87,6 +91,7 @@ void Control::State::StepBack(Job& job) {
 
 void Control::State::Lose(JobEntry& entry, Cause cause, const std::string& why, Duration wait) {
   Job& job = entry.job;
+  const JobId preempted_for = job.preempted_for;
   Release(entry);
   counters.attempts_lost++;
   if (job.cancel_requested) {
@@ -106,6 +111,10 @@ void Control::State::Lose(JobEntry& entry, Cause cause, const std::string& why, 
     return;
   }
   job.cause = cause;
+  if (cause == Cause::kNodeDrained && !preempted_for.empty()) {
+    job.cause = Cause::kPreempted;
+    job.preemptions++;
+  }
   StepBack(job);
   if (job.pause_requested) {
     job.pause_requested = false;
@@ -114,7 +123,10 @@ void Control::State::Lose(JobEntry& entry, Cause cause, const std::string& why, 
     return;
   }
   job.not_before = {wait > Duration::zero() ? now.unix.ms + Milliseconds(wait) : 0};
-  SetState(entry, JobState::kQueued, "queued again: " + why);
+  SetState(entry, JobState::kQueued,
+           "queued again: " + (job.cause == Cause::kPreempted
+                                   ? "it made room for job '" + preempted_for.value + "'"
+                                   : why));
 }
 
 void Control::State::LoseWithNode(JobEntry& entry, const std::string& why) {
@@ -135,7 +147,7 @@ void Control::State::SendStop(const JobEntry& entry, const std::string& reason) 
 bool Control::State::IsToStop(const JobEntry& entry) const {
   const Job& job = entry.job;
   return job.cancel_requested || job.pause_requested || job.limit_hit != Cause::kNone ||
-         nodes.at(job.node).node.draining;
+         !job.preempted_for.empty() || nodes.at(job.node).node.draining;
 }
 
 bool Control::State::IsToYield(const JobEntry& entry) {
@@ -153,7 +165,8 @@ JobEntry* Control::State::Current(const AttemptId& attempt, const NodeId& node) 
 std::string Control::State::StopMessage(const JobEntry& entry) const {
   if (entry.job.cancel_requested) return CancelMessage(entry.job);
   if (entry.job.limit_hit != Cause::kNone) return LimitMessage(entry.job, entry.job.limit_hit);
-  return entry.job.pause_requested ? "paused" : "the node is drained";
+  if (entry.job.pause_requested) return "paused";
+  return entry.job.preempted_for.empty() ? "the node is drained" : RoomMessage(entry.job);
 }
 
 std::string Control::State::NotCurrent(const AttemptId& attempt, const NodeId& node) {

@@ -210,6 +210,8 @@ struct PlanReply {
   NodeId node;                              // where it would start now; empty: nowhere
   std::optional<UnixTime> estimated_start;  // absent: not known
   std::string estimate_basis;               // how the estimate was made, or why there is none
+  std::vector<JobId> preempts;              // jobs that would make room for it now, or do so
+  NodeId preempts_on;                       // where
   bool could_ever_run = true;
 };
 struct RemoveReply {};

@@ -27,6 +27,9 @@ void Control::State::Fire(const Timer& timer) {
       return;
     case TimerKind::kProbe:
       return LetProbe(timer);
+    case TimerKind::kPreempt:
+      reschedule = true;
+      return;
     case TimerKind::kRunLimit:
       if (entry != nullptr && entry->run_end == timer.at) HitLimit(*entry, Cause::kTimeLimit);
       return;

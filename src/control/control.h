@@ -27,6 +27,13 @@ struct Output {
   std::vector<Effect> effects;
 };
 
+// Whether jobs of a lower class make room for one that can start nowhere else.
+struct PreemptionOptions {
+  bool on = false;
+  Duration min_run = std::chrono::minutes(1);  // an attempt that has run for less is left alone
+  int32_t most = 3;                            // times that a job makes room
+};
+
 struct Options {
   Duration lease = std::chrono::seconds(10);  // of a node's attempts, from its last heartbeat
   Duration assign_timeout =
@@ -44,6 +51,7 @@ struct Options {
   Duration ageing = std::chrono::hours(1);
   // A node is kept for the job that goes first once others have passed it by for so long.
   Duration hold_after = std::chrono::minutes(1);
+  PreemptionOptions preemption;
   int32_t max_nodes_lost = 3;  // in a row while they ran the same job: it is not tried again
   // So many jobs with different bodies that failed on a node without one that succeeded put it into
   // quarantine: nothing goes there but one job to probe it, after probe_wait, which doubles at each

@@ -27,6 +27,9 @@ struct JobEntry {
   bool accepted = false;    // the node has said yes, or has been heard of it
   MonotonicTime last_seen;  // when its node last listed or reported it
   bool adopted = false;     // begun under an earlier run of this server
+  // Since when it has run, and since when work would be lost with it: at the earliest the start of
+  // this server.
+  MonotonicTime running_since, saved_at;
   // While Queued and not in line: its backoff timer. Older timers of the job fire without effect.
   MonotonicTime wake;
   // When its limits end it; Never() without.
@@ -85,7 +88,8 @@ struct LineKey {
 };
 struct LineJobs {
   std::set<int64_t> jobs;
-  bool fresh = true;  // not there at the last pass of the scheduler
+  bool fresh = true;            // not there at the last pass of the scheduler
+  MonotonicTime preempts_from;  // no room is made for it before: nothing was found to end
 };
 
 const Limits& LimitsOf(const Job& job);

@@ -50,6 +50,8 @@ void Control::State::Load(Snapshot snapshot) {
       node->reserved += j.resources;
       shares.Take(j.user, j.resources, now.monotonic);
       node->jobs.insert(j.id);
+      CountPlaced(j, +1);
+      entry->running_since = entry->saved_at = now.monotonic;
       entry->accepted = entry->adopted = true;
       entry->last_seen = now.monotonic;
       if (node->lease_end == MonotonicTime::Never()) {
@@ -74,6 +76,7 @@ void Control::State::Load(Snapshot snapshot) {
     ArmLimits(*entry);
     if (entry->job.state == JobState::kQueued) EnterLine(*entry);
   }
+  LoadClaims();
 }
 
 }  // namespace cyxwiz::control

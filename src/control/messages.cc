@@ -43,6 +43,10 @@ Status HasEnded(const Job& job) {
       "to run it again: 'cyxwiz retry " + job.id.value + "'");
 }
 
+std::string RoomMessage(const Job& job) {
+  return "making room for job '" + job.preempted_for.value + "' of a higher class";
+}
+
 const char* PriorityName(int32_t priority) {
   static constexpr const char* kNames[] = {"low", "normal", "high", "critical"};
   return priority >= 0 && priority < 4 ? kNames[priority] : "unknown";

@@ -18,6 +18,8 @@ std::string PausedMessage(const Job& job);
 // cause: kTimeLimit, kQueueTimeLimit or kDeadline.
 std::string LimitMessage(const Job& job, Cause cause);
 std::string Place(const Checkpoint& checkpoint);  // "epoch 2, step 70"
-const char* PriorityName(int32_t priority);       // "high"
+// Of one that shall make room for another.
+std::string RoomMessage(const Job& job);
+const char* PriorityName(int32_t priority);  // "high"
 
 }  // namespace cyxwiz::control

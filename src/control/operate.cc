@@ -98,8 +98,11 @@ void Control::State::Apply(SetPriority& c) {
     Tell(job, EventKind::kPriorityChanged,
          std::string(PriorityName(job.priority)) + " to " + PriorityName(c.priority));
     bool in_line = job.state == JobState::kQueued && IsInLine(job);
+    bool placed = job.state == JobState::kAssigned || job.state == JobState::kRunning;
     if (in_line) LeaveLine(job);
+    if (placed) CountPlaced(job, -1);
     job.priority = c.priority;
+    if (placed) CountPlaced(job, +1);
     if (in_line) EnterLine(*entry);
     MarkChanged(*entry);
   }

@@ -108,6 +108,29 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
   }
 }
 
+void Control::State::PlanRoom(const Job& job, PlanReply* reply) const {
+  // What an attempt may take to write its checkpoint.
+  constexpr Duration kTimeToYield = std::chrono::minutes(1);
+  if (!options.preemption.on) return;
+  if (const scheduler::Claim* claim = ClaimOf(job)) {
+    reply->preempts = VictimsOf(*claim);
+    reply->preempts_on = claim->node;
+    UnixTime then{now.unix.ms + Milliseconds(kTimeToYield)};
+    if (reply->estimated_start && *reply->estimated_start <= then) return;
+    reply->estimated_start = then;
+    reply->estimate_basis = "the jobs that make room for it have a minute to write checkpoints";
+    return;
+  }
+  MonotonicTime later;
+  auto preemption = scheduler::PlanPreemption(
+      fleet, job.priority, RequestOf(job), now.monotonic,
+      [&](const NodeId& node) { return Victims(node, job.priority, &later); });
+  if (!preemption) return;
+  for (int64_t victim : preemption->victims)
+    reply->preempts.push_back(by_sequence.at(victim)->job.id);
+  reply->preempts_on = preemption->node;
+}
+
 void Control::State::Apply(PlanJob& c) {
   PlanReply reply;
   Job job;
@@ -122,6 +145,7 @@ void Control::State::Apply(PlanJob& c) {
   job.terms = std::make_shared<const Terms>(std::move(terms));
   job.created_at = now.unix;
   Plan(job, c.what_if, &reply);
+  if (reply.node.empty() && c.what_if.more_nodes == 0) PlanRoom(job, &reply);
   if (reply.node.empty() && reply.reasons.empty())
     reply.reasons.push_back({"QUEUED", "waits for its turn behind jobs that go first", {}});
   Answer(c.reply_to, OkStatus(), std::move(reply));
@@ -132,7 +156,10 @@ void Control::State::Apply(ExplainJob& c) {
   if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
   const Job& job = entry->job;
   PlanReply reply;
-  if (job.state == JobState::kQueued && IsInLine(job)) Plan(job, c.what_if, &reply);
+  if (job.state == JobState::kQueued && IsInLine(job)) {
+    Plan(job, c.what_if, &reply);
+    if (reply.node.empty() && c.what_if.more_nodes == 0) PlanRoom(job, &reply);
+  }
   if (fleet.hold() && fleet.hold()->job == job.sequence && !reply.estimated_start) {
     const scheduler::Hold& hold = *fleet.hold();
     reply.estimate_basis = "node '" + hold.node.value + "' is kept for it";

@@ -27,6 +27,8 @@ JobView Control::State::View(const JobEntry& entry) {
       view.reasons.push_back({"DEPENDENCY", WaitMessage(entry), {}});
     } else if (!IsInLine(job)) {
       view.reasons.push_back({"BACKOFF", "waits before the next try", {}});
+    } else if (const scheduler::Claim* claim = ClaimOf(job)) {
+      view.reasons.push_back({"PREEMPTING", PreemptingMessage(*claim), {claim->node}});
     }
     const auto& reasons = Explained(job);
     view.reasons.insert(view.reasons.end(), reasons.begin(), reasons.end());

@@ -137,6 +137,8 @@ struct Job {
   bool cancel_requested = false;
   std::string cancel_reason;
   bool pause_requested = false;  // the attempt shall write a checkpoint and end
+  JobId preempted_for;           // likewise, to make room for this job; empty: it need not
+  int32_t preemptions = 0;       // attempts that ended so
   JobId retry_of;                // the ended job that this one does again; empty: none
   Cause cause = Cause::kNone;
   ErrorInfo error;
@@ -176,6 +178,7 @@ enum class EventKind {
   kNodeUncordoned = 11,
   kNodeQuarantined = 12,
   kNodeReleased = 13,
+  kPreemptRequested = 14,  // of an attempt that still writes its checkpoint; message: for which job
 };
 const char* EventKindName(EventKind kind);  // "STATE_CHANGED"
 

@@ -34,12 +34,14 @@ void Control::State::Apply(ReportProgress& c) {
     if (job.started_at.ms == 0) job.started_at = now.unix;
     counters.attempts_started++;
     job.attempt_started_at = now.unix;
+    entry->running_since = entry->saved_at = now.monotonic;
     DisarmLimit(job, TimerKind::kQueueLimit, &entry->queue_end);
     ArmRunLimit(*entry);
     SetState(*entry, JobState::kRunning,
              job.cancel_requested            ? "cancelling"
              : job.limit_hit != Cause::kNone ? LimitMessage(job, job.limit_hit) + ": stopping"
              : job.pause_requested           ? "pausing"
+             : !job.preempted_for.empty()    ? RoomMessage(job)
              : c.resumed                     ? "resumed from " + Place(*c.resumed)
                                              : "");
     // What went wrong with the attempt before is in its log and in the events.

@@ -51,6 +51,13 @@ void Control::State::UpdateHold() {
 
 void Control::State::Schedule() {
   UpdateHold();
+  do {
+    PlaceJobs();
+  } while (DropClaims());
+  if (options.preemption.on) Preempt();
+}
+
+void Control::State::PlaceJobs() {
   std::vector<scheduler::Line> waiting;
   for (auto& [key, line] : lines) {
     bool fresh = std::exchange(line.fresh, false);
@@ -83,6 +90,7 @@ void Control::State::Schedule() {
     node.reserved += job.resources;
     Require(node.node.capacity.Holds(node.reserved), "a node is oversold");
     node.jobs.insert(job.id);
+    CountPlaced(job, +1);
     entry.accepted = entry.adopted = false;
     entry.last_seen = now.monotonic;
     timers.Arm(now.monotonic + options.assign_timeout, TimerKind::kAssign, job.id.value);

@@ -5,6 +5,7 @@
 // that Finish finds what must be stored and told at the end of the batch.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -23,6 +24,7 @@
 #include "control/removed_jobs.h"
 #include "control/timers.h"
 #include "scheduler/fleet.h"
+#include "scheduler/preemption.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/shares.h"
 
@@ -52,6 +54,7 @@ struct Control::State {
   std::map<LineKey, LineJobs> lines;  // jobs that may be scheduled now
   scheduler::Fleet fleet;             // `nodes`, as the scheduler sees them
   scheduler::Shares shares;
+  std::array<int64_t, 4> placed_by_class = {};  // attempts on nodes
   // The job that goes first, when it could not start and others have passed it by since.
   int64_t overtaken = 0;
   MonotonicTime overtaken_since;
@@ -148,6 +151,8 @@ struct Control::State {
   std::optional<Duration> Remaining(const JobEntry& entry) const;
   // What becomes of a job that stands in the queue, or would.
   void Plan(const Job& job, const WhatIf& what_if, PlanReply* reply);
+  // Which attempts would make room for it.
+  void PlanRoom(const Job& job, PlanReply* reply) const;
   void Apply(PlanJob& c);
   void Apply(ExplainJob& c);
 
@@ -189,6 +194,8 @@ struct Control::State {
 
   // ---- schedule.cc: attempts are given to nodes
   void Schedule();
+  // One pass of the scheduler.
+  void PlaceJobs();
   std::vector<scheduler::Occupant> Occupants(const NodeId& id) const;
   // Keeps a node for the job that goes first when others have passed it by for too long, brings up
   // to date what may go there meanwhile, or gives the node up.
@@ -196,6 +203,26 @@ struct Control::State {
   // Jobs were placed, the last of them as given: whether the first one that still waits stood
   // before it.
   void NoteOvertaken(int32_t lowest, int64_t last);
+
+  // ---- preempt.cc: attempts make room for jobs of a higher class
+  // For the lines whose jobs can start nowhere.
+  void Preempt();
+  // Attempts on a node that may end for a job of this class. later: is set to when more may, if
+  // that is before.
+  std::vector<scheduler::Victim> Victims(const NodeId& node, int32_t priority,
+                                         MonotonicTime* later) const;
+  void MakeRoom(const Job& job, const scheduler::Preemption& preemption);
+  // After a pass: those that have done their service, or nobody needs any more. True: there were
+  // some, so the next pass may find more room.
+  bool DropClaims();
+  // At start: attempts that were to make room still are.
+  void LoadClaims();
+  // nullptr: nobody makes room for the job's line.
+  const scheduler::Claim* ClaimOf(const Job& job) const;
+  std::vector<JobId> VictimsOf(const scheduler::Claim& claim) const;
+  std::string PreemptingMessage(const scheduler::Claim& claim) const;
+  // An attempt of this class is placed (+1), or has ended (-1).
+  void CountPlaced(const Job& job, int change);
 
   // ---- attempts.cc: how they go on and end
   // The job's entry when `attempt` on `node` is its current one, else nullptr.

@@ -87,6 +87,10 @@ class Bench {
               .devices = {1}};
     Do(RegisterNode{.node = node, .active = active, .session = "session-" + id});
   }
+  // The attempt, told to yield, has written a checkpoint and ended.
+  void Yield(const std::string& job, int attempt, const std::string& node) {
+    Complete(job, attempt, node, ReportCompletion::Outcome::kCancelled);
+  }
   void Beat(const std::string& id, std::vector<AttemptId> active = {}) {
     Do(Heartbeat{.node = NodeId{id}, .session = "session-" + id, .active = active});
   }

@@ -20,7 +20,8 @@ enum class TimerKind {
   kRunLimit,
   kQueueLimit,
   kDeadline,
-  kProbe
+  kProbe,
+  kPreempt
 };
 struct Timer {
   MonotonicTime at;

@@ -103,6 +103,12 @@ class Candidates {
 
 }  // namespace
 
+bool IsFitFor(const NodeState& node, const Request& request) {
+  return HasDevice(node, request.device) && HasLabelsOf(node, request) &&
+         node.capacity.Holds(request.resources) && node.online && !node.cordoned &&
+         !node.quarantined;
+}
+
 bool IsKeptFrom(const Hold& hold, int32_t priority, const Request& request, MonotonicTime now) {
   return priority <= hold.priority && !hold.spare.Holds(request.resources) &&
          !EndsBefore(hold, request, now);
@@ -140,6 +146,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
   // Whether the job, or any of the line when it is 0, can start on the node.
   auto fits = [&](const Line& line, int64_t job, const NodeState& node) {
     if (Check(line.request, node) != Obstacle::kNone) return false;
+    if (!fleet->IsLeftFor(node, line.priority, line.account, line.request)) return false;
     const std::optional<Hold>& hold = fleet->hold();
     return !hold || hold->node != node.id || hold->job == job ||
            !IsKeptFrom(*hold, line.priority, line.request, now);
@@ -200,6 +207,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
       node.probe = false;
       shares->Take(line.account, line.request.resources, now);
       placements.push_back({job, node.id});
+      if (node.claims > 0) fleet->UseClaim(node.id, line.priority, line.account, line.request);
       if (kept_for) {
         fleet->ClearHold();
       } else if (fleet->hold() && fleet->hold()->node == node.id) {
@@ -227,11 +235,7 @@ std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
   std::optional<Hold> best;
   std::tuple<MonotonicTime, MonotonicTime, int64_t> best_rank;
   auto look = [&](const NodeState& node) {
-    if (!HasDevice(node, request.device) || !HasLabelsOf(node, request) ||
-        !node.capacity.Holds(request.resources) || !node.online || node.cordoned ||
-        node.quarantined) {
-      return;
-    }
+    if (!IsFitFor(node, request)) return;
     Hold hold{job, priority, node.id, request.resources, MonotonicTime::Never(), {}, {}};
     std::vector<Occupant> there = occupants(node.id);
     Resources guests;

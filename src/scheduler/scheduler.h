@@ -14,18 +14,10 @@
 #include "base/labels.h"
 #include "base/resources.h"
 #include "scheduler/fleet.h"
+#include "scheduler/request.h"
 #include "scheduler/shares.h"
 
 namespace cyxwiz::scheduler {
-
-// What one attempt asks for. Jobs that ask for the same wait in the same line.
-struct Request {
-  Resources resources;
-  int32_t device = 0;       // wire DeviceType; 0 any
-  Labels labels;            // that the node must have
-  Duration run_limit = {};  // after which it is ended; 0: no limit
-  bool operator==(const Request&) const = default;
-};
 
 struct Waiting {
   int64_t job = 0;       // its sequence
@@ -54,7 +46,7 @@ struct Placement {
 struct Reason {
   std::string code;  // NO_NODES, NODES_OFFLINE, NODES_HELD, NODES_CORDONED, NODES_QUARANTINED,
                      // NO_SUCH_DEVICE, NO_SUCH_LABEL, TOO_LARGE, NOT_ENOUGH_FREE, BACKOFF,
-                     // NODES_KEPT, DEPENDENCY, QUEUED
+                     // NODES_KEPT, PREEMPTING, DEPENDENCY, QUEUED
   std::string message;
   std::vector<NodeId> nodes;  // at most kMostNodesNamed of them
   bool operator==(const Reason&) const = default;
@@ -63,9 +55,9 @@ inline constexpr size_t kMostNodesNamed = 100;
 
 // Highest priority first, then the account with the smallest share, then the oldest; each to the
 // node that it leaves with the least room to spare. A job that does not fit now does not hold up
-// later ones that do, unless a node is kept for it (Hold). Takes what it places from the fleet and
-// counts it to the shares, and does away with the marks of what has changed: what it leaves in the
-// lines fits nowhere.
+// later ones that do, unless a node is kept for it (Hold) or attempts make room for it (Claim).
+// Takes what it places from the fleet and counts it to the shares, and does away with the marks of
+// what has changed: what it leaves in the lines fits nowhere.
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
                                 MonotonicTime now);
 
@@ -81,6 +73,10 @@ struct Occupant {
 std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
                              const Request& request, MonotonicTime now,
                              const std::function<std::vector<Occupant>(const NodeId&)>& occupants);
+
+// Whether the node could take the request if it had more free: what Schedule asks of it besides
+// room.
+bool IsFitFor(const NodeState& node, const Request& request);
 
 // Whether the hold keeps its node from a job of this priority and request that starts now: it would
 // still be there when the held one is to start, and does not fit beside it.

@@ -45,7 +45,8 @@ std::string Describe(const Job& job) {
       << " times=" << job.created_at.ms << "," << job.started_at.ms << "," << job.ended_at.ms << ","
       << job.attempt_started_at.ms << "," << job.not_before.ms << " lost=" << job.nodes_lost
       << " limit_hit=" << CauseName(job.limit_hit) << " progress=" << job.progress
-      << " compute=" << job.compute_seconds;
+      << " compute=" << job.compute_seconds << " for=" << job.preempted_for
+      << " preemptions=" << job.preemptions;
   for (const auto& [name, value] : job.metrics) out << " " << name << "=" << value;
   for (const control::Artifact& a : job.artifacts)
     out << " [" << a.name << " " << a.sha256 << " " << a.size << "]";
@@ -185,6 +186,9 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
   if (!difference.empty()) {
     Break("durability", "what was committed is not what is loaded:\n  " + difference);
   }
+  for (const auto& [id, job] : state_.jobs) {
+    if (!job.preempted_for.empty()) Reach(Place::kPreemptedOverRestart);
+  }
   removing_.clear();
   submitted_ = unseen_ = last_told_ = 0;
   for (int64_t& n : ended_) n = 0;
@@ -206,6 +210,9 @@ void Checker::CheckChange(const Job& before, const Job& after) const {
   if (after.state == JobState::kQueued && before.state != JobState::kQueued &&
       after.message.find(" failed (") != std::string::npos && after.retries <= before.retries)
     broken("retries", "a failure was not counted");
+  bool made_room = after.preemptions > before.preemptions;
+  if (made_room && (after.retries != before.retries || before.preempted_for.empty()))
+    broken("preemption", "an attempt that made room was counted wrong");
   if (after.body != before.body || after.name != before.name || after.user != before.user ||
       !(after.resources == before.resources) || after.created_at != before.created_at ||
       (before.terms == nullptr) != (after.terms == nullptr) ||
@@ -227,6 +234,8 @@ void Checker::Apply(const Record& record) {
     auto found = state_.jobs.find(job.id);
     if (found != state_.jobs.end()) {
       CheckChange(found->second, job);
+      if (job.preemptions > found->second.preemptions) Reach(Place::kPreempted);
+      if (found->second.preempted_for.empty() && !job.preempted_for.empty()) CheckPreemption(job);
       if (job.retries > found->second.retries) Reach(Place::kRetried);
       if (found->second.state == JobState::kRunning) {
         if (job.state == JobState::kCancelled) Reach(Place::kCancelledWhileRunning);
@@ -294,6 +303,22 @@ void Checker::Apply(const Record& record) {
       Break("legal transitions", Describe(r->event));
   }
   Replay(record, &state_);
+}
+
+// The attempt shall make room from now on.
+void Checker::CheckPreemption(const Job& victim) const {
+  const Job* job = nullptr;
+  if (auto found = state_.jobs.find(victim.preempted_for); found != state_.jobs.end())
+    job = &found->second;
+  for (const Record& record : batch_) {
+    auto* put = std::get_if<control::PutJob>(&record);
+    if (put != nullptr && put->job.id == victim.preempted_for) job = &put->job;
+  }
+  if (job == nullptr || job->state != JobState::kQueued || job->priority <= victim.priority ||
+      victim.state != JobState::kRunning || victim.preemptions >= most_preemptions_) {
+    Break("preemption", Describe(victim) + "\n  makes room for\n  " +
+                            (job != nullptr ? Describe(*job) : "nobody"));
+  }
 }
 
 void Checker::CheckSold() const {

@@ -43,6 +43,9 @@ class Checker {
     std::map<int64_t, control::Event> events;
   };
 
+  // most_preemptions: of one job.
+  explicit Checker(int32_t most_preemptions) : most_preemptions_(most_preemptions) {}
+
   // ---- The store
   // The server takes a RemoveJob into its next batch.
   void Removing(const JobId& id);
@@ -80,7 +83,9 @@ class Checker {
   void CheckChange(const control::Job& before, const control::Job& after) const;
   void CheckView(const control::JobView& view) const;
   void CheckSold() const;
+  void CheckPreemption(const control::Job& victim) const;
 
+  const int32_t most_preemptions_;
   State state_;
   std::vector<control::Record> batch_;
   bool open_ = false;  // whether batch_ is stored is not known

@@ -39,6 +39,8 @@ enum class Place {
   kKillsNodes,
   kQuarantined,
   kReleased,
+  kPreempted,
+  kPreemptedOverRestart,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -73,6 +75,8 @@ inline constexpr const char* kPlaceNames[] = {
     "a job stopped that takes nodes down",
     "a node put into quarantine",
     "a node released from quarantine",
+    "an attempt made room for a job of a higher class",
+    "an attempt was to make room when the server started",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 

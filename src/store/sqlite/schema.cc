@@ -101,6 +101,11 @@ constexpr Migration kMigrations[] = {
     R"sql(
       ALTER TABLE jobs ADD COLUMN checkpoint TEXT NOT NULL DEFAULT '';
     )sql",
+    // 5 -> 6
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN preempted_for TEXT NOT NULL DEFAULT '';
+      ALTER TABLE jobs ADD COLUMN preemptions INTEGER NOT NULL DEFAULT 0;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

@@ -66,7 +66,9 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "attempt_started_at",
                                             "nodes_lost",
                                             "limit_hit",
-                                            "checkpoint"};
+                                            "checkpoint",
+                                            "preempted_for",
+                                            "preemptions"};
 
 std::string JobColumns() {
   std::string text;
@@ -434,6 +436,8 @@ class SqliteStore : public JobStore {
     s.bind(++i, job.nodes_lost);
     s.bind(++i, static_cast<int32_t>(job.limit_hit));
     s.bindNoCopy(++i, checkpoint);
+    s.bindNoCopy(++i, job.preempted_for.value);
+    s.bind(++i, job.preemptions);
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -479,6 +483,8 @@ class SqliteStore : public JobStore {
     job.nodes_lost = s.getColumn(i++).getInt();
     job.limit_hit = static_cast<control::Cause>(s.getColumn(i++).getInt());
     ASSIGN_OR_RETURN(job.checkpoint, ReadCheckpoint(s.getColumn(i++).getString()));
+    job.preempted_for.value = s.getColumn(i++).getString();
+    job.preemptions = s.getColumn(i++).getInt();
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");

@@ -55,6 +55,8 @@ Job JobWithEveryField() {
   job.artifacts = {{"weights.safetensors", std::string(64, 'f'), 407080},
                    {"model.json", std::string(64, '0'), 9}};
   job.compute_seconds = 12.125;
+  job.preempted_for = {"job-8"};
+  job.preemptions = 2;
   job.checkpoint = {"000000001234", 3, 1234, {{"manifest.json", std::string(64, 'e'), 400}}};
   return job;
 }
@@ -63,6 +65,8 @@ void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.sequence, b.sequence);
   EXPECT_EQ(a.pause_requested, b.pause_requested);
   EXPECT_EQ(a.retry_of, b.retry_of);
+  EXPECT_EQ(a.preempted_for, b.preempted_for);
+  EXPECT_EQ(a.preemptions, b.preemptions);
   EXPECT_EQ(a.checkpoint.name, b.checkpoint.name);
   EXPECT_EQ(a.checkpoint.step, b.checkpoint.step);
   EXPECT_EQ(a.checkpoint.files.size(), b.checkpoint.files.size());
