@@ -144,6 +144,8 @@ class JobStatus:
     user: str
     #: Attempts that made room for a job of a higher class.
     preemptions: int = 0
+    #: Whose quota it counts to, besides that of the user.
+    project: str = ""
     #: Only from Client.status and Client.wait, once the job has ended.
     result: Optional[JobResult] = None
 
@@ -320,6 +322,7 @@ def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResu
         error=error,
         user=status.user_id,
         preemptions=status.preemptions,
+        project=status.project,
         result=result_from_wire(result) if result is not None else None,
     )
 

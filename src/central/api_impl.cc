@@ -444,6 +444,7 @@ class ApiImpl final : public Api {
       if (job.terms != nullptr) {
         command.request.labels = job.terms->labels;
         command.request.run_limit = job.terms->limits.run;
+        command.project = job.terms->project;
       }
       Ask<control::PlanReply>(
           core_, std::move(command), done,

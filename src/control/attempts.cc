@@ -31,6 +31,7 @@ void Control::State::Release(JobEntry& entry) {
   node->reserved -= entry.job.resources;
   Require(!node->reserved.IsNegative(), "a node has given back more than it gave");
   fleet.GiveBack(entry.job.node, entry.job.resources);
+  quotas.GiveBack(entry.job.user, ProjectOf(entry.job), entry.job.resources);
   CountPlaced(entry.job, -1);
   if (!entry.job.preempted_for.empty()) fleet.EndVictim(entry.job.sequence);
   entry.job.preempted_for = {};

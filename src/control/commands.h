@@ -100,7 +100,7 @@ struct CordonNode {
 struct PlanJob {
   ReplyTo reply_to = 0;
   scheduler::Request request;
-  std::string user;
+  std::string user, project;
   int32_t priority = 1;
   WhatIf what_if;
 };

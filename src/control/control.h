@@ -46,6 +46,8 @@ struct Options {
   // Of jobs with the same priority those of the user who has had the least of the fleet go first.
   // Weights of users; 1 for those that are not there.
   std::map<std::string, double> share_weights;
+  // By owner: "user:ann", "project:vision".
+  std::map<std::string, scheduler::Quota> quotas;
   Duration share_half_life = std::chrono::hours(24);
   // A waiting job gains one class of priority each time this has passed; zero: never.
   Duration ageing = std::chrono::hours(1);

@@ -12,6 +12,11 @@ scheduler::Request RequestOf(const Job& job) {
   return {job.resources, job.device, job.terms->labels, job.terms->limits.run};
 }
 
-LineKey LineOf(const Job& job) { return {job.priority, RequestOf(job), job.user}; }
+const std::string& ProjectOf(const Job& job) {
+  static const std::string kNone;
+  return job.terms != nullptr ? job.terms->project : kNone;
+}
+
+LineKey LineOf(const Job& job) { return {job.priority, RequestOf(job), job.user, ProjectOf(job)}; }
 
 }  // namespace cyxwiz::control

@@ -7,7 +7,6 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <tuple>
 
 #include "base/clock.h"
 #include "control/records.h"
@@ -73,19 +72,9 @@ struct BodyEntry {
   Average seconds = {};
 };
 
-// A line of the queue: same priority, same request, same user.
-struct LineKey {
-  int32_t priority;
-  scheduler::Request request;
-  std::string user;
-  auto Tie() const {
-    return std::tie(priority, user, request.run_limit, request.resources.cpu_millis,
-                    request.resources.memory_bytes, request.resources.gpus,
-                    request.resources.disk_bytes, request.device, request.resources.named,
-                    request.labels);
-  }
-  bool operator<(const LineKey& other) const { return Tie() < other.Tie(); }
-};
+using scheduler::LineKey;
+
+// A line of the queue.
 struct LineJobs {
   std::set<int64_t> jobs;
   bool fresh = true;            // not there at the last pass of the scheduler
@@ -93,6 +82,7 @@ struct LineJobs {
 };
 
 const Limits& LimitsOf(const Job& job);
+const std::string& ProjectOf(const Job& job);  // empty: none
 scheduler::Request RequestOf(const Job& job);
 LineKey LineOf(const Job& job);
 

@@ -49,6 +49,7 @@ void Control::State::Load(Snapshot snapshot) {
       Require(node != nullptr, "a stored attempt without its node");
       node->reserved += j.resources;
       shares.Take(j.user, j.resources, now.monotonic);
+      quotas.Take(LineOf(j), j.resources);
       node->jobs.insert(j.id);
       CountPlaced(j, +1);
       entry->running_since = entry->saved_at = now.monotonic;

@@ -47,12 +47,15 @@ std::optional<Duration> Control::State::Remaining(const JobEntry& entry) const {
 
 void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* reply) {
   constexpr size_t kMostAhead = 1000;
-  const scheduler::Request request = RequestOf(job);
+  const LineKey line_key = LineOf(job);
+  const scheduler::Request& request = line_key.request;
   const Rank rank = RankOf(job);
   std::vector<scheduler::NodeState> states = SupposedNodes(what_if);
   std::string why;
   reply->could_ever_run = scheduler::CouldEverRun(request, states, &why);
+  reply->could_ever_run &= quotas.CouldEverRun(line_key, &why);
   reply->reasons = scheduler::Explain(request, states);
+  AddQuotaReason(line_key, &reply->reasons);
   reply->smallest_change = scheduler::SmallestChange(request, states);
   reply->queue_position = 1;
   // Within a line those ahead come first: they are older.
@@ -60,15 +63,16 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
   bool placed = false;
   for (const auto& [key, line] : lines) {
     reply->jobs_queued += std::ssize(line.jobs);
-    scheduler::Line copy{key.priority, key.request, {}, true, key.user};
-    const double share = shares.Of(key.user, now.monotonic);
+    scheduler::Line copy{key, {}, true};
+    const double share = shares.Of(key.account, now.monotonic);
+    const scheduler::Standing standing = quotas.Of(key);
     for (int64_t one : line.jobs) {
       const Job& other = by_sequence.at(one)->job;
-      if (!(RankOf(other, share) < rank)) break;
+      if (!(RankOf(other, share, standing) < rank)) break;
       reply->queue_position++;
       if (copy.jobs.size() <= kMostAhead) copy.jobs.push_back({one, EffectivePriority(other)});
     }
-    if (key.priority == job.priority && key.request == request && key.user == job.user) {
+    if (key == line_key) {
       copy.jobs.push_back({job.sequence, EffectivePriority(job)});
       placed = true;
     }
@@ -79,19 +83,19 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
     return;
   }
   if (!placed) {
-    copies.push_back(
-        {job.priority, request, {{job.sequence, EffectivePriority(job)}}, true, job.user});
+    copies.push_back({line_key, {{job.sequence, EffectivePriority(job)}}, true});
   }
   std::vector<scheduler::Running> running;
   for (const auto& [node_id, node] : nodes) {
     for (const JobId& job : node.jobs) {
       const JobEntry& entry = *jobs.at(job);
-      running.push_back({node_id, entry.job.resources, Remaining(entry), entry.job.user});
+      running.push_back(
+          {node_id, entry.job.resources, Remaining(entry), entry.job.user, ProjectOf(entry.job)});
     }
   }
   auto forecast = scheduler::ForecastStart(
       std::move(states), std::move(copies), std::move(running), shares, now.monotonic, job.sequence,
-      [this](int64_t one) { return ExpectedDuration(*by_sequence.at(one)); });
+      [this](int64_t one) { return ExpectedDuration(*by_sequence.at(one)); }, quotas);
   if (!forecast) {
     reply->estimate_basis =
         reply->could_ever_run ? "nothing is known of how long the jobs ahead will run" : why;
@@ -121,10 +125,12 @@ void Control::State::PlanRoom(const Job& job, PlanReply* reply) const {
     reply->estimate_basis = "the jobs that make room for it have a minute to write checkpoints";
     return;
   }
+  const LineKey line = LineOf(job);
+  if (quotas.Of(line) == scheduler::Standing::kBlocked) return;
   MonotonicTime later;
-  auto preemption = scheduler::PlanPreemption(
-      fleet, job.priority, RequestOf(job), now.monotonic,
-      [&](const NodeId& node) { return Victims(node, job.priority, &later); });
+  auto preemption =
+      scheduler::PlanPreemption(fleet, job.priority, line.request, now.monotonic,
+                                [&](const NodeId& node) { return Victims(node, line, &later); });
   if (!preemption) return;
   for (int64_t victim : preemption->victims)
     reply->preempts.push_back(by_sequence.at(victim)->job.id);
@@ -142,6 +148,7 @@ void Control::State::Apply(PlanJob& c) {
   Terms terms;
   terms.labels = c.request.labels;
   terms.limits.run = c.request.run_limit;
+  terms.project = c.project;
   job.terms = std::make_shared<const Terms>(std::move(terms));
   job.created_at = now.unix;
   Plan(job, c.what_if, &reply);

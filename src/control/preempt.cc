@@ -24,7 +24,10 @@ void Control::State::Preempt() {
   while (lowest < 4 && placed_by_class[static_cast<size_t>(lowest)] == 0) ++lowest;
   std::vector<std::pair<Rank, const LineKey*>> waiting;  // lines that go before some of it
   for (const auto& [key, line] : lines) {
-    if (key.priority <= lowest) continue;
+    scheduler::Standing standing = quotas.Of(key);
+    if (standing == scheduler::Standing::kBlocked) continue;
+    bool reclaims = !quotas.empty() && standing == scheduler::Standing::kWithin;
+    if (key.priority < lowest + (reclaims ? 0 : 1)) continue;
     waiting.emplace_back(RankOf(by_sequence.at(*line.jobs.begin())->job), &key);
   }
   std::sort(waiting.begin(), waiting.end(),
@@ -33,9 +36,8 @@ void Control::State::Preempt() {
   for (const auto& [rank, key] : waiting) {
     LineJobs& line = lines.at(*key);
     const std::vector<scheduler::Claim>& claims = fleet.claims();
-    auto claimed = std::count_if(claims.begin(), claims.end(), [&](const scheduler::Claim& claim) {
-      return claim.IsOf(key->priority, key->user, key->request);
-    });
+    auto claimed = std::count_if(claims.begin(), claims.end(),
+                                 [&](const scheduler::Claim& claim) { return claim.line == *key; });
     for (auto job = line.jobs.begin(); job != line.jobs.end(); ++job) {
       if (claimed-- > 0) continue;  // room is made for it already
       if (line.preempts_from > now.monotonic) {
@@ -49,7 +51,7 @@ void Control::State::Preempt() {
       MonotonicTime later = MonotonicTime::Never();
       auto preemption = scheduler::PlanPreemption(
           fleet, key->priority, key->request, now.monotonic,
-          [&](const NodeId& node) { return Victims(node, key->priority, &later); });
+          [&](const NodeId& node) { return Victims(node, *key, &later); });
       if (preemption) {
         MakeRoom(by_sequence.at(*job)->job, *preemption);
         continue;
@@ -62,14 +64,17 @@ void Control::State::Preempt() {
   }
 }
 
-std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, int32_t priority,
+std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, const LineKey& line,
                                                        MonotonicTime* later) const {
+  // Who is within a quota takes back from equals what they have borrowed.
+  const bool reclaims = !quotas.empty() && quotas.Of(line) == scheduler::Standing::kWithin;
   std::vector<scheduler::Victim> victims;
   for (const JobId& id : nodes.at(node).jobs) {
     const JobEntry& entry = *jobs.at(id);
     const Job& job = entry.job;
-    if (job.priority >= priority || job.preemptions >= options.preemption.most || IsToStop(entry))
-      continue;
+    bool lower = job.priority < line.priority || (reclaims && job.priority == line.priority &&
+                                                  quotas.IsBorrowing(job.user, ProjectOf(job)));
+    if (!lower || job.preemptions >= options.preemption.most || IsToStop(entry)) continue;
     MonotonicTime from = (job.state == JobState::kRunning ? entry.running_since : now.monotonic) +
                          options.preemption.min_run;
     if (job.state != JobState::kRunning || from > now.monotonic) {
@@ -82,7 +87,7 @@ std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, int32
 }
 
 void Control::State::MakeRoom(const Job& job, const scheduler::Preemption& preemption) {
-  scheduler::Claim claim{job.sequence, job.priority, job.user, RequestOf(job), preemption.node, {}};
+  scheduler::Claim claim{job.sequence, LineOf(job), preemption.node, {}};
   for (int64_t sequence : preemption.victims) {
     JobEntry& entry = *by_sequence.at(sequence);
     claim.victims[sequence] = entry.job.resources;
@@ -107,13 +112,12 @@ bool Control::State::DropClaims() {
   std::map<LineKey, size_t> used;  // jobs of the line that have one
   for (size_t i = 0; i < claims.size();) {
     const scheduler::Claim& claim = claims[i];
-    LineKey key{claim.priority, claim.request, claim.account};
-    auto line = lines.find(key);
+    auto line = lines.find(claim.line);
     size_t waiting = line == lines.end() ? 0 : line->second.jobs.size();
     // All have ended, and still the pass has not placed it: its place has gone to one that goes
     // before it, or the node is not to be used.
-    if (some_end(claim.node) && used[key] < waiting) {
-      used[key]++;
+    if (some_end(claim.node) && used[claim.line] < waiting) {
+      used[claim.line]++;
       ++i;
       continue;
     }
@@ -133,7 +137,7 @@ void Control::State::LoadClaims() {
       if (entry == nullptr || !WaitsInLine(entry->job.sequence)) continue;
       const Job& job = entry->job;
       auto [claim, fresh] = claims.try_emplace({job.id, id});
-      if (fresh) claim->second = {job.sequence, job.priority, job.user, RequestOf(job), id, {}};
+      if (fresh) claim->second = {job.sequence, LineOf(job), id, {}};
       claim->second.victims[victim.sequence] = victim.resources;
     }
   }
@@ -144,8 +148,7 @@ const scheduler::Claim* Control::State::ClaimOf(const Job& job) const {
   const scheduler::Claim* of_line = nullptr;
   for (const scheduler::Claim& claim : fleet.claims()) {
     if (claim.job == job.sequence) return &claim;
-    if (of_line == nullptr && claim.IsOf(job.priority, job.user, RequestOf(job)) &&
-        !WaitsInLine(claim.job))
+    if (of_line == nullptr && claim.line == LineOf(job) && !WaitsInLine(claim.job))
       of_line = &claim;
   }
   return of_line;

@@ -15,7 +15,7 @@ Options On() { return {.preemption = {.on = true, .min_run = seconds(0), .most =
 
 // A node of two cores whose attempts run.
 void Begin(Bench& b, const std::string& id, int64_t cores = 2, int32_t priority = kLow,
-         const std::string& node = "n") {
+           const std::string& node = "n") {
   b.Submit(id, cores, priority);
   Job job = b.Get(id);
   ASSERT_EQ(job.node.value, node);

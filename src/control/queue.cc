@@ -57,18 +57,20 @@ int32_t Control::State::EffectivePriority(const Job& job) const {
       std::max<int64_t>(job.priority, std::min<int64_t>(kHighestPriority, job.priority + gained)));
 }
 
-Control::State::Rank Control::State::RankOf(const Job& job, double share) const {
-  return {-EffectivePriority(job), share, job.sequence};
+Control::State::Rank Control::State::RankOf(const Job& job, double share,
+                                            scheduler::Standing standing) const {
+  return {standing != scheduler::Standing::kWithin, -EffectivePriority(job), share, job.sequence};
 }
 
 Control::State::Rank Control::State::RankOf(const Job& job) const {
-  return RankOf(job, shares.Of(job.user, now.monotonic));
+  return RankOf(job, shares.Of(job.user, now.monotonic), quotas.Of(LineOf(job)));
 }
 
 const Job* Control::State::First() const {
   const Job* first = nullptr;
   Rank best;
   for (const auto& [key, line] : lines) {
+    if (quotas.Of(key) == scheduler::Standing::kBlocked) continue;
     const Job& head = by_sequence.at(*line.jobs.begin())->job;
     Rank rank = RankOf(head);
     if (first != nullptr && !(rank < best)) continue;

@@ -12,8 +12,22 @@ const std::vector<scheduler::Reason>& Control::State::Explained(const Job& job) 
     const std::optional<scheduler::Hold>& hold = fleet.hold();
     bool kept = hold && scheduler::IsKeptFrom(*hold, job.priority, request, now.monotonic);
     entry->second = scheduler::Explain(request, fleet.nodes(), kept ? &*hold : nullptr);
+    AddQuotaReason(entry->first, &entry->second);
   }
   return entry->second;
+}
+
+void Control::State::AddQuotaReason(const LineKey& line,
+                                    std::vector<scheduler::Reason>* reasons) const {
+  scheduler::Standing standing = quotas.Of(line);
+  if (standing == scheduler::Standing::kBlocked) {
+    reasons->insert(reasons->begin(), {"QUOTA_EXCEEDED", quotas.Explain(line), {}});
+  } else if (standing == scheduler::Standing::kBorrows && !reasons->empty()) {
+    reasons->insert(reasons->begin(),
+                    {"QUOTA_BORROWING",
+                     "gets only what nobody within a quota waits for: " + quotas.Explain(line),
+                     {}});
+  }
 }
 
 JobView Control::State::View(const JobEntry& entry) {

@@ -107,6 +107,7 @@ struct Terms {
   Limits limits;
   std::vector<Dependency> after;
   Labels labels;  // that a node must have
+  std::string project;
   bool operator==(const Terms&) const = default;
 };
 

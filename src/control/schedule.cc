@@ -26,15 +26,18 @@ std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id) con
 
 void Control::State::UpdateHold() {
   int64_t sequence = 0;
+  auto blocked = [this](int64_t waiting) {
+    return quotas.Of(LineOf(by_sequence.at(waiting)->job)) == scheduler::Standing::kBlocked;
+  };
   if (fleet.hold()) {
-    if (!WaitsInLine(fleet.hold()->job)) return fleet.ClearHold();
+    if (!WaitsInLine(fleet.hold()->job) || blocked(fleet.hold()->job)) return fleet.ClearHold();
     // One that asks for the same and is older may have come back into the line: it goes first.
     const Job& held = by_sequence.at(fleet.hold()->job)->job;
     sequence = *lines.at(LineOf(held)).jobs.begin();
   } else {
     if (overtaken == 0 || now.monotonic - overtaken_since < options.hold_after) return;
     sequence = overtaken;
-    if (!WaitsInLine(sequence)) {
+    if (!WaitsInLine(sequence) || blocked(sequence)) {
       overtaken = 0;
       return;
     }
@@ -60,10 +63,11 @@ void Control::State::Schedule() {
 void Control::State::PlaceJobs() {
   std::vector<scheduler::Line> waiting;
   for (auto& [key, line] : lines) {
+    if (quotas.Of(key) == scheduler::Standing::kBlocked) continue;
     bool fresh = std::exchange(line.fresh, false);
     int64_t most = scheduler::MostPlacements(key.request, fleet, !fresh);
     if (most == 0) continue;
-    scheduler::Line one{key.priority, key.request, {}, fresh, key.user};
+    scheduler::Line one{key, {}, fresh};
     for (int64_t sequence : line.jobs) {
       if (most-- == 0) break;
       one.jobs.push_back({sequence, EffectivePriority(by_sequence.at(sequence)->job)});
@@ -73,7 +77,7 @@ void Control::State::PlaceJobs() {
   int64_t last = 0;  // of the jobs that are placed, the newest of the lowest priority
   int32_t lowest = INT32_MAX;
   for (const scheduler::Placement& placement :
-       scheduler::Schedule(&fleet, waiting, &shares, now.monotonic)) {
+       scheduler::Schedule(&fleet, waiting, &shares, now.monotonic, &quotas)) {
     JobEntry& entry = *by_sequence.at(placement.job);
     NodeEntry& node = *FindNode(placement.node);
     Job& job = entry.job;
@@ -97,6 +101,10 @@ void Control::State::PlaceJobs() {
     SetState(entry, JobState::kAssigned, "");
     output->effects.push_back(AssignEffect{
         {job.id, job.attempt}, placement.node, node.node.endpoint, node.session, job, entry.body});
+  }
+  // What a quota stops may fit anywhere once the quota lets it.
+  for (auto& [key, line] : lines) {
+    if (quotas.Of(key) == scheduler::Standing::kBlocked) line.fresh = true;
   }
   if (last != 0) NoteOvertaken(lowest, last);
 }

@@ -25,6 +25,7 @@
 #include "control/timers.h"
 #include "scheduler/fleet.h"
 #include "scheduler/preemption.h"
+#include "scheduler/quotas.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/shares.h"
 
@@ -42,7 +43,9 @@ inline int64_t Milliseconds(Duration d) {
 
 struct Control::State {
   explicit State(Options o)
-      : options(std::move(o)), shares(options.share_half_life, options.share_weights) {}
+      : options(std::move(o)),
+        shares(options.share_half_life, options.share_weights),
+        quotas(options.quotas) {}
 
   Options options;
   std::unordered_map<JobId, std::unique_ptr<JobEntry>> jobs;
@@ -54,6 +57,7 @@ struct Control::State {
   std::map<LineKey, LineJobs> lines;  // jobs that may be scheduled now
   scheduler::Fleet fleet;             // `nodes`, as the scheduler sees them
   scheduler::Shares shares;
+  scheduler::Quotas quotas;
   std::array<int64_t, 4> placed_by_class = {};  // attempts on nodes
   // The job that goes first, when it could not start and others have passed it by since.
   int64_t overtaken = 0;
@@ -136,6 +140,8 @@ struct Control::State {
   // ---- read.cc: jobs and nodes as clients see them
   // All jobs of a line wait for the same; asked once a batch.
   const std::vector<scheduler::Reason>& Explained(const Job& job);
+  // Puts the quota that holds jobs of the line back before the other reasons, if one does.
+  void AddQuotaReason(const LineKey& line, std::vector<scheduler::Reason>* reasons) const;
   JobView View(const JobEntry& entry);
   NodeView View(const NodeEntry& entry) const;
   void Apply(GetJob& c);
@@ -165,10 +171,11 @@ struct Control::State {
   // With what it has gained by waiting.
   int32_t EffectivePriority(const Job& job) const;
   // Jobs are served in this order.
-  using Rank = std::tuple<int32_t, double, int64_t>;
-  Rank RankOf(const Job& job, double share) const;  // share: of its user
+  using Rank = std::tuple<bool, int32_t, double, int64_t>;
+  // share and standing: of its line.
+  Rank RankOf(const Job& job, double share, scheduler::Standing standing) const;
   Rank RankOf(const Job& job) const;
-  // The first of those that wait; nullptr when none does.
+  // The first of those that wait and that no quota stops; nullptr when none does.
   const Job* First() const;
 
   // ---- dependencies.cc
@@ -207,9 +214,9 @@ struct Control::State {
   // ---- preempt.cc: attempts make room for jobs of a higher class
   // For the lines whose jobs can start nowhere.
   void Preempt();
-  // Attempts on a node that may end for a job of this class. later: is set to when more may, if
+  // Attempts on a node that may end for a job of this line. later: is set to when more may, if
   // that is before.
-  std::vector<scheduler::Victim> Victims(const NodeId& node, int32_t priority,
+  std::vector<scheduler::Victim> Victims(const NodeId& node, const LineKey& line,
                                          MonotonicTime* later) const;
   void MakeRoom(const Job& job, const scheduler::Preemption& preemption);
   // After a pass: those that have done their service, or nobody needs any more. True: there were

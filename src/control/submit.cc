@@ -36,6 +36,8 @@ Status Control::State::Submit(SubmitJob& c) {
   if (!scheduler::CouldEverRun(RequestOf(c.job), fleet.nodes(), &reason)) {
     return FailedPrecondition(reason, "ask for less in \"resources\", or add a larger node");
   }
+  if (!quotas.CouldEverRun(LineOf(c.job), &reason))
+    return FailedPrecondition(reason, "ask for less in \"resources\"");
   if (c.job.terms != nullptr) RETURN_IF_ERROR(CheckTerms(c.job));
   auto entry = std::make_unique<JobEntry>();
   Job& job = entry->job;

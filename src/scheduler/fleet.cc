@@ -58,22 +58,20 @@ void Fleet::EndVictim(int64_t job) {
   for (Claim& claim : claims_) claim.victims.erase(job);
 }
 
-bool Fleet::IsLeftFor(const NodeState& node, int32_t priority, const std::string& account,
-                      const Request& request) const {
+bool Fleet::IsLeftFor(const NodeState& node, const LineKey& line) const {
   if (node.claims == 0) return true;
   Resources free = node.free;
   for (const Claim& claim : claims_) {
     if (claim.node != node.id) continue;
-    if (claim.IsOf(priority, account, request)) return true;
-    if (claim.priority >= priority) free -= claim.request.resources;
+    if (claim.line == line) return true;
+    if (claim.line.priority >= line.priority) free -= claim.line.request.resources;
   }
-  return free.Holds(request.resources);
+  return free.Holds(line.request.resources);
 }
 
-void Fleet::UseClaim(const NodeId& node, int32_t priority, const std::string& account,
-                     const Request& request) {
+void Fleet::UseClaim(const NodeId& node, const LineKey& line) {
   for (size_t i = 0; i < claims_.size(); ++i) {
-    if (claims_[i].node == node && claims_[i].IsOf(priority, account, request)) return DropClaim(i);
+    if (claims_[i].node == node && claims_[i].line == line) return DropClaim(i);
   }
 }
 

@@ -51,14 +51,9 @@ struct Hold {
 // (preemption.h). Until it has started, lines that do not go before it get nothing of that.
 struct Claim {
   int64_t job = 0;  // its sequence; it, or another one of its line
-  int32_t priority = 0;
-  std::string account;
-  Request request;
+  LineKey line;
   NodeId node;
   std::map<int64_t, Resources> victims;  // jobs whose attempts have not ended, and what they hold
-  bool IsOf(int32_t of_priority, const std::string& of_account, const Request& of_request) const {
-    return priority == of_priority && account == of_account && request == of_request;
-  }
 };
 
 class Fleet {
@@ -98,12 +93,10 @@ class Fleet {
   void DropClaim(size_t index);
   // The attempt of this job has ended.
   void EndVictim(int64_t job);
-  // Whether a line may have `request` of what is free on the node, with what is claimed there.
-  bool IsLeftFor(const NodeState& node, int32_t priority, const std::string& account,
-                 const Request& request) const;
+  // Whether the line may have its request of what is free on the node, with what is claimed there.
+  bool IsLeftFor(const NodeState& node, const LineKey& line) const;
   // A job of this line has got its place there.
-  void UseClaim(const NodeId& node, int32_t priority, const std::string& account,
-                const Request& request);
+  void UseClaim(const NodeId& node, const LineKey& line);
 
   // For Schedule: the places in nodes() of those that may hold more than at the last pass.
   const std::vector<size_t>& loosened() const { return loosened_; }

@@ -48,7 +48,7 @@ std::optional<Preemption> PlanPreemption(
     Resources free = node.free;
     for (const Claim& claim : fleet.claims()) {
       if (claim.node != node.id) continue;
-      free -= claim.request.resources;
+      free -= claim.line.request.resources;
       for (const auto& [job, resources] : claim.victims) free += resources;
     }
     std::vector<Victim> chosen = Choose(victims(node.id), free, request.resources);

@@ -99,7 +99,7 @@ TEST(PlanPreemption, ANodeThatGetsNothingIsLeftAlone) {
 TEST(PlanPreemption, RoomThatAnotherHasClaimedIsNotGivenTwice) {
   Cluster c;
   c.Add("a", {Attempt(1, 2), Attempt(2, 2)});
-  c.fleet.AddClaim({9, kNormal, "", Cores(2), {"a"}, {{1, {2000, 0, 0}}}});
+  c.fleet.AddClaim({9, {kNormal, Cores(2), "", ""}, {"a"}, {{1, {2000, 0, 0}}}});
   std::erase_if(c.victims[{"a"}], [](const Victim& one) { return one.job == 1; });
   EXPECT_EQ(c.Plan(2)->victims, Jobs{2});
   EXPECT_FALSE(c.Plan(3));
@@ -116,9 +116,9 @@ std::vector<int64_t> Placed(Fleet* fleet, const std::vector<Line>& lines) {
 
 TEST(Claims, TheFreedRoomGoesToTheLineThatItWasMadeFor) {
   Fleet fleet({{.id = {"a"}, .online = true, .capacity = {4000, 0, 0}, .free = {2000, 0, 0}}});
-  fleet.AddClaim({7, kHigh, "u", Cores(4), {"a"}, {{1, {2000, 0, 0}}}});
-  Line small{kNormal, Cores(1), {{8, kNormal}}, true, "u"};
-  Line large{kHigh, Cores(4), {{7, kHigh}}, true, "u"};
+  fleet.AddClaim({7, {kHigh, Cores(4), "u", ""}, {"a"}, {{1, {2000, 0, 0}}}});
+  Line small{{kNormal, Cores(1), "u", ""}, {{8, kNormal}}, true};
+  Line large{{kHigh, Cores(4), "u", ""}, {{7, kHigh}}, true};
   EXPECT_EQ(Placed(&fleet, {small, large}), Jobs{}) << "half of the room is free: for nobody yet";
   fleet.GiveBack({"a"}, {2000, 0, 0});
   EXPECT_EQ(Placed(&fleet, {small, large}), Jobs{7});
@@ -127,15 +127,15 @@ TEST(Claims, TheFreedRoomGoesToTheLineThatItWasMadeFor) {
 
 TEST(Claims, AHigherClassGoesBeforeThem) {
   Fleet fleet({{.id = {"a"}, .online = true, .capacity = {4000, 0, 0}, .free = {4000, 0, 0}}});
-  fleet.AddClaim({7, kNormal, "u", Cores(4), {"a"}, {}});
-  EXPECT_EQ(Placed(&fleet, {{kNormal, Cores(1), {{8, kNormal}}, true, "u"}}), Jobs{});
-  EXPECT_EQ(Placed(&fleet, {{kHigh, Cores(1), {{9, kHigh}}, true, "u"}}), Jobs{9});
+  fleet.AddClaim({7, {kNormal, Cores(4), "u", ""}, {"a"}, {}});
+  EXPECT_EQ(Placed(&fleet, {{{kNormal, Cores(1), "u", ""}, {{8, kNormal}}, true}}), Jobs{});
+  EXPECT_EQ(Placed(&fleet, {{{kHigh, Cores(1), "u", ""}, {{9, kHigh}}, true}}), Jobs{9});
 }
 
 TEST(Claims, WhatIsDroppedIsFreeForAll) {
   Fleet fleet({{.id = {"a"}, .online = true, .capacity = {4000, 0, 0}, .free = {4000, 0, 0}}});
-  fleet.AddClaim({7, kHigh, "u", Cores(4), {"a"}, {}});
-  Line small{kNormal, Cores(1), {{8, kNormal}}, false, "u"};
+  fleet.AddClaim({7, {kHigh, Cores(4), "u", ""}, {"a"}, {}});
+  Line small{{kNormal, Cores(1), "u", ""}, {{8, kNormal}}, false};
   EXPECT_EQ(Placed(&fleet, {small}), Jobs{});
   fleet.DropClaim(0);
   EXPECT_EQ(Placed(&fleet, {small}), Jobs{8}) << "the node counts as changed";

@@ -26,6 +26,7 @@ std::string Describe(const control::Terms& terms) {
   for (const control::Dependency& one : terms.after)
     out << " after " << one.job << (one.any_end ? " (any end)" : "");
   for (const auto& [name, value] : terms.labels) out << " label " << name << "=" << value;
+  if (!terms.project.empty()) out << " project=" << terms.project;
   return out.str();
 }
 
@@ -314,8 +315,11 @@ void Checker::CheckPreemption(const Job& victim) const {
     auto* put = std::get_if<control::PutJob>(&record);
     if (put != nullptr && put->job.id == victim.preempted_for) job = &put->job;
   }
-  if (job == nullptr || job->state != JobState::kQueued || job->priority <= victim.priority ||
-      victim.state != JobState::kRunning || victim.preemptions >= most_preemptions_) {
+  // Who is within a quota takes from equals what they have borrowed.
+  bool lower =
+      job != nullptr && victim.priority < job->priority + (options_.quotas.empty() ? 0 : 1);
+  if (!lower || job->state != JobState::kQueued || victim.state != JobState::kRunning ||
+      victim.preemptions >= options_.preemption.most) {
     Break("preemption", Describe(victim) + "\n  makes room for\n  " +
                             (job != nullptr ? Describe(*job) : "nobody"));
   }
@@ -338,6 +342,18 @@ void Checker::CheckSold() const {
               Describe(job) + "\n  started before this ended:\n  " + Describe(other->second));
     }
   }
+  for (const auto& [owner, quota] : options_.quotas) {
+    if (quota.borrow) continue;
+    Resources held;
+    for (const auto& [id, job] : state_.jobs) {
+      bool counts = owner == "user:" + job.user ||
+                    (job.terms != nullptr && owner == "project:" + job.terms->project);
+      if (counts && IsPlaced(job.state)) held += job.resources;
+    }
+    if ((quota.cpu_millis >= 0 && held.cpu_millis > quota.cpu_millis) ||
+        (quota.gpus >= 0 && held.gpus > quota.gpus))
+      Break("quotas", owner + " holds " + ToString(held) + " of " + scheduler::ToString(quota));
+  }
   for (const auto& [id, resources] : sold) {
     const Resources& capacity = state_.nodes.at(id).capacity;
     if (!capacity.Holds(resources)) {
@@ -351,6 +367,10 @@ void Checker::CheckSold() const {
 // ---- What leaves the server
 
 void Checker::CheckView(const control::JobView& view) const {
+  for (const scheduler::Reason& reason : view.reasons) {
+    if (reason.code == "QUOTA_EXCEEDED") Reach(Place::kQuotaExceeded);
+    if (reason.code == "QUOTA_BORROWING") Reach(Place::kQuotaBorrowing);
+  }
   auto found = state_.jobs.find(view.job.id);
   if (found == state_.jobs.end())
     Break("replies are durable",

@@ -43,8 +43,7 @@ class Checker {
     std::map<int64_t, control::Event> events;
   };
 
-  // most_preemptions: of one job.
-  explicit Checker(int32_t most_preemptions) : most_preemptions_(most_preemptions) {}
+  explicit Checker(const control::Options& options) : options_(options) {}
 
   // ---- The store
   // The server takes a RemoveJob into its next batch.
@@ -85,7 +84,7 @@ class Checker {
   void CheckSold() const;
   void CheckPreemption(const control::Job& victim) const;
 
-  const int32_t most_preemptions_;
+  const control::Options options_;  // of the server
   State state_;
   std::vector<control::Record> batch_;
   bool open_ = false;  // whether batch_ is stored is not known

@@ -41,6 +41,8 @@ enum class Place {
   kReleased,
   kPreempted,
   kPreemptedOverRestart,
+  kQuotaExceeded,
+  kQuotaBorrowing,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -77,6 +79,8 @@ inline constexpr const char* kPlaceNames[] = {
     "a node released from quarantine",
     "an attempt made room for a job of a higher class",
     "an attempt was to make room when the server started",
+    "a job held back by a quota",
+    "a job that waits beyond a quota",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 
