@@ -125,8 +125,10 @@ class ApiImpl final : public Api {
                    [this, done = std::move(done)](const spec::Problems& problems, control::Job job,
                                                   std::shared_ptr<const control::JobBody> body) {
                      if (body == nullptr) return Refuse(problems, std::move(job), done);
-                     if (job.id.empty()) job.id = NewJobId();
-                     control::SubmitJob command{.job = std::move(job), .body = std::move(body)};
+                     const bool fresh_id = job.id.empty();
+                     if (fresh_id) job.id = NewJobId();
+                     control::SubmitJob command{
+                         .job = std::move(job), .body = std::move(body), .fresh_id = fresh_id};
                      core_->Post(std::move(command), [this, done](control::Reply reply) {
                        OnSubmitted(std::move(reply), done);
                      });

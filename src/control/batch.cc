@@ -80,6 +80,7 @@ void Control::State::SetState(JobEntry& entry, JobState to, std::string message)
     if (to == JobState::kCancelled) counters.cancelled++;
     checkpoint_files.Drop(job.checkpoint);
     job.checkpoint = {};
+    ArmForget(entry, options.keep_ended);
   }
   if (to == JobState::kQueued) EnterLine(entry);
   MarkChanged(entry);
@@ -103,7 +104,7 @@ void Control::State::Finish() {
   }
   for (JobEntry* entry : touched) {
     if (entry->changed || !entry->stored) {
-      BodyEntry& body = bodies.at(entry->body->sha256);
+      BodyEntry& body = bodies.at(entry->job.body);
       if (!body.stored) output->records.push_back(PutBody{body.number, body.body});
       body.stored = true;
       output->records.push_back(PutJob{entry->job});

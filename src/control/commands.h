@@ -34,6 +34,7 @@ struct SubmitJob {
   ReplyTo reply_to = 0;
   Job job;  // id (chosen by client or caller), name, user, type, priority, resources, ...
   std::shared_ptr<const JobBody> body;
+  bool fresh_id = false;  // the caller has just made it: no other job has it
 };
 struct CancelJob {
   ReplyTo reply_to = 0;

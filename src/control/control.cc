@@ -30,6 +30,8 @@ void Control::State::Fire(const Timer& timer) {
     case TimerKind::kPreempt:
       reschedule = true;
       return;
+    case TimerKind::kForget:
+      return Forget(timer);
     case TimerKind::kRunLimit:
       if (entry != nullptr && entry->run_end == timer.at) HitLimit(*entry, Cause::kTimeLimit);
       return;
@@ -55,6 +57,8 @@ void Control::Load(Snapshot snapshot, Now now) {
 
 void Control::Apply(std::span<Command> batch, Now now, Output* output) {
   State& s = *state_;
+  // Time stands still until a batch is durable, so what it removes is gone from the archive then.
+  if (now.monotonic > s.now.monotonic) s.removed_lately.clear();
   s.now = now;
   s.output = output;
   s.explained.clear();

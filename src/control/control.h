@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "control/archive.h"
 #include "control/commands.h"
 #include "control/records.h"
 
@@ -38,6 +39,9 @@ struct Options {
   Duration lease = std::chrono::seconds(10);  // of a node's attempts, from its last heartbeat
   Duration assign_timeout =
       std::chrono::seconds(10);  // an AssignJob without outcome counts as kUnreachable
+  // Where jobs go that have ended, and how long they stay in memory first. nullptr: they stay.
+  Archive* archive = nullptr;
+  Duration keep_ended = std::chrono::minutes(1);
   Duration progress_flush =
       std::chrono::seconds(1);  // last progress values reach the store at least so often
   Duration retry_backoff =

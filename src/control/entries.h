@@ -34,7 +34,8 @@ struct JobEntry {
   // When its limits end it; Never() without.
   MonotonicTime run_end = MonotonicTime::Never(), queue_end = MonotonicTime::Never(),
                 deadline = MonotonicTime::Never();
-  int32_t waits_for = 0;  // jobs that must end first
+  int32_t waits_for = 0;                             // jobs that must end first
+  MonotonicTime forget_at = MonotonicTime::Never();  // once it has ended: when it leaves memory
 };
 
 struct NodeEntry {

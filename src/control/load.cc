@@ -5,15 +5,18 @@
 namespace cyxwiz::control {
 
 void Control::State::Load(Snapshot snapshot) {
-  next_sequence = snapshot.last_event + 1;
+  next_sequence = std::max(snapshot.last_event, snapshot.last_sequence) + 1;
   first_event = snapshot.first_event;
-  std::unordered_map<int64_t, BodyEntry*> by_number;
+  int64_t last_body = snapshot.last_body;
+  std::unordered_map<int64_t, std::shared_ptr<const JobBody>> stored_bodies;
   for (PutBody& stored : snapshot.bodies) {
-    std::string key = stored.body->sha256;
-    BodyEntry& body = bodies[key];
-    body = {stored.number, std::move(stored.body), 0, true, {}};
-    by_number[stored.number] = &body;
-    next_body = std::max(next_body, stored.number + 1);
+    last_body = std::max(last_body, stored.number);
+    stored_bodies[stored.number] = std::move(stored.body);
+  }
+  bodies.SetNext(last_body + 1);
+  for (const Snapshot::Ended& ended : snapshot.ended) {
+    ended_counts.Add(ended.user, ended.type, ended.state, ended.jobs);
+    counters.jobs_by_state[static_cast<int>(ended.state)] += ended.jobs;
   }
   for (Node& node : snapshot.nodes) {
     NodeEntry& entry = nodes[node.id];
@@ -30,18 +33,15 @@ void Control::State::Load(Snapshot snapshot) {
   }
   std::vector<JobEntry*> unfinished;
   for (Job& job : snapshot.jobs) {
-    auto entry = std::make_unique<JobEntry>();
-    entry->job = std::move(job);
-    entry->stored = true;
+    auto loaded = std::make_unique<JobEntry>();
+    loaded->job = std::move(job);
+    loaded->stored = true;
+    auto found = stored_bodies.find(loaded->job.body);
+    Require(found != stored_bodies.end(), "a stored job without its body");
+    loaded->body = bodies.UseStored(found->first, found->second).body;
+    JobEntry* entry = &Insert(std::move(loaded));
     Job& j = entry->job;
-    auto found = by_number.find(j.body);
-    Require(found != by_number.end(), "a stored job without its body");
-    BodyEntry& body = *found->second;
-    body.jobs++;
-    entry->body = body.body;
     next_sequence = std::max(next_sequence, j.sequence + 1);
-    by_sequence[j.sequence] = entry.get();
-    index.Insert(j);
     counters.jobs_by_state[static_cast<int>(j.state)]++;
     checkpoint_files.Add(j.checkpoint);
     if (j.state == JobState::kAssigned || j.state == JobState::kRunning) {
@@ -60,18 +60,27 @@ void Control::State::Load(Snapshot snapshot) {
         timers.Arm(node->lease_end, TimerKind::kLease, node->node.id.value);
       }
     }
-    if (!IsFinal(j.state)) unfinished.push_back(entry.get());
-    jobs.emplace(j.id, std::move(entry));
+    if (IsFinal(j.state)) {
+      ArmForget(*entry, options.keep_ended);
+    } else {
+      unfinished.push_back(entry);
+    }
   }
   for (const auto& [id, node] : nodes) PutIntoFleet(node);
   // What users had before, from what is known of their jobs.
+  auto remember = [this](const std::string& user, const Resources& resources, UnixTime started,
+                         Duration until) {
+    if (Duration from = Since(started); from > until && until >= Duration::zero())
+      shares.Remember(user, resources, from, until, now.monotonic);
+  };
   for (const auto& [id, entry] : jobs) {
     const Job& j = entry->job;
     if (j.started_at.ms == 0) continue;
-    Duration until = IsFinal(j.state) ? Since(j.ended_at) : Duration::zero();
-    if (Duration from = Since(j.started_at); from > until && until >= Duration::zero())
-      shares.Remember(j.user, j.resources, from, until, now.monotonic);
+    remember(j.user, j.resources, j.started_at,
+             IsFinal(j.state) ? Since(j.ended_at) : Duration::zero());
   }
+  for (const PastUse& use : snapshot.past)
+    remember(use.user, use.resources, use.started_at, Since(use.ended_at));
   for (JobEntry* entry : unfinished) {
     StartWaiting(*entry);
     ArmLimits(*entry);

@@ -7,8 +7,9 @@
 namespace cyxwiz::control {
 
 void Control::State::Apply(CancelJob& c) {
-  JobEntry* entry = Find(c.job);
-  if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
   Job& job = entry->job;
   if (IsFinal(job.state)) {
     if (job.state == JobState::kCancelled) {
@@ -51,8 +52,9 @@ void Control::State::Apply(CancelJobs& c) {
 }
 
 void Control::State::Apply(PauseJob& c) {
-  JobEntry* entry = Find(c.job);
-  if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
   Job& job = entry->job;
   if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
   if (job.cancel_requested) {
@@ -72,8 +74,9 @@ void Control::State::Apply(PauseJob& c) {
 }
 
 void Control::State::Apply(ResumeJob& c) {
-  JobEntry* entry = Find(c.job);
-  if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
   Job& job = entry->job;
   if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
   if (job.state == JobState::kPaused) {
@@ -86,8 +89,9 @@ void Control::State::Apply(ResumeJob& c) {
 }
 
 void Control::State::Apply(SetPriority& c) {
-  JobEntry* entry = Find(c.job);
-  if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
   Job& job = entry->job;
   if (c.priority < 0 || c.priority > 3) {
     return Answer(c.reply_to, InvalidArgument("priority: expected 0 (low) to 3 (critical), found " +
@@ -103,6 +107,7 @@ void Control::State::Apply(SetPriority& c) {
     if (placed) CountPlaced(job, -1);
     job.priority = c.priority;
     if (placed) CountPlaced(job, +1);
+    reschedule |= placed && options.preemption.on;
     if (in_line) EnterLine(*entry);
     MarkChanged(*entry);
   }
@@ -110,8 +115,9 @@ void Control::State::Apply(SetPriority& c) {
 }
 
 void Control::State::Apply(RemoveJob& c) {
-  JobEntry* entry = Find(c.job);
-  if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
   if (!IsFinal(entry->job.state)) {
     return Answer(c.reply_to,
                   FailedPrecondition(
@@ -121,23 +127,17 @@ void Control::State::Apply(RemoveJob& c) {
   UpdateEffect update{View(*entry), true};
   output->effects.push_back(std::move(update));
   Tell(entry->job, EventKind::kDeleted, "");
-  index.Erase(entry->job);
-  by_sequence.erase(entry->job.sequence);
-  unflushed.erase(entry->job.sequence);
   counters.jobs_by_state[static_cast<int>(entry->job.state)]--;
   if (entry->touched) std::erase(touched, entry);
   if (entry->stored) {
     removals.push_back(DeleteJob{c.job});
     removed.Remember({c.job, entry->job.sequence, entry->job.attempt}, options.max_removed,
                      &removals);
+    removed_lately.insert(entry->job.sequence);
   }
-  auto body = bodies.find(entry->body->sha256);
-  Require(body != bodies.end() && body->second.jobs > 0, "a job without its body");
-  if (--body->second.jobs == 0) {
-    if (body->second.stored) removals.push_back(DeleteBody{body->second.number});
-    bodies.erase(body);
-  }
-  jobs.erase(c.job);
+  const int64_t body = entry->job.body;
+  const bool stored = bodies.at(body).stored;
+  if (Erase(*entry) && stored) removals.push_back(DeleteBody{body});
   Answer(c.reply_to, OkStatus(), RemoveReply{});
 }
 

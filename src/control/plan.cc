@@ -25,7 +25,7 @@ std::vector<scheduler::NodeState> Control::State::SupposedNodes(const WhatIf& wh
 }
 
 std::optional<Duration> Control::State::ExpectedDuration(const JobEntry& entry) const {
-  const BodyEntry& body = bodies.at(entry.body->sha256);
+  const BodyEntry& body = bodies.at(entry.job.body);
   const Average& average = body.seconds.count > 0 ? body.seconds : all_seconds;
   if (average.count == 0) return std::nullopt;
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(average.mean));
@@ -159,8 +159,9 @@ void Control::State::Apply(PlanJob& c) {
 }
 
 void Control::State::Apply(ExplainJob& c) {
-  JobEntry* entry = Find(c.job);
-  if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
   const Job& job = entry->job;
   PlanReply reply;
   if (job.state == JobState::kQueued && IsInLine(job)) {

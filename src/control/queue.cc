@@ -22,8 +22,8 @@ void Control::State::EnterLine(JobEntry& entry) {
   }
   LineJobs& line = lines[LineOf(job)];
   line.jobs.insert(job.sequence);
-  // One that has joined others waits as they do until something changes.
-  reschedule |= line.fresh;
+  // One that has joined others waits as they do until something changes, but may have room made.
+  reschedule |= line.fresh || options.preemption.on;
 }
 
 void Control::State::LeaveLine(const Job& job) {
@@ -31,6 +31,7 @@ void Control::State::LeaveLine(const Job& job) {
   if (line == lines.end()) return;
   line->second.jobs.erase(job.sequence);
   if (fleet.hold() && fleet.hold()->job == job.sequence) reschedule = true;
+  if (!fleet.claims().empty()) reschedule = true;
   if (line->second.jobs.empty()) lines.erase(line);
 }
 

@@ -66,16 +66,38 @@ NodeView Control::State::View(const NodeEntry& entry) const {
 }
 
 void Control::State::Apply(GetJob& c) {
-  if (Find(c.job) == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+  if (auto found = Recall(c.job); !found.ok()) return Answer(c.reply_to, found.status());
   pending.push_back({c.reply_to, c.job, false, false});
 }
 
 void Control::State::Apply(ListJobs& c) {
-  auto page = index.List(c.filter, c.after_sequence, static_cast<size_t>(c.page_size));
-  ListReply reply{.jobs = {},
-                  .next_after_sequence = page.more ? page.sequences.back() : 0,
-                  .total = page.total};
-  for (int64_t sequence : page.sequences) reply.jobs.push_back(View(*by_sequence.at(sequence)));
+  const size_t size = static_cast<size_t>(c.page_size);
+  auto page = index.List(c.filter, c.after_sequence, size);
+  const int64_t others = ended_counts.Count(c.filter);
+  std::vector<Job> ended;
+  if (others > 0) {
+    // Enough of them though some may be in memory, too, or on their way out.
+    auto found =
+        options.archive->ListEnded(c.filter, c.after_sequence, size + 1 + removed_lately.size());
+    if (!found.ok()) return Answer(c.reply_to, found.status());
+    ended = std::move(*found);
+    std::erase_if(ended, [this](const Job& job) {
+      return by_sequence.count(job.sequence) > 0 || removed_lately.count(job.sequence) > 0;
+    });
+  }
+  ListReply reply{.jobs = {}, .next_after_sequence = 0, .total = page.total + others};
+  auto in_memory = page.sequences.begin();
+  auto stored = ended.begin();
+  while (reply.jobs.size() < size && (in_memory != page.sequences.end() || stored != ended.end())) {
+    if (stored == ended.end() ||
+        (in_memory != page.sequences.end() && *in_memory > stored->sequence)) {
+      reply.jobs.push_back(View(*by_sequence.at(*in_memory++)));
+    } else {
+      reply.jobs.push_back({.job = std::move(*stored++)});
+    }
+  }
+  if (page.more || in_memory != page.sequences.end() || stored != ended.end())
+    reply.next_after_sequence = reply.jobs.back().job.sequence;
   Answer(c.reply_to, OkStatus(), std::move(reply));
 }
 

@@ -57,7 +57,8 @@ const char* CauseName(Cause cause);  // "node lost"
 // The immutable body of a job, shared by all jobs that were submitted with the same one. `config`
 // is the serialised wire JobConfig without job_id, name and user; the core does not look into it.
 struct JobBody {
-  std::string sha256;  // of config, raw 32 bytes: equal bodies are kept once
+  std::string
+      sha256;  // of config, raw 32 bytes: equal ones are kept once where they meet in memory
   std::string config;
 };
 
@@ -239,7 +240,7 @@ struct PutBody {
   int64_t number = 0;  // chosen by the core, unique, only grows
   std::shared_ptr<const JobBody> body;
 };
-// After the last of its jobs.
+// After one of its jobs: it goes unless another one that is stored has it.
 struct DeleteBody {
   int64_t number = 0;
 };
@@ -268,12 +269,34 @@ struct DeleteRemoved {
 using Record = std::variant<PutBody, PutJob, DeleteJob, DeleteBody, PutNode, PutEvent, DeleteEvents,
                             PutRemoved, DeleteRemoved>;
 
-// Everything durable, as read at start.
+// A job that has ended, and its body.
+struct EndedJob {
+  Job job;
+  std::shared_ptr<const JobBody> body;
+};
+// What a job that has ended had of the fleet.
+struct PastUse {
+  std::string user;
+  Resources resources;
+  UnixTime started_at, ended_at;
+};
+
+// What is durable, as read at start: jobs that have ended stay where they are stored (Archive).
 struct Snapshot {
-  std::vector<PutBody> bodies;
-  std::vector<Job> jobs;  // in order of sequence
+  std::vector<Job> jobs;        // that have not ended, in order of sequence
+  std::vector<PutBody> bodies;  // of these
+  // How many have ended.
+  struct Ended {
+    std::string user;
+    int32_t type = 0;
+    JobState state = JobState::kSucceeded;
+    int64_t jobs = 0;
+  };
+  std::vector<Ended> ended;
+  std::vector<PastUse> past;  // of those that have ended lately
   std::vector<Node> nodes;
-  int64_t last_event = 0;  // number of the newest event, 0: none
+  int64_t last_sequence = 0, last_body = 0;  // the largest that are stored
+  int64_t last_event = 0;                    // number of the newest event, 0: none
   int64_t first_event = 0;
   std::vector<RemovedJob> removed;
 };

@@ -18,9 +18,9 @@ void AddMetrics(const std::map<std::string, double>& metrics, Job* job) {
 }  // namespace
 
 void Control::State::Apply(ReportProgress& c) {
-  if (Find(c.attempt.job) == nullptr) {
-    Refuse(c.checkpoint);
-    return Answer(c.reply_to, NoSuchJob(c.attempt.job));
+  if (auto known = Recall(c.attempt.job); !known.ok()) {
+    if (known.status().code() == Code::kNotFound) Refuse(c.checkpoint);
+    return Answer(c.reply_to, known.status());
   }
   JobEntry* entry = Current(c.attempt, c.node);
   if (entry == nullptr) {
@@ -64,9 +64,9 @@ void Control::State::Apply(ReportProgress& c) {
 }
 
 void Control::State::Apply(ReportCompletion& c) {
-  if (Find(c.attempt.job) == nullptr) {
-    Refuse(c.checkpoint);
-    return Answer(c.reply_to, NoSuchJob(c.attempt.job));
+  if (auto known = Recall(c.attempt.job); !known.ok()) {
+    if (known.status().code() == Code::kNotFound) Refuse(c.checkpoint);
+    return Answer(c.reply_to, known.status());
   }
   JobEntry* entry = Current(c.attempt, c.node);
   if (entry == nullptr) {
@@ -116,7 +116,7 @@ void Control::State::Apply(ReportCompletion& c) {
     ReleaseNode(node, "job '" + job.id.value + "' succeeded there");
     if (job.attempt_started_at.ms > 0) {
       double ran = static_cast<double>(now.unix.ms - job.attempt_started_at.ms) / 1e3;
-      bodies.at(entry->body->sha256).seconds.Add(std::max(0.0, ran));
+      bodies.at(job.body).seconds.Add(std::max(0.0, ran));
       all_seconds.Add(std::max(0.0, ran));
     }
     SetState(*entry, JobState::kSucceeded, "");

@@ -17,8 +17,10 @@
 #include <utility>
 #include <vector>
 
+#include "control/bodies.h"
 #include "control/checkpoint_files.h"
 #include "control/control.h"
+#include "control/ended_counts.h"
 #include "control/entries.h"
 #include "control/job_index.h"
 #include "control/removed_jobs.h"
@@ -51,9 +53,11 @@ struct Control::State {
   std::unordered_map<JobId, std::unique_ptr<JobEntry>> jobs;
   std::unordered_map<int64_t, JobEntry*> by_sequence;
   std::map<NodeId, NodeEntry> nodes;
-  std::unordered_map<std::string, BodyEntry> bodies;
+  Bodies bodies;
   RemovedJobs removed;
-  JobIndex index;
+  JobIndex index;                     // of the jobs in memory
+  EndedCounts ended_counts;           // of the others
+  std::set<int64_t> removed_lately;   // sequences of jobs that the archive may still have
   std::map<LineKey, LineJobs> lines;  // jobs that may be scheduled now
   scheduler::Fleet fleet;             // `nodes`, as the scheduler sees them
   scheduler::Shares shares;
@@ -69,7 +73,6 @@ struct Control::State {
   bool flush_armed = false;
   int64_t next_sequence = 1;  // of jobs and events alike
   int64_t first_event = 1;    // the oldest number that the store may hold
-  int64_t next_body = 1;
   CheckpointFiles checkpoint_files;
   Average all_seconds;
   Counters counters;
@@ -120,11 +123,21 @@ struct Control::State {
   void FlushProgress();
   void Finish();
 
+  // ---- memory.cc: which jobs are in memory
+  JobEntry& Insert(std::unique_ptr<JobEntry> entry);
+  // True: it was the last one in memory with its body.
+  bool Erase(JobEntry& entry);
+  // Of a job that has ended: it leaves memory after a while.
+  void ArmForget(JobEntry& entry, Duration after);
+  void Forget(const Timer& timer);
+  // The job's entry. One that has left memory comes back for a moment. NOT_FOUND: there is none.
+  Result<JobEntry*> Recall(const JobId& id);
+
   // ---- submit.cc
   void Apply(SubmitJob& c);
   // Accepts a job whose id is new, or says why not.
   Status Submit(SubmitJob& c);
-  Status CheckTerms(const Job& job) const;
+  Status CheckTerms(const Job& job);
   void Apply(RetryJob& c);
 
   // ---- operate.cc: what clients do to jobs

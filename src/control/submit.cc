@@ -7,9 +7,12 @@
 namespace cyxwiz::control {
 
 void Control::State::Apply(SubmitJob& c) {
-  if (JobEntry* existing = Find(c.job.id)) {
-    const Job& old = existing->job;
-    bool same = existing->body->sha256 == c.body->sha256 && old.name == c.job.name &&
+  auto existing = c.fresh_id ? NoSuchJob(c.job.id) : Recall(c.job.id);
+  if (!existing.ok() && existing.status().code() != Code::kNotFound)
+    return Answer(c.reply_to, existing.status());
+  if (existing.ok()) {
+    const Job& old = (*existing)->job;
+    bool same = (*existing)->body->sha256 == c.body->sha256 && old.name == c.job.name &&
                 old.user == c.job.user;
     if (!same) {
       return Answer(c.reply_to, AlreadyExists("a different job with the id '" + c.job.id.value +
@@ -26,7 +29,6 @@ void Control::State::Apply(SubmitJob& c) {
 }
 
 Status Control::State::Submit(SubmitJob& c) {
-  if (Find(c.job.id) != nullptr) return AlreadyExists("job '" + c.job.id.value + "' exists");
   int64_t queued = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
   if (queued >= options.max_queued) {
     return ResourceExhausted("the queue is full: " + std::to_string(queued) + " jobs wait",
@@ -46,18 +48,10 @@ Status Control::State::Submit(SubmitJob& c) {
   job.state = JobState::kQueued;
   job.created_at = now.unix;
   job.attempt = removed.LastAttempt(job.id);
-  BodyEntry& body = bodies[c.body->sha256];
-  if (body.body == nullptr) {
-    body.body = c.body;
-    body.number = next_body++;
-  }
+  const BodyEntry& body = bodies.Use(c.body);
   job.body = body.number;
-  body.jobs++;
   entry->body = body.body;
-  JobEntry& inserted = *entry;
-  by_sequence[job.sequence] = entry.get();
-  jobs.emplace(job.id, std::move(entry));
-  index.Insert(inserted.job);
+  JobEntry& inserted = Insert(std::move(entry));
   counters.jobs_by_state[static_cast<int>(JobState::kQueued)]++;
   counters.submitted++;
   events.push_back(SubmittedEvent(inserted.job));
@@ -68,17 +62,18 @@ Status Control::State::Submit(SubmitJob& c) {
   return OkStatus();
 }
 
-Status Control::State::CheckTerms(const Job& job) const {
+Status Control::State::CheckTerms(const Job& job) {
   for (const Dependency& dependency : job.terms->after) {
     const std::string& id = dependency.job.value;
     if (dependency.job == job.id)
       return InvalidArgument("job '" + id + "' cannot come after itself");
-    auto other = jobs.find(dependency.job);
-    if (other == jobs.end()) {
+    auto other = Recall(dependency.job);
+    if (!other.ok() && other.status().code() != Code::kNotFound) return other.status();
+    if (!other.ok()) {
       return NotFound("job '" + id + "', after which this one shall come, is not known",
                       "submit that one first");
     }
-    JobState state = other->second->job.state;
+    JobState state = (*other)->job.state;
     if (!dependency.any_end && IsFinal(state) && state != JobState::kSucceeded) {
       return FailedPrecondition("job '" + id + "' has ended " + JobStateName(state) +
                                     ": this one, which comes after its success, would never start",
@@ -94,8 +89,9 @@ Status Control::State::CheckTerms(const Job& job) const {
 }
 
 void Control::State::Apply(RetryJob& c) {
-  JobEntry* entry = Find(c.job);
-  if (entry == nullptr) return Answer(c.reply_to, NoSuchJob(c.job));
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
   const Job& old = entry->job;
   if (old.state != JobState::kFailed && old.state != JobState::kCancelled) {
     return Answer(c.reply_to,
@@ -120,6 +116,9 @@ void Control::State::Apply(RetryJob& c) {
     if (terms != Terms()) job.terms = std::make_shared<const Terms>(std::move(terms));
   }
   job.retry_of = old.id;
+  auto taken = Recall(c.new_job);
+  if (taken.ok()) return Answer(c.reply_to, AlreadyExists("job '" + c.new_job.value + "' exists"));
+  if (taken.status().code() != Code::kNotFound) return Answer(c.reply_to, taken.status());
   // Only the new job's own acceptance tells whether it is retried.
   SubmitJob submit{0, std::move(job), entry->body};
   Status accepted = Submit(submit);

@@ -21,7 +21,8 @@ enum class TimerKind {
   kQueueLimit,
   kDeadline,
   kProbe,
-  kPreempt
+  kPreempt,
+  kForget
 };
 struct Timer {
   MonotonicTime at;

@@ -97,6 +97,7 @@ Plan MakePlan(uint64_t seed) {
       quota.borrow = random.Chance(0.6);
     }
   }
+  plan.control.keep_ended = sometimes(0.5, milliseconds(100), milliseconds(60'000));
   plan.control.max_queued = sometimes(0.1, 3, 1'000'000);
   plan.heartbeat = plan.control.lease * 3 / 10;
   plan.retry_commit = sometimes(0.5, milliseconds(100), milliseconds(1000));

@@ -41,6 +41,7 @@ enum class Place {
   kReleased,
   kPreempted,
   kPreemptedOverRestart,
+  kRecalled,
   kQuotaExceeded,
   kQuotaBorrowing,
   kCount,
@@ -79,6 +80,7 @@ inline constexpr const char* kPlaceNames[] = {
     "a node released from quarantine",
     "an attempt made room for a job of a higher class",
     "an attempt was to make room when the server started",
+    "an ended job read from the store",
     "a job held back by a quota",
     "a job that waits beyond a quota",
 };

@@ -106,6 +106,12 @@ constexpr Migration kMigrations[] = {
       ALTER TABLE jobs ADD COLUMN preempted_for TEXT NOT NULL DEFAULT '';
       ALTER TABLE jobs ADD COLUMN preemptions INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // 6 -> 7
+    R"sql(
+      CREATE INDEX jobs_of_body ON jobs (body);
+      CREATE INDEX ended_jobs ON jobs (type, state, sequence) WHERE state >= 5;
+      CREATE INDEX ended_jobs_of_user ON jobs (user, type, state, sequence) WHERE state >= 5;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {
