@@ -285,6 +285,7 @@ _SETTERS = {
     "retries": _number,
     "job_id": _text,
     "user": _text,
+    "project": _text,
     "limits": _limits,
     "after": _after,
     "node_labels": _labels,

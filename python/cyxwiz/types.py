@@ -142,6 +142,10 @@ class JobStatus:
     #: Why it failed, for a person; empty otherwise.
     error: str
     user: str
+    #: Attempts that made room for a job of a higher class.
+    preemptions: int = 0
+    #: Whose quota it counts to, besides that of the user.
+    project: str = ""
     #: Only from Client.status and Client.wait, once the job has ended.
     result: Optional[JobResult] = None
 
@@ -169,6 +173,10 @@ class Plan:
     estimate_basis: str
     #: False when no node could ever hold it.
     could_ever_run: bool
+    #: Running jobs of a lower class that would make room for it now, or do so.
+    preempts: List[str] = field(default_factory=list)
+    #: The node that they run on.
+    preempts_on: str = ""
 
 
 class EventKind(enum.Enum):
@@ -188,6 +196,7 @@ class EventKind(enum.Enum):
     NODE_UNCORDONED = 11
     NODE_QUARANTINED = 12
     NODE_RELEASED = 13
+    PREEMPT_REQUESTED = 14
 
 
 @dataclass(frozen=True)
@@ -312,6 +321,8 @@ def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResu
         cause=_enum(FailureCause, status.cause, FailureCause.INTERNAL),
         error=error,
         user=status.user_id,
+        preemptions=status.preemptions,
+        project=status.project,
         result=result_from_wire(result) if result is not None else None,
     )
 
@@ -327,6 +338,8 @@ def plan_from_wire(plan: control_pb2.JobPlan) -> Plan:
         estimated_start=_time(plan.estimated_start_time),
         estimate_basis=plan.estimate_basis,
         could_ever_run=plan.could_ever_run,
+        preempts=list(plan.preempts),
+        preempts_on=plan.preempts_on,
     )
 
 

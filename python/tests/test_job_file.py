@@ -130,6 +130,7 @@ def test_limits_dependencies_and_labels_arrive():
         "limits": {"run": "1h30m", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
         "after": ["prepare", {"job": "cleanup", "condition": "end"}],
         "node_labels": {"zone": "west"},
+        "project": "vision",
         "resources": {"disk": "10GiB", "named": {"licence": 2}},
     })
     limits = config.limits
@@ -137,6 +138,7 @@ def test_limits_dependencies_and_labels_arrive():
     assert [(one.job_id, one.condition) for one in config.after] == [
         ("prepare", job_pb2.AFTER_SUCCESS), ("cleanup", job_pb2.AFTER_ANY_END)]
     assert dict(config.node_labels) == {"zone": "west"}
+    assert config.project == "vision"
     assert config.resources.disk_bytes == 10 << 30 and dict(config.resources.named) == {"licence": 2}
     assert cyxwiz.job_config(after="prepare").after[0].job_id == "prepare"
     moment = datetime(2026, 12, 24, 19, 0, tzinfo=timezone(timedelta(hours=1)))

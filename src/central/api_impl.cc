@@ -139,8 +139,10 @@ class ApiImpl final : public Api {
         return Refuse(all, std::move(job), done);
       }
       if (body == nullptr) return Refuse(problems, std::move(job), done);
-      if (job.id.empty()) job.id = NewJobId();
-      control::SubmitJob command{.job = std::move(job), .body = std::move(body)};
+      const bool fresh_id = job.id.empty();
+      if (fresh_id) job.id = NewJobId();
+      control::SubmitJob command{
+          .job = std::move(job), .body = std::move(body), .fresh_id = fresh_id};
       core_->Post(std::move(command), [this, done = std::move(done)](control::Reply reply) {
         OnSubmitted(std::move(reply), done);
       });
@@ -458,6 +460,7 @@ class ApiImpl final : public Api {
       if (job.terms != nullptr) {
         command.request.labels = job.terms->labels;
         command.request.run_limit = job.terms->limits.run;
+        command.project = job.terms->project;
       }
       Ask<control::PlanReply>(
           core_, std::move(command), done,
@@ -593,6 +596,8 @@ class ApiImpl final : public Api {
     if (reply.estimated_start) plan->set_estimated_start_time(reply.estimated_start->seconds());
     plan->set_estimate_basis(reply.estimate_basis);
     plan->set_could_ever_run(reply.could_ever_run);
+    for (const JobId& id : reply.preempts) plan->add_preempts(id.value);
+    plan->set_preempts_on(reply.preempts_on.value);
   }
 
   // The query that a request means; a job's id is looked up for its sequence.

@@ -108,6 +108,8 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   status->set_user_id(job.user);
   status->set_cause(static_cast<protocol::FailureCause>(job.cause));
   status->set_nodes_lost(job.nodes_lost);
+  status->set_preemptions(job.preemptions);
+  if (job.terms != nullptr) status->set_project(job.terms->project);
   if (job.checkpoint.exists()) ToCheckpoint(job.checkpoint, status->mutable_checkpoint());
 }
 

@@ -18,13 +18,19 @@ constexpr int kExitStoreFailed = 70;  // EX_SOFTWARE
 
 Status StoppingStatus() { return Unavailable("the server is stopping", "try again in a moment"); }
 
+control::Options WithArchive(control::Options options, control::Archive* archive) {
+  options.archive = archive;
+  return options;
+}
+
 class CoreImpl final : public Core {
  public:
   CoreImpl(std::unique_ptr<store::JobStore> store, Options options)
       : options_(options),
         store_(std::move(store)),
         reserve_(options.reserve_path, options.reserve_bytes),
-        committer_(store_.get(), &reserve_, {options.control, options.retry_commit}) {}
+        committer_(store_.get(), &reserve_,
+                   {WithArchive(options.control, store_.get()), options.retry_commit}) {}
   ~CoreImpl() override { Stop(); }
 
   Status Load() { return committer_.Load(options_.clock->Read()); }

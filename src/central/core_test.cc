@@ -200,6 +200,12 @@ class TestStore final : public store::JobStore {
     return std::vector<control::Event>();
   }
   Status Commit(std::span<const Record> records) override { return disk_->Commit(records); }
+  Result<std::optional<control::EndedJob>> FindEnded(const JobId&) override {
+    return std::optional<control::EndedJob>();
+  }
+  Result<std::vector<Job>> ListEnded(const control::JobFilter&, int64_t, size_t) override {
+    return std::vector<Job>();
+  }
 
  private:
   TestDisk* const disk_;
@@ -408,6 +414,12 @@ TEST(CoreCommit, AStoreThatDoesNotLoadIsNotStarted) {
     Result<control::Snapshot> Load() override { return DataLoss("torn"); }
     Status Commit(std::span<const Record>) override { return OkStatus(); }
     Result<std::vector<control::Event>> Events(const control::EventQuery&) override {
+      return Unavailable("not loaded");
+    }
+    Result<std::optional<control::EndedJob>> FindEnded(const JobId&) override {
+      return Unavailable("not loaded");
+    }
+    Result<std::vector<Job>> ListEnded(const control::JobFilter&, int64_t, size_t) override {
       return Unavailable("not loaded");
     }
   };

@@ -6,13 +6,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 
 #include "base/config.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/logging.h"
-#include "base/text.h"
+#include "central/scheduling_config.h"
 #include "central/server.h"
 
 namespace cyxwiz::central {
@@ -33,24 +32,6 @@ Status TellReady(int fd, const CentralServer& server) {
       {"grpc", server.grpc_address()}, {"rest", server.rest_address()}, {"pid", getpid()}};
   UniqueFd closes(fd);
   return WriteAll(fd, ready.dump() + "\n");
-}
-
-Status ReadWeights(const std::vector<std::string>& texts, std::map<std::string, double>* weights) {
-  for (const std::string& text : texts) {
-    size_t equals = text.rfind('=');
-    auto weight = equals == text.npos ? std::nullopt : ParseDouble(text.substr(equals + 1));
-    if (!weight || equals == 0 || !(*weight >= 0.001 && *weight <= 1000)) {
-      return InvalidArgument(
-          "scheduling.share_weights: expected user=weight with a weight from "
-          "0.001 to 1000, such as ann=2, found '" +
-          text + "'");
-    }
-    if (!weights->emplace(text.substr(0, equals), *weight).second) {
-      return InvalidArgument("scheduling.share_weights: '" + text.substr(0, equals) +
-                             "' is given twice");
-    }
-  }
-  return OkStatus();
 }
 
 int Main(int argc, char** argv) {
@@ -83,12 +64,16 @@ int Main(int argc, char** argv) {
              "a node that is silent for so long loses its attempts to other nodes", 100, 3'600'000);
   config.Add("heartbeat_interval_ms", &heartbeat_interval_ms,
              "how often nodes shall send heartbeats; at most a third of the lease", 10, 600'000);
-  std::vector<std::string> share_weights;
+  std::vector<std::string> share_weights, quotas;
   int64_t half_life_s = 86'400, ageing_s = 3'600, hold_after_s = 60, quarantine_failures = 3,
-          probe_wait_s = 300, max_nodes_lost = 3;
+          probe_wait_s = 300, max_nodes_lost = 3, preemption_min_run_s = 60, preemption_most = 3;
+  control::Options& control = options.control;
   config.Add("scheduling.share_weights", &share_weights,
              "user=weight: of jobs with the same priority those of the user who has had the least "
              "of the fleet, divided by the weight, go first; 1 for users that are not named");
+  config.Add("scheduling.quotas", &quotas,
+             "what a user or a project is entitled to, such as 'user:ann cpus=8 gpus=2' or "
+             "'project:vision memory=64GiB borrow=no'; jobs within a quota go first");
   config.Add("scheduling.share_half_life_s", &half_life_s,
              "in so many seconds what a user has had counts half", 1, 1'000'000'000);
   config.Add("scheduling.ageing_s", &ageing_s,
@@ -97,6 +82,12 @@ int Main(int argc, char** argv) {
   config.Add("scheduling.hold_after_s", &hold_after_s,
              "a node is kept for the job that goes first once others have passed it by for so long",
              0, 1'000'000'000);
+  config.Add("scheduling.preemption.on", &control.preemption.on,
+             "running jobs of a lower class make room for one that can start nowhere else");
+  config.Add("scheduling.preemption.min_run_s", &preemption_min_run_s,
+             "an attempt that has run for less than this is left alone", 0, 1'000'000'000);
+  config.Add("scheduling.preemption.most", &preemption_most, "how often one job makes room at most",
+             0, 1'000'000);
   config.Add("quarantine.failures", &quarantine_failures,
              "a node where so many unlike jobs fail in a row gets no more but one to probe it", 1,
              1'000'000);
@@ -126,16 +117,18 @@ int Main(int argc, char** argv) {
                         "make the lease longer or the interval shorter"),
         kExitUsage);
   }
-  control::Options& control = options.control;
   control.lease = std::chrono::milliseconds(lease_ms);
   control.share_half_life = std::chrono::seconds(half_life_s);
   control.ageing = std::chrono::seconds(ageing_s);
   control.hold_after = std::chrono::seconds(hold_after_s);
   control.quarantine_failures = static_cast<int32_t>(quarantine_failures);
   control.probe_wait = std::chrono::seconds(probe_wait_s);
+  control.preemption.min_run = std::chrono::seconds(preemption_min_run_s);
+  control.preemption.most = static_cast<int32_t>(preemption_most);
   control.max_nodes_lost = static_cast<int32_t>(max_nodes_lost);
   if (Status read = ReadWeights(share_weights, &control.share_weights); !read.ok())
     return Fail(read, kExitUsage);
+  if (Status read = ReadQuotas(quotas, &control.quotas); !read.ok()) return Fail(read, kExitUsage);
   options.heartbeat_interval = std::chrono::milliseconds(heartbeat_interval_ms);
 
   auto server = CentralServer::Start(options);

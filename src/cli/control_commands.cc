@@ -117,6 +117,15 @@ std::string PlanToText(const protocol::JobPlan& plan, const Console& console, in
          reason.code() + ": " + reason.message() + (nodes.empty() ? "" : " (" + nodes + ")"));
     first = false;
   }
+  if (plan.preempts_size() > 0) {
+    constexpr int kMostNamed = 8;
+    std::string jobs;
+    for (int i = 0; i < std::min(plan.preempts_size(), kMostNamed); ++i)
+      jobs += (i == 0 ? "" : ", ") + plan.preempts(i);
+    if (plan.preempts_size() > kMostNamed)
+      jobs += ", and " + std::to_string(plan.preempts_size() - kMostNamed) + " more";
+    line("Preempts", jobs + " on " + plan.preempts_on());
+  }
   if (plan.node_id().empty()) {
     line("Would start", plan.smallest_change().empty() ? "" : "if: " + plan.smallest_change());
     if (plan.queue_position() > 0) {

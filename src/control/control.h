@@ -9,299 +9,39 @@
 // among them). When the commit fails the process must end: the core's memory is ahead of the disk.
 #pragma once
 
-#include <deque>
+#include <cstdint>
+#include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
-#include <unordered_map>
-#include <variant>
 #include <vector>
 
 #include "base/clock.h"
-#include "base/ids.h"
-#include "base/status.h"
+#include "control/archive.h"
+#include "control/commands.h"
 #include "control/records.h"
-#include "scheduler/scheduler.h"
 
 namespace cyxwiz::control {
-
-// Identifies who waits for the reply to a command; chosen by the caller, 0 when nobody does.
-using ReplyTo = uint64_t;
-
-// Changes to the fleet that are only supposed.
-struct WhatIf {
-  int32_t more_nodes = 0;  // like the largest one that is known, or as `resources` says
-  Resources resources;     // of each of these nodes; all 0: as the largest known
-};
-
-// ---- Commands
-// --------------------------------------------------------------------------------------------
-
-struct SubmitJob {
-  ReplyTo reply_to = 0;
-  Job job;  // id (chosen by client or caller), name, user, type, priority, resources, ...
-  std::shared_ptr<const JobBody> body;
-};
-struct CancelJob {
-  ReplyTo reply_to = 0;
-  JobId job;
-  std::string reason;
-};
-// Many jobs in one transaction, after every submit that came before; see CancelJob.
-struct CancelJobs {
-  ReplyTo reply_to = 0;
-  JobFilter filter;
-  std::string reason;
-};
-// A queued job leaves the queue until it is resumed; a running one writes a checkpoint first.
-struct PauseJob {
-  ReplyTo reply_to = 0;
-  JobId job;
-};
-struct ResumeJob {
-  ReplyTo reply_to = 0;
-  JobId job;
-};
-struct SetPriority {
-  ReplyTo reply_to = 0;
-  JobId job;
-  int32_t priority = 1;
-};
-// A failed or cancelled job again, as a new job; final states never change.
-struct RetryJob {
-  ReplyTo reply_to = 0;
-  JobId job;
-  JobId new_job;
-};
-struct RemoveJob {
-  ReplyTo reply_to = 0;
-  JobId job;
-};  // DeleteJob on the wire; final jobs only
-struct GetJob {
-  ReplyTo reply_to = 0;
-  JobId job;
-};
-struct ListJobs {
-  ReplyTo reply_to = 0;
-  int32_t page_size = 100;
-  int64_t after_sequence = INT64_MAX;  // newest first; jobs with a smaller sequence than this
-  JobFilter filter;
-};
-struct GetNode {
-  ReplyTo reply_to = 0;
-  NodeId node;
-};
-struct ListNodes {
-  ReplyTo reply_to = 0;
-};
-// A cordoned node keeps its attempts and gets no new ones. drain: its attempts go back to the
-// queue.
-struct CordonNode {
-  ReplyTo reply_to = 0;
-  NodeId node;
-  bool cordoned = true;
-  bool drain = false;
-  std::string reason;
-};
-// What would become of this job if it were submitted now; changes nothing.
-struct PlanJob {
-  ReplyTo reply_to = 0;
-  scheduler::Request request;
-  std::string user;
-  int32_t priority = 1;
-  WhatIf what_if;
-};
-// Everything about a job's waiting: reasons, place in the queue, expected start.
-struct ExplainJob {
-  ReplyTo reply_to = 0;
-  JobId job;
-  WhatIf what_if;
-};
-
-struct RegisterNode {
-  ReplyTo reply_to = 0;
-  Node node;                      // id: as the node remembers it, or fresh from the caller
-  std::vector<AttemptId> active;  // attempts it still runs
-  std::string session;  // new session token of this registration; earlier ones stop working
-  // When it was sent, in the node's own count: of two registrations from the same boot of its
-  // machine the one with the smaller number is older, and refused when it arrives later. 0: not
-  // known.
-  std::string boot;
-  int64_t number = 0;
-};
-struct Heartbeat {
-  ReplyTo reply_to = 0;
-  NodeId node;
-  std::string session;  // empty: not checked (a caller that speaks only the old wire)
-  std::vector<AttemptId> active;
-  Resources available;
-  std::string info;         // serialised NodeInfo of the heartbeat; empty: unchanged
-  std::vector<JobId> kept;  // jobs of which the node keeps checkpoints
-};
-// Outcome of an AssignJob call to a node.
-struct AssignOutcome {
-  AttemptId attempt;
-  NodeId node;
-  // kUnreachable: nobody knows whether the node has taken it. The job stays with the node until the
-  // node says so itself, by registering again, or its lease ends.
-  enum class Kind { kAccepted, kRejected, kUnreachable } kind = Kind::kAccepted;
-  std::string message;
-};
-struct ReportProgress {
-  ReplyTo reply_to = 0;
-  NodeId node;
-  AttemptId attempt;  // attempt 0: the current one
-  double progress = 0;
-  int32_t epoch = 0;
-  std::map<std::string, double> metrics;
-  Checkpoint checkpoint;              // uploaded since the last report; its files are stored
-  std::optional<Checkpoint> resumed;  // where it went on: epoch and step only
-};
-struct ReportCompletion {
-  ReplyTo reply_to = 0;
-  NodeId node;
-  AttemptId attempt;  // attempt 0: the current one
-  enum class Outcome { kSucceeded, kFailed, kCancelled } outcome = Outcome::kSucceeded;
-  Cause cause = Cause::kNone;
-  ErrorInfo error;
-  std::vector<Artifact> artifacts;
-  std::map<std::string, double> metrics;
-  double compute_seconds = 0;
-  Checkpoint checkpoint;  // as in ReportProgress
-};
-// Time has passed; also given when nothing else is due so that deadlines fire.
-struct Tick {};
-
-using Command =
-    std::variant<SubmitJob, CancelJob, CancelJobs, PauseJob, ResumeJob, SetPriority, RetryJob,
-                 RemoveJob, GetJob, ListJobs, ExplainJob, PlanJob, GetNode, ListNodes, CordonNode,
-                 RegisterNode, Heartbeat, AssignOutcome, ReportProgress, ReportCompletion, Tick>;
-
-// ---- Replies and effects
-// ---------------------------------------------------------------------------------
-
-// A node as clients see it.
-struct NodeView {
-  Node node;
-  bool online = false;
-  UnixTime last_heartbeat;
-  Resources available;
-  std::vector<AttemptId> attempts;
-};
-struct JobView {
-  Job job;
-  std::shared_ptr<const JobBody> body;
-  std::string node_endpoint;               // of job.node while it is Assigned or Running
-  std::vector<scheduler::Reason> reasons;  // while Queued: everything that holds it back
-};
-
-struct SubmitReply {
-  JobView view;
-  bool existed = false;
-};  // existed: same id and body were accepted before
-struct JobReply {
-  JobView view;
-};  // GetJob, CancelJob, PauseJob, ResumeJob, SetPriority; RetryJob: the new job
-struct CancelJobsReply {
-  int64_t cancelled = 0;   // ended at once
-  int64_t cancelling = 0;  // end with their processes
-};
-// The answer of PlanJob and ExplainJob, computed by the scheduler's own code on a copy.
-struct PlanReply {
-  JobView view;  // ExplainJob only
-  std::vector<scheduler::Reason>
-      reasons;                  // all that keeps it from starting now; empty: nothing does
-  std::string smallest_change;  // that would start it now; empty: none is known
-  int64_t queue_position = 0;   // 1: it is next; 0: it does not wait
-  int64_t jobs_queued = 0;
-  NodeId node;                              // where it would start now; empty: nowhere
-  std::optional<UnixTime> estimated_start;  // absent: not known
-  std::string estimate_basis;               // how the estimate was made, or why there is none
-  bool could_ever_run = true;
-};
-struct RemoveReply {};
-struct ListReply {
-  std::vector<JobView> jobs;
-  int64_t next_after_sequence = 0 /* 0: last page */;
-  int64_t total = 0;
-};
-struct NodeReply {
-  NodeView view;
-};
-struct NodesReply {
-  std::vector<NodeView> nodes;
-};
-struct RegisterReply {
-  NodeId node;
-  std::vector<AttemptId> stop;
-};
-struct HeartbeatReply {
-  std::vector<AttemptId> stop;   // attempts the node shall stop
-  std::vector<AttemptId> yield;  // attempts that shall write a checkpoint and end
-  std::vector<JobId> drop;       // of the kept ones: nobody will go on from them
-};
-struct ReportReply {
-  bool continue_job = true;
-  std::string message;
-  bool yield = false;  // with continue_job false: it shall write a checkpoint first
-};
-
-// Exactly one for each command that has a reply_to: the Status, and when ok the content.
-struct Reply {
-  ReplyTo to = 0;
-  Status status;
-  std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, NodeReply, NodesReply,
-               RegisterReply, HeartbeatReply, ReportReply, CancelJobsReply, PlanReply>
-      content;
-};
-// Call AssignJob on the node and give the result back as AssignOutcome. The token is made by the
-// caller. The node must take it only while `session` is the one of its last registration: so a call
-// that was late starts nothing once the node has registered again.
-struct AssignEffect {
-  AttemptId attempt;
-  NodeId node;
-  std::string endpoint;
-  std::string session;
-  Job job;
-  std::shared_ptr<const JobBody> body;
-};
-// Tell the node to stop an attempt now (heartbeats repeat it, so this may be lost).
-struct StopEffect {
-  AttemptId attempt;
-  NodeId node;
-  std::string endpoint;
-  std::string reason;
-  bool yield = false;  // it shall write a checkpoint first
-};
-// No job goes on from these files any more: delete them.
-struct ReleaseEffect {
-  std::vector<std::string> sha256;
-};
-// The job changed: tell those who follow it.
-struct UpdateEffect {
-  JobView view;
-  bool removed = false;
-};
-// Something happened: tell those who follow events. In order of their numbers.
-struct EventEffect {
-  Event event;
-};
-using Effect =
-    std::variant<Reply, AssignEffect, StopEffect, ReleaseEffect, UpdateEffect, EventEffect>;
 
 struct Output {
   std::vector<Record> records;
   std::vector<Effect> effects;
 };
 
-// ---- The core
-// --------------------------------------------------------------------------------------------
+// Whether jobs of a lower class make room for one that can start nowhere else.
+struct PreemptionOptions {
+  bool on = false;
+  Duration min_run = std::chrono::minutes(1);  // an attempt that has run for less is left alone
+  int32_t most = 3;                            // times that a job makes room
+};
 
 struct Options {
   Duration lease = std::chrono::seconds(10);  // of a node's attempts, from its last heartbeat
   Duration assign_timeout =
       std::chrono::seconds(10);  // an AssignJob without outcome counts as kUnreachable
+  // Where jobs go that have ended, and how long they stay in memory first. nullptr: they stay.
+  Archive* archive = nullptr;
+  Duration keep_ended = std::chrono::minutes(1);
   Duration progress_flush =
       std::chrono::seconds(1);  // last progress values reach the store at least so often
   Duration retry_backoff =
@@ -310,11 +50,14 @@ struct Options {
   // Of jobs with the same priority those of the user who has had the least of the fleet go first.
   // Weights of users; 1 for those that are not there.
   std::map<std::string, double> share_weights;
+  // By owner: "user:ann", "project:vision".
+  std::map<std::string, scheduler::Quota> quotas;
   Duration share_half_life = std::chrono::hours(24);
   // A waiting job gains one class of priority each time this has passed; zero: never.
   Duration ageing = std::chrono::hours(1);
   // A node is kept for the job that goes first once others have passed it by for so long.
   Duration hold_after = std::chrono::minutes(1);
+  PreemptionOptions preemption;
   int32_t max_nodes_lost = 3;  // in a row while they ran the same job: it is not tried again
   // So many jobs with different bodies that failed on a node without one that succeeded put it into
   // quarantine: nothing goes there but one job to probe it, after probe_wait, which doubles at each

@@ -57,7 +57,8 @@ const char* CauseName(Cause cause);  // "node lost"
 // The immutable body of a job, shared by all jobs that were submitted with the same one. `config`
 // is the serialised wire JobConfig without job_id, name and user; the core does not look into it.
 struct JobBody {
-  std::string sha256;  // of config, raw 32 bytes: equal bodies are kept once
+  std::string
+      sha256;  // of config, raw 32 bytes: equal ones are kept once where they meet in memory
   std::string config;
 };
 
@@ -107,6 +108,7 @@ struct Terms {
   Limits limits;
   std::vector<Dependency> after;
   Labels labels;  // that a node must have
+  std::string project;
   bool operator==(const Terms&) const = default;
 };
 
@@ -137,6 +139,8 @@ struct Job {
   bool cancel_requested = false;
   std::string cancel_reason;
   bool pause_requested = false;  // the attempt shall write a checkpoint and end
+  JobId preempted_for;           // likewise, to make room for this job; empty: it need not
+  int32_t preemptions = 0;       // attempts that ended so
   JobId retry_of;                // the ended job that this one does again; empty: none
   Cause cause = Cause::kNone;
   ErrorInfo error;
@@ -176,6 +180,7 @@ enum class EventKind {
   kNodeUncordoned = 11,
   kNodeQuarantined = 12,
   kNodeReleased = 13,
+  kPreemptRequested = 14,  // of an attempt that still writes its checkpoint; message: for which job
 };
 const char* EventKindName(EventKind kind);  // "STATE_CHANGED"
 
@@ -235,7 +240,7 @@ struct PutBody {
   int64_t number = 0;  // chosen by the core, unique, only grows
   std::shared_ptr<const JobBody> body;
 };
-// After the last of its jobs.
+// After one of its jobs: it goes unless another one that is stored has it.
 struct DeleteBody {
   int64_t number = 0;
 };
@@ -264,12 +269,34 @@ struct DeleteRemoved {
 using Record = std::variant<PutBody, PutJob, DeleteJob, DeleteBody, PutNode, PutEvent, DeleteEvents,
                             PutRemoved, DeleteRemoved>;
 
-// Everything durable, as read at start.
+// A job that has ended, and its body.
+struct EndedJob {
+  Job job;
+  std::shared_ptr<const JobBody> body;
+};
+// What a job that has ended had of the fleet.
+struct PastUse {
+  std::string user;
+  Resources resources;
+  UnixTime started_at, ended_at;
+};
+
+// What is durable, as read at start: jobs that have ended stay where they are stored (Archive).
 struct Snapshot {
-  std::vector<PutBody> bodies;
-  std::vector<Job> jobs;  // in order of sequence
+  std::vector<Job> jobs;        // that have not ended, in order of sequence
+  std::vector<PutBody> bodies;  // of these
+  // How many have ended.
+  struct Ended {
+    std::string user;
+    int32_t type = 0;
+    JobState state = JobState::kSucceeded;
+    int64_t jobs = 0;
+  };
+  std::vector<Ended> ended;
+  std::vector<PastUse> past;  // of those that have ended lately
   std::vector<Node> nodes;
-  int64_t last_event = 0;  // number of the newest event, 0: none
+  int64_t last_sequence = 0, last_body = 0;  // the largest that are stored
+  int64_t last_event = 0;                    // number of the newest event, 0: none
   int64_t first_event = 0;
   std::vector<RemovedJob> removed;
 };

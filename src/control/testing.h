@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,11 +19,35 @@ namespace cyxwiz::control {
 constexpr int64_t kGiB = 1ll << 30;
 
 // Drives a Control by hand: one command at a time, on a clock that moves only when told.
-class Bench {
+class Bench : public Archive {
  public:
-  explicit Bench(Options options = {})
-      : options_(options), control_(std::make_unique<Control>(options)) {
+  explicit Bench(Options options = {}) : options_(options) {
+    options_.archive = this;
+    control_ = std::make_unique<Control>(options_);
     control_->Load({}, now());
+  }
+
+  Result<std::optional<EndedJob>> FindEnded(const JobId& id) override {
+    ++lookups;
+    if (!archive_error.ok()) return archive_error;
+    auto found = jobs.find(id.value);
+    if (found == jobs.end() || !IsFinal(found->second.state)) return std::optional<EndedJob>();
+    return std::optional<EndedJob>({found->second, bodies.at(found->second.body)});
+  }
+  Result<std::vector<Job>> ListEnded(const JobFilter& filter, int64_t before,
+                                     size_t most) override {
+    if (!archive_error.ok()) return archive_error;
+    std::vector<Job> found;
+    for (const Job* job : InOrder()) {
+      bool wanted = IsFinal(job->state) && job->sequence < before &&
+                    (filter.user.empty() || job->user == filter.user) &&
+                    (filter.type == 0 || job->type == filter.type) &&
+                    (filter.states.empty() ||
+                     std::count(filter.states.begin(), filter.states.end(), job->state) > 0);
+      if (wanted) found.insert(found.begin(), *job);
+    }
+    if (found.size() > most) found.resize(most);
+    return found;
   }
 
   Now now() const {
@@ -46,12 +72,21 @@ class Bench {
   // As after kill -9: only what was stored remains.
   void Restart() {
     Snapshot snapshot;
-    for (auto& [number, body] : bodies) snapshot.bodies.push_back({number, body});
-    std::vector<Job> sorted;
-    for (auto& [k, j] : jobs) sorted.push_back(j);
-    std::sort(sorted.begin(), sorted.end(),
-              [](auto& a, auto& b) { return a.sequence < b.sequence; });
-    snapshot.jobs = sorted;
+    std::set<int64_t> needed;
+    for (const Job* job : InOrder()) {
+      snapshot.last_sequence = job->sequence;
+      if (IsFinal(job->state)) {
+        snapshot.ended.push_back({job->user, job->type, job->state, 1});
+        snapshot.past.push_back({job->user, job->resources, job->started_at, job->ended_at});
+      } else {
+        snapshot.jobs.push_back(*job);
+        needed.insert(job->body);
+      }
+    }
+    for (auto& [number, body] : bodies) {
+      snapshot.last_body = number;
+      if (needed.count(number) > 0) snapshot.bodies.push_back({number, body});
+    }
     for (auto& [k, n] : nodes) snapshot.nodes.push_back(n);
     for (auto& [k, r] : removed) snapshot.removed.push_back(r);
     if (!events.empty()) {
@@ -86,6 +121,10 @@ class Bench {
               .capacity = {cores * 1000, 8 * kGiB, 0},
               .devices = {1}};
     Do(RegisterNode{.node = node, .active = active, .session = "session-" + id});
+  }
+  // The attempt, told to yield, has written a checkpoint and ended.
+  void Yield(const std::string& job, int attempt, const std::string& node) {
+    Complete(job, attempt, node, ReportCompletion::Outcome::kCancelled);
   }
   void Beat(const std::string& id, std::vector<AttemptId> active = {}) {
     Do(Heartbeat{.node = NodeId{id}, .session = "session-" + id, .active = active});
@@ -139,6 +178,8 @@ class Bench {
   Control& control() { return *control_; }
 
   std::map<std::string, Job> jobs;  // as stored
+  int lookups = 0;                  // in the archive
+  Status archive_error;             // that it answers with
   std::map<int64_t, std::shared_ptr<const JobBody>> bodies;
   std::map<std::string, Node> nodes;
   std::map<std::string, RemovedJob> removed;
@@ -150,12 +191,24 @@ class Bench {
     if (auto* r = std::get_if<PutBody>(&record)) bodies[r->number] = r->body;
     if (auto* r = std::get_if<PutNode>(&record)) nodes[r->node.id.value] = r->node;
     if (auto* r = std::get_if<DeleteJob>(&record)) jobs.erase(r->id.value);
-    if (auto* r = std::get_if<DeleteBody>(&record)) bodies.erase(r->number);
+    if (auto* r = std::get_if<DeleteBody>(&record)) {
+      bool used = std::any_of(jobs.begin(), jobs.end(),
+                              [&](const auto& one) { return one.second.body == r->number; });
+      if (!used) bodies.erase(r->number);
+    }
     if (auto* r = std::get_if<PutRemoved>(&record)) removed[r->removed.id.value] = r->removed;
     if (auto* r = std::get_if<DeleteRemoved>(&record)) removed.erase(r->id.value);
     if (auto* r = std::get_if<PutEvent>(&record)) events[r->event.number] = r->event;
     if (auto* r = std::get_if<DeleteEvents>(&record))
       events.erase(events.begin(), events.lower_bound(r->below));
+  }
+
+  std::vector<const Job*> InOrder() const {
+    std::vector<const Job*> sorted;
+    for (const auto& [id, job] : jobs) sorted.push_back(&job);
+    std::sort(sorted.begin(), sorted.end(),
+              [](const Job* a, const Job* b) { return a->sequence < b->sequence; });
+    return sorted;
   }
 
   Options options_;

@@ -138,6 +138,8 @@ const char* EventKindName(EventKind kind) {
       return "NODE_UNCORDONED";
     case EventKind::kNodeQuarantined:
       return "NODE_QUARANTINED";
+    case EventKind::kPreemptRequested:
+      return "PREEMPT_REQUESTED";
     case EventKind::kNodeReleased:
       return "NODE_RELEASED";
   }

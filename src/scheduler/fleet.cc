@@ -15,6 +15,7 @@ void Fleet::Put(NodeState node) {
     nodes_.push_back(std::move(node));
     is_loosened_.push_back(false);
   } else {
+    node.claims = nodes_[found->second].claims;
     nodes_[found->second] = std::move(node);
   }
   Loosen(found->second);
@@ -39,6 +40,39 @@ void Fleet::ClearHold() {
 void Fleet::AddGuest(int64_t job, const Resources& amount) {
   hold_->guests.insert(job);
   hold_->spare -= amount;
+}
+
+void Fleet::AddClaim(Claim claim) {
+  nodes_[by_id_.at(claim.node)].claims++;
+  claims_.push_back(std::move(claim));
+}
+
+void Fleet::DropClaim(size_t index) {
+  size_t node = by_id_.at(claims_[index].node);
+  nodes_[node].claims--;
+  Loosen(node);
+  claims_.erase(claims_.begin() + static_cast<ptrdiff_t>(index));
+}
+
+void Fleet::EndVictim(int64_t job) {
+  for (Claim& claim : claims_) claim.victims.erase(job);
+}
+
+bool Fleet::IsLeftFor(const NodeState& node, const LineKey& line) const {
+  if (node.claims == 0) return true;
+  Resources free = node.free;
+  for (const Claim& claim : claims_) {
+    if (claim.node != node.id) continue;
+    if (claim.line == line) return true;
+    if (claim.line.priority >= line.priority) free -= claim.line.request.resources;
+  }
+  return free.Holds(line.request.resources);
+}
+
+void Fleet::UseClaim(const NodeId& node, const LineKey& line) {
+  for (size_t i = 0; i < claims_.size(); ++i) {
+    if (claims_[i].node == node && claims_[i].line == line) return DropClaim(i);
+  }
 }
 
 void Fleet::PassDone() {

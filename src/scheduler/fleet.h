@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "base/ids.h"
 #include "base/labels.h"
 #include "base/resources.h"
+#include "scheduler/request.h"
 
 namespace cyxwiz::scheduler {
 
@@ -27,6 +30,7 @@ struct NodeState {
   Resources free;
   std::vector<int32_t> devices;          // wire DeviceType of each kind it has
   std::shared_ptr<const Labels> labels;  // null: none
+  int32_t claims = 0;                    // on its room
 };
 
 // A node is kept for a job that others have passed by for too long. Until that job starts, jobs
@@ -41,6 +45,15 @@ struct Hold {
   MonotonicTime start = MonotonicTime::Never();
   Resources spare;           // what will be left beside it then
   std::set<int64_t> guests;  // jobs that were let in beside it; not waited for
+};
+
+// Attempts on a node end so that a job of a line of a higher priority finds room there
+// (preemption.h). Until it has started, lines that do not go before it get nothing of that.
+struct Claim {
+  int64_t job = 0;  // its sequence; it, or another one of its line
+  LineKey line;
+  NodeId node;
+  std::map<int64_t, Resources> victims;  // jobs whose attempts have not ended, and what they hold
 };
 
 class Fleet {
@@ -75,6 +88,16 @@ class Fleet {
   // The job has got its place on the held node, beside the one that waits.
   void AddGuest(int64_t job, const Resources& amount);
 
+  const std::vector<Claim>& claims() const { return claims_; }
+  void AddClaim(Claim claim);
+  void DropClaim(size_t index);
+  // The attempt of this job has ended.
+  void EndVictim(int64_t job);
+  // Whether the line may have its request of what is free on the node, with what is claimed there.
+  bool IsLeftFor(const NodeState& node, const LineKey& line) const;
+  // A job of this line has got its place there.
+  void UseClaim(const NodeId& node, const LineKey& line);
+
   // For Schedule: the places in nodes() of those that may hold more than at the last pass.
   const std::vector<size_t>& loosened() const { return loosened_; }
   void PassDone();
@@ -91,6 +114,7 @@ class Fleet {
 
   std::vector<NodeState> nodes_;  // in order of arrival
   std::optional<Hold> hold_;
+  std::vector<Claim> claims_;  // few; in order of arrival
   std::unordered_map<NodeId, size_t> by_id_;
   std::vector<size_t> loosened_;
   std::vector<bool> is_loosened_;

@@ -103,30 +103,44 @@ class Candidates {
 
 }  // namespace
 
+bool IsFitFor(const NodeState& node, const Request& request) {
+  return HasDevice(node, request.device) && HasLabelsOf(node, request) &&
+         node.capacity.Holds(request.resources) && node.online && !node.cordoned &&
+         !node.quarantined;
+}
+
 bool IsKeptFrom(const Hold& hold, int32_t priority, const Request& request, MonotonicTime now) {
   return priority <= hold.priority && !hold.spare.Holds(request.resources) &&
          !EndsBefore(hold, request, now);
 }
 
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
-                                MonotonicTime now) {
+                                MonotonicTime now, Quotas* quotas) {
   // Heads of the lines; the top is the one that is served next.
   struct Head {
+    bool borrows;  // both only grow within a pass: this, and the share of its account
     int32_t priority;
-    double share;  // of its account when it was put here; shares only grow within a pass
+    double share;
     int64_t sequence;
     size_t line;
     size_t position;
     bool operator<(const Head& other) const {
+      if (borrows != other.borrows) return borrows;
       if (priority != other.priority) return priority < other.priority;
       if (share != other.share) return share > other.share;
       return sequence > other.sequence;
     }
   };
   std::priority_queue<Head> heads;
+  auto standing_of = [&](size_t line) {
+    return quotas != nullptr ? quotas->Of(lines[line].key) : Standing::kWithin;
+  };
   auto push = [&](size_t line, size_t position) {
     const Waiting& job = lines[line].jobs[position];
-    heads.push({job.priority, shares->Of(lines[line].account, now), job.job, line, position});
+    Standing standing = standing_of(line);
+    if (standing == Standing::kBlocked) return;
+    heads.push({standing == Standing::kBorrows, job.priority,
+                shares->Of(lines[line].key.account, now), job.job, line, position});
   };
   for (size_t i = 0; i < lines.size(); ++i) {
     if (!lines[i].jobs.empty()) push(i, 0);
@@ -139,10 +153,11 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
 
   // Whether the job, or any of the line when it is 0, can start on the node.
   auto fits = [&](const Line& line, int64_t job, const NodeState& node) {
-    if (Check(line.request, node) != Obstacle::kNone) return false;
+    if (Check(line.key.request, node) != Obstacle::kNone) return false;
+    if (!fleet->IsLeftFor(node, line.key)) return false;
     const std::optional<Hold>& hold = fleet->hold();
     return !hold || hold->node != node.id || hold->job == job ||
-           !IsKeptFrom(*hold, line.priority, line.request, now);
+           !IsKeptFrom(*hold, line.key.priority, line.key.request, now);
   };
   auto for_each_node = [&](const Line& line, auto visit) {
     if (line.fresh) {
@@ -155,7 +170,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     std::optional<std::tuple<double, uint32_t, size_t>> best;
     for_each_node(line, [&](size_t i) {
       if (!fits(line, job, nodes[i])) return;
-      std::tuple<double, uint32_t, size_t> one(RoomLeft(line.request, nodes[i]), ranks[i], i);
+      std::tuple<double, uint32_t, size_t> one(RoomLeft(line.key.request, nodes[i]), ranks[i], i);
       if (!best || one < *best) best = one;
     });
     if (!best) return std::nullopt;
@@ -170,7 +185,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
       std::vector<Candidates::Entry> entries;
       for_each_node(line, [&](size_t i) {
         if (fits(line, job, nodes[i]))
-          entries.emplace_back(RoomLeft(line.request, nodes[i]), ranks[i], i, versions[i]);
+          entries.emplace_back(RoomLeft(line.key.request, nodes[i]), ranks[i], i, versions[i]);
       });
       of_line.Make(std::move(entries));
     }
@@ -182,7 +197,13 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     Head head = heads.top();
     heads.pop();
     const Line& line = lines[head.line];
-    if (shares->Of(line.account, now) > head.share) {  // it has got something meanwhile
+    Standing standing = standing_of(head.line);
+    if (standing == Standing::kBlocked) {
+      std::erase(waiting, head.line);
+      continue;
+    }
+    if (shares->Of(line.key.account, now) > head.share ||
+        (standing == Standing::kBorrows && !head.borrows)) {  // it has got something meanwhile
       push(head.line, head.position);
       continue;
     }
@@ -196,21 +217,23 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     if (!best || last) std::erase(waiting, head.line);
     if (best) {
       NodeState& node = fleet->at(*best);
-      node.free -= line.request.resources;
+      node.free -= line.key.request.resources;
       node.probe = false;
-      shares->Take(line.account, line.request.resources, now);
+      shares->Take(line.key.account, line.key.request.resources, now);
+      if (quotas != nullptr) quotas->Take(line.key, line.key.request.resources);
       placements.push_back({job, node.id});
+      if (node.claims > 0) fleet->UseClaim(node.id, line.key);
       if (kept_for) {
         fleet->ClearHold();
       } else if (fleet->hold() && fleet->hold()->node == node.id) {
-        if (line.priority <= fleet->hold()->priority &&
-            !EndsBefore(*fleet->hold(), line.request, now))
-          fleet->AddGuest(job, line.request.resources);
+        if (line.key.priority <= fleet->hold()->priority &&
+            !EndsBefore(*fleet->hold(), line.key.request, now))
+          fleet->AddGuest(job, line.key.request.resources);
       }
       ++versions[*best];
       for (size_t other : waiting) {
         if (fits(lines[other], 0, node))
-          candidates[other].Add(RoomLeft(lines[other].request, node), ranks[*best], *best,
+          candidates[other].Add(RoomLeft(lines[other].key.request, node), ranks[*best], *best,
                                 versions[*best]);
       }
     }
@@ -227,11 +250,7 @@ std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
   std::optional<Hold> best;
   std::tuple<MonotonicTime, MonotonicTime, int64_t> best_rank;
   auto look = [&](const NodeState& node) {
-    if (!HasDevice(node, request.device) || !HasLabelsOf(node, request) ||
-        !node.capacity.Holds(request.resources) || !node.online || node.cordoned ||
-        node.quarantined) {
-      return;
-    }
+    if (!IsFitFor(node, request)) return;
     Hold hold{job, priority, node.id, request.resources, MonotonicTime::Never(), {}, {}};
     std::vector<Occupant> there = occupants(node.id);
     Resources guests;
@@ -504,13 +523,14 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
 std::optional<Forecast> ForecastStart(
     std::vector<NodeState> nodes, std::vector<Line> lines, std::vector<Running> running,
     Shares shares, MonotonicTime now, int64_t target,
-    const std::function<std::optional<Duration>(int64_t)>& duration, size_t most_steps) {
+    const std::function<std::optional<Duration>(int64_t)>& duration, Quotas quotas,
+    size_t most_steps) {
   struct End {
     Duration at;
     size_t order;  // so that equal times come in a fixed order
     NodeId node;
     Resources resources;
-    std::string account;
+    std::string account, project;
     bool operator<(const End& other) const {
       return at != other.at ? at > other.at : order > other.order;
     }
@@ -518,14 +538,15 @@ std::optional<Forecast> ForecastStart(
   std::priority_queue<End> ends;
   size_t order = 0;
   for (Running& one : running) {
-    if (one.remaining) ends.push({*one.remaining, order++, one.node, one.resources, one.account});
+    if (one.remaining)
+      ends.push({*one.remaining, order++, one.node, one.resources, one.account, one.project});
   }
   // A node that is held is asked again before long.
   for (NodeState& node : nodes) node.held = false;
   Fleet fleet(std::move(nodes));
   Duration passed = {};
   for (size_t steps = 0; steps <= most_steps; ++steps) {
-    for (const Placement& placement : Schedule(&fleet, lines, &shares, now + passed)) {
+    for (const Placement& placement : Schedule(&fleet, lines, &shares, now + passed, &quotas)) {
       if (placement.job == target) return Forecast{placement.node, passed};
       for (Line& line : lines) {
         auto found = std::find_if(line.jobs.begin(), line.jobs.end(),
@@ -533,17 +554,18 @@ std::optional<Forecast> ForecastStart(
         if (found == line.jobs.end()) continue;
         line.jobs.erase(found);
         if (auto takes = duration(placement.job))
-          ends.push(
-              {passed + *takes, order++, placement.node, line.request.resources, line.account});
+          ends.push({passed + *takes, order++, placement.node, line.key.request.resources,
+                     line.key.account, line.key.project});
         break;
       }
     }
-    for (Line& line : lines) line.fresh = false;
+    for (Line& line : lines) line.fresh = quotas.Of(line.key) == Standing::kBlocked;
     if (ends.empty()) return std::nullopt;
     passed = ends.top().at;
     while (!ends.empty() && ends.top().at == passed) {
       fleet.GiveBack(ends.top().node, ends.top().resources);
       shares.GiveBack(ends.top().account, ends.top().resources, now + passed);
+      quotas.GiveBack(ends.top().account, ends.top().project, ends.top().resources);
       ends.pop();
     }
   }

@@ -14,35 +14,26 @@
 #include "base/labels.h"
 #include "base/resources.h"
 #include "scheduler/fleet.h"
+#include "scheduler/quotas.h"
+#include "scheduler/request.h"
 #include "scheduler/shares.h"
 
 namespace cyxwiz::scheduler {
-
-// What one attempt asks for. Jobs that ask for the same wait in the same line.
-struct Request {
-  Resources resources;
-  int32_t device = 0;       // wire DeviceType; 0 any
-  Labels labels;            // that the node must have
-  Duration run_limit = {};  // after which it is ended; 0: no limit
-  bool operator==(const Request&) const = default;
-};
 
 struct Waiting {
   int64_t job = 0;       // its sequence
   int32_t priority = 1;  // with what it has gained by waiting
 };
 
-// Jobs of one priority and one account that ask for the same, oldest first. The caller need not
+// Jobs that are alike, oldest first. The caller need not
 // list more than could be placed (MostPlacements), so a pass costs what the free nodes can take,
 // not what waits.
 struct Line {
-  int32_t priority = 1;  // without what they have gained by waiting
-  Request request;
+  LineKey key;
   std::vector<Waiting> jobs;
   // It was not there at the last pass. That pass left the head of every other line without a node
   // that could take it, so only nodes that have changed since can.
   bool fresh = true;
-  std::string account;
 };
 
 struct Placement {
@@ -52,22 +43,24 @@ struct Placement {
 
 // One reason why a job waits.
 struct Reason {
-  std::string code;  // NO_NODES, NODES_OFFLINE, NODES_HELD, NODES_CORDONED, NODES_QUARANTINED,
-                     // NO_SUCH_DEVICE, NO_SUCH_LABEL, TOO_LARGE, NOT_ENOUGH_FREE, BACKOFF,
-                     // NODES_KEPT, DEPENDENCY, QUEUED
+  std::string code;  // QUOTA_EXCEEDED, QUOTA_BORROWING, NO_NODES, NODES_OFFLINE, NODES_HELD,
+                     // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL, TOO_LARGE,
+                     // NOT_ENOUGH_FREE, BACKOFF, NODES_KEPT, PREEMPTING, DEPENDENCY, QUEUED
   std::string message;
   std::vector<NodeId> nodes;  // at most kMostNodesNamed of them
   bool operator==(const Reason&) const = default;
 };
 inline constexpr size_t kMostNodesNamed = 100;
 
-// Highest priority first, then the account with the smallest share, then the oldest; each to the
-// node that it leaves with the least room to spare. A job that does not fit now does not hold up
-// later ones that do, unless a node is kept for it (Hold). Takes what it places from the fleet and
-// counts it to the shares, and does away with the marks of what has changed: what it leaves in the
-// lines fits nowhere.
+// Those within a quota first, then the highest priority, then the account with the smallest share,
+// then the oldest; each to the node that it leaves with the least room to spare. A job that does
+// not fit now does not hold up later ones that do, unless a node is kept for it (Hold) or attempts
+// make room for it (Claim). Takes what it places from the fleet and counts it to the shares, and
+// does away with the marks of what has changed: what it leaves in the lines fits nowhere. quotas:
+// nullptr: there are none. A line that its quota stops is left as it is, also where nodes could
+// take it: it must be given as fresh next time.
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
-                                MonotonicTime now);
+                                MonotonicTime now, Quotas* quotas = nullptr);
 
 // An attempt on a node.
 struct Occupant {
@@ -81,6 +74,10 @@ struct Occupant {
 std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
                              const Request& request, MonotonicTime now,
                              const std::function<std::vector<Occupant>(const NodeId&)>& occupants);
+
+// Whether the node could take the request if it had more free: what Schedule asks of it besides
+// room.
+bool IsFitFor(const NodeState& node, const Request& request);
 
 // Whether the hold keeps its node from a job of this priority and request that starts now: it would
 // still be there when the held one is to start, and does not fit beside it.
@@ -104,7 +101,7 @@ struct Running {
   NodeId node;
   Resources resources;
   std::optional<Duration> remaining;  // absent: not known
-  std::string account;
+  std::string account, project;
 };
 struct Forecast {
   NodeId node;
@@ -117,7 +114,8 @@ struct Forecast {
 std::optional<Forecast> ForecastStart(
     std::vector<NodeState> nodes, std::vector<Line> lines, std::vector<Running> running,
     Shares shares, MonotonicTime now, int64_t target,
-    const std::function<std::optional<Duration>(int64_t)>& duration, size_t most_steps = 1000);
+    const std::function<std::optional<Duration>(int64_t)>& duration, Quotas quotas = {},
+    size_t most_steps = 1000);
 
 // Whether some node, online or not, could hold the request if it were empty. reason tells the
 // numbers when not.

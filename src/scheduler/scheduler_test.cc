@@ -21,8 +21,8 @@ NodeState MakeNode(const std::string& id, int64_t cores, int64_t gib, int64_t gp
 }
 
 Line MakeLine(int32_t priority, int64_t cores, int64_t gib, std::vector<int64_t> sequences) {
-  Line line{
-      .priority = priority, .request = {.resources = {cores * 1000, gib * kGiB, 0}}, .jobs = {}};
+  Line line{.key = {.priority = priority, .request = {.resources = {cores * 1000, gib * kGiB, 0}}},
+            .jobs = {}};
   for (int64_t s : sequences) line.jobs.push_back({s, priority});
   return line;
 }
@@ -79,7 +79,7 @@ TEST(Scheduler, OfflineHeldAndDevicelessNodesGetNothing) {
   held.held = true;
   EXPECT_TRUE(Plan({offline, held}, {MakeLine(1, 1, 1, {1})}).empty());
   Line gpu = MakeLine(1, 1, 1, {1});
-  gpu.request.device = 2;
+  gpu.key.request.device = 2;
   EXPECT_TRUE(Plan({MakeNode("c", 4, 4)}, {gpu}).empty());
 }
 
@@ -100,8 +100,8 @@ TEST(Scheduler, CountsNamedResourcesAndScratchSpace) {
   node.capacity.disk_bytes = 10 * kGiB;
   node.free = node.capacity;
   Line licence = MakeLine(1, 1, 1, {1, 2, 3}), disk = MakeLine(0, 1, 1, {4, 5});
-  licence.request.resources.SetNamed("licence", 1);
-  disk.request.resources.disk_bytes = 6 * kGiB;
+  licence.key.request.resources.SetNamed("licence", 1);
+  disk.key.request.resources.disk_bytes = 6 * kGiB;
   auto plan = Plan({node}, {licence, disk});
   ASSERT_EQ(plan.size(), 3u);
   EXPECT_EQ(plan[0].job, 1);
@@ -115,17 +115,17 @@ TEST(Scheduler, AJobGoesOnlyWhereItsLabelsAre) {
   a.labels = std::make_shared<const Labels>(Labels{{"zone", "west"}});
   b.labels = std::make_shared<const Labels>(Labels{{"pool", "fast"}, {"zone", "east"}});
   Line line = MakeLine(1, 1, 1, {1});
-  line.request.labels = {{"zone", "east"}};
+  line.key.request.labels = {{"zone", "east"}};
   auto plan = Plan({a, b}, {line});
   ASSERT_EQ(plan.size(), 1u);
   EXPECT_EQ(plan[0].node.value, "b");
-  line.request.labels["pool"] = "slow";
-  auto reasons = Explain(line.request, {a, b});
+  line.key.request.labels["pool"] = "slow";
+  auto reasons = Explain(line.key.request, {a, b});
   ASSERT_EQ(reasons.size(), 1u);
   EXPECT_EQ(reasons[0].code, "NO_SUCH_LABEL");
   EXPECT_EQ(reasons[0].message, "2 nodes without the labels pool=slow, zone=east");
   std::string why;
-  EXPECT_FALSE(CouldEverRun(line.request, {a, b}, &why));
+  EXPECT_FALSE(CouldEverRun(line.key.request, {a, b}, &why));
   EXPECT_NE(why.find("pool=slow"), std::string::npos) << why;
 }
 
@@ -157,6 +157,12 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
     for (const NodeState& node : nodes) total += node.capacity;
     shares.SetTotal(total);
     reference_shares.SetTotal(total);
+    std::map<std::string, Quota> limits;
+    if (draw(0, 1)) {
+      limits["user:ann"] = {.cpu_millis = 1000 * draw(0, 4), .borrow = draw(0, 1) == 0};
+      if (draw(0, 1)) limits["user:bob"] = {.gpus = draw(0, 1), .borrow = draw(0, 1) == 0};
+    }
+    Quotas quotas(limits), reference_quotas(limits);
     MonotonicTime now;
     using Key = std::tuple<int32_t, int, std::string>;
     std::map<Key, std::pair<Request, std::set<int64_t>>> queue;
@@ -181,6 +187,8 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
         reference.GiveBack(node, amount);
         shares.GiveBack(account, amount, now);
         reference_shares.GiveBack(account, amount, now);
+        quotas.GiveBack(account, "", amount);
+        reference_quotas.GiveBack(account, "", amount);
         running.erase(running.begin() + static_cast<ptrdiff_t>(which));
       }
       if (draw(0, 3) == 0) {
@@ -190,22 +198,26 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
         reference.Change(id, [&](NodeState& node) { node.online = online; });
       }
       now = now + std::chrono::minutes(draw(0, 600));
+      auto key_of = [](const Key& key, const Request& request) {
+        return LineKey{std::get<0>(key), request, std::get<2>(key), ""};
+      };
       std::vector<Line> lines;
       for (const auto& [key, line] : queue) {
-        Line one{std::get<0>(key), line.first, {}, known.count(key) == 0, std::get<2>(key)};
-        for (int64_t job : line.second) one.jobs.push_back({job, one.priority});
+        Line one{key_of(key, line.first), {}, known.count(key) == 0};
+        for (int64_t job : line.second) one.jobs.push_back({job, one.key.priority});
         lines.push_back(std::move(one));
       }
       known.clear();
-      std::vector<Placement> got = Schedule(&fleet, lines, &shares, now), wanted;
+      std::vector<Placement> got = Schedule(&fleet, lines, &shares, now, &quotas), wanted;
       std::set<int64_t> tried;
       for (;;) {  // the first of those that were not tried, by what their accounts have now
         const std::pair<const Key, std::pair<Request, std::set<int64_t>>>* first = nullptr;
-        std::tuple<int32_t, double, int64_t> first_rank;
+        std::tuple<bool, int32_t, double, int64_t> first_rank;
         for (const auto& one : queue) {
           for (int64_t job : one.second.second) {
             if (tried.count(job) > 0) continue;
-            std::tuple<int32_t, double, int64_t> rank(
+            std::tuple<bool, int32_t, double, int64_t> rank(
+                reference_quotas.Of(key_of(one.first, one.second.first)) != Standing::kWithin,
                 -std::get<0>(one.first), reference_shares.Of(std::get<2>(one.first), now), job);
             if (first == nullptr || rank < first_rank) {
               first = &one;
@@ -214,15 +226,13 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
           }
         }
         if (first == nullptr) break;
-        int64_t job = std::get<2>(first_rank);
+        int64_t job = std::get<3>(first_rank);
         tried.insert(job);
-        Line alone{std::get<0>(first->first),
-                   first->second.first,
-                   {{job, std::get<0>(first->first)}},
-                   true,
-                   std::get<2>(first->first)};
+        Line alone{
+            key_of(first->first, first->second.first), {{job, std::get<0>(first->first)}}, true};
         reference.Change(nodes[0].id, [](NodeState&) {});
-        for (Placement& one : Schedule(&reference, {alone}, &reference_shares, now))
+        for (Placement& one :
+             Schedule(&reference, {alone}, &reference_shares, now, &reference_quotas))
           wanted.push_back(std::move(one));
       }
       ASSERT_EQ(got.size(), wanted.size()) << "seed " << seed << ", round " << round;
@@ -235,7 +245,9 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
         }
       }
       std::erase_if(queue, [](const auto& one) { return one.second.second.empty(); });
-      for (const auto& [key, line] : queue) known.insert(key);
+      for (const auto& [key, line] : queue) {
+        if (quotas.Of(key_of(key, line.first)) != Standing::kBlocked) known.insert(key);
+      }
     }
   }
 }
@@ -246,8 +258,8 @@ TEST(Scheduler, TheAccountThatHasHadLeastGoesFirst) {
   shares.SetTotal({8000, 16 * kGiB, 0});
   shares.Take("ann", {1000, kGiB, 0}, {});
   Line ann = MakeLine(1, 1, 1, {1, 2, 3}), bob = MakeLine(1, 1, 1, {4, 5, 6});
-  ann.account = "ann";
-  bob.account = "bob";
+  ann.key.account = "ann";
+  bob.key.account = "bob";
   auto plan = Schedule(&fleet, {ann, bob}, &shares, {});
   ASSERT_EQ(plan.size(), 3u);
   EXPECT_EQ(plan[0].job, 4) << "bob has nothing yet";
@@ -355,7 +367,7 @@ TEST_F(HoldTest, LetsInOnlyWhatCannotDelayIt) {
   EXPECT_FALSE(IsKeptFrom(*fleet.hold(), 1, Ask(1, 0), now_)) << "fits beside it";
   EXPECT_FALSE(IsKeptFrom(*fleet.hold(), 2, Ask(2, 0), now_)) << "goes before it";
   Shares shares;
-  Line one{1, Ask(1, 0), {{10, 1}, {11, 1}}, true, ""};
+  Line one{{1, Ask(1, 0), "", ""}, {{10, 1}, {11, 1}}, true};
   EXPECT_EQ(Schedule(&fleet, {one}, &shares, now_).size(), 1u)
       << "a second one does not fit beside";
 }
@@ -409,7 +421,7 @@ TEST_F(HoldTest, NoPromiseIsBroken) {
       }
       std::vector<Line> lines;
       for (const auto& [sequence, request] : queue)
-        lines.push_back({1, request, {{sequence, 1}}, true, ""});
+        lines.push_back({{1, request, "", ""}, {{sequence, 1}}, true});
       for (const Placement& one : Schedule(&fleet, lines, &shares, now_)) {
         const Request request = queue.at(one.job);
         MonotonicTime end = request.run_limit > Duration::zero() ? now_ + request.run_limit

@@ -112,6 +112,7 @@ JobTerms ReadJobTerms(ObjectReader& reader, Problems* problems) {
   ReadLimits(reader, &terms.limits, problems);
   ReadAfter(reader, &terms.after, problems);
   ReadLabels(reader, &terms.node_labels);
+  terms.project = reader.Text({"project"}).value_or("");
   CheckJobTerms(terms, problems);
   return terms;
 }
@@ -144,6 +145,7 @@ void CheckJobTerms(const JobTerms& terms, Problems* problems) {
       problems->Add({path, "names a job twice", "each job once", Shown(std::string_view(id)), ""});
     }
   }
+  CheckName("$.project", terms.project, problems);
   if (terms.node_labels.size() > kMaxLabels) {
     problems->Add({"$.node_labels", "too many labels", "at most " + std::to_string(kMaxLabels),
                    std::to_string(terms.node_labels.size()), ""});

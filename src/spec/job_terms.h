@@ -38,9 +38,10 @@ struct JobTerms {
   JobLimits limits;
   std::vector<JobDependency> after;
   Labels node_labels;
+  std::string project;  // empty: none
 };
 
-// The members "limits", "after" and "node_labels" of a job file.
+// The members "limits", "after", "node_labels" and "project" of a job file.
 JobTerms ReadJobTerms(ObjectReader& reader, Problems* problems);
 
 // Ranges, names, nothing twice.

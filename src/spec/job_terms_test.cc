@@ -41,7 +41,7 @@ TEST(JobTerms, AreReadFromAJobFile) {
       File(
           R"("limits": {"run": "2h", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
              "after": ["prepare", {"job": "cleanup", "condition": "end"}],
-             "node_labels": {"zone": "west"},
+             "node_labels": {"zone": "west"}, "project": "vision",
              "resources": {"disk": "10GiB", "named": {"licence": 2}})"),
       &problems);
   ASSERT_TRUE(file.has_value()) << problems.list()[0].ToString();
@@ -54,6 +54,7 @@ TEST(JobTerms, AreReadFromAJobFile) {
   EXPECT_FALSE(file->terms.after[0].any_end);
   EXPECT_TRUE(file->terms.after[1].any_end);
   EXPECT_EQ(file->terms.node_labels, (Labels{{"zone", "west"}}));
+  EXPECT_EQ(file->terms.project, "vision");
   EXPECT_EQ(file->description.requested.disk_bytes, int64_t{10} << 30);
   EXPECT_EQ(file->description.requested.Named("licence"), 2);
 }

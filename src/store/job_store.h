@@ -6,16 +6,16 @@
 #include <string>
 
 #include "base/status.h"
+#include "control/archive.h"
 #include "control/records.h"
 
 namespace cyxwiz::store {
 
 // One thread at a time. After any failed Commit the store must not be used again (except a full
 // disk, see below).
-class JobStore {
+class JobStore : public control::Archive {
  public:
-  virtual ~JobStore() = default;
-  // Everything stored, jobs in order of sequence.
+  // What is stored but jobs that have ended: FindEnded and ListEnded read these.
   virtual Result<control::Snapshot> Load() = 0;
   // Events as asked for, the submissions of jobs that are still there among them. The disk is read.
   virtual Result<std::vector<control::Event>> Events(const control::EventQuery& query) = 0;

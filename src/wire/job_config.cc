@@ -59,6 +59,7 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
     wire->set_job_id(one.job_id);
     wire->set_condition(one.any_end ? protocol::AFTER_ANY_END : protocol::AFTER_SUCCESS);
   }
+  config.set_project(file.terms.project);
   config.mutable_node_labels()->insert(file.terms.node_labels.begin(),
                                        file.terms.node_labels.end());
   return config;
@@ -71,6 +72,7 @@ spec::JobTerms TermsFromConfig(const protocol::JobConfig& config) {
                   limits.log_bytes()};
   for (const protocol::Dependency& one : config.after())
     terms.after.push_back({one.job_id(), one.condition() == protocol::AFTER_ANY_END});
+  terms.project = config.project();
   terms.node_labels.insert(config.node_labels().begin(), config.node_labels().end());
   return terms;
 }

@@ -20,7 +20,7 @@ ALLOWED = {
     "runner": ["base", "spec", "data"],
     "scheduler": ["base", "spec"],
     "control": ["base", "spec", "scheduler"],
-    "store": ["base", "control/records.h"],
+    "store": ["base", "control/records.h", "control/archive.h"],
     "artifacts": ["base"],
     "security": ["base"],
     "wire": ["base", "spec"],

@@ -1,5 +1,6 @@
 #include "sim/checker.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "control/transitions.h"
@@ -26,6 +27,7 @@ std::string Describe(const control::Terms& terms) {
   for (const control::Dependency& one : terms.after)
     out << " after " << one.job << (one.any_end ? " (any end)" : "");
   for (const auto& [name, value] : terms.labels) out << " label " << name << "=" << value;
+  if (!terms.project.empty()) out << " project=" << terms.project;
   return out.str();
 }
 
@@ -45,7 +47,8 @@ std::string Describe(const Job& job) {
       << " times=" << job.created_at.ms << "," << job.started_at.ms << "," << job.ended_at.ms << ","
       << job.attempt_started_at.ms << "," << job.not_before.ms << " lost=" << job.nodes_lost
       << " limit_hit=" << CauseName(job.limit_hit) << " progress=" << job.progress
-      << " compute=" << job.compute_seconds;
+      << " compute=" << job.compute_seconds << " for=" << job.preempted_for
+      << " preemptions=" << job.preemptions;
   for (const auto& [name, value] : job.metrics) out << " " << name << "=" << value;
   for (const control::Artifact& a : job.artifacts)
     out << " [" << a.name << " " << a.sha256 << " " << a.size << "]";
@@ -94,7 +97,11 @@ void Replay(const Record& record, Checker::State* state) {
   if (auto* r = std::get_if<control::PutBody>(&record)) state->bodies[r->number] = r->body;
   if (auto* r = std::get_if<control::PutJob>(&record)) state->jobs[r->job.id] = r->job;
   if (auto* r = std::get_if<control::DeleteJob>(&record)) state->jobs.erase(r->id);
-  if (auto* r = std::get_if<control::DeleteBody>(&record)) state->bodies.erase(r->number);
+  if (auto* r = std::get_if<control::DeleteBody>(&record)) {
+    bool used = std::any_of(state->jobs.begin(), state->jobs.end(),
+                            [&](const auto& one) { return one.second.body == r->number; });
+    if (!used) state->bodies.erase(r->number);
+  }
   if (auto* r = std::get_if<control::PutNode>(&record)) state->nodes[r->node.id] = r->node;
   if (auto* r = std::get_if<control::PutRemoved>(&record))
     state->removed[r->removed.id] = r->removed;
@@ -185,6 +192,9 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
   if (!difference.empty()) {
     Break("durability", "what was committed is not what is loaded:\n  " + difference);
   }
+  for (const auto& [id, job] : state_.jobs) {
+    if (!job.preempted_for.empty()) Reach(Place::kPreemptedOverRestart);
+  }
   removing_.clear();
   submitted_ = unseen_ = last_told_ = 0;
   for (int64_t& n : ended_) n = 0;
@@ -206,6 +216,9 @@ void Checker::CheckChange(const Job& before, const Job& after) const {
   if (after.state == JobState::kQueued && before.state != JobState::kQueued &&
       after.message.find(" failed (") != std::string::npos && after.retries <= before.retries)
     broken("retries", "a failure was not counted");
+  bool made_room = after.preemptions > before.preemptions;
+  if (made_room && (after.retries != before.retries || before.preempted_for.empty()))
+    broken("preemption", "an attempt that made room was counted wrong");
   if (after.body != before.body || after.name != before.name || after.user != before.user ||
       !(after.resources == before.resources) || after.created_at != before.created_at ||
       (before.terms == nullptr) != (after.terms == nullptr) ||
@@ -227,6 +240,8 @@ void Checker::Apply(const Record& record) {
     auto found = state_.jobs.find(job.id);
     if (found != state_.jobs.end()) {
       CheckChange(found->second, job);
+      if (job.preemptions > found->second.preemptions) Reach(Place::kPreempted);
+      if (found->second.preempted_for.empty() && !job.preempted_for.empty()) CheckPreemption(job);
       if (job.retries > found->second.retries) Reach(Place::kRetried);
       if (found->second.state == JobState::kRunning) {
         if (job.state == JobState::kCancelled) Reach(Place::kCancelledWhileRunning);
@@ -277,11 +292,6 @@ void Checker::Apply(const Record& record) {
     if (removing_.count(r->id) == 0)
       Break("no job lost", "deleted though nobody asked for it: " + Describe(found->second));
   }
-  if (auto* r = std::get_if<control::DeleteBody>(&record)) {
-    for (const auto& [id, job] : state_.jobs) {
-      if (job.body == r->number) Break("bodies", "deleted while in use: " + Describe(job));
-    }
-  }
   if (auto* r = std::get_if<control::PutNode>(&record)) Fold(Describe(r->node));
   if (auto* r = std::get_if<control::PutEvent>(&record)) {
     Fold(Describe(r->event));
@@ -294,6 +304,25 @@ void Checker::Apply(const Record& record) {
       Break("legal transitions", Describe(r->event));
   }
   Replay(record, &state_);
+}
+
+// The attempt shall make room from now on.
+void Checker::CheckPreemption(const Job& victim) const {
+  const Job* job = nullptr;
+  if (auto found = state_.jobs.find(victim.preempted_for); found != state_.jobs.end())
+    job = &found->second;
+  for (const Record& record : batch_) {
+    auto* put = std::get_if<control::PutJob>(&record);
+    if (put != nullptr && put->job.id == victim.preempted_for) job = &put->job;
+  }
+  // Who is within a quota takes from equals what they have borrowed.
+  bool lower =
+      job != nullptr && victim.priority < job->priority + (options_.quotas.empty() ? 0 : 1);
+  if (!lower || job->state != JobState::kQueued || victim.state != JobState::kRunning ||
+      victim.preemptions >= options_.preemption.most) {
+    Break("preemption", Describe(victim) + "\n  makes room for\n  " +
+                            (job != nullptr ? Describe(*job) : "nobody"));
+  }
 }
 
 void Checker::CheckSold() const {
@@ -313,6 +342,18 @@ void Checker::CheckSold() const {
               Describe(job) + "\n  started before this ended:\n  " + Describe(other->second));
     }
   }
+  for (const auto& [owner, quota] : options_.quotas) {
+    if (quota.borrow) continue;
+    Resources held;
+    for (const auto& [id, job] : state_.jobs) {
+      bool counts = owner == "user:" + job.user ||
+                    (job.terms != nullptr && owner == "project:" + job.terms->project);
+      if (counts && IsPlaced(job.state)) held += job.resources;
+    }
+    if ((quota.cpu_millis >= 0 && held.cpu_millis > quota.cpu_millis) ||
+        (quota.gpus >= 0 && held.gpus > quota.gpus))
+      Break("quotas", owner + " holds " + ToString(held) + " of " + scheduler::ToString(quota));
+  }
   for (const auto& [id, resources] : sold) {
     const Resources& capacity = state_.nodes.at(id).capacity;
     if (!capacity.Holds(resources)) {
@@ -326,6 +367,10 @@ void Checker::CheckSold() const {
 // ---- What leaves the server
 
 void Checker::CheckView(const control::JobView& view) const {
+  for (const scheduler::Reason& reason : view.reasons) {
+    if (reason.code == "QUOTA_EXCEEDED") Reach(Place::kQuotaExceeded);
+    if (reason.code == "QUOTA_BORROWING") Reach(Place::kQuotaBorrowing);
+  }
   auto found = state_.jobs.find(view.job.id);
   if (found == state_.jobs.end())
     Break("replies are durable",

@@ -43,6 +43,8 @@ class Checker {
     std::map<int64_t, control::Event> events;
   };
 
+  explicit Checker(const control::Options& options) : options_(options) {}
+
   // ---- The store
   // The server takes a RemoveJob into its next batch.
   void Removing(const JobId& id);
@@ -80,7 +82,9 @@ class Checker {
   void CheckChange(const control::Job& before, const control::Job& after) const;
   void CheckView(const control::JobView& view) const;
   void CheckSold() const;
+  void CheckPreemption(const control::Job& victim) const;
 
+  const control::Options options_;  // of the server
   State state_;
   std::vector<control::Record> batch_;
   bool open_ = false;  // whether batch_ is stored is not known

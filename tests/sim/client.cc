@@ -83,6 +83,7 @@ void Client::Try(const Action& action, int tries) {
               {{"job" + std::to_string(random.Below(std::max<int64_t>(action.target, 1)))},
                random.Chance(0.5)});
         }
+        if (random.Chance(0.5)) terms.project = "p" + std::to_string(random.Below(2));
         // They are part of what is submitted, so of the body.
         if (terms != control::Terms()) {
           config += " terms " + std::to_string(action.n);

@@ -85,6 +85,19 @@ Plan MakePlan(uint64_t seed) {
   plan.control.ageing = sometimes(0.3, seconds(2), hours(1));
   plan.control.probe_wait = seconds(1);
   plan.control.probe_wait_most = seconds(4);
+  plan.control.preemption.on = random.Chance(0.5);
+  plan.control.preemption.min_run = sometimes(0.5, milliseconds(0), milliseconds(500));
+  plan.control.preemption.most = sometimes(0.3, 1, 3);
+  if (random.Chance(0.4)) {
+    for (const char* owner : {"user:user0", "user:user1", "project:p0"}) {
+      if (random.Chance(0.3)) continue;
+      scheduler::Quota& quota = plan.control.quotas[owner];
+      quota.cpu_millis = 1000 * between(0, 6);
+      if (random.Chance(0.3)) quota.gpus = between(0, 2);
+      quota.borrow = random.Chance(0.6);
+    }
+  }
+  plan.control.keep_ended = sometimes(0.5, milliseconds(100), milliseconds(60'000));
   plan.control.max_queued = sometimes(0.1, 3, 1'000'000);
   plan.heartbeat = plan.control.lease * 3 / 10;
   plan.retry_commit = sometimes(0.5, milliseconds(100), milliseconds(1000));

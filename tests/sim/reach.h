@@ -39,6 +39,11 @@ enum class Place {
   kKillsNodes,
   kQuarantined,
   kReleased,
+  kPreempted,
+  kPreemptedOverRestart,
+  kRecalled,
+  kQuotaExceeded,
+  kQuotaBorrowing,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -73,6 +78,11 @@ inline constexpr const char* kPlaceNames[] = {
     "a job stopped that takes nodes down",
     "a node put into quarantine",
     "a node released from quarantine",
+    "an attempt made room for a job of a higher class",
+    "an attempt was to make room when the server started",
+    "an ended job read from the store",
+    "a job held back by a quota",
+    "a job that waits beyond a quota",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 

@@ -48,8 +48,28 @@ class Server::CheckedStore final : public store::JobStore {
     if (!snapshot.ok()) return snapshot;
     auto events = store_->Events({.limit = 1'000'000});
     if (!events.ok()) return events.status();
-    world_->checker.Loaded(*snapshot, *events);
+    // All that is stored.
+    control::Snapshot whole = *snapshot;
+    auto ended = store_->ListEnded({}, INT64_MAX, SIZE_MAX);
+    if (!ended.ok()) return ended.status();
+    for (const control::Job& job : *ended) {
+      auto found = store_->FindEnded(job.id);
+      if (!found.ok()) return found.status();
+      if (!*found) Break("durability", job.id.value + " has ended, but is not found");
+      whole.jobs.push_back((*found)->job);
+      whole.bodies.push_back({job.body, (*found)->body});
+    }
+    world_->checker.Loaded(whole, *events);
     return snapshot;
+  }
+  Result<std::optional<control::EndedJob>> FindEnded(const JobId& id) override {
+    auto found = store_->FindEnded(id);
+    if (found.ok() && *found) Reach(Place::kRecalled);
+    return found;
+  }
+  Result<std::vector<control::Job>> ListEnded(const control::JobFilter& filter, int64_t before,
+                                              size_t most) override {
+    return store_->ListEnded(filter, before, most);
   }
   Result<std::vector<control::Event>> Events(const control::EventQuery& query) override {
     return store_->Events(query);
@@ -141,9 +161,11 @@ void Server::Boot() {
   store_ = std::make_unique<CheckedStore>(std::move(*store), this);
   reserve_ = std::make_unique<SimReserve>(&world_->disk, world_->plan.reserve_bytes);
   sink_ = std::make_unique<Sink>(this);
+  control::Options control = world_->plan.control;
+  control.archive = store_.get();
   committer_ = std::make_unique<Committer>(
       store_.get(), reserve_.get(),
-      Committer::Options{world_->plan.control, world_->plan.retry_commit});
+      Committer::Options{std::move(control), world_->plan.retry_commit});
   committer_->SetSink(sink_.get());
   Status loaded = committer_->Load(process_.now());
   if (!loaded.ok()) {

@@ -19,7 +19,7 @@ constexpr Duration kSettleWithin = minutes(10);
 }  // namespace
 
 World::World(const Plan& p, std::FILE* trace)
-    : plan(p), network(&loop, p.seed, p.network), disk(p.seed), trace_(trace) {
+    : plan(p), network(&loop, p.seed, p.network), disk(p.seed), checker(p.control), trace_(trace) {
   disk.SetQuotaLike(plan.quota_like);
   if (tracing()) disk.SetTrace([this](const std::string& what) { Trace("disk", what); });
   server = std::make_unique<Server>(this);

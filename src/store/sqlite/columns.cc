@@ -47,6 +47,7 @@ std::string WriteTerms(const control::Job& job) {
     for (const control::Dependency& one : job.terms->after)
       json["after"].push_back({one.job.value, one.any_end});
     if (!job.terms->labels.empty()) json["labels"] = job.terms->labels;
+    if (!job.terms->project.empty()) json["project"] = job.terms->project;
   }
   return Dump(json);
 }
@@ -66,6 +67,7 @@ Status ReadTerms(std::string_view text, control::Job* job) {
     for (const Json& one : after)
       terms.after.push_back({{one.at(0).get<std::string>()}, one.at(1).get<bool>()});
     terms.labels = json.value("labels", Labels());
+    terms.project = json.value("project", std::string());
     if (terms != control::Terms()) job->terms = std::make_shared<const control::Terms>(terms);
   } catch (const Json::exception&) {
     return NotOurs("terms", text);

@@ -101,6 +101,17 @@ constexpr Migration kMigrations[] = {
     R"sql(
       ALTER TABLE jobs ADD COLUMN checkpoint TEXT NOT NULL DEFAULT '';
     )sql",
+    // 5 -> 6
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN preempted_for TEXT NOT NULL DEFAULT '';
+      ALTER TABLE jobs ADD COLUMN preemptions INTEGER NOT NULL DEFAULT 0;
+    )sql",
+    // 6 -> 7
+    R"sql(
+      CREATE INDEX jobs_of_body ON jobs (body);
+      CREATE INDEX ended_jobs ON jobs (type, state, sequence) WHERE state >= 5;
+      CREATE INDEX ended_jobs_of_user ON jobs (user, type, state, sequence) WHERE state >= 5;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

@@ -11,7 +11,10 @@
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <limits>
+#include <optional>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -23,7 +26,11 @@ namespace cyxwiz::store {
 namespace {
 
 using control::Job;
+using control::JobState;
 using control::Node;
+
+// Of jobs that have ended, for the shares of users.
+constexpr int kMostPastUses = 100'000;
 
 // In the order of BindJob and ReadJob. The first three never change in the life
 // of a job.
@@ -66,7 +73,9 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "attempt_started_at",
                                             "nodes_lost",
                                             "limit_hit",
-                                            "checkpoint"};
+                                            "checkpoint",
+                                            "preempted_for",
+                                            "preemptions"};
 
 std::string JobColumns() {
   std::string text;
@@ -104,6 +113,12 @@ double ReadDouble(const SQLite::Column& column) {
 }
 
 std::string ReadBytes(const SQLite::Column& column) { return column.getString(); }
+
+// Makes a statement ready for its next use, whatever happens.
+struct Finally {
+  SQLite::Statement& statement;
+  ~Finally() { statement.tryReset(); }
+};
 
 Status FileError(const std::string& what, int error, const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
@@ -150,6 +165,23 @@ class SqliteStore : public JobStore {
   Result<control::Snapshot> Load() override {
     try {
       return LoadAll();
+    } catch (const SQLite::Exception& e) {
+      return ErrorStatus(path_, e, SystemErrno());
+    }
+  }
+
+  Result<std::optional<control::EndedJob>> FindEnded(const JobId& id) override {
+    try {
+      return ReadEnded(id);
+    } catch (const SQLite::Exception& e) {
+      return ErrorStatus(path_, e, SystemErrno());
+    }
+  }
+
+  Result<std::vector<Job>> ListEnded(const control::JobFilter& filter, int64_t before,
+                                     size_t most) override {
+    try {
+      return ReadEnded(filter, before, most);
     } catch (const SQLite::Exception& e) {
       return ErrorStatus(path_, e, SystemErrno());
     }
@@ -434,6 +466,8 @@ class SqliteStore : public JobStore {
     s.bind(++i, job.nodes_lost);
     s.bind(++i, static_cast<int32_t>(job.limit_hit));
     s.bindNoCopy(++i, checkpoint);
+    s.bindNoCopy(++i, job.preempted_for.value);
+    s.bind(++i, job.preemptions);
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -479,6 +513,8 @@ class SqliteStore : public JobStore {
     job.nodes_lost = s.getColumn(i++).getInt();
     job.limit_hit = static_cast<control::Cause>(s.getColumn(i++).getInt());
     ASSIGN_OR_RETURN(job.checkpoint, ReadCheckpoint(s.getColumn(i++).getString()));
+    job.preempted_for.value = s.getColumn(i++).getString();
+    job.preemptions = s.getColumn(i++).getInt();
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
@@ -487,25 +523,109 @@ class SqliteStore : public JobStore {
     return job;
   }
 
+  Result<Job> ReadSoundJob(SQLite::Statement& row) {
+    Result<Job> job = ReadJob(row);
+    if (job.ok()) return job;
+    return Damaged(path_, "job '" + row.getColumn(1).getString() + "': " + job.status().message());
+  }
+
+  // nullptr: there is none.
+  std::shared_ptr<const control::JobBody> ReadBody(int64_t number) {
+    SQLite::Statement row(*database_, "SELECT sha256, config FROM bodies WHERE number = ?1");
+    row.bind(1, number);
+    if (!row.executeStep()) return nullptr;
+    auto body = std::make_shared<control::JobBody>();
+    body->sha256 = ReadBytes(row.getColumn(0));
+    body->config = ReadBytes(row.getColumn(1));
+    return body;
+  }
+
+  Result<std::optional<control::EndedJob>> ReadEnded(const JobId& id) {
+    Finally reset{find_ended_};
+    find_ended_.bindNoCopy(1, id.value);
+    if (!find_ended_.executeStep()) return std::optional<control::EndedJob>();
+    ASSIGN_OR_RETURN(Job job, ReadSoundJob(find_ended_));
+    auto body = ReadBody(job.body);
+    if (body == nullptr) return Damaged(path_, "job '" + id.value + "' has no body");
+    return std::optional<control::EndedJob>({std::move(job), std::move(body)});
+  }
+
+  // Each kind of jobs has its newest in an index; the newest of all these are read.
+  Result<std::vector<Job>> ReadEnded(const control::JobFilter& filter, int64_t before,
+                                     size_t most) {
+    constexpr JobState kStates[] = {JobState::kSucceeded, JobState::kFailed, JobState::kCancelled};
+    constexpr int32_t kTypes = 5;
+    std::vector<int64_t> sequences;
+    SQLite::Statement newest(*database_,
+                             std::string("SELECT sequence FROM jobs WHERE ") +
+                                 (filter.user.empty() ? "" : "user = ?5 AND ") +
+                                 "type = ?1 AND state = ?2 AND state >= 5 AND sequence < ?3 "
+                                 "ORDER BY sequence DESC LIMIT ?4");
+    if (!filter.user.empty()) newest.bindNoCopy(5, filter.user);
+    newest.bind(3, before);
+    newest.bind(4, static_cast<int64_t>(std::min<size_t>(most, INT32_MAX)));
+    for (int32_t type = 0; type < kTypes; ++type) {
+      if (filter.type != 0 && type != filter.type) continue;
+      for (JobState state : kStates) {
+        bool wanted = filter.states.empty() ||
+                      std::count(filter.states.begin(), filter.states.end(), state) > 0;
+        if (!wanted) continue;
+        newest.bind(1, type);
+        newest.bind(2, static_cast<int32_t>(state));
+        while (newest.executeStep()) sequences.push_back(newest.getColumn(0).getInt64());
+        newest.reset();
+      }
+    }
+    std::sort(sequences.begin(), sequences.end(), std::greater<>());
+    if (sequences.size() > most) sequences.resize(most);
+    std::vector<Job> jobs;
+    SQLite::Statement row(*database_, "SELECT " + JobColumns() + " FROM jobs WHERE sequence = ?1");
+    for (int64_t sequence : sequences) {
+      row.bind(1, sequence);
+      if (!row.executeStep()) continue;
+      ASSIGN_OR_RETURN(Job job, ReadSoundJob(row));
+      jobs.push_back(std::move(job));
+      row.reset();
+    }
+    return jobs;
+  }
+
   Result<control::Snapshot> LoadAll() {
     control::Snapshot snapshot;
-    SQLite::Statement bodies(*database_,
-                             "SELECT number, sha256, config FROM bodies ORDER BY number");
-    while (bodies.executeStep()) {
-      auto body = std::make_shared<control::JobBody>();
-      body->sha256 = ReadBytes(bodies.getColumn(1));
-      body->config = ReadBytes(bodies.getColumn(2));
-      snapshot.bodies.push_back({bodies.getColumn(0).getInt64(), std::move(body)});
-    }
-    SQLite::Statement jobs(*database_, "SELECT " + JobColumns() + " FROM jobs ORDER BY sequence");
+    SQLite::Statement jobs(
+        *database_, "SELECT " + JobColumns() + " FROM jobs WHERE state < 5 ORDER BY sequence");
+    std::set<int64_t> bodies;
     while (jobs.executeStep()) {
-      Result<Job> job = ReadJob(jobs);
-      if (!job.ok()) {
-        return Damaged(path_,
-                       "job '" + jobs.getColumn(1).getString() + "': " + job.status().message());
-      }
-      snapshot.jobs.push_back(std::move(*job));
+      ASSIGN_OR_RETURN(Job job, ReadSoundJob(jobs));
+      bodies.insert(job.body);
+      snapshot.jobs.push_back(std::move(job));
     }
+    for (int64_t number : bodies) {
+      if (auto body = ReadBody(number)) snapshot.bodies.push_back({number, std::move(body)});
+    }
+    SQLite::Statement ended(*database_,
+                            "SELECT user, type, state, count(*) FROM jobs WHERE state >= 5 "
+                            "GROUP BY user, type, state");
+    while (ended.executeStep()) {
+      snapshot.ended.push_back({ended.getColumn(0).getString(), ended.getColumn(1).getInt(),
+                                static_cast<JobState>(ended.getColumn(2).getInt()),
+                                ended.getColumn(3).getInt64()});
+    }
+    SQLite::Statement past(*database_,
+                           "SELECT user, cpu_millis, memory_bytes, gpus, started_at, ended_at "
+                           "FROM jobs WHERE state >= 5 AND started_at > 0 "
+                           "ORDER BY sequence DESC LIMIT " +
+                               std::to_string(kMostPastUses));
+    while (past.executeStep()) {
+      snapshot.past.push_back({past.getColumn(0).getString(),
+                               {past.getColumn(1).getInt64(), past.getColumn(2).getInt64(),
+                                past.getColumn(3).getInt64()},
+                               {past.getColumn(4).getInt64()},
+                               {past.getColumn(5).getInt64()}});
+    }
+    snapshot.last_sequence = max_sequence_;
+    snapshot.last_body =
+        database_->execAndGet("SELECT ifnull(max(number), 0) FROM bodies").getInt64();
     SQLite::Statement nodes(*database_,
                             "SELECT id, endpoint, info, cpu_millis, memory_bytes, gpus, devices, "
                             "registered_at, jobs_completed, cordoned, draining, cordon_reason, "
@@ -563,7 +683,11 @@ class SqliteStore : public JobStore {
   SQLite::Statement replace_job_{*database_, InsertJobSql("INSERT")};
   SQLite::Statement update_job_{*database_, UpdateJobSql()};
   SQLite::Statement delete_job_{*database_, "DELETE FROM jobs WHERE id = ?1"};
-  SQLite::Statement delete_body_{*database_, "DELETE FROM bodies WHERE number = ?1"};
+  SQLite::Statement delete_body_{
+      *database_,
+      "DELETE FROM bodies WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE body = ?1)"};
+  SQLite::Statement find_ended_{
+      *database_, "SELECT " + JobColumns() + " FROM jobs WHERE id = ?1 AND state >= 5"};
   SQLite::Statement put_node_{*database_,
                               "INSERT OR REPLACE INTO nodes (id, endpoint, "
                               "info, cpu_millis, memory_bytes, "

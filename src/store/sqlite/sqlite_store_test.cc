@@ -34,7 +34,7 @@ Job JobWithEveryField() {
   job.device = 2;
   job.max_retries = 5;
   job.total_epochs = 50;
-  job.state = JobState::kFailed;
+  job.state = JobState::kRunning;
   job.message = std::string("nul\0inside", 10);
   job.created_at.ms = 1;
   job.started_at.ms = 2;
@@ -55,6 +55,8 @@ Job JobWithEveryField() {
   job.artifacts = {{"weights.safetensors", std::string(64, 'f'), 407080},
                    {"model.json", std::string(64, '0'), 9}};
   job.compute_seconds = 12.125;
+  job.preempted_for = {"job-8"};
+  job.preemptions = 2;
   job.checkpoint = {"000000001234", 3, 1234, {{"manifest.json", std::string(64, 'e'), 400}}};
   return job;
 }
@@ -63,6 +65,8 @@ void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.sequence, b.sequence);
   EXPECT_EQ(a.pause_requested, b.pause_requested);
   EXPECT_EQ(a.retry_of, b.retry_of);
+  EXPECT_EQ(a.preempted_for, b.preempted_for);
+  EXPECT_EQ(a.preemptions, b.preemptions);
   EXPECT_EQ(a.checkpoint.name, b.checkpoint.name);
   EXPECT_EQ(a.checkpoint.step, b.checkpoint.step);
   EXPECT_EQ(a.checkpoint.files.size(), b.checkpoint.files.size());
@@ -187,6 +191,75 @@ TEST(SqliteStore, EventsAreReadInOrderWithTheSubmissionsOfJobs) {
   ASSERT_TRUE(store->Commit(records).ok());
   EXPECT_EQ(numbers({}), (Numbers{1, 3, 4})) << "submissions belong to the jobs";
   EXPECT_EQ(LoadAll(*store).first_event, 4);
+}
+
+control::Job EndedJob(int64_t sequence, const std::string& user = "", int32_t type = 1,
+                      JobState state = JobState::kSucceeded) {
+  Job job = QueuedJob(sequence);
+  job.user = user;
+  job.type = type;
+  job.state = state;
+  job.started_at = {sequence * 1000};
+  job.ended_at = {sequence * 1000 + 500};
+  return job;
+}
+
+TEST(SqliteStore, JobsThatHaveEndedAreNotLoadedButFound) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  std::vector<Record> records = {StoreBody('a'), StoreBody('b'), PutJob{EndedJob(1, "ann")},
+                                 PutJob{QueuedJob(2, 'b')}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  control::Snapshot snapshot = LoadAll(*store);
+  EXPECT_EQ(JobIds(snapshot), std::vector<std::string>{"job-2"});
+  ASSERT_EQ(snapshot.bodies.size(), 1u);
+  EXPECT_EQ(snapshot.bodies[0].number, 'b');
+  ASSERT_EQ(snapshot.ended.size(), 1u);
+  EXPECT_EQ(snapshot.ended[0].user, "ann");
+  EXPECT_EQ(snapshot.ended[0].jobs, 1);
+  ASSERT_EQ(snapshot.past.size(), 1u);
+  EXPECT_EQ(snapshot.past[0].ended_at.ms, 1500);
+  EXPECT_EQ(snapshot.last_sequence, 2);
+  EXPECT_EQ(snapshot.last_body, 'b');
+
+  auto found = store->FindEnded({"job-1"});
+  ASSERT_TRUE(found.ok() && *found) << found.status();
+  ExpectSame((*found)->job, EndedJob(1, "ann"));
+  EXPECT_EQ((*found)->body->config, Body('a')->config);
+  for (const char* id : {"job-2", "job-3"}) {
+    auto other = store->FindEnded({id});
+    ASSERT_TRUE(other.ok());
+    EXPECT_FALSE(other->has_value()) << id;
+  }
+}
+
+TEST(SqliteStore, EndedJobsAreListedNewestFirstByEveryFilter) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  std::vector<Record> records = {StoreBody('a')};
+  for (int64_t i = 1; i <= 60; ++i) {
+    records.push_back(PutJob{EndedJob(i, i % 2 ? "ann" : "bob", static_cast<int32_t>(1 + i % 3),
+                                      i % 5 ? JobState::kSucceeded : JobState::kFailed)});
+  }
+  records.push_back(PutJob{QueuedJob(61)});
+  ASSERT_TRUE(store->Commit(records).ok());
+  auto listed = [&](const control::JobFilter& filter, int64_t before, size_t most) {
+    auto jobs = store->ListEnded(filter, before, most);
+    EXPECT_TRUE(jobs.ok()) << jobs.status();
+    std::vector<int64_t> sequences;
+    for (const Job& job : *jobs) sequences.push_back(job.sequence);
+    return sequences;
+  };
+  using Numbers = std::vector<int64_t>;
+  EXPECT_EQ(listed({}, INT64_MAX, 3), (Numbers{60, 59, 58}));
+  EXPECT_EQ(listed({}, 10, 3), (Numbers{9, 8, 7}));
+  EXPECT_EQ(listed({}, INT64_MAX, 1000).size(), 60u);
+  EXPECT_EQ(listed({.user = "ann"}, 60, 2), (Numbers{59, 57}));
+  EXPECT_EQ(listed({.type = 2}, INT64_MAX, 2), (Numbers{58, 55}));
+  EXPECT_EQ(listed({.states = {JobState::kFailed}}, 31, 2), (Numbers{30, 25}));
+  EXPECT_EQ(listed({.user = "bob", .type = 1, .states = {JobState::kFailed}}, INT64_MAX, 9),
+            (Numbers{60, 30}));
+  EXPECT_EQ(listed({.states = {JobState::kQueued}}, INT64_MAX, 9), Numbers{});
 }
 
 TEST(SqliteStore, PutReplacesEveryFieldOfAJobAndOfANode) {

@@ -1,0 +1,73 @@
+#include <algorithm>
+
+#include "control/state.h"
+
+namespace cyxwiz::control {
+
+void Control::State::StartWaiting(JobEntry& entry) {
+  const Job& job = entry.job;
+  if (job.terms == nullptr) return;
+  for (const Dependency& dependency : job.terms->after) {
+    const JobEntry* other = Find(dependency.job);
+    // One that is not there was deleted, which it was only once it had ended well.
+    if (other == nullptr || IsFinal(other->job.state)) continue;
+    dependents[dependency.job].push_back(job.id);
+    entry.waits_for++;
+  }
+}
+
+void Control::State::StopWaiting(JobEntry& entry) {
+  for (const Dependency& dependency : entry.job.terms->after) {
+    auto found = dependents.find(dependency.job);
+    if (found == dependents.end()) continue;
+    std::erase(found->second, entry.job.id);
+    if (found->second.empty()) dependents.erase(found);
+  }
+  entry.waits_for = 0;
+}
+
+void Control::State::WakeDependents() {
+  while (!ended.empty()) {
+    JobId id = std::move(ended.back());
+    ended.pop_back();
+    auto waiting = dependents.extract(id);
+    if (waiting.empty()) continue;
+    const Job& over = Find(id)->job;
+    for (const JobId& one : waiting.mapped()) {
+      JobEntry& entry = *Find(one);
+      if (IsFinal(entry.job.state)) continue;  // it was named twice
+      entry.waits_for--;
+      const auto& after = entry.job.terms->after;
+      bool fine = over.state == JobState::kSucceeded ||
+                  std::all_of(after.begin(), after.end(), [&](const Dependency& dependency) {
+                    return dependency.job != id || dependency.any_end;
+                  });
+      if (!fine) {
+        entry.job.cause = Cause::kDependencyFailed;
+        SetState(entry, JobState::kCancelled,
+                 "job '" + id.value + "', which had to succeed first, has ended " +
+                     JobStateName(over.state));
+        continue;
+      }
+      if (entry.waits_for == 0 && entry.job.state == JobState::kQueued) EnterLine(entry);
+      Touch(entry);
+    }
+  }
+}
+
+std::string Control::State::WaitMessage(const JobEntry& entry) const {
+  constexpr int kMostNamed = 5;
+  std::string text =
+      "waits for " + std::to_string(entry.waits_for) + (entry.waits_for == 1 ? " job:" : " jobs:");
+  int named = 0;
+  for (const Dependency& dependency : entry.job.terms->after) {
+    auto other = jobs.find(dependency.job);
+    if (other == jobs.end() || IsFinal(other->second->job.state)) continue;
+    if (named++ == kMostNamed) return text + ", ...";
+    text += std::string(named > 1 ? ", '" : " '") + dependency.job.value + "' (" +
+            JobStateName(other->second->job.state) + ")";
+  }
+  return text;
+}
+
+}  // namespace cyxwiz::control

@@ -1,0 +1,90 @@
+// What the control core keeps in memory of each job, node and body, beside what is stored of it.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "base/clock.h"
+#include "control/records.h"
+#include "scheduler/scheduler.h"
+
+namespace cyxwiz::control {
+
+struct JobEntry {
+  Job job;
+  std::shared_ptr<const JobBody> body;
+  bool stored = false;      // the store has a row of it
+  bool changed = false;     // must be written with this batch
+  bool progressed = false;  // must be written within progress_flush
+  bool touched = false;     // followers must be told with this batch
+  int32_t node_faults = 0;  // attempts that a node's own trouble ended, for their backoff
+  // Of the current attempt:
+  bool accepted = false;    // the node has said yes, or has been heard of it
+  MonotonicTime last_seen;  // when its node last listed or reported it
+  bool adopted = false;     // begun under an earlier run of this server
+  // Since when it has run, and since when work would be lost with it: at the earliest the start of
+  // this server.
+  MonotonicTime running_since, saved_at;
+  // While Queued and not in line: its backoff timer. Older timers of the job fire without effect.
+  MonotonicTime wake;
+  // When its limits end it; Never() without.
+  MonotonicTime run_end = MonotonicTime::Never(), queue_end = MonotonicTime::Never(),
+                deadline = MonotonicTime::Never();
+  int32_t waits_for = 0;                             // jobs that must end first
+  MonotonicTime forget_at = MonotonicTime::Never();  // once it has ended: when it leaves memory
+};
+
+struct NodeEntry {
+  Node node;
+  bool online = false;
+  bool changed = false;
+  std::string session;  // empty: it must register before it is given anything
+  std::string boot;     // of the last registration, and its number
+  int64_t registration = 0;
+  UnixTime last_heartbeat;
+  MonotonicTime lease_end = MonotonicTime::Never();
+  MonotonicTime held_until;
+  int32_t refusals = 0;  // since it last took an attempt
+  Resources reserved;
+  std::set<JobId> jobs;  // whose current attempt is assigned or running here
+  // Jobs with different bodies that failed here since one succeeded; text of each failure.
+  std::map<int64_t, std::string> failures;
+};
+
+// Of how long attempts that succeeded ran, newer ones weighing more.
+struct Average {
+  double mean = 0;
+  int64_t count = 0;
+  void Add(double value) {
+    ++count;
+    mean += (value - mean) / static_cast<double>(std::min<int64_t>(count, 10));
+  }
+};
+
+struct BodyEntry {
+  int64_t number = 0;
+  std::shared_ptr<const JobBody> body;
+  int64_t jobs = 0;
+  bool stored = false;
+  Average seconds = {};
+};
+
+using scheduler::LineKey;
+
+// A line of the queue.
+struct LineJobs {
+  std::set<int64_t> jobs;
+  bool fresh = true;            // not there at the last pass of the scheduler
+  MonotonicTime preempts_from;  // no room is made for it before: nothing was found to end
+};
+
+const Limits& LimitsOf(const Job& job);
+const std::string& ProjectOf(const Job& job);  // empty: none
+scheduler::Request RequestOf(const Job& job);
+LineKey LineOf(const Job& job);
+
+}  // namespace cyxwiz::control

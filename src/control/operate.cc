@@ -1,0 +1,144 @@
+#include <algorithm>
+#include <utility>
+
+#include "control/messages.h"
+#include "control/state.h"
+
+namespace cyxwiz::control {
+
+void Control::State::Apply(CancelJob& c) {
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
+  Job& job = entry->job;
+  if (IsFinal(job.state)) {
+    if (job.state == JobState::kCancelled) {
+      pending.push_back({c.reply_to, job.id, false, false});
+      return;
+    }
+    return Answer(c.reply_to, FailedPrecondition("job '" + job.id.value + "' has ended already: " +
+                                                 JobStateName(job.state)));
+  }
+  Cancel(*entry, c.reason);
+  pending.push_back({c.reply_to, job.id, false, false});
+}
+
+void Control::State::Cancel(JobEntry& entry, const std::string& reason) {
+  Job& job = entry.job;
+  bool fresh = !job.cancel_requested;
+  if (fresh) {
+    job.cancel_requested = true;
+    job.cancel_reason = reason;
+  }
+  if (job.state == JobState::kQueued || job.state == JobState::kPaused) {
+    SetState(entry, JobState::kCancelled, CancelMessage(job));
+    return;
+  }
+  if (fresh) Tell(job, EventKind::kCancelRequested, reason);
+  job.message = "cancelling";
+  MarkChanged(entry);
+  SendStop(entry, CancelMessage(job));
+}
+
+void Control::State::Apply(CancelJobs& c) {
+  CancelJobsReply reply;
+  for (int64_t sequence : index.All(c.filter)) {
+    JobEntry& entry = *by_sequence.at(sequence);
+    if (IsFinal(entry.job.state)) continue;
+    Cancel(entry, c.reason);
+    (IsFinal(entry.job.state) ? reply.cancelled : reply.cancelling)++;
+  }
+  Answer(c.reply_to, OkStatus(), reply);
+}
+
+void Control::State::Apply(PauseJob& c) {
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
+  Job& job = entry->job;
+  if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
+  if (job.cancel_requested) {
+    return Answer(c.reply_to, FailedPrecondition("job '" + job.id.value + "' is being cancelled"));
+  }
+  if (job.state == JobState::kQueued) {
+    job.not_before = {};
+    SetState(*entry, JobState::kPaused, "paused");
+  } else if (job.state != JobState::kPaused && !job.pause_requested) {
+    job.pause_requested = true;
+    job.message = "pausing";
+    Tell(job, EventKind::kPauseRequested, "");
+    MarkChanged(*entry);
+    SendStop(*entry, "paused");
+  }
+  pending.push_back({c.reply_to, job.id, false, false});
+}
+
+void Control::State::Apply(ResumeJob& c) {
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
+  Job& job = entry->job;
+  if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
+  if (job.state == JobState::kPaused) {
+    SetState(*entry, JobState::kQueued, "");
+  } else if (job.pause_requested) {
+    return Answer(c.reply_to, FailedPrecondition("job '" + job.id.value + "' is still pausing",
+                                                 "resume it once it is paused"));
+  }
+  pending.push_back({c.reply_to, job.id, false, false});
+}
+
+void Control::State::Apply(SetPriority& c) {
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
+  Job& job = entry->job;
+  if (c.priority < 0 || c.priority > 3) {
+    return Answer(c.reply_to, InvalidArgument("priority: expected 0 (low) to 3 (critical), found " +
+                                              std::to_string(c.priority)));
+  }
+  if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
+  if (job.priority != c.priority) {
+    Tell(job, EventKind::kPriorityChanged,
+         std::string(PriorityName(job.priority)) + " to " + PriorityName(c.priority));
+    bool in_line = job.state == JobState::kQueued && IsInLine(job);
+    bool placed = job.state == JobState::kAssigned || job.state == JobState::kRunning;
+    if (in_line) LeaveLine(job);
+    if (placed) CountPlaced(job, -1);
+    job.priority = c.priority;
+    if (placed) CountPlaced(job, +1);
+    reschedule |= placed && options.preemption.on;
+    if (in_line) EnterLine(*entry);
+    MarkChanged(*entry);
+  }
+  pending.push_back({c.reply_to, job.id, false, false});
+}
+
+void Control::State::Apply(RemoveJob& c) {
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
+  if (!IsFinal(entry->job.state)) {
+    return Answer(c.reply_to,
+                  FailedPrecondition(
+                      "job '" + c.job.value + "' has not ended: " + JobStateName(entry->job.state),
+                      "cancel it first with 'cyxwiz cancel " + c.job.value + "'"));
+  }
+  UpdateEffect update{View(*entry), true};
+  output->effects.push_back(std::move(update));
+  Tell(entry->job, EventKind::kDeleted, "");
+  counters.jobs_by_state[static_cast<int>(entry->job.state)]--;
+  if (entry->touched) std::erase(touched, entry);
+  if (entry->stored) {
+    removals.push_back(DeleteJob{c.job});
+    removed.Remember({c.job, entry->job.sequence, entry->job.attempt}, options.max_removed,
+                     &removals);
+    removed_lately.insert(entry->job.sequence);
+  }
+  const int64_t body = entry->job.body;
+  const bool stored = bodies.at(body).stored;
+  if (Erase(*entry) && stored) removals.push_back(DeleteBody{body});
+  Answer(c.reply_to, OkStatus(), RemoveReply{});
+}
+
+}  // namespace cyxwiz::control

@@ -1,0 +1,184 @@
+#include <algorithm>
+#include <iterator>
+
+#include "control/messages.h"
+#include "control/state.h"
+
+namespace cyxwiz::control {
+
+std::vector<scheduler::NodeState> Control::State::SupposedNodes(const WhatIf& what_if) const {
+  std::vector<scheduler::NodeState> states = fleet.nodes();
+  scheduler::NodeState like;
+  for (const scheduler::NodeState& node : states) {
+    if (node.capacity.cpu_millis > like.capacity.cpu_millis) like = node;
+  }
+  if (what_if.resources != Resources()) like.capacity = what_if.resources;
+  for (int32_t i = 1; i <= what_if.more_nodes; ++i) {
+    scheduler::NodeState node = like;
+    node.id = {"what-if-" + std::to_string(i)};
+    node.online = true;
+    node.held = node.cordoned = node.quarantined = false;
+    node.free = node.capacity;
+    states.push_back(std::move(node));
+  }
+  return states;
+}
+
+std::optional<Duration> Control::State::ExpectedDuration(const JobEntry& entry) const {
+  const BodyEntry& body = bodies.at(entry.job.body);
+  const Average& average = body.seconds.count > 0 ? body.seconds : all_seconds;
+  if (average.count == 0) return std::nullopt;
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(average.mean));
+}
+
+std::optional<Duration> Control::State::Remaining(const JobEntry& entry) const {
+  const Job& job = entry.job;
+  double ran = static_cast<double>(now.unix.ms - job.attempt_started_at.ms) / 1e3;
+  if (job.state == JobState::kRunning && job.progress > 0.01 && ran > 0) {
+    double left = ran * (1 - job.progress) / job.progress;
+    return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left));
+  }
+  auto whole = ExpectedDuration(entry);
+  if (!whole) return std::nullopt;
+  return std::max(Duration::zero(),
+                  *whole - std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
+                               job.state == JobState::kRunning ? ran : 0)));
+}
+
+void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* reply) {
+  constexpr size_t kMostAhead = 1000;
+  const LineKey line_key = LineOf(job);
+  const scheduler::Request& request = line_key.request;
+  const Rank rank = RankOf(job);
+  std::vector<scheduler::NodeState> states = SupposedNodes(what_if);
+  std::string why;
+  reply->could_ever_run = scheduler::CouldEverRun(request, states, &why);
+  reply->could_ever_run &= quotas.CouldEverRun(line_key, &why);
+  reply->reasons = scheduler::Explain(request, states);
+  AddQuotaReason(line_key, &reply->reasons);
+  reply->smallest_change = scheduler::SmallestChange(request, states);
+  reply->queue_position = 1;
+  // Within a line those ahead come first: they are older.
+  std::vector<scheduler::Line> copies;
+  bool placed = false;
+  for (const auto& [key, line] : lines) {
+    reply->jobs_queued += std::ssize(line.jobs);
+    scheduler::Line copy{key, {}, true};
+    const double share = shares.Of(key.account, now.monotonic);
+    const scheduler::Standing standing = quotas.Of(key);
+    for (int64_t one : line.jobs) {
+      const Job& other = by_sequence.at(one)->job;
+      if (!(RankOf(other, share, standing) < rank)) break;
+      reply->queue_position++;
+      if (copy.jobs.size() <= kMostAhead) copy.jobs.push_back({one, EffectivePriority(other)});
+    }
+    if (key == line_key) {
+      copy.jobs.push_back({job.sequence, EffectivePriority(job)});
+      placed = true;
+    }
+    if (!copy.jobs.empty()) copies.push_back(std::move(copy));
+  }
+  if (static_cast<size_t>(reply->queue_position) > kMostAhead) {
+    reply->estimate_basis = "more than " + std::to_string(kMostAhead) + " jobs are ahead";
+    return;
+  }
+  if (!placed) {
+    copies.push_back({line_key, {{job.sequence, EffectivePriority(job)}}, true});
+  }
+  std::vector<scheduler::Running> running;
+  for (const auto& [node_id, node] : nodes) {
+    for (const JobId& job : node.jobs) {
+      const JobEntry& entry = *jobs.at(job);
+      running.push_back(
+          {node_id, entry.job.resources, Remaining(entry), entry.job.user, ProjectOf(entry.job)});
+    }
+  }
+  auto forecast = scheduler::ForecastStart(
+      std::move(states), std::move(copies), std::move(running), shares, now.monotonic, job.sequence,
+      [this](int64_t one) { return ExpectedDuration(*by_sequence.at(one)); }, quotas);
+  if (!forecast) {
+    reply->estimate_basis =
+        reply->could_ever_run ? "nothing is known of how long the jobs ahead will run" : why;
+    return;
+  }
+  reply->estimated_start = UnixTime{
+      now.unix.ms + std::chrono::duration_cast<std::chrono::milliseconds>(forecast->start).count()};
+  if (forecast->start == Duration::zero()) {
+    reply->node = forecast->node;
+    reply->estimate_basis = "a node is free";
+  } else {
+    reply->estimate_basis = "from the progress of running jobs and the time that " +
+                            std::to_string(all_seconds.count) + " earlier jobs took";
+  }
+}
+
+void Control::State::PlanRoom(const Job& job, PlanReply* reply) const {
+  // What an attempt may take to write its checkpoint.
+  constexpr Duration kTimeToYield = std::chrono::minutes(1);
+  if (!options.preemption.on) return;
+  if (const scheduler::Claim* claim = ClaimOf(job)) {
+    reply->preempts = VictimsOf(*claim);
+    reply->preempts_on = claim->node;
+    UnixTime then{now.unix.ms + Milliseconds(kTimeToYield)};
+    if (reply->estimated_start && *reply->estimated_start <= then) return;
+    reply->estimated_start = then;
+    reply->estimate_basis = "the jobs that make room for it have a minute to write checkpoints";
+    return;
+  }
+  const LineKey line = LineOf(job);
+  if (quotas.Of(line) == scheduler::Standing::kBlocked) return;
+  MonotonicTime later;
+  auto preemption =
+      scheduler::PlanPreemption(fleet, job.priority, line.request, now.monotonic,
+                                [&](const NodeId& node) { return Victims(node, line, &later); });
+  if (!preemption) return;
+  for (int64_t victim : preemption->victims)
+    reply->preempts.push_back(by_sequence.at(victim)->job.id);
+  reply->preempts_on = preemption->node;
+}
+
+void Control::State::Apply(PlanJob& c) {
+  PlanReply reply;
+  Job job;
+  job.sequence = next_sequence;
+  job.user = c.user;
+  job.priority = c.priority;
+  job.resources = c.request.resources;
+  job.device = c.request.device;
+  Terms terms;
+  terms.labels = c.request.labels;
+  terms.limits.run = c.request.run_limit;
+  terms.project = c.project;
+  job.terms = std::make_shared<const Terms>(std::move(terms));
+  job.created_at = now.unix;
+  Plan(job, c.what_if, &reply);
+  if (reply.node.empty() && c.what_if.more_nodes == 0) PlanRoom(job, &reply);
+  if (reply.node.empty() && reply.reasons.empty())
+    reply.reasons.push_back({"QUEUED", "waits for its turn behind jobs that go first", {}});
+  Answer(c.reply_to, OkStatus(), std::move(reply));
+}
+
+void Control::State::Apply(ExplainJob& c) {
+  auto found = Recall(c.job);
+  if (!found.ok()) return Answer(c.reply_to, found.status());
+  JobEntry* entry = *found;
+  const Job& job = entry->job;
+  PlanReply reply;
+  if (job.state == JobState::kQueued && IsInLine(job)) {
+    Plan(job, c.what_if, &reply);
+    if (reply.node.empty() && c.what_if.more_nodes == 0) PlanRoom(job, &reply);
+  }
+  if (fleet.hold() && fleet.hold()->job == job.sequence && !reply.estimated_start) {
+    const scheduler::Hold& hold = *fleet.hold();
+    reply.estimate_basis = "node '" + hold.node.value + "' is kept for it";
+    if (hold.start != MonotonicTime::Never()) {
+      reply.estimated_start = UnixTime{now.unix.ms + Milliseconds(hold.start - now.monotonic)};
+      reply.estimate_basis += ": at the latest then, by the limits of what runs there";
+    }
+  }
+  reply.view = View(*entry);
+  if (c.what_if.more_nodes == 0) reply.reasons = reply.view.reasons;
+  Answer(c.reply_to, OkStatus(), std::move(reply));
+}
+
+}  // namespace cyxwiz::control

@@ -1,0 +1,176 @@
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "control/messages.h"
+#include "control/state.h"
+
+namespace cyxwiz::control {
+namespace {
+
+// Of one pass: what is planned costs a look at all nodes.
+constexpr int kMostPlans = 16;
+// Where nothing was found to end, it is looked for again only after this.
+constexpr Duration kLookAgain = std::chrono::seconds(1);
+
+}  // namespace
+
+void Control::State::CountPlaced(const Job& job, int change) {
+  placed_by_class[static_cast<size_t>(std::clamp(job.priority, 0, 3))] += change;
+}
+
+void Control::State::Preempt() {
+  int32_t lowest = 0;  // class of what is placed
+  while (lowest < 4 && placed_by_class[static_cast<size_t>(lowest)] == 0) ++lowest;
+  std::vector<std::pair<Rank, const LineKey*>> waiting;  // lines that go before some of it
+  for (const auto& [key, line] : lines) {
+    scheduler::Standing standing = quotas.Of(key);
+    if (standing == scheduler::Standing::kBlocked) continue;
+    bool reclaims = !quotas.empty() && standing == scheduler::Standing::kWithin;
+    if (key.priority < lowest + (reclaims ? 0 : 1)) continue;
+    waiting.emplace_back(RankOf(by_sequence.at(*line.jobs.begin())->job), &key);
+  }
+  std::sort(waiting.begin(), waiting.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  int plans = 0;
+  for (const auto& [rank, key] : waiting) {
+    LineJobs& line = lines.at(*key);
+    const std::vector<scheduler::Claim>& claims = fleet.claims();
+    auto claimed = std::count_if(claims.begin(), claims.end(),
+                                 [&](const scheduler::Claim& claim) { return claim.line == *key; });
+    for (auto job = line.jobs.begin(); job != line.jobs.end(); ++job) {
+      if (claimed-- > 0) continue;  // room is made for it already
+      if (line.preempts_from > now.monotonic) {
+        timers.Arm(line.preempts_from, TimerKind::kPreempt, "");
+        break;
+      }
+      if (plans++ == kMostPlans) {
+        timers.Arm(now.monotonic + kLookAgain, TimerKind::kPreempt, "");
+        return;
+      }
+      MonotonicTime later = MonotonicTime::Never();
+      auto preemption = scheduler::PlanPreemption(
+          fleet, key->priority, key->request, now.monotonic,
+          [&](const NodeId& node) { return Victims(node, *key, &later); });
+      if (preemption) {
+        MakeRoom(by_sequence.at(*job)->job, *preemption);
+        continue;
+      }
+      line.preempts_from = now.monotonic + kLookAgain;
+      if (later != MonotonicTime::Never())
+        timers.Arm(std::max(later, line.preempts_from), TimerKind::kPreempt, "");
+      break;
+    }
+  }
+}
+
+std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, const LineKey& line,
+                                                       MonotonicTime* later) const {
+  // Who is within a quota takes back from equals what they have borrowed.
+  const bool reclaims = !quotas.empty() && quotas.Of(line) == scheduler::Standing::kWithin;
+  std::vector<scheduler::Victim> victims;
+  for (const JobId& id : nodes.at(node).jobs) {
+    const JobEntry& entry = *jobs.at(id);
+    const Job& job = entry.job;
+    bool lower = job.priority < line.priority || (reclaims && job.priority == line.priority &&
+                                                  quotas.IsBorrowing(job.user, ProjectOf(job)));
+    if (!lower || job.preemptions >= options.preemption.most || IsToStop(entry)) continue;
+    MonotonicTime from = (job.state == JobState::kRunning ? entry.running_since : now.monotonic) +
+                         options.preemption.min_run;
+    if (job.state != JobState::kRunning || from > now.monotonic) {
+      *later = std::min(*later, from);
+      continue;
+    }
+    victims.push_back({job.sequence, job.priority, job.resources, now.monotonic - entry.saved_at});
+  }
+  return victims;
+}
+
+void Control::State::MakeRoom(const Job& job, const scheduler::Preemption& preemption) {
+  scheduler::Claim claim{job.sequence, LineOf(job), preemption.node, {}};
+  for (int64_t sequence : preemption.victims) {
+    JobEntry& entry = *by_sequence.at(sequence);
+    claim.victims[sequence] = entry.job.resources;
+    entry.job.preempted_for = job.id;
+    entry.job.message = RoomMessage(entry.job);
+    Tell(entry.job, EventKind::kPreemptRequested, "for job '" + job.id.value + "'");
+    MarkChanged(entry);
+    SendStop(entry, RoomMessage(entry.job));
+  }
+  fleet.AddClaim(std::move(claim));
+  Touch(*by_sequence.at(job.sequence));
+}
+
+bool Control::State::DropClaims() {
+  const std::vector<scheduler::Claim>& claims = fleet.claims();
+  auto some_end = [&](const NodeId& node) {
+    return std::any_of(claims.begin(), claims.end(), [&](const scheduler::Claim& claim) {
+      return claim.node == node && !claim.victims.empty();
+    });
+  };
+  bool dropped = false;
+  std::map<LineKey, size_t> used;  // jobs of the line that have one
+  for (size_t i = 0; i < claims.size();) {
+    const scheduler::Claim& claim = claims[i];
+    auto line = lines.find(claim.line);
+    size_t waiting = line == lines.end() ? 0 : line->second.jobs.size();
+    // All have ended, and still the pass has not placed it: its place has gone to one that goes
+    // before it, or the node is not to be used.
+    if (some_end(claim.node) && used[claim.line] < waiting) {
+      used[claim.line]++;
+      ++i;
+      continue;
+    }
+    fleet.DropClaim(i);
+    dropped = true;
+  }
+  return dropped;
+}
+
+void Control::State::LoadClaims() {
+  std::map<std::pair<JobId, NodeId>, scheduler::Claim> claims;
+  for (const auto& [id, node] : nodes) {
+    for (const JobId& one : node.jobs) {
+      const Job& victim = jobs.at(one)->job;
+      if (victim.preempted_for.empty()) continue;
+      const JobEntry* entry = Find(victim.preempted_for);
+      if (entry == nullptr || !WaitsInLine(entry->job.sequence)) continue;
+      const Job& job = entry->job;
+      auto [claim, fresh] = claims.try_emplace({job.id, id});
+      if (fresh) claim->second = {job.sequence, LineOf(job), id, {}};
+      claim->second.victims[victim.sequence] = victim.resources;
+    }
+  }
+  for (auto& [key, claim] : claims) fleet.AddClaim(std::move(claim));
+}
+
+const scheduler::Claim* Control::State::ClaimOf(const Job& job) const {
+  const scheduler::Claim* of_line = nullptr;
+  for (const scheduler::Claim& claim : fleet.claims()) {
+    if (claim.job == job.sequence) return &claim;
+    if (of_line == nullptr && claim.line == LineOf(job) && !WaitsInLine(claim.job))
+      of_line = &claim;
+  }
+  return of_line;
+}
+
+std::vector<JobId> Control::State::VictimsOf(const scheduler::Claim& claim) const {
+  std::vector<JobId> victims;
+  for (const auto& [sequence, resources] : claim.victims)
+    victims.push_back(by_sequence.at(sequence)->job.id);
+  return victims;
+}
+
+std::string Control::State::PreemptingMessage(const scheduler::Claim& claim) const {
+  constexpr size_t kMostNamed = 5;
+  std::vector<JobId> victims = VictimsOf(claim);
+  std::string text = std::to_string(victims.size()) +
+                     (victims.size() == 1 ? " running job makes room for it on node '"
+                                          : " running jobs make room for it on node '") +
+                     claim.node.value + "':";
+  for (size_t i = 0; i < std::min(victims.size(), kMostNamed); ++i)
+    text += std::string(i > 0 ? ", '" : " '") + victims[i].value + "'";
+  return victims.size() > kMostNamed ? text + ", ..." : text;
+}
+
+}  // namespace cyxwiz::control

@@ -1,0 +1,116 @@
+#include <utility>
+
+#include "control/messages.h"
+#include "control/state.h"
+
+namespace cyxwiz::control {
+
+const std::vector<scheduler::Reason>& Control::State::Explained(const Job& job) {
+  auto [entry, fresh] = explained.try_emplace(LineOf(job));
+  if (fresh) {
+    scheduler::Request request = RequestOf(job);
+    const std::optional<scheduler::Hold>& hold = fleet.hold();
+    bool kept = hold && scheduler::IsKeptFrom(*hold, job.priority, request, now.monotonic);
+    entry->second = scheduler::Explain(request, fleet.nodes(), kept ? &*hold : nullptr);
+    AddQuotaReason(entry->first, &entry->second);
+  }
+  return entry->second;
+}
+
+void Control::State::AddQuotaReason(const LineKey& line,
+                                    std::vector<scheduler::Reason>* reasons) const {
+  scheduler::Standing standing = quotas.Of(line);
+  if (standing == scheduler::Standing::kBlocked) {
+    reasons->insert(reasons->begin(), {"QUOTA_EXCEEDED", quotas.Explain(line), {}});
+  } else if (standing == scheduler::Standing::kBorrows && !reasons->empty()) {
+    reasons->insert(reasons->begin(),
+                    {"QUOTA_BORROWING",
+                     "gets only what nobody within a quota waits for: " + quotas.Explain(line),
+                     {}});
+  }
+}
+
+JobView Control::State::View(const JobEntry& entry) {
+  JobView view{.job = entry.job, .body = entry.body};
+  const Job& job = entry.job;
+  if (job.state == JobState::kAssigned || job.state == JobState::kRunning) {
+    if (const NodeEntry* node = FindNode(job.node)) view.node_endpoint = node->node.endpoint;
+  }
+  if (job.state == JobState::kQueued) {
+    if (entry.waits_for > 0) {
+      view.reasons.push_back({"DEPENDENCY", WaitMessage(entry), {}});
+    } else if (!IsInLine(job)) {
+      view.reasons.push_back({"BACKOFF", "waits before the next try", {}});
+    } else if (const scheduler::Claim* claim = ClaimOf(job)) {
+      view.reasons.push_back({"PREEMPTING", PreemptingMessage(*claim), {claim->node}});
+    }
+    const auto& reasons = Explained(job);
+    view.reasons.insert(view.reasons.end(), reasons.begin(), reasons.end());
+    if (view.reasons.empty())
+      view.reasons.push_back({"QUEUED", "waits for its turn behind jobs that go first", {}});
+    std::string why;
+    for (const scheduler::Reason& reason : view.reasons)
+      why += (why.empty() ? "" : "; ") + reason.message;
+    view.job.message = job.message.empty() ? why : job.message + "; " + why;
+  }
+  return view;
+}
+
+NodeView Control::State::View(const NodeEntry& entry) const {
+  NodeView view{.node = entry.node,
+                .online = entry.online,
+                .last_heartbeat = entry.last_heartbeat,
+                .available = entry.node.capacity - entry.reserved};
+  for (const JobId& id : entry.jobs) view.attempts.push_back({id, jobs.at(id)->job.attempt});
+  return view;
+}
+
+void Control::State::Apply(GetJob& c) {
+  if (auto found = Recall(c.job); !found.ok()) return Answer(c.reply_to, found.status());
+  pending.push_back({c.reply_to, c.job, false, false});
+}
+
+void Control::State::Apply(ListJobs& c) {
+  const size_t size = static_cast<size_t>(c.page_size);
+  auto page = index.List(c.filter, c.after_sequence, size);
+  const int64_t others = ended_counts.Count(c.filter);
+  std::vector<Job> ended;
+  if (others > 0) {
+    // Enough of them though some may be in memory, too, or on their way out.
+    auto found =
+        options.archive->ListEnded(c.filter, c.after_sequence, size + 1 + removed_lately.size());
+    if (!found.ok()) return Answer(c.reply_to, found.status());
+    ended = std::move(*found);
+    std::erase_if(ended, [this](const Job& job) {
+      return by_sequence.count(job.sequence) > 0 || removed_lately.count(job.sequence) > 0;
+    });
+  }
+  ListReply reply{.jobs = {}, .next_after_sequence = 0, .total = page.total + others};
+  auto in_memory = page.sequences.begin();
+  auto stored = ended.begin();
+  while (reply.jobs.size() < size && (in_memory != page.sequences.end() || stored != ended.end())) {
+    if (stored == ended.end() ||
+        (in_memory != page.sequences.end() && *in_memory > stored->sequence)) {
+      reply.jobs.push_back(View(*by_sequence.at(*in_memory++)));
+    } else {
+      reply.jobs.push_back({.job = std::move(*stored++)});
+    }
+  }
+  if (page.more || in_memory != page.sequences.end() || stored != ended.end())
+    reply.next_after_sequence = reply.jobs.back().job.sequence;
+  Answer(c.reply_to, OkStatus(), std::move(reply));
+}
+
+void Control::State::Apply(GetNode& c) {
+  NodeEntry* node = FindNode(c.node);
+  if (node == nullptr) return Answer(c.reply_to, NoSuchNode(c.node));
+  Answer(c.reply_to, OkStatus(), NodeReply{View(*node)});
+}
+
+void Control::State::Apply(ListNodes& c) {
+  NodesReply reply;
+  for (const auto& [id, node] : nodes) reply.nodes.push_back(View(node));
+  Answer(c.reply_to, OkStatus(), std::move(reply));
+}
+
+}  // namespace cyxwiz::control

@@ -1,0 +1,317 @@
+// The state of the control core and the steps that change it, each in the file that its section
+// below names. Only control's own sources see this.
+//
+// A command is taken by its Apply. Steps change entries through SetState, MarkChanged and Touch, so
+// that Finish finds what must be stored and told at the end of the batch.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "control/bodies.h"
+#include "control/checkpoint_files.h"
+#include "control/control.h"
+#include "control/ended_counts.h"
+#include "control/entries.h"
+#include "control/job_index.h"
+#include "control/removed_jobs.h"
+#include "control/timers.h"
+#include "scheduler/fleet.h"
+#include "scheduler/preemption.h"
+#include "scheduler/quotas.h"
+#include "scheduler/scheduler.h"
+#include "scheduler/shares.h"
+
+namespace cyxwiz::control {
+
+// A broken invariant is a bug of this program: going on would write it to disk.
+void Require(bool holds, const char* what);
+
+// Whether an attempt's failure with this cause may be the node's fault rather than the job's.
+bool MayBeTheNodes(Cause cause);
+
+inline int64_t Milliseconds(Duration d) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
+}
+
+struct Control::State {
+  explicit State(Options o)
+      : options(std::move(o)),
+        shares(options.share_half_life, options.share_weights),
+        quotas(options.quotas) {}
+
+  Options options;
+  std::unordered_map<JobId, std::unique_ptr<JobEntry>> jobs;
+  std::unordered_map<int64_t, JobEntry*> by_sequence;
+  std::map<NodeId, NodeEntry> nodes;
+  Bodies bodies;
+  RemovedJobs removed;
+  JobIndex index;                     // of the jobs in memory
+  EndedCounts ended_counts;           // of the others
+  std::set<int64_t> removed_lately;   // sequences of jobs that the archive may still have
+  std::map<LineKey, LineJobs> lines;  // jobs that may be scheduled now
+  scheduler::Fleet fleet;             // `nodes`, as the scheduler sees them
+  scheduler::Shares shares;
+  scheduler::Quotas quotas;
+  std::array<int64_t, 4> placed_by_class = {};  // attempts on nodes
+  // The job that goes first, when it could not start and others have passed it by since.
+  int64_t overtaken = 0;
+  MonotonicTime overtaken_since;
+  int64_t nodes_quarantined = 0;
+  std::unordered_map<JobId, std::vector<JobId>> dependents;  // of jobs that have not ended
+  Timers timers;
+  std::set<int64_t> unflushed;  // sequences of jobs with progressed
+  bool flush_armed = false;
+  int64_t next_sequence = 1;  // of jobs and events alike
+  int64_t first_event = 1;    // the oldest number that the store may hold
+  CheckpointFiles checkpoint_files;
+  Average all_seconds;
+  Counters counters;
+
+  // Of the batch in work:
+  Now now;
+  Output* output = nullptr;
+  bool reschedule = false;
+  std::vector<JobEntry*> touched;
+  std::vector<Record> removals;  // what deletes and remembers removed jobs
+  std::vector<NodeEntry*> changed_nodes;
+  std::vector<Event> events;
+  std::vector<JobId> ended;  // whose dependents have not been looked at
+  struct PendingReply {
+    ReplyTo to;
+    JobId job;
+    bool is_submit, existed;
+  };
+  std::vector<PendingReply> pending;
+  std::map<LineKey, std::vector<scheduler::Reason>> explained;
+
+  JobEntry* Find(const JobId& id) {
+    auto found = jobs.find(id);
+    return found == jobs.end() ? nullptr : found->second.get();
+  }
+  NodeEntry* FindNode(const NodeId& id) {
+    auto found = nodes.find(id);
+    return found == nodes.end() ? nullptr : &found->second;
+  }
+  Duration Since(UnixTime time) const { return std::chrono::milliseconds(now.unix.ms - time.ms); }
+
+  // ---- control.cc: what is due
+  void Apply(Tick&) {}
+  void Fire(const Timer& timer);
+
+  // ---- load.cc
+  void Load(Snapshot snapshot);
+
+  // ---- batch.cc: what a batch has changed, and who must be told
+  void Answer(ReplyTo to, Status status, decltype(Reply::content) content = std::monostate());
+  void Touch(JobEntry& entry);
+  void MarkChanged(JobEntry& entry);
+  void MarkChanged(NodeEntry& node);
+  Event& Tell(EventKind kind, std::string message);
+  Event& Tell(const Job& job, EventKind kind, std::string message);
+  void Tell(const NodeEntry& node, EventKind kind, std::string message);
+  void SetState(JobEntry& entry, JobState to, std::string message);
+  void FlushProgress();
+  void Finish();
+
+  // ---- memory.cc: which jobs are in memory
+  JobEntry& Insert(std::unique_ptr<JobEntry> entry);
+  // True: it was the last one in memory with its body.
+  bool Erase(JobEntry& entry);
+  // Of a job that has ended: it leaves memory after a while.
+  void ArmForget(JobEntry& entry, Duration after);
+  void Forget(const Timer& timer);
+  // The job's entry. One that has left memory comes back for a moment. NOT_FOUND: there is none.
+  Result<JobEntry*> Recall(const JobId& id);
+
+  // ---- submit.cc
+  void Apply(SubmitJob& c);
+  // Accepts a job whose id is new, or says why not.
+  Status Submit(SubmitJob& c);
+  Status CheckTerms(const Job& job);
+  void Apply(RetryJob& c);
+
+  // ---- operate.cc: what clients do to jobs
+  void Apply(CancelJob& c);
+  // Of a job that has not ended.
+  void Cancel(JobEntry& entry, const std::string& reason);
+  void Apply(CancelJobs& c);
+  void Apply(PauseJob& c);
+  void Apply(ResumeJob& c);
+  void Apply(SetPriority& c);
+  void Apply(RemoveJob& c);
+
+  // ---- read.cc: jobs and nodes as clients see them
+  // All jobs of a line wait for the same; asked once a batch.
+  const std::vector<scheduler::Reason>& Explained(const Job& job);
+  // Puts the quota that holds jobs of the line back before the other reasons, if one does.
+  void AddQuotaReason(const LineKey& line, std::vector<scheduler::Reason>* reasons) const;
+  JobView View(const JobEntry& entry);
+  NodeView View(const NodeEntry& entry) const;
+  void Apply(GetJob& c);
+  void Apply(ListJobs& c);
+  void Apply(GetNode& c);
+  void Apply(ListNodes& c);
+
+  // ---- plan.cc: questions about the queue
+  // The nodes, with those that are only supposed.
+  std::vector<scheduler::NodeState> SupposedNodes(const WhatIf& what_if) const;
+  // How long a job with this body is expected to run.
+  std::optional<Duration> ExpectedDuration(const JobEntry& entry) const;
+  std::optional<Duration> Remaining(const JobEntry& entry) const;
+  // What becomes of a job that stands in the queue, or would.
+  void Plan(const Job& job, const WhatIf& what_if, PlanReply* reply);
+  // Which attempts would make room for it.
+  void PlanRoom(const Job& job, PlanReply* reply) const;
+  void Apply(PlanJob& c);
+  void Apply(ExplainJob& c);
+
+  // ---- queue.cc: who may be scheduled, and in which order
+  void EnterLine(JobEntry& entry);
+  void LeaveLine(const Job& job);
+  bool IsInLine(const Job& job) const;
+  bool WaitsInLine(int64_t sequence) const;
+  void EndBackoff(const Timer& timer);
+  // With what it has gained by waiting.
+  int32_t EffectivePriority(const Job& job) const;
+  // Jobs are served in this order.
+  using Rank = std::tuple<bool, int32_t, double, int64_t>;
+  // share and standing: of its line.
+  Rank RankOf(const Job& job, double share, scheduler::Standing standing) const;
+  Rank RankOf(const Job& job) const;
+  // The first of those that wait and that no quota stops; nullptr when none does.
+  const Job* First() const;
+
+  // ---- dependencies.cc
+  // Before the job is told of: what it waits for.
+  void StartWaiting(JobEntry& entry);
+  void StopWaiting(JobEntry& entry);
+  // Jobs that waited for those which have ended may start now, or never will. One after the other:
+  // a chain may be long.
+  void WakeDependents();
+  std::string WaitMessage(const JobEntry& entry) const;
+
+  // ---- limits.cc
+  // A limit of `whole` of which `used` is over. The clock may have jumped meanwhile: never longer
+  // than the whole.
+  void ArmLimit(const Job& job, TimerKind kind, Duration whole, Duration used, MonotonicTime* end);
+  void DisarmLimit(const Job& job, TimerKind kind, MonotonicTime* end);
+  // Of a job that has not ended.
+  void ArmLimits(JobEntry& entry);
+  void ArmRunLimit(JobEntry& entry);
+  // A limit of the job is reached: it ends, at once or when its processes have.
+  void HitLimit(JobEntry& entry, Cause cause);
+  void FailByLimit(JobEntry& entry, Cause cause);
+
+  // ---- schedule.cc: attempts are given to nodes
+  void Schedule();
+  // One pass of the scheduler.
+  void PlaceJobs();
+  std::vector<scheduler::Occupant> Occupants(const NodeId& id) const;
+  // Keeps a node for the job that goes first when others have passed it by for too long, brings up
+  // to date what may go there meanwhile, or gives the node up.
+  void UpdateHold();
+  // Jobs were placed, the last of them as given: whether the first one that still waits stood
+  // before it.
+  void NoteOvertaken(int32_t lowest, int64_t last);
+
+  // ---- preempt.cc: attempts make room for jobs of a higher class
+  // For the lines whose jobs can start nowhere.
+  void Preempt();
+  // Attempts on a node that may end for a job of this line. later: is set to when more may, if
+  // that is before.
+  std::vector<scheduler::Victim> Victims(const NodeId& node, const LineKey& line,
+                                         MonotonicTime* later) const;
+  void MakeRoom(const Job& job, const scheduler::Preemption& preemption);
+  // After a pass: those that have done their service, or nobody needs any more. True: there were
+  // some, so the next pass may find more room.
+  bool DropClaims();
+  // At start: attempts that were to make room still are.
+  void LoadClaims();
+  // nullptr: nobody makes room for the job's line.
+  const scheduler::Claim* ClaimOf(const Job& job) const;
+  std::vector<JobId> VictimsOf(const scheduler::Claim& claim) const;
+  std::string PreemptingMessage(const scheduler::Claim& claim) const;
+  // An attempt of this class is placed (+1), or has ended (-1).
+  void CountPlaced(const Job& job, int change);
+
+  // ---- attempts.cc: how they go on and end
+  // The job's entry when `attempt` on `node` is its current one, else nullptr.
+  JobEntry* Current(const AttemptId& attempt, const NodeId& node);
+  std::string NotCurrent(const AttemptId& attempt, const NodeId& node);
+  void Accept(JobEntry& entry);
+  // Whether the current attempt shall end before it is done.
+  bool IsToStop(const JobEntry& entry) const;
+  // Whether it shall write a checkpoint first; of an attempt that is to stop.
+  static bool IsToYield(const JobEntry& entry);
+  std::string StopMessage(const JobEntry& entry) const;
+  void SendStop(const JobEntry& entry, const std::string& reason);
+  // Gives back what the current attempt holds on its node.
+  void Release(JobEntry& entry);
+  void DisarmAssign(JobEntry& entry);
+  // The attempt has failed: the job is tried again, or has failed too.
+  void Fail(JobEntry& entry, NodeEntry& node, ReportCompletion& c);
+  // The attempt is over without being the job's failure: the job goes back into the queue, or ends
+  // if it was to end anyhow.
+  void Lose(JobEntry& entry, Cause cause, const std::string& why, Duration wait = {});
+  // Its node is gone with the attempt that ran there. Not held against the job when this server was
+  // gone too: then more than the node has failed.
+  void LoseWithNode(JobEntry& entry, const std::string& why);
+  // After so many failures in a row.
+  Duration Backoff(int32_t failures) const;
+  // Doubled at each failure, and then between three quarters and five quarters of that.
+  Duration Backoff(const Job& job, int32_t failures) const;
+  // Takes what an attempt reports; an older one than what is there is of no use.
+  void Keep(JobEntry& entry, Checkpoint checkpoint);
+  // Of an attempt that is not the current one.
+  void Refuse(const Checkpoint& checkpoint);
+  // What the job shows is where its next attempt begins.
+  static void StepBack(Job& job);
+
+  // ---- reports.cc: what nodes tell of attempts
+  void Apply(ReportProgress& c);
+  void Apply(ReportCompletion& c);
+
+  // ---- leases.cc: sessions and leases of nodes
+  void Apply(RegisterNode& c);
+  void Apply(Heartbeat& c);
+  void Apply(AssignOutcome& c);
+  void RenewLease(NodeEntry& node);
+  void EndLease(const Timer& timer);
+  // The node must register again before it is given anything; an AssignJob of the session that
+  // ends here starts nothing any more.
+  void EndSession(NodeEntry& node);
+  // Marks the attempts that a node says it runs as seen, and tells those it must stop.
+  HeartbeatReply Claim(NodeEntry& node, const std::vector<AttemptId>& active);
+  // The node may have taken the attempt all the same, now or when the call arrives late. Its next
+  // heartbeat makes it register again: then it says what it runs, and a late call is void.
+  void DoubtAssignment(JobEntry& entry, const std::string& what);
+  void EndAssign(const Timer& timer);
+
+  // ---- nodes.cc: what the scheduler knows of nodes
+  void PutIntoFleet(const NodeEntry& node);
+  // Tells the scheduler what it must know of the node besides amounts.
+  void UpdateFleet(const NodeEntry& node);
+  // The node is given nothing for a while.
+  void LetRest(NodeEntry& node, Duration time);
+  void Apply(CordonNode& c);
+
+  // ---- quarantine.cc
+  // An attempt failed on the node, perhaps by the node's fault. Unlike jobs that fail in a row tell
+  // that it is; but when most nodes seem so, it is something else.
+  void Suspect(NodeEntry& node, const JobEntry& entry, const std::string& what);
+  void ArmProbe(const NodeEntry& node);
+  void LetProbe(const Timer& timer);
+  void ReleaseNode(NodeEntry& node, const std::string& why);
+};
+
+}  // namespace cyxwiz::control

@@ -1,0 +1,113 @@
+#include "scheduler/quotas.h"
+
+#include <utility>
+
+namespace cyxwiz::scheduler {
+namespace {
+
+bool Fits(int64_t most, int64_t held, int64_t more) {
+  return most < 0 || more == 0 || held + more <= most;
+}
+bool Fits(const Quota& quota, const Resources& held, const Resources& more) {
+  return Fits(quota.cpu_millis, held.cpu_millis, more.cpu_millis) &&
+         Fits(quota.memory_bytes, held.memory_bytes, more.memory_bytes) &&
+         Fits(quota.gpus, held.gpus, more.gpus);
+}
+
+// Of what a quota is about, so that only that is told.
+Resources Limited(const Quota& quota, const Resources& amount) {
+  return {quota.cpu_millis < 0 ? 0 : amount.cpu_millis,
+          quota.memory_bytes < 0 ? 0 : amount.memory_bytes, quota.gpus < 0 ? 0 : amount.gpus};
+}
+
+std::string Text(const Quota& quota, const Resources& amount) {
+  std::string text;
+  auto add = [&text](bool limited, const std::string& part) {
+    if (limited) text += (text.empty() ? "" : ", ") + part;
+  };
+  Resources part = Limited(quota, amount);
+  std::string cores = ToString(Resources{part.cpu_millis, 0, 0});
+  add(quota.cpu_millis >= 0, cores.substr(0, cores.find(',')));
+  add(quota.memory_bytes >= 0, FormatBytes(part.memory_bytes));
+  add(quota.gpus >= 0, std::to_string(part.gpus) + (part.gpus == 1 ? " GPU" : " GPUs"));
+  return text.empty() ? "nothing that it limits" : text;
+}
+
+}  // namespace
+
+std::string ToString(const Quota& quota) {
+  return Text(quota, {quota.cpu_millis, quota.memory_bytes, quota.gpus});
+}
+
+Quotas::Quotas(std::map<std::string, Quota> quotas) {
+  for (auto& [owner, quota] : quotas) {
+    size_t colon = owner.find(':');
+    owners_[owner] = {owner.substr(0, colon) + " '" + owner.substr(colon + 1) + "'", quota, {}};
+  }
+}
+
+bool Quotas::Owner::Holds(const Resources& more) const { return Fits(quota, held, more); }
+bool Quotas::Owner::IsOver() const { return !Fits(quota, {}, held); }
+
+template <typename Owners, typename F>
+void Quotas::ForEach(Owners& owners, const std::string& user, const std::string& project, F f) {
+  if (owners.empty()) return;
+  for (const std::string& key : {"user:" + user, "project:" + project}) {
+    if (auto found = owners.find(key); found != owners.end()) f(found->second);
+  }
+}
+
+void Quotas::Take(const LineKey& line, const Resources& amount) {
+  ForEach(owners_, line.account, line.project, [&](Owner& owner) { owner.held += amount; });
+}
+
+void Quotas::GiveBack(const std::string& user, const std::string& project,
+                      const Resources& amount) {
+  ForEach(owners_, user, project, [&](Owner& owner) { owner.held -= amount; });
+}
+
+Standing Quotas::Of(const LineKey& line) const {
+  if (owners_.empty()) return Standing::kWithin;
+  bool any = false, within = true, blocked = false;
+  ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
+    any = true;
+    if (owner.Holds(line.request.resources)) return;
+    within = false;
+    blocked |= !owner.quota.borrow;
+  });
+  if (blocked) return Standing::kBlocked;
+  return any && within ? Standing::kWithin : Standing::kBorrows;
+}
+
+bool Quotas::IsBorrowing(const std::string& user, const std::string& project) const {
+  bool any = false, within = true;
+  ForEach(owners_, user, project, [&](const Owner& owner) {
+    any = true;
+    within &= !owner.IsOver();
+  });
+  return !owners_.empty() && !(any && within);
+}
+
+std::string Quotas::Explain(const LineKey& line) const {
+  std::string text;
+  ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
+    if (owner.Holds(line.request.resources)) return;
+    text += (text.empty() ? "" : "; ") + owner.name + " holds " + Text(owner.quota, owner.held) +
+            " of a quota of " + ToString(owner.quota) + ", and this needs " +
+            Text(owner.quota, line.request.resources);
+  });
+  return text.empty() ? "no quota is meant for it" : text;
+}
+
+bool Quotas::CouldEverRun(const LineKey& line, std::string* reason) const {
+  bool could = true;
+  ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
+    if (!could || owner.quota.borrow || Fits(owner.quota, {}, line.request.resources)) return;
+    could = false;
+    *reason = "the job needs " + Text(owner.quota, line.request.resources) + ", and the quota of " +
+              owner.name + " is " + ToString(owner.quota);
+  });
+  return could;
+}
+
+}  // namespace cyxwiz::scheduler
