@@ -90,7 +90,6 @@ class ModelReader {
   Problems* const problems_;
   Problems found_;  // where the readers of the layers put theirs
   std::vector<std::unique_ptr<WrittenLayer>> layers_;
-  std::vector<bool> seen_;
 };
 
 bool IsInputEntry(const Json& layer);
