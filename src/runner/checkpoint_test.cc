@@ -71,9 +71,19 @@ constexpr const char* kConvolutional =
                   {"type":"dropout","rate":0.25},{"type":"flatten"},
                   {"type":"dense","units":4}]})";
 
+constexpr const char* kGraph =
+    R"({"layers":[{"type":"input","shape":[3,8,8]},
+                  {"type":"conv2d","filters":8,"kernel_size":3,"padding":1},
+                  {"type":"block","name":"body","repeat":2,"residual":true,"layers":[
+                    {"type":"batch_normalization","activation":"relu"},
+                    {"type":"conv2d","filters":8,"kernel_size":3,"padding":1}]},
+                  {"type":"reshape","target_shape":[8,64]},
+                  {"type":"transformer_encoder","num_heads":2,"feed_forward":16},
+                  {"type":"lstm","units":8},{"type":"dense","units":4}]})";
+
 Training Make(const std::string& name, const char* model,
               std::map<std::string, std::string> hyperparameters) {
-  const bool images = model == kConvolutional;
+  const bool images = model == kConvolutional || model == kGraph;
   spec::JobDescription description;
   description.name = name;
   description.model_definition = model;
@@ -110,6 +120,7 @@ std::vector<Training> Trainings() {
       Make("without validation", kDenseWithDropout, {{"validation_split", "0"}}),
       Make("convolutional, adam", kConvolutional, {}),
       Make("convolutional, adamw", kConvolutional, {{"optimizer", "adamw"}}),
+      Make("graph with attention and lstm", kGraph, {}),
       Make("convolutional, nesterov", kConvolutional,
            {{"optimizer", "sgd"}, {"momentum", "0.9"}, {"nesterov", "true"}}),
   };

@@ -19,14 +19,16 @@ std::unique_ptr<DenseNetwork> DenseNetwork::TryMake(Model* model, spec::Loss los
   for (size_t i = 0; i < steps.size(); ++i) {
     const Model::Step& step = steps[i];
     bool last = i + 1 == steps.size();
+    if (step.inputs != std::vector<size_t>{i}) return nullptr;  // no plain stack
     if (std::holds_alternative<spec::DenseOptions>(step.options)) {
       if (!step.flat_input) return nullptr;
       Part part;
-      part.weight = step.weight.detach();
-      part.weight_gradient = step.weight.grad();
-      if (step.bias.defined()) {
-        part.bias = step.bias.detach();
-        part.bias_gradient = step.bias.grad();
+      const at::Tensor weight = step.tensors("weight"), bias = step.tensors("bias");
+      part.weight = weight.detach();
+      part.weight_gradient = weight.grad();
+      if (bias.defined()) {
+        part.bias = bias.detach();
+        part.bias_gradient = bias.grad();
       }
       part.all_output = at::empty({most, part.weight.size(0)});
       part.all_gradient = at::empty_like(part.all_output);

@@ -510,7 +510,11 @@ class Trainer {
     while (samples_ < samples_per_epoch_) {
       int64_t count = std::min(batch_size_, samples_per_epoch_ - samples_);
       batches->Load(order.data() + samples_, count);
-      RunStep(*batches, &score_);
+      try {
+        RunStep(*batches, &score_);
+      } catch (const BadInputError& error) {
+        ThrowBadSample(error, "training", order[static_cast<size_t>(samples_ + error.sample())]);
+      }
       samples_ += count;
       ++step_;
       TellStarted();
@@ -569,12 +573,25 @@ class Trainer {
     Score score(device_);
     for (int64_t first = 0; first < size; first += most) {
       batches.Load(indices.data() + first, std::min(most, size - first));
-      at::Tensor output = model_->Forward(batches.x(), /*training=*/false, logits_);
+      at::Tensor output;
+      try {
+        output = model_->Forward(batches.x(), /*training=*/false, logits_);
+      } catch (const BadInputError& error) {
+        ThrowBadSample(error, &split == &dataset_.test ? "test" : "training",
+                       indices[static_cast<size_t>(first + error.sample())]);
+      }
       score.Add(LossOf(output, batches), output, batches);
       if (!GoOn()) return false;
     }
     score.Report(part, classification_, &metrics_);
     return true;
+  }
+
+  [[noreturn]] static void ThrowBadSample(const BadInputError& error, const char* split,
+                                          int64_t sample) {
+    throw FailureError{{"user_error",
+                        Format("sample %lld of the %s data ", ToLong(sample), split) + error.what(),
+                        "correct the data, or raise the embedding's input_dim", "$.dataset"}};
   }
 
   [[noreturn]] void ThrowDiverged() {
@@ -681,38 +698,25 @@ void WarmUp() {
   // the driver for its devices, and a process that has used the driver cannot fork.
   struct Silent : TrainingObserver {
   } silent;
-  auto layer = [](const char* name, spec::LayerOptions options, spec::Shape in, spec::Shape out,
-                  spec::Activation activation) {
-    spec::LayerSpec l;
-    l.name = name;
-    l.options = options;
-    l.activation = activation;
-    l.input_shape = in;
-    l.output_shape = out;
-    return l;
-  };
-  spec::JobSpec job;
-  job.device = spec::Device::kCpu;
-  job.training.batch_size = 8;
-  job.training.validation_split = 0.5;
-  spec::Conv2dOptions conv;
-  conv.filters = 8;
-  conv.kernel_height = conv.kernel_width = 3;
-  job.model.input_shape = {1, 10, 10};
-  job.model.output_shape = {4};
-  job.model.layers = {
-      layer("c", conv, {1, 10, 10}, {8, 8, 8}, spec::Activation::kRelu),
-      layer("p", spec::MaxPooling2dOptions{}, {8, 8, 8}, {8, 4, 4}, spec::Activation::kNone),
-      layer("f", spec::FlattenOptions{}, {8, 4, 4}, {128}, spec::Activation::kNone),
-      layer("d", spec::DenseOptions{16}, {128}, {16}, spec::Activation::kRelu),
-      layer("o", spec::DenseOptions{4}, {16}, {4}, spec::Activation::kNone)};
+  spec::JobDescription description;
+  description.model_definition = R"({"input_shape": [1, 10, 10], "layers": [
+      {"type": "conv2d", "filters": 8, "kernel_size": 3, "activation": "relu"},
+      {"type": "max_pooling2d"}, {"type": "flatten"},
+      {"type": "dense", "units": 16, "activation": "relu"}, {"type": "dense", "units": 4}]})";
+  description.dataset_uri = "file:///none";
+  description.batch_size = 8;
+  description.hyperparameters["validation_split"] = "0.5";
+  description.required_device = spec::Device::kCpu;
+  spec::Problems problems;
+  std::optional<spec::JobSpec> job = spec::CheckJob(description, nullptr, &problems);
+  if (!job) return;
   data::Dataset dataset;
   dataset.train.samples = 16;
   dataset.train.features = std::vector<float>(16 * 100, 0.5f);
   dataset.train.labels = std::vector<int64_t>(16, 1);
   for (auto optimizer : {spec::Optimizer::kAdam, spec::Optimizer::kSgd}) {
-    job.training.optimizer = optimizer;
-    (void)Train(job, dataset, 1, &silent);
+    job->training.optimizer = optimizer;
+    (void)Train(*job, dataset, 1, &silent);
   }
 #endif
 }

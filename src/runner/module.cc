@@ -1,105 +1,35 @@
 #include "runner/module.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
+
+#include "spec/count.h"
+#include "spec/layers.h"
 
 namespace cyxwiz::runner {
 namespace {
 
 using spec::Activation;
 
-template <typename... T>
-struct Overloaded : T... {
-  using T::operator()...;
-};
-template <typename... T>
-Overloaded(T...) -> Overloaded<T...>;
-
 constexpr int64_t kAlignment = 16;  // floats: 64 bytes
 
 int64_t Padded(int64_t values) { return (values + kAlignment - 1) / kAlignment * kAlignment; }
 
-// Shapes of a layer's trainable tensors: weight, then bias; empty when it has none.
-std::vector<std::vector<int64_t>> ParameterShapes(const spec::LayerSpec& layer) {
-  using Shapes = std::vector<std::vector<int64_t>>;
-  return std::visit(Overloaded{
-                        [&](const spec::DenseOptions& o) {
-                          Shapes shapes{{o.units, layer.input_shape.back()}};
-                          if (o.use_bias) shapes.push_back({o.units});
-                          return shapes;
-                        },
-                        [&](const spec::Conv2dOptions& o) {
-                          Shapes shapes{{o.filters, layer.input_shape[0] / o.groups,
-                                         o.kernel_height, o.kernel_width}};
-                          if (o.use_bias) shapes.push_back({o.filters});
-                          return shapes;
-                        },
-                        [&](const spec::BatchNormalizationOptions&) {
-                          return Shapes{{layer.input_shape[0]}, {layer.input_shape[0]}};
-                        },
-                        [](const auto&) { return Shapes{}; },
-                    },
-                    layer.options);
-}
-
-int64_t Count(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (int64_t n : shape) count *= n;
-  return count;
-}
-
-// PyTorch's default for Linear and Conv2d: kaiming_uniform_(a=sqrt(5)) for the weight and
-// 1/sqrt(fan_in) for the bias, computed in its order of operations, so that the last bit is the
-// same. Drawn on the CPU: the same on every device.
-double WeightBound(double fan_in) {
-  return std::sqrt(3.0) * (std::sqrt(2.0 / (1 + 5)) / std::sqrt(fan_in));
-}
-double BiasBound(double fan_in) { return 1 / std::sqrt(fan_in); }
-at::Tensor Uniform(const std::vector<int64_t>& shape, double bound) {
-  return at::empty(shape, at::kFloat).uniform_(-bound, bound);
-}
-
-// Zeros needed in one dimension so that `out` windows fit, the odd one at the end.
-std::pair<int64_t, int64_t> SamePadding(int64_t in, int64_t out, int64_t window, int64_t stride) {
-  int64_t total = std::max<int64_t>((out - 1) * stride + window - in, 0);
-  return {total / 2, total - total / 2};
-}
-
-std::vector<int64_t> SamePadding2d(const spec::LayerSpec& layer, int64_t window_height,
-                                   int64_t window_width, int64_t stride_height,
-                                   int64_t stride_width) {
-  auto [top, bottom] =
-      SamePadding(layer.input_shape[1], layer.output_shape[1], window_height, stride_height);
-  auto [left, right] =
-      SamePadding(layer.input_shape[2], layer.output_shape[2], window_width, stride_width);
-  if (top + bottom + left + right == 0) return {};
-  return {left, right, top, bottom};
-}
-
-at::Tensor Activate(Activation activation, at::Tensor x, bool in_place) {
-  switch (activation) {
-    case Activation::kNone:
-      return x;
-    case Activation::kRelu:
-      return in_place ? x.relu_() : at::relu(x);
-    case Activation::kSigmoid:
-      return at::sigmoid(x);
-    case Activation::kTanh:
-      return at::tanh(x);
-    case Activation::kGelu:
-      return at::gelu(x);
-    case Activation::kSoftmax:
-      return at::softmax(x, 1);
+// Drawn on the CPU: the same on every device.
+at::Tensor InitialValues(const spec::TensorSpec& tensor) {
+  using Kind = spec::Initial::Kind;
+  const double value = tensor.initial.value;
+  at::ScalarType type = tensor.whole ? at::kLong : at::kFloat;
+  switch (tensor.initial.kind) {
+    case Kind::kConstant:
+      return at::full(tensor.shape, value, type);
+    case Kind::kUniform:
+      return at::empty(tensor.shape, type).uniform_(-value, value);
+    case Kind::kNormal:
+      return at::empty(tensor.shape, type).normal_(0, value);
+    case Kind::kZeroAfterUniform:
+      return at::empty(tensor.shape, type).uniform_(-value, value).zero_();
   }
-  return x;
-}
-
-// Whether a layer's result shares memory with nothing, and its gradient does not need the result.
-bool ReturnsFreshMemory(const spec::LayerOptions& options) {
-  return !std::holds_alternative<spec::FlattenOptions>(options) &&
-         !std::holds_alternative<spec::DropoutOptions>(options) &&
-         !std::holds_alternative<spec::ActivationOptions>(options);
+  return {};
 }
 
 // The same images with the values of a pixel side by side in memory.
@@ -115,37 +45,48 @@ bool IsActivation(const spec::LayerOptions& options, Activation activation) {
   return o != nullptr && o->activation == activation;
 }
 
+bool IsMaximum(const spec::LayerOptions& options) {
+  const auto* o = std::get_if<spec::PoolingOptions>(&options);
+  return o != nullptr && !o->average;
+}
+
+bool ConvolvesImages(const spec::LayerOptions& options) {
+  if (const auto* o = std::get_if<spec::ConvolutionOptions>(&options)) return o->kernel.size() == 2;
+  return std::holds_alternative<spec::DepthwiseConvolutionOptions>(options) ||
+         std::holds_alternative<spec::SeparableConvolutionOptions>(options) ||
+         std::holds_alternative<spec::TransposedConvolutionOptions>(options);
+}
+
 }  // namespace
 
 Model::Model(const spec::ModelSpec& spec, at::Device device) {
-  int64_t values = 0;
+  int64_t size = 0;
   for (const auto& layer : spec.layers) {
-    for (const auto& shape : ParameterShapes(layer)) values += Padded(Count(shape));
+    for (const auto& tensor : spec::TensorsOf(layer)) {
+      if (tensor.trainable) size += Padded(spec::ElementCount(tensor.shape));
+    }
   }
-  parameters_ = at::zeros({values}, at::TensorOptions(at::kFloat).device(device));
+  parameters_ = at::zeros({size}, at::TensorOptions(at::kFloat).device(device));
   gradients_ = at::zeros_like(parameters_);
-  for (const auto& layer : spec.layers) AddLayer(layer);
+  std::vector<size_t> values;  // that each layer gives
+  for (const auto& layer : spec.layers) AddLayer(layer, &values);
   // On the CPU poolings, and gradients of convolutions of few channels, are vectorised over the
   // channels then: whole steps of the usual models of images take 1.05 to 1.8 times less
   // (measured).
-  channels_last_ = device.is_cpu() && std::any_of(steps_.begin(), steps_.end(), [](const Step& s) {
-                     return std::holds_alternative<spec::Conv2dOptions>(s.options);
-                   });
-  // relu(max_pool(x)) is max_pool(relu(x)), gradients included, on a quarter of the values.
-  for (size_t i = 0; i + 1 < steps_.size(); ++i) {
-    if (IsActivation(steps_[i].options, Activation::kRelu) &&
-        std::holds_alternative<spec::MaxPooling2dOptions>(steps_[i + 1].options)) {
-      std::swap(steps_[i], steps_[i + 1]);
-    }
-  }
-  for (size_t i = 1; i < steps_.size(); ++i) {
-    steps_[i].in_place = IsActivation(steps_[i].options, Activation::kRelu) &&
-                         ReturnsFreshMemory(steps_[i - 1].options);
-  }
+  channels_last_ = device.is_cpu() && spec.input_shape.size() == 3 &&
+                   std::any_of(steps_.begin(), steps_.end(),
+                               [](const Step& step) { return ConvolvesImages(step.options); });
+  Optimize();
 }
 
-at::Tensor Model::AddParameter(const std::string& name, const at::Tensor& initial) {
+at::Tensor Model::AddTensor(const std::string& layer, const spec::TensorSpec& tensor) {
   at::NoGradGuard no_grad;
+  at::Tensor initial = InitialValues(tensor);
+  const std::string name = layer + "." + tensor.name;
+  if (!tensor.trainable) {
+    state_.emplace_back(name, initial.to(parameters_.device()));
+    return state_.back().second;
+  }
   auto part_of = [&](const at::Tensor& flat) {
     return flat.narrow(0, used_, initial.numel()).view(initial.sizes());
   };
@@ -166,112 +107,81 @@ std::vector<std::pair<std::string, at::Tensor>> Model::PartsOf(const at::Tensor&
   return parts;
 }
 
-at::Tensor Model::AddBuffer(const std::string& name, const at::Tensor& initial) {
-  state_.emplace_back(name, initial.to(parameters_.device()));
-  return state_.back().second;
+void Model::AddLayer(const spec::LayerSpec& layer, std::vector<size_t>* values) {
+  Step step;
+  step.options = layer.options;
+  for (const auto& tensor : spec::TensorsOf(layer)) {
+    step.tensors.Add(tensor.name, AddTensor(layer.name, tensor));
+  }
+  const OperationKind& kind = FindOperationKind(layer.type);
+  step.run = kind.make(layer, step.tensors);
+  step.fresh = kind.fresh;
+  step.flat_input = layer.input_shapes[0].size() == 1;
+  for (int input : layer.inputs) {
+    step.inputs.push_back(input == spec::kModelInput ? 0 : (*values)[static_cast<size_t>(input)]);
+  }
+  steps_.push_back(std::move(step));
+  if (layer.activation != Activation::kNone) AddActivation(layer.activation);
+  values->push_back(steps_.size());
+  needs_two_samples_ |= std::holds_alternative<spec::BatchNormalizationOptions>(layer.options) &&
+                        spec::ElementCount(layer.input_shapes[0]) == layer.input_shapes[0][0];
 }
 
-void Model::AddLayer(const spec::LayerSpec& layer) {
-  Step step{layer.options};
-  step.flat_input = layer.input_shape.size() == 1;
-  std::vector<std::vector<int64_t>> shapes = ParameterShapes(layer);
-  const std::string weight_name = layer.name + ".weight", bias_name = layer.name + ".bias";
-  std::visit(
-      Overloaded{
-          [&](const spec::BatchNormalizationOptions&) {
-            step.weight = AddParameter(weight_name, at::ones(shapes[0]));
-            step.bias = AddParameter(bias_name, at::zeros(shapes[1]));
-            step.running_mean = AddBuffer(layer.name + ".running_mean", at::zeros(shapes[0]));
-            step.running_var = AddBuffer(layer.name + ".running_var", at::ones(shapes[0]));
-            step.batches = AddBuffer(layer.name + ".num_batches_tracked", at::zeros({}, at::kLong));
-            needs_two_samples_ |= Count(layer.input_shape) == layer.input_shape[0];
-          },
-          [&](const spec::MaxPooling2dOptions& o) {
-            if (o.padding == spec::Padding::kSame) {
-              step.padding = SamePadding2d(layer, o.pool_height, o.pool_width, o.stride_height,
-                                           o.stride_width);
-            }
-          },
-          [&](const spec::AveragePooling2dOptions& o) {
-            if (o.padding == spec::Padding::kSame) {
-              step.padding = SamePadding2d(layer, o.pool_height, o.pool_width, o.stride_height,
-                                           o.stride_width);
-            }
-            if (step.padding.empty()) return;
-            at::Tensor image =
-                at::ones({1, 1, layer.input_shape[1], layer.input_shape[2]}, parameters_.options());
-            step.share =
-                at::avg_pool2d(at::constant_pad_nd(image, step.padding),
-                               {o.pool_height, o.pool_width}, {o.stride_height, o.stride_width});
-          },
-          [&](const auto& o) {
-            if (shapes.empty()) return;
-            double fan_in = static_cast<double>(Count(shapes[0]) / shapes[0][0]);
-            step.weight = AddParameter(weight_name, Uniform(shapes[0], WeightBound(fan_in)));
-            if (shapes.size() > 1) {
-              step.bias = AddParameter(bias_name, Uniform(shapes[1], BiasBound(fan_in)));
-            }
-            if constexpr (std::is_same_v<std::decay_t<decltype(o)>, spec::Conv2dOptions>) {
-              if (o.padding == spec::Padding::kSame) {
-                step.padding = SamePadding2d(layer, o.dilation * (o.kernel_height - 1) + 1,
-                                             o.dilation * (o.kernel_width - 1) + 1, o.stride_height,
-                                             o.stride_width);
-              }
-            }
-          },
-      },
-      layer.options);
+void Model::AddActivation(Activation activation) {
+  Step step;
+  step.options = spec::ActivationOptions{activation, spec::DefaultAlpha(activation)};
+  step.run = [activation](Inputs x, bool) { return Activate(activation, x[0]); };
+  step.inputs = {steps_.size()};
   steps_.push_back(std::move(step));
-  if (layer.activation != Activation::kNone) {
-    steps_.push_back({spec::ActivationOptions{layer.activation}});
+}
+
+void Model::Optimize() {
+  std::vector<size_t> uses(steps_.size() + 1);
+  for (const Step& step : steps_) {
+    for (size_t value : step.inputs) ++uses[value];
+  }
+  // relu(max_pool(x)) is max_pool(relu(x)), gradients included, on a quarter of the values.
+  for (size_t i = 0; i + 1 < steps_.size(); ++i) {
+    if (IsActivation(steps_[i].options, Activation::kRelu) && IsMaximum(steps_[i + 1].options) &&
+        steps_[i + 1].inputs[0] == i + 1 && uses[i + 1] == 1) {
+      std::swap(steps_[i], steps_[i + 1]);
+      std::swap(steps_[i].inputs, steps_[i + 1].inputs);
+    }
+  }
+  for (Step& step : steps_) {
+    const size_t value = step.inputs[0];
+    if (IsActivation(step.options, Activation::kRelu) && value > 0 && steps_[value - 1].fresh &&
+        uses[value] == 1) {
+      step.run = [](Inputs x, bool) { return x[0].relu_(); };
+    }
+  }
+  for (Step& step : steps_) {
+    for (size_t value : step.inputs) {
+      if (--uses[value] == 0) step.released.push_back(value);
+    }
   }
 }
 
 at::Tensor Model::Forward(at::Tensor input, bool training, bool logits) {
-  at::Tensor x = channels_last_ ? ToChannelsLast(input) : std::move(input);
+  std::vector<at::Tensor> values(steps_.size() + 1);
+  values[0] = channels_last_ ? ToChannelsLast(input) : std::move(input);
+  std::vector<at::Tensor> joined;
   for (size_t i = 0; i < steps_.size(); ++i) {
+    Step& step = steps_[i];
     bool last = i + 1 == steps_.size();
-    if (last && logits && IsActivation(steps_[i].options, Activation::kSoftmax)) break;
-    x = Run(steps_[i], x, training);
+    if (last && logits && IsActivation(step.options, Activation::kSoftmax)) {
+      return values[step.inputs[0]];
+    }
+    if (step.inputs.size() == 1) {
+      values[i + 1] = step.run(Inputs(&values[step.inputs[0]], 1), training);
+    } else {
+      for (size_t value : step.inputs) joined.push_back(values[value]);
+      values[i + 1] = step.run(joined, training);
+      joined.clear();
+    }
+    for (size_t value : step.released) values[value].reset();
   }
-  return x;
-}
-
-at::Tensor Model::Run(Step& step, const at::Tensor& x, bool training) {
-  auto around = [&](double value) {
-    return step.padding.empty() ? x : at::constant_pad_nd(x, step.padding, value);
-  };
-  return std::visit(
-      Overloaded{
-          [&](const spec::DenseOptions&) { return at::linear(x, step.weight, step.bias); },
-          [&](const spec::Conv2dOptions& o) {
-            return at::conv2d(around(0), step.weight, step.bias, {o.stride_height, o.stride_width},
-                              {o.padding_height, o.padding_width}, {o.dilation, o.dilation},
-                              o.groups);
-          },
-          [&](const spec::MaxPooling2dOptions& o) {
-            return at::max_pool2d(around(-std::numeric_limits<double>::infinity()),
-                                  {o.pool_height, o.pool_width}, {o.stride_height, o.stride_width},
-                                  {o.padding_height, o.padding_width});
-          },
-          [&](const spec::AveragePooling2dOptions& o) {
-            at::Tensor mean = at::avg_pool2d(around(0), {o.pool_height, o.pool_width},
-                                             {o.stride_height, o.stride_width},
-                                             {o.padding_height, o.padding_width});
-            return step.share.defined() ? mean.div_(step.share) : mean;
-          },
-          [&](const spec::FlattenOptions&) { return x.flatten(1); },
-          [&](const spec::DropoutOptions& o) { return at::dropout(x, o.rate, training); },
-          [&](const spec::BatchNormalizationOptions& o) {
-            if (training) step.batches.add_(1);
-            return at::batch_norm(x, step.weight, step.bias, step.running_mean, step.running_var,
-                                  training, o.momentum, o.epsilon, /*cudnn_enabled=*/true);
-          },
-          [&](const spec::ActivationOptions& o) {
-            return Activate(o.activation, x, step.in_place);
-          },
-      },
-      step.options);
+  return values.back();
 }
 
 }  // namespace cyxwiz::runner

@@ -1,42 +1,39 @@
 // A model in libtorch, built from the layers of a checked JobSpec. PyTorch's semantics, default
-// initialisation and parameter shapes; parameters are named "<layer name>.weight" and "<layer
-// name>.bias".
+// initialisation and parameter shapes; a layer's tensors are named "<layer name>.weight" and so on.
 #pragma once
 
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "runner/operations.h"
 #include "runner/torch_headers.h"
-#include "spec/job_spec.h"
+#include "spec/model_spec.h"
 
 namespace cyxwiz::runner {
 
 // Owns its tensors. One thread uses it at a time.
 class Model {
  public:
-  // What runs: layers and, as steps of their own, their activations.
+  // What runs: layers and, as steps of their own, their activations. Value 0 is the model's input,
+  // value i + 1 what steps()[i] gives; the last step gives the model's output.
   struct Step {
     spec::LayerOptions options;
-    at::Tensor weight, bias;
-    at::Tensor running_mean, running_var, batches;  // batch normalisation
-    // Zeros (for a maximum: -inf) put around before a convolution or pooling: left, right, top,
-    // bottom. Empty when the operation pads by itself.
-    std::vector<int64_t> padding;
-    bool flat_input = false;  // dense: its input has one dimension
-    bool in_place = false;    // a ReLU that may overwrite what the step before it returned
-    at::Tensor
-        share;  // average pooling with `padding`: the part of each window that lies in the image
+    LayerTensors tensors;
+    Operation run;
+    bool fresh = false;            // as OperationKind::fresh
+    std::vector<size_t> inputs;    // values
+    std::vector<size_t> released;  // values that no later step takes
+    bool flat_input = false;       // its first input has one dimension
   };
 
-  // Draws the initial values from libtorch's default CPU generator, layer after layer, weight
-  // before bias, as torch.nn.Sequential would: after the same at::manual_seed they are PyTorch's
-  // own.
+  // Draws the initial values from libtorch's default CPU generator, layer after layer, as PyTorch's
+  // modules of the same order would: after the same at::manual_seed they are PyTorch's own.
   Model(const spec::ModelSpec& spec, at::Device device);
 
   // input: batch x input_shape, float32. Result: batch x output_shape. training switches dropout
   // and batch statistics on. logits leaves out a softmax that ends the model, for a loss that takes
-  // logits. Throws c10::Error.
+  // logits. Throws c10::Error and BadInputError.
   at::Tensor Forward(at::Tensor input, bool training, bool logits);
 
   // All trainable values in one flat tensor, and the flat tensor that backward() adds their
@@ -59,10 +56,10 @@ class Model {
   bool needs_two_samples() const { return needs_two_samples_; }
 
  private:
-  at::Tensor Run(Step& step, const at::Tensor& x, bool training);
-  void AddLayer(const spec::LayerSpec& layer);
-  at::Tensor AddParameter(const std::string& name, const at::Tensor& initial);
-  at::Tensor AddBuffer(const std::string& name, const at::Tensor& initial);
+  void AddLayer(const spec::LayerSpec& layer, std::vector<size_t>* values);
+  void AddActivation(spec::Activation activation);
+  void Optimize();
+  at::Tensor AddTensor(const std::string& layer, const spec::TensorSpec& tensor);
 
   std::vector<Step> steps_;
   at::Tensor parameters_, gradients_;

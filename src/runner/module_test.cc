@@ -189,6 +189,42 @@ TEST(Model, AReluNeverOverwritesItsModelsInput) {
   EXPECT_TRUE(at::equal(x, at::full({2, 4}, -1.0f)));
 }
 
+// The value before a ReLU, and that before a pooling, may be overwritten or moved only where nobody
+// else takes it.
+TEST(Model, AValueThatTwoLayersTakeStaysAsItIs) {
+  spec::ModelSpec spec = Check(R"({"type":"input","shape":[1,4,4]},
+      {"type":"conv2d","filters":2,"kernel_size":1,"name":"c"},
+      {"type":"relu","name":"r"},{"type":"max_pooling2d","name":"p"},
+      {"type":"upsampling2d","name":"u"},
+      {"type":"add","inputs":["u","r","c"],"name":"s"},{"type":"flatten"},
+      {"type":"dense","units":3})")
+                             .model;
+  Model model(spec, at::kCPU);
+  auto state = model.state();
+  at::Tensor x = at::randn({2, 1, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast);
+  at::Tensor c = at::conv2d(x, state[0].second, state[1].second), r = at::relu(c);
+  at::Tensor sum = at::upsample_nearest2d(at::max_pool2d(r, {2, 2}), {4, 4}) + r + c;
+  at::Tensor reference = at::linear(sum.flatten(1), state[2].second, state[3].second);
+  reference.square().sum().backward();
+  at::Tensor expected = model.gradients().clone();
+  model.gradients().zero_();
+  at::Tensor out = model.Forward(x, true, true);
+  EXPECT_TRUE(at::allclose(out, reference));
+  out.square().sum().backward();
+  EXPECT_TRUE(at::allclose(model.gradients(), expected, 1e-4, 1e-5));
+}
+
+TEST(Model, ValuesAreGivenBackWhenTheLastLayerHasTakenThem) {
+  spec::ModelSpec spec = Check(R"({"type":"input","shape":[4]},
+      {"type":"dense","units":4,"name":"a"},{"type":"dense","units":4,"name":"b"},
+      {"type":"add","inputs":["a","b"]},{"type":"dense","units":3})")
+                             .model;
+  std::vector<std::vector<size_t>> released;
+  Model model(spec, at::kCPU);
+  for (const Model::Step& step : model.steps()) released.push_back(step.released);
+  EXPECT_EQ(released, (std::vector<std::vector<size_t>>{{0}, {}, {1, 2}, {3}}));
+}
+
 TEST(DenseNetwork, HasTheGradientsOfAutograd) {
   const std::string layers =
       R"({"type":"input","shape":[2,3]},{"type":"flatten"},
@@ -223,11 +259,13 @@ TEST(DenseNetwork, HasTheGradientsOfAutograd) {
 }
 
 TEST(DenseNetwork, LeavesOtherModelsToAutograd) {
-  for (
-      const char* layers :
-      {R"({"type":"input","shape":[4]},{"type":"dropout"},{"type":"dense","units":3})",
-       R"({"type":"input","shape":[4]},{"type":"dense","units":3,"activation":"tanh"})",
-       R"({"type":"input","shape":[4]},{"type":"batch_normalization"},{"type":"dense","units":3})"}) {
+  for (const char* layers :
+       {R"({"type":"input","shape":[4]},{"type":"dropout"},{"type":"dense","units":3})",
+        R"({"type":"input","shape":[4]},{"type":"dense","units":3,"activation":"tanh"})",
+        R"({"type":"input","shape":[4]},{"type":"batch_normalization"},{"type":"dense","units":3})",
+        R"({"type":"input","shape":[4]},{"type":"dense","units":4,"name":"a"},
+          {"type":"dense","units":4},{"type":"add","inputs":["a","dense_1"]},
+          {"type":"dense","units":3})"}) {
     spec::JobSpec job = Check(layers);
     Model model(job.model, at::kCPU);
     EXPECT_EQ(DenseNetwork::TryMake(&model, job.training.loss, 8), nullptr) << layers;

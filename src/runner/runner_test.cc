@@ -16,6 +16,7 @@
 #include "runner/permutation.h"
 #include "runner/protocol.h"
 #include "runner/safetensors.h"
+#include "spec/job_file.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -309,6 +310,19 @@ TEST(Train, SameSeedGivesTheSameBits) {
   }
 }
 
+// Images of 3 x 12 x 12 in four classes.
+data::Dataset SmallImages() {
+  data::Dataset dataset;
+  dataset.train.samples = 100;
+  std::vector<uint8_t> pixels(100 * 3 * 12 * 12);
+  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i % 251);
+  dataset.train.features = pixels;
+  std::vector<int64_t> labels(100);
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int64_t>(i % 4);
+  dataset.train.labels = labels;
+  return dataset;
+}
+
 TEST(Train, SameSeedGivesTheSameBitsToConvolutionsOnTwoThreads) {
   spec::JobDescription description = MockJob();
   description.model_definition =
@@ -322,20 +336,113 @@ TEST(Train, SameSeedGivesTheSameBitsToConvolutionsOnTwoThreads) {
   spec::Problems problems;
   std::optional<spec::JobSpec> job = spec::CheckJob(description, nullptr, &problems);
   ASSERT_TRUE(job) << problems.ToString();
-  data::Dataset dataset;
-  dataset.train.samples = 100;
-  std::vector<uint8_t> pixels(100 * 3 * 12 * 12);
-  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i % 251);
-  dataset.train.features = pixels;
-  std::vector<int64_t> labels(100);
-  for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int64_t>(i % 4);
-  dataset.train.labels = labels;
+  data::Dataset dataset = SmallImages();
   Recorder ignored;
   std::string first = WeightBytes(Train(*job, dataset, 2, &ignored));
   EXPECT_FALSE(first.empty());
   EXPECT_EQ(first, WeightBytes(Train(*job, dataset, 2, &ignored)));
   job->training.seed = 8;
   EXPECT_NE(first, WeightBytes(Train(*job, dataset, 2, &ignored)));
+}
+
+TEST(Train, SameSeedGivesTheSameBitsToGraphsAttentionAndRecurrentLayers) {
+  const data::Dataset dataset = SmallImages();
+  Recorder ignored;
+  for (const char* layers : {
+           R"({"type":"conv2d","filters":16,"kernel_size":3,"padding":1,"use_bias":false},
+              {"type":"batch_normalization","activation":"relu"},
+              {"type":"block","repeat":2,"residual":true,"activation":"relu","layers":[
+                {"type":"conv2d","filters":16,"kernel_size":3,"padding":1},
+                {"type":"separable_conv2d","filters":16,"kernel_size":3,"padding":"same"}]},
+              {"type":"conv2d_transpose","filters":4,"kernel_size":3,"strides":2,"padding":"same"},
+              {"type":"group_normalization","groups":2},{"type":"upsampling2d"},
+              {"type":"global_average_pooling2d"})",
+           R"({"type":"conv2d","filters":32,"kernel_size":3,"strides":3},
+              {"type":"reshape","target_shape":[32,16]},{"type":"permute","dims":[2,1]},
+              {"type":"positional_embedding"},
+              {"type":"transformer_encoder","num_heads":4,"feed_forward":64},
+              {"type":"multi_head_attention","num_heads":2,"dropout":0.1,"causal":true},
+              {"type":"layer_normalization"},{"type":"rms_normalization"},
+              {"type":"permute","dims":[2,1]},{"type":"global_max_pooling1d"})",
+           R"({"type":"reshape","target_shape":[36,12]},
+              {"type":"lstm","units":32,"num_layers":2,"bidirectional":true,"dropout":0.1,
+               "return_sequences":true},{"type":"gru","units":24})",
+       }) {
+    SCOPED_TRACE(layers);
+    spec::JobDescription description = MockJob();
+    description.model_definition = R"({"input_shape":[3,12,12],"layers":[)" + std::string(layers) +
+                                   R"(,{"type":"dense","units":4}]})";
+    description.dataset_uri = "file:///nowhere/images.csv";
+    spec::Problems problems;
+    std::optional<spec::JobSpec> job = spec::CheckJob(description, nullptr, &problems);
+    ASSERT_TRUE(job) << problems.ToString();
+    for (int threads : {1, 2}) {
+      job->training.threads = threads;
+      job->training.seed = 7;
+      std::string first = WeightBytes(Train(*job, dataset, threads, &ignored));
+      EXPECT_FALSE(first.empty());
+      EXPECT_EQ(first, WeightBytes(Train(*job, dataset, threads, &ignored)));
+      job->training.seed = 8;
+      EXPECT_NE(first, WeightBytes(Train(*job, dataset, threads, &ignored)));
+    }
+  }
+}
+
+TEST(Train, NamesTheSampleThatAnEmbeddingCannotTake) {
+  spec::JobDescription description = MockJob();
+  description.model_definition = R"({"input_shape":[3],"layers":[
+      {"type":"embedding","input_dim":5,"output_dim":4,"name":"words"},{"type":"flatten"},
+      {"type":"dense","units":2}]})";
+  description.dataset_uri = "file:///nowhere/words.csv";
+  description.hyperparameters = {{"batch_size", "2"}, {"seed", "7"}};
+  spec::Problems problems;
+  std::optional<spec::JobSpec> job = spec::CheckJob(description, nullptr, &problems);
+  ASSERT_TRUE(job) << problems.ToString();
+  Recorder ignored;
+  for (auto [value, shown] : {std::pair(5.0f, "holds 5 in place 1"),
+                              {-1.0f, "holds -1 in place 1"},
+                              {1.5f, "holds 1.5 in place 1"},
+                              {NAN, "nan in place 1"}}) {
+    for (bool in_test : {false, true}) {
+      data::Dataset dataset;
+      for (data::Split* split : {&dataset.train, &dataset.test}) {
+        split->samples = 5;
+        split->features = std::vector<float>{0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
+        split->labels = std::vector<int64_t>{0, 1, 0, 1, 0};
+      }
+      data::Split& wrong = in_test ? dataset.test : dataset.train;
+      std::get<std::vector<float>>(wrong.features)[3 * 3 + 1] = value;
+      TrainingResult result = Train(*job, dataset, 1, &ignored);
+      EXPECT_EQ(result.end, End::kFailed);
+      EXPECT_EQ(result.failure.cause, "user_error");
+      EXPECT_NE(result.failure.message.find(std::string("sample 3 of the ") +
+                                            (in_test ? "test" : "training") + " data "),
+                std::string::npos)
+          << result.failure.message;
+      EXPECT_NE(result.failure.message.find(shown), std::string::npos) << result.failure.message;
+      EXPECT_NE(result.failure.message.find("'words' takes whole numbers from 0 to 4"),
+                std::string::npos);
+    }
+  }
+}
+
+// Stops when the first batches are done; what the whole training gives takes minutes.
+TEST(Train, EachExampleBegins) {
+  int examples = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(CYXWIZ_EXAMPLES)) {
+    if (entry.path().extension() != ".json") continue;
+    SCOPED_TRACE(entry.path());
+    spec::Problems problems;
+    auto file = spec::ParseJobFile(*ReadFile(entry.path().string()), &problems);
+    ASSERT_TRUE(file) << problems.ToString();
+    Loaded loaded = Load(file->description);
+    Recorder recorder;
+    recorder.stop_after = 3;
+    TrainingResult result = Train(loaded.job, loaded.dataset, 2, &recorder);
+    EXPECT_EQ(result.end, End::kStopped) << result.failure.message;
+    ++examples;
+  }
+  EXPECT_GE(examples, 6);
 }
 
 TEST(Train, ReportsValidationOnSamplesThatAreNotTrainedOn) {

@@ -131,7 +131,7 @@ void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Pr
   for (size_t i = 0; i < checked.spec.layers.size(); ++i) {
     const LayerSpec& layer = checked.spec.layers[i];
     if (layer.type != "batch_normalization" ||
-        ElementCount(layer.input_shape) > layer.input_shape[0]) {
+        ElementCount(layer.input_shapes[0]) > layer.input_shapes[0][0]) {
       continue;
     }
     problems->Add({checked.PathOf(i), "batch_normalization needs more than one sample in a batch",

@@ -4,48 +4,16 @@
 #include <set>
 
 #include "spec/count.h"
-#include "spec/layers.h"
-#include "spec/object_reader.h"
+#include "spec/layer_families.h"
+#include "spec/model_reader.h"
 
 namespace cyxwiz::spec {
 namespace {
 
 const char kPath[] = "$.model";
-constexpr size_t kMaxLayerName = 64;
 constexpr Key kType = {"type"};
 constexpr Key kName = {"name"};
 constexpr Key kInputShape = {"input_shape", "shape"};
-
-bool IsInputEntry(const Json& layer) {
-  if (!layer.is_object()) return false;
-  auto type = layer.find("type");
-  if (type == layer.end() || !type->is_string()) return false;
-  const std::string& name = type->get_ref<const std::string&>();
-  return SameName(name, "input") || SameName(name, "inputlayer");
-}
-
-// A module's name in libtorch, and the first part of its tensors' names.
-bool IsLayerName(std::string_view name) {
-  return !name.empty() && name.size() <= kMaxLayerName &&
-         name.find_first_not_of(
-             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-             "0123456789_-") == std::string_view::npos;
-}
-
-std::string AllTypes() {
-  std::string text = "one of ";
-  for (const LayerKind& kind : LayerKinds()) text += std::string(kind.type) + ", ";
-  return text + "input";
-}
-
-std::string NearestType(std::string_view name) {
-  std::vector<std::string> names = {"input"};
-  for (const LayerKind& kind : LayerKinds()) {
-    names.emplace_back(kind.type);
-    for (std::string_view alias : kind.aliases) names.emplace_back(alias);
-  }
-  return DidYouMean(name, names);
-}
 
 // Collects the input's shape from the places that may give it; all that do must agree.
 class InputShape {
@@ -88,165 +56,158 @@ class InputShape {
   std::string source_;
 };
 
-// Walks the layers of one model.
-class Walker {
+// Infers the shapes of the steps of one model, one after the other.
+class Inference {
  public:
-  Walker(CheckedModel* result, std::optional<Shape> input, Problems* problems)
-      : result_(result), shape_(std::move(input)), problems_(problems) {}
+  Inference(CheckedModel* result, ModelReader* reader, std::optional<Shape> input)
+      : result_(result), reader_(reader), input_(std::move(input)) {}
 
-  // False when anything was wrong.
-  bool Walk(const Json& layers) {
-    const size_t problems_before = problems_->count();
-    TakeGivenNames(layers);
-    for (size_t i = result_->first_layer; i < layers.size(); ++i) {
-      ReadLayer(layers[i], std::string(kPath) + ".layers[" + std::to_string(i) + "]",
-                i == result_->first_layer);
+  void Run(const std::vector<ModelStep>& steps) {
+    for (const ModelStep& step : steps) {
+      shapes_.emplace_back();
+      as_in_data_.push_back(false);
+      if (step.layer->kind != nullptr) Infer(step);
+      reader_->Flush(step);
     }
-    return problems_->count() == problems_before;
   }
-  const std::optional<Shape>& shape() const { return shape_; }
+  // Of the last step; unknown after a problem.
+  std::optional<Shape> output() const { return shapes_.empty() ? std::nullopt : shapes_.back(); }
 
  private:
-  // Given names come first, so that a generated one never takes a name that a later layer is given.
-  void TakeGivenNames(const Json& layers) {
-    for (const Json& layer : layers) {
-      if (!layer.is_object()) continue;
-      auto name = layer.find("name");
-      if (name != layer.end() && name->is_string()) taken_.insert(name->get<std::string>());
-    }
+  const std::optional<Shape>& ShapeOf(int value) const {
+    return value == kModelInput ? input_ : shapes_[static_cast<size_t>(value)];
   }
 
-  void ReadLayer(const Json& json, const std::string& path, bool first) {
-    const std::optional<Shape> input = std::exchange(shape_, std::nullopt);
-    if (!json.is_object()) {
-      problems_->Add({path, "the layer is not an object", "an object", Shown(json),
-                      "write {\"type\": \"dense\", \"units\": 10}"});
+  void Infer(const ModelStep& step) {
+    const WrittenLayer& written = *step.layer;
+    const LayerKind& kind = *written.kind;
+    ObjectReader& reader = *written.reader;
+    Shapes inputs;
+    bool as_in_data = true;
+    for (int value : step.inputs) {
+      if (!ShapeOf(value)) return;
+      inputs.push_back(*ShapeOf(value));
+      as_in_data = as_in_data && (value == kModelInput || as_in_data_[static_cast<size_t>(value)]);
+    }
+    as_in_data_.back() = as_in_data && kind.traits.moves_values;
+    // What follows from a default in place of a wrong option would only confuse.
+    if (written.wrong) {
+      if (kind.infer == InferSame) shapes_.back() = inputs[0];
       return;
     }
-    ObjectReader reader(json, path, problems_);
-    const LayerKind* kind = FindKind(reader);
-    if (kind == nullptr) return;
-
-    LayerSpec layer;
-    layer.type = kind->type;
-    layer.name = ReadName(reader, layer.type);
-    layer.options = kind->parse(reader);
-    ReadActivation(reader, &layer);
-    auto given_input = reader.Shape({"input_shape"});
-    auto given_output = reader.Shape({"output_shape"});
-    reader.Whole({"parameters"}, 0, kMaxParameters);
-    reader.RefuseUnknown();
-    if (!input) return;
 
     // The first layer's input_shape has been taken as the input's.
-    if (!first && given_input && *given_input != *input) {
+    if (step.inputs[0] != kModelInput && written.given_input && *written.given_input != inputs[0]) {
       reader.Refuse({"input_shape"}, "differs from the output of the layer before",
-                    spec::ToString(*input), "leave it out: it is inferred");
+                    spec::ToString(inputs[0]), "leave it out: it is inferred");
     }
-    shape_ = kind->infer(layer.options, *input, reader);
-    if (!shape_) return;
-    if (ElementCount(*shape_) > kMaxSampleElements) {
-      reader.RefuseObject("the layer's output is too large",
-                          "at most " + std::to_string(kMaxSampleElements) + " values a sample",
-                          spec::ToString(*shape_));
-      shape_.reset();
+    if (kind.traits.takes_whole_numbers && !as_in_data) {
+      reader.RefuseObject("the layer takes whole numbers, which the layers before do not give",
+                          "the model's input, flatten, reshape or permute before it", "",
+                          "put it first");
       return;
     }
-    bool softmax = layer.activation == Activation::kSoftmax;
-    if (auto* options = std::get_if<ActivationOptions>(&layer.options)) {
-      softmax = softmax || options->activation == Activation::kSoftmax;
+    if (step.residual && inputs[0] != inputs[1]) {
+      reader.RefuseObject("a residual block must keep the shape of its input",
+                          spec::ToString(inputs[1]), spec::ToString(inputs[0]),
+                          "use padding and as many filters or units, or leave residual out and end "
+                          "the block with an add of your own");
+      return;
     }
-    if (softmax && shape_->size() != 1) {
-      reader.RefuseObject("softmax needs a flat input", "[features]", spec::ToString(*shape_),
-                          "add {\"type\": \"flatten\"} before");
+    std::optional<Shape> output = kind.infer(written.options, inputs, reader);
+    if (!output) return;
+    if (ElementCount(*output) > kMaxSampleElements) {
+      reader.RefuseObject("the layer's output is too large",
+                          "at most " + std::to_string(kMaxSampleElements) + " values a sample",
+                          spec::ToString(*output));
+      return;
     }
-    if (given_output && *given_output != *shape_) {
-      reader.Refuse({"output_shape"}, "is not what the layer gives", spec::ToString(*shape_),
+    shapes_.back() = output;
+    if (EndsWithSoftmax(written) && output->size() > 2) {
+      reader.RefuseObject("softmax needs a flat input or a sequence", "[features]",
+                          spec::ToString(*output), "add {\"type\": \"flatten\"} before");
+    }
+    if (written.given_output && *written.given_output != *output) {
+      reader.Refuse({"output_shape"}, "is not what the layer gives", spec::ToString(*output),
                     "leave it out: it is inferred");
     }
-    layer.input_shape = *input;
-    layer.output_shape = *shape_;
-    LayerCost cost = CostOf(layer);
-    layer.parameters = cost.parameters;
-    layer.flops = cost.flops;
-    reader.Matches({"parameters"}, layer.parameters, "the layer");
-    result_->spec.parameters = Sum(result_->spec.parameters, cost.parameters);
-    result_->spec.flops = Sum(result_->spec.flops, cost.flops);
+    AddLayer(step, std::move(inputs), *output);
+  }
+
+  static bool EndsWithSoftmax(const WrittenLayer& layer) {
+    const auto* options = std::get_if<ActivationOptions>(&layer.options);
+    return layer.activation == Activation::kSoftmax ||
+           (options != nullptr && options->activation == Activation::kSoftmax);
+  }
+
+  void AddLayer(const ModelStep& step, Shapes inputs, const Shape& output) {
+    const WrittenLayer& written = *step.layer;
+    LayerSpec layer;
+    layer.name = step.name;
+    layer.type = written.kind->type;
+    layer.options = written.options;
+    layer.activation = written.activation;
+    layer.inputs = step.inputs;
+    layer.input_shapes = std::move(inputs);
+    layer.output_shape = output;
+    layer.parameters = ParametersOf(layer);
+    layer.flops = CostOf(layer).flops;
+    if (!step.residual) {
+      written.reader->Matches({"parameters"}, layer.parameters, "the layer");
+      CheckNames(layer, written);
+    }
+    result_->spec.parameters = Sum(result_->spec.parameters, layer.parameters);
+    result_->spec.flops = Sum(result_->spec.flops, layer.flops);
+    result_->paths.push_back(written.path);
     result_->spec.layers.push_back(std::move(layer));
   }
 
-  const LayerKind* FindKind(ObjectReader& reader) {
-    const Json* type = reader.Find(kType);
-    if (type == nullptr || !type->is_string()) {
-      reader.Refuse(
-          kType, type == nullptr ? "is missing" : "is not a text", AllTypes(),
-          reader.Find({"class_name"}) != nullptr
-              ? "write {\"type\": \"dense\", \"units\": 10}, without class_name and config"
-              : "");
-      return nullptr;
+  // A layer "a" with a tensor "b.weight" and a layer "a.b" with a tensor "weight" go not together.
+  void CheckNames(const LayerSpec& layer, const WrittenLayer& written) {
+    bool unique = layer_names_.insert(layer.name).second;
+    for (const TensorSpec& tensor : TensorsOf(layer)) {
+      unique = tensor_names_.insert(layer.name + "." + tensor.name).second && unique;
     }
-    const std::string& name = type->get_ref<const std::string&>();
-    if (const LayerKind* kind = FindLayerKind(name)) return kind;
-    // Keras's layer of that name.
-    if (SameName(name, "activation")) {
-      auto activation = reader.OneOf({"activation"}, ActivationChoices());
-      if (activation && *activation != static_cast<int>(Activation::kNone)) {
-        return FindLayerKind(ActivationName(static_cast<Activation>(*activation)));
-      }
-      if (reader.Find({"activation"}) == nullptr) {
-        reader.Refuse({"activation"}, "is missing", "relu, sigmoid, tanh, gelu or softmax");
-      } else if (activation) {
-        reader.Refuse({"activation"}, "does nothing", "relu, sigmoid, tanh, gelu or softmax",
-                      "leave the layer out");
-      }
-      return nullptr;
-    }
-    if (IsInputEntry(Json{{"type", name}})) {
-      reader.RefuseObject("the input entry must be the first layer", "$.model.layers[0]",
-                          reader.path());
-      return nullptr;
-    }
-    bool full = problems_->count() >= Problems::kMost;
-    reader.Refuse(kType, "is no layer that exists", AllTypes(), full ? "" : NearestType(name));
-    return nullptr;
-  }
-
-  std::string ReadName(ObjectReader& reader, const std::string& type) {
-    auto name = reader.Text(kName);
-    if (!name) {
-      std::string made;
-      do {
-        made = type + "_" + std::to_string(++made_[type]);
-      } while (taken_.contains(made));
-      return made;
-    }
-    if (!IsLayerName(*name)) {
-      reader.Refuse(kName, "cannot name a layer",
-                    "1 to 64 of the letters A-Z and a-z, digits, _ and -");
-    } else if (!used_.insert(*name).second) {
-      reader.Refuse(kName, "is the name of an earlier layer", "a name of its own");
-    }
-    return *name;
-  }
-
-  // Every layer may have one; null is none.
-  void ReadActivation(ObjectReader& reader, LayerSpec* layer) {
-    static constexpr Key kActivation = {"activation"};
-    const Json* value = reader.Find(kActivation);
-    if (value == nullptr || value->is_null()) return;
-    const Json* type = reader.Find(kType);
-    if (SameName(type->get_ref<const std::string&>(), "activation")) return;
-    if (auto activation = reader.OneOf(kActivation, ActivationChoices())) {
-      layer->activation = static_cast<Activation>(*activation);
-    }
+    if (unique) return;
+    written.reader->RefuseObject(
+        "the names of this layer and its tensors are also those of another", "a name of its own",
+        Shown(std::string_view(layer.name)), "give another name");
   }
 
   CheckedModel* const result_;
-  std::optional<Shape> shape_;  // output of the layer before; unknown after a problem
-  Problems* const problems_;
-  std::set<std::string> taken_, used_;
-  std::map<std::string, int64_t> made_;
+  ModelReader* const reader_;
+  const std::optional<Shape> input_;
+  std::vector<std::optional<Shape>> shapes_;  // of the steps' outputs
+  std::vector<bool> as_in_data_;              // whether a step's output holds values of the data
+  std::set<std::string> layer_names_, tensor_names_;
 };
+
+// The model's "inputs": {"image": [1, 28, 28]} or ["image"]. Returns the input's name, or "".
+std::string ReadInputs(ObjectReader& reader, InputShape* input, Problems* problems) {
+  static constexpr Key kInputs = {"inputs"};
+  const Json* inputs = reader.Find(kInputs);
+  if (inputs == nullptr) return "";
+  bool good = (inputs->is_object() && !inputs->empty()) ||
+              (inputs->is_array() && !inputs->empty() &&
+               std::all_of(inputs->begin(), inputs->end(),
+                           [](const Json& name) { return name.is_string(); }));
+  if (!good) {
+    reader.Refuse(kInputs, "must name the input", "{\"image\": [1, 28, 28]}",
+                  "leave it out: \"input\" is what the first layer gets");
+    return "";
+  }
+  if (inputs->size() > 1) {
+    reader.Refuse(kInputs, "are more than the data set has", "one input",
+                  "a sample has one tensor of features");
+    return "";
+  }
+  if (inputs->is_array()) return inputs->front().get<std::string>();
+  const std::string name = inputs->begin().key();
+  if (inputs->begin()->is_null()) return name;
+  ObjectReader shapes(*inputs, Member(kPath, "inputs"), problems);
+  input->Add(Member(Member(kPath, "inputs"), name), shapes.Shape({name}));
+  return name;
+}
 
 }  // namespace
 
@@ -257,10 +218,6 @@ std::string ToString(const Shape& shape) {
     text += std::to_string(shape[i]);
   }
   return text + "]";
-}
-
-std::string CheckedModel::PathOf(size_t i) const {
-  return std::string(kPath) + ".layers[" + std::to_string(first_layer + i) + "]";
 }
 
 CheckedModel CheckModel(const std::string& definition, const DatasetInfo* dataset,
@@ -294,6 +251,10 @@ CheckedModel CheckModel(const std::string& definition, const DatasetInfo* datase
   const Json* layers = reader.Find(kLayers);
   auto given_input = reader.Shape({"input_shape"});
   auto given_output = reader.Shape({"output_shape"});
+  const Json* outputs = reader.Find({"outputs"});
+  InputShape input(dataset, problems);
+  input.Add(Member(kPath, "input_shape"), given_input);
+  std::string input_name = ReadInputs(reader, &input, problems);
   reader.Whole({"version"}, kModelVersion, kModelVersion);
   reader.Whole({"parameters"}, 0, kMaxParameters);
   reader.RefuseUnknown();
@@ -302,20 +263,20 @@ CheckedModel CheckModel(const std::string& definition, const DatasetInfo* datase
                   "write " + form);
     return result;
   }
-  if (layers->size() > kMaxLayers) {
+  if (int64_t count = ModelReader::CountLayers(*layers); count > int64_t{kMaxLayers}) {
     problems->Add({Member(kPath, "layers"), "the model has too many layers",
-                   "at most " + std::to_string(kMaxLayers), std::to_string(layers->size()), ""});
+                   "at most " + std::to_string(kMaxLayers), std::to_string(count),
+                   "a block counts as its layers, as often as it is repeated"});
     return result;
   }
 
-  InputShape input(dataset, problems);
-  input.Add(Member(kPath, "input_shape"), given_input);
-  const std::string first_path = result.PathOf(0);
+  const std::string layers_path = Member(kPath, "layers"), first_path = layers_path + "[0]";
+  size_t first = 0;
   if (IsInputEntry(layers->front())) {
-    result.first_layer = 1;
+    first = 1;
     ObjectReader entry(layers->front(), first_path, problems);
     entry.Find(kType);
-    entry.Text(kName);
+    if (auto name = entry.Text(kName); name && input_name.empty()) input_name = *name;
     auto shape = entry.Shape(kInputShape);
     if (entry.Find(kInputShape) == nullptr) {
       entry.Refuse({"shape"}, "is missing", "the shape of a sample, such as [1, 28, 28]");
@@ -337,14 +298,19 @@ CheckedModel CheckModel(const std::string& definition, const DatasetInfo* datase
                    "add \"input_shape\" to the model, such as \"input_shape\": [1, 28, 28]"});
   }
 
-  Walker walker(&result, input.shape(), problems);
-  result.complete =
-      walker.Walk(*layers) && walker.shape().has_value() && problems->count() == problems_before;
-  if (!result.complete) return result;
+  if (layers->size() == first) return result;
+
+  ModelReader model(problems);
+  auto steps = model.Read(*layers, first, input_name, outputs, layers_path);
+  if (!steps) return result;
+  Inference inference(&result, &model, input.shape());
+  inference.Run(*steps);
+  const std::optional<Shape> output = inference.output();
+  if (!output || problems->count() != problems_before) return result;
 
   ModelSpec& spec = result.spec;
   spec.input_shape = *input.shape();
-  spec.output_shape = *walker.shape();
+  spec.output_shape = *output;
   if (given_output && *given_output != spec.output_shape) {
     reader.Refuse({"output_shape"}, "is not what the model gives", ToString(spec.output_shape),
                   "leave it out: it is inferred");

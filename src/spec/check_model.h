@@ -1,4 +1,4 @@
-// The model of a job: read, layer by layer, with its shapes.
+// The model of a job: read, and its shapes inferred layer by layer.
 #pragma once
 
 #include <string>
@@ -9,11 +9,10 @@ namespace cyxwiz::spec {
 
 struct CheckedModel {
   ModelSpec spec;
-  bool complete = false;   // every layer is there and every shape known
-  size_t first_layer = 0;  // place in the JSON of spec.layers[0]: 1 after an input entry
+  bool complete = false;           // every layer is there and every shape known
+  std::vector<std::string> paths;  // of spec.layers: "$.model.layers[3]"
 
-  // "$.model.layers[3]" of spec.layers[i].
-  std::string PathOf(size_t i) const;
+  const std::string& PathOf(size_t i) const { return paths[i]; }
 };
 
 // Reads `definition`. dataset: what is known of the data, may be null. dataset_refused: it is

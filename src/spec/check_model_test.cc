@@ -152,5 +152,61 @@ TEST(Model, CanonicalJsonIsAModelDefinitionOfTheSameModel) {
                        "$.model.layers[8].parameters", "does not fit"));
 }
 
+// Each kind of layer, with options that are not its defaults.
+TEST(Model, CanonicalJsonOfEachLayerGivesItBack) {
+  struct Case {
+    Shape input;
+    const char* layer;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {{4, 9}, R"({"type": "conv1d", "filters": 2, "kernel_size": 3, "padding": "same"})"},
+           {{4, 9, 9}, R"({"type": "conv2d", "filters": 2, "kernel_size": 3, "dilation": [1, 2]})"},
+           {{4, 9, 9, 9}, R"({"type": "conv3d", "filters": 2, "kernel_size": 3, "padding": 1})"},
+           {{4, 9, 9}, R"({"type": "depthwise_conv2d", "kernel_size": [3, 2], "use_bias": false})"},
+           {{4, 9, 9}, R"({"type": "separable_conv2d", "filters": 2, "kernel_size": 3,
+                           "depth_multiplier": 2})"},
+           {{4, 9, 9}, R"({"type": "conv2d_transpose", "filters": 2, "kernel_size": 3,
+                           "strides": 2, "output_padding": 1})"},
+           {{4, 9, 9}, R"({"type": "conv2d_transpose", "filters": 2, "kernel_size": 3,
+                           "strides": 2, "padding": "same"})"},
+           {{4, 9},
+            R"({"type": "max_pooling1d", "pool_size": 3, "strides": 1, "padding": "same"})"},
+           {{4, 9, 9, 9}, R"({"type": "average_pooling3d", "pool_size": 3, "padding": 1})"},
+           {{4, 9, 9}, R"({"type": "global_max_pooling2d", "keepdims": true})"},
+           {{4, 9}, R"({"type": "layer_normalization", "dimensions": 2, "scale": false})"},
+           {{4, 9}, R"({"type": "group_normalization", "groups": 2, "eps": 0.1})"},
+           {{4, 9}, R"({"type": "rms_normalization"})"},
+           {{4}, R"({"type": "embedding", "input_dim": 9, "output_dim": 3})"},
+           {{4, 9}, R"({"type": "positional_embedding"})"},
+           {{4, 9}, R"({"type": "positional_embedding", "sequence_length": 6})"},
+           {{4, 9}, R"({"type": "lstm", "units": 3, "num_layers": 2, "dropout": 0.1})"},
+           {{4, 9}, R"({"type": "gru", "units": 3, "bidirectional": true})"},
+           {{4, 9}, R"({"type": "multi_head_attention", "num_heads": 3, "causal": true})"},
+           {{4, 9}, R"({"type": "transformer_encoder", "num_heads": 3, "activation": "gelu"})"},
+           {{4, 9}, R"({"type": "reshape", "target_shape": [6, -1]})"},
+           {{4, 9}, R"({"type": "permute", "dims": [2, 1]})"},
+           {{4, 9, 9}, R"({"type": "upsampling2d", "size": [2, 3], "mode": "bilinear"})"},
+           {{4, 9, 9}, R"({"type": "zero_padding2d", "padding": [[1, 2], [3, 4]]})"},
+           {{4, 9}, R"({"type": "leaky_relu", "negative_slope": 0.3})"},
+           {{4, 9}, R"({"type": "elu", "alpha": 2})"},
+           {{4, 9}, R"({"type": "gelu", "approximate": "tanh"})"},
+           {{4, 9}, R"({"type": "relu", "activation": "hard_swish"})"},
+           {{4, 9}, R"({"type": "concatenate", "axis": -1, "inputs": ["input", "input"]})"},
+           {{4, 9}, R"({"type": "multiply", "inputs": ["input", "input", "input"]})"},
+       }) {
+    SCOPED_TRACE(c.layer);
+    const std::string model = "{\"input_shape\": " + ToString(c.input) + ", \"layers\": [" +
+                              c.layer +
+                              R"(, {"type": "flatten"}, {"type": "dense", "units": 10}]})";
+    auto [spec, problems] = Check(Job(model, "file:///x"), std::nullopt);
+    ASSERT_TRUE(spec) << problems.ToString();
+    Json json = ModelToJson(spec->model);
+    auto again = Check(Job(json.dump(), "file:///x"), std::nullopt);
+    ASSERT_TRUE(again.spec) << again.problems.ToString();
+    EXPECT_EQ(ModelToJson(again.spec->model), json);
+    EXPECT_EQ(again.spec->estimate.memory_bytes, spec->estimate.memory_bytes);
+  }
+}
+
 }  // namespace
 }  // namespace cyxwiz::spec

@@ -29,9 +29,8 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
   int64_t activations = Product(kFloat, ElementCount(model.input_shape));
   int64_t buffers = 0;
   for (const LayerSpec& layer : model.layers) {
-    LayerCost cost = CostOf(layer);
-    activations = Sum(activations, cost.activation_bytes);
-    buffers = Sum(buffers, cost.buffer_bytes);
+    activations = Sum(activations, CostOf(layer).activation_bytes);
+    buffers = Sum(buffers, BufferBytesOf(layer));
   }
   const int64_t weights = Product(kFloat, model.parameters);
 

@@ -7,12 +7,12 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "base/json.h"
 #include "base/resources.h"
 #include "spec/dataset.h"
+#include "spec/model_spec.h"
 #include "spec/problem.h"
 
 namespace cyxwiz::spec {
@@ -38,74 +38,6 @@ struct JobDescription {
   // The form in which a description travels to the runner; an exact round trip.
   Json ToJson() const;
   static Result<JobDescription> FromJson(const Json& json);
-};
-
-using Shape = std::vector<int64_t>;  // of one sample, without the batch dimension; channels first
-std::string ToString(const Shape& shape);  // "[1, 28, 28]"
-
-enum class Activation { kNone, kRelu, kSigmoid, kTanh, kGelu, kSoftmax };
-enum class Padding { kValid, kSame };
-
-struct DenseOptions {
-  int64_t units = 0;
-  bool use_bias = true;
-};
-struct Conv2dOptions {
-  int64_t filters = 0;
-  int64_t kernel_height = 0, kernel_width = 0;
-  int64_t stride_height = 1, stride_width = 1;
-  // As PyTorch pads: zeros on both sides. kSame (strides 1 only) keeps height and width and may pad
-  // one more at the end.
-  Padding padding = Padding::kValid;
-  int64_t padding_height = 0, padding_width = 0;  // when given as numbers
-  int64_t dilation = 1;
-  int64_t groups = 1;
-  bool use_bias = true;
-};
-// kSame, any strides: ceil(size / stride) positions, as Keras; padded values do not count in an
-// average. Padding as numbers: as PyTorch, zeros count in an average.
-struct Pooling2dOptions {
-  int64_t pool_height = 2, pool_width = 2;
-  int64_t stride_height = 2, stride_width = 2;  // default: the pool size
-  Padding padding = Padding::kValid;
-  int64_t padding_height = 0, padding_width = 0;
-};
-struct MaxPooling2dOptions : Pooling2dOptions {};
-struct AveragePooling2dOptions : Pooling2dOptions {};
-struct FlattenOptions {};
-struct DropoutOptions {
-  double rate = 0.5;
-};
-struct BatchNormalizationOptions {
-  double momentum = 0.1;  // PyTorch's meaning: the weight of the new batch
-  double epsilon = 1e-5;
-};
-// Softmax acts on flat samples only, so there is no dimension to choose.
-struct ActivationOptions {
-  Activation activation = Activation::kRelu;
-};
-
-using LayerOptions =
-    std::variant<DenseOptions, Conv2dOptions, MaxPooling2dOptions, AveragePooling2dOptions,
-                 FlattenOptions, DropoutOptions, BatchNormalizationOptions, ActivationOptions>;
-
-struct LayerSpec {
-  // As given, or "<type>_<n>", n from 1 within its type; unique; prefix of its parameters' names.
-  std::string name;
-  std::string type;  // canonical: "dense"
-  LayerOptions options;
-  Activation activation = Activation::kNone;  // applied after the layer
-  Shape input_shape, output_shape;
-  int64_t parameters = 0;  // trainable values
-  int64_t flops = 0;       // forward, one sample; a multiply-add counts 2
-};
-
-struct ModelSpec {
-  Shape input_shape;
-  std::vector<LayerSpec> layers;
-  Shape output_shape;
-  int64_t parameters = 0;
-  int64_t flops = 0;
 };
 
 enum class Optimizer { kSgd, kAdam, kAdamW };
@@ -156,16 +88,10 @@ struct JobSpec {
 };
 
 // Limits on what is accepted at all; each is named in the error that refuses more.
-inline constexpr int kModelVersion = 1;  // of the model's JSON form
-inline constexpr size_t kMaxModelBytes = 1u << 20;
-inline constexpr size_t kMaxLayers = 1000;
-inline constexpr int64_t kMaxParameters = 10'000'000'000;
 inline constexpr int64_t kMaxEpochs = 1'000'000;
 inline constexpr int64_t kMaxBatchSize = 1 << 20;
 inline constexpr int64_t kMaxThreads = 256;
 inline constexpr double kMaxCheckpointSeconds = 86'400;
-// Values of one sample, at the input and after each layer.
-inline constexpr int64_t kMaxSampleElements = int64_t{1} << 31;
 inline constexpr int64_t kMaxMemoryBytes = int64_t{1} << 50;  // requested or estimated
 inline constexpr int64_t kMaxCpuMillis = 1'000'000;
 inline constexpr int64_t kMaxGpus = 1;  // a job trains on one device
@@ -187,10 +113,6 @@ std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspec
 // Nothing and no problems: as far as can be told the job is right, but the shapes that its layers
 // have depend on files.
 std::optional<JobSpec> CheckJobBeforeData(const JobDescription& description, Problems* problems);
-
-// The model in its canonical form (types, all options spelt out, shapes), as "model" of model.json.
-// It is itself a model_definition, and checking it gives the same ModelSpec.
-Json ModelToJson(const ModelSpec& model);
 
 // What decides the weights, all defaults spelt out, as "training" of model.json.
 Json TrainingToJson(const TrainingSpec& training);

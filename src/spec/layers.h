@@ -1,6 +1,5 @@
 // The layers a model may have: one entry a layer, holding everything that is known of it outside of
-// the runner. To add one: an options struct in job_spec.h, an entry here, its module in the runner,
-// a row in docs/reference/job-files.md, a test in layers_test.cc.
+// the runner. How to add one: docs/contributing/adding-a-layer.md.
 #pragma once
 
 #include <optional>
@@ -9,29 +8,41 @@
 #include <string_view>
 #include <vector>
 
-#include "spec/job_spec.h"
+#include "spec/model_spec.h"
 #include "spec/object_reader.h"
+#include "spec/option_list.h"
 
 namespace cyxwiz::spec {
 
 struct LayerCost {
-  int64_t parameters = 0;        // trainable values
-  int64_t buffer_bytes = 0;      // state that is saved but not trained: running statistics
   int64_t flops = 0;             // forward, one sample; a multiply-add counts 2
   int64_t activation_bytes = 0;  // kept from forward to backward, one sample
+};
+
+// What of a layer is unlike most layers.
+struct LayerTraits {
+  size_t most_inputs = 1;  // more than 1: at least 2
+  // Its values are those of its input, in another order or shape.
+  bool moves_values = false;
+  // Its input must be whole numbers: the model's input, moved at most.
+  bool takes_whole_numbers = false;
+  // "activation" is an option of its own, and no activation follows it.
+  bool own_activation = false;
 };
 
 struct LayerKind {
   std::string_view type;                  // canonical name
   std::vector<std::string_view> aliases;  // compared by SameName, as is type
-  // Reads the options; wrong ones become problems and keep their defaults.
-  LayerOptions (*parse)(ObjectReader& reader);
-  // Shape of the output; nullopt with a problem when the input does not fit.
-  std::optional<Shape> (*infer)(const LayerOptions& options, const Shape& input,
+  // Reads the options into defaults, or writes them; with a reader, checks them too.
+  LayerOptions (*read)(OptionList& list);
+  void (*write)(const LayerOptions& options, OptionList& list);
+  // Shape of the output; nullopt with a problem when the inputs do not fit.
+  std::optional<Shape> (*infer)(const LayerOptions& options, const Shapes& inputs,
                                 ObjectReader& reader);
-  LayerCost (*cost)(const LayerOptions& options, const Shape& input, const Shape& output);
-  // Writes all options under their canonical names.
-  void (*write)(const LayerOptions& options, Json* layer);
+  // In the order in which PyTorch draws their initial values; nullptr: none.
+  std::vector<TensorSpec> (*tensors)(const LayerOptions& options, const Shapes& inputs);
+  LayerCost (*cost)(const LayerOptions& options, const Shapes& inputs, const Shape& output);
+  LayerTraits traits = {};
 };
 
 const std::vector<LayerKind>& LayerKinds();
@@ -41,7 +52,13 @@ const LayerKind* FindLayerKind(std::string_view name);
 // Values of "activation"; "linear" and "none" are no activation.
 std::span<const Choice> ActivationChoices();
 std::string_view ActivationName(Activation activation);  // "relu"; "linear" for kNone
+std::string ActivationNames();                           // "relu, sigmoid, ..."
 
+// The tensors of a layer, from its options and shapes.
+std::vector<TensorSpec> TensorsOf(const LayerSpec& layer);
+// Trainable values, and bytes of those that are saved but not trained (running statistics).
+int64_t ParametersOf(const LayerSpec& layer);
+int64_t BufferBytesOf(const LayerSpec& layer);
 // Cost of a layer with its activation, from its options and shapes.
 LayerCost CostOf(const LayerSpec& layer);
 

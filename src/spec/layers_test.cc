@@ -138,7 +138,7 @@ TEST(Layers, GoByTheNamesOfKerasAndPyTorch) {
   for (const char* name : {"ReLU", "Sigmoid", "Tanh", "GELU", "Softmax", "Flatten", "Dropout"}) {
     EXPECT_NE(FindLayerKind(name), nullptr) << name;
   }
-  EXPECT_EQ(FindLayerKind("lstm"), nullptr);
+  EXPECT_EQ(FindLayerKind("perceptron"), nullptr);
 }
 
 TEST(Layers, AliasesOfOptionsMeanTheSame) {
@@ -208,8 +208,6 @@ TEST(Layers, WrongOptionsAreRefused) {
            "divide the filters"},
           {R"({"type": "conv2d", "filters": 6, "kernel_size": 3, "groups": 3})", ".groups",
            "divide the channels"},
-          {R"({"type": "conv2d", "filters": 4, "kernel_size": 3, "dilation_rate": [1, 2]})",
-           ".dilation_rate", "both directions"},
           {R"({"type": "conv2d", "filters": 4, "kernel_size": 3, "data_format": "channels_last"})",
            ".data_format", "[channels, height, width]"},
           {R"({"type": "max_pooling2d", "padding": 2})", ".padding", "half of the pool"},
@@ -227,7 +225,7 @@ TEST(Layers, WrongOptionsAreRefused) {
           {R"({"type": "activation", "activation": "linear"})", ".activation", "does nothing"},
           {R"({"class_name": "Dense", "config": {"units": 10}})", ".type", "without class_name"},
           {R"("dense")", "", "not an object"},
-          {R"({"type": "dense", "units": 10, "name": "a.b"})", ".name", "cannot name a layer"},
+          {R"({"type": "dense", "units": 10, "name": "a b"})", ".name", "cannot name a layer"},
           {R"({"type": "dense", "units": 10, "output_shape": [2, 8, 11]})", ".output_shape",
            "[2, 8, 10]"},
       }) {
@@ -235,6 +233,258 @@ TEST(Layers, WrongOptionsAreRefused) {
                          std::string("$.model.layers[0]") + c.path, c.says))
         << c.layer;
   }
+}
+
+TEST(Layers, NewShapesAndCountsAreThoseOfPaperAndPencil) {
+  struct Case {
+    const char* layer;
+    Shape input, output;
+    int64_t parameters;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {R"({"type": "Conv1d", "out_channels": 6, "kernel_size": 3, "stride": 2})",
+            {4, 11},
+            {6, 5},
+            6 * 4 * 3 + 6},
+           {R"({"type": "Conv3D", "filters": 6, "kernel_size": [1, 2, 3]})",
+            {4, 5, 6, 7},
+            {6, 5, 5, 5},
+            6 * 4 * 6 + 6},
+           {R"({"type": "DepthwiseConv2D", "kernel_size": 3, "depth_multiplier": 2})",
+            {4, 8, 8},
+            {8, 6, 6},
+            8 * 9 + 8},
+           {R"({"type": "SeparableConv2D", "filters": 5, "kernel_size": 3})",
+            {4, 8, 8},
+            {5, 6, 6},
+            4 * 9 + 5 * 4 + 5},
+           {R"({"type": "Conv2DTranspose", "filters": 5, "kernel_size": 3, "strides": 2,
+               "padding": "same"})",
+            {4, 7, 8},
+            {5, 14, 16},
+            5 * 4 * 9 + 5},
+           {R"({"type": "ConvTranspose2d", "out_channels": 5, "kernel_size": 4, "stride": 2,
+               "padding": 1})",
+            {4, 7, 8},
+            {5, 14, 16},
+            5 * 4 * 16 + 5},
+           {R"({"type": "MaxPooling1D"})", {4, 11}, {4, 5}, 0},
+           {R"({"type": "AvgPool3d", "kernel_size": 2})", {4, 5, 6, 7}, {4, 2, 3, 3}, 0},
+           {R"({"type": "GlobalAveragePooling2D"})", {4, 8, 8}, {4}, 0},
+           {R"({"type": "GlobalMaxPooling1D", "keepdims": true})", {4, 8}, {4, 1}, 0},
+           {R"({"type": "LayerNorm", "normalized_shape": 8})", {4, 8}, {4, 8}, 16},
+           {R"({"type": "layer_normalization", "dimensions": 2, "use_bias": false})",
+            {4, 8},
+            {4, 8},
+            32},
+           {R"({"type": "GroupNorm", "num_groups": 2, "num_channels": 4})",
+            {4, 8, 8},
+            {4, 8, 8},
+            8},
+           {R"({"type": "RMSNorm"})", {4, 8}, {4, 8}, 8},
+           {R"({"type": "Embedding", "num_embeddings": 100, "embedding_dim": 16})",
+            {12},
+            {12, 16},
+            1600},
+           {R"({"type": "positional_embedding"})", {4, 8}, {4, 8}, 32},
+           {R"({"type": "LSTM", "hidden_size": 16})", {4, 8}, {16}, 4 * 16 * (8 + 16 + 2)},
+           {R"({"type": "GRU", "units": 16, "bidirectional": true, "return_sequences": true})",
+            {4, 8},
+            {4, 32},
+            2 * 3 * 16 * (8 + 16 + 2)},
+           {R"({"type": "MultiheadAttention", "num_heads": 2, "embed_dim": 8})",
+            {4, 8},
+            {4, 8},
+            4 * 8 * 8 + 4 * 8},
+           {R"({"type": "TransformerEncoderLayer", "nhead": 2, "dim_feedforward": 32})",
+            {4, 8},
+            {4, 8},
+            4 * 8 * 8 + 4 * 8 + 2 * 8 * 32 + 32 + 8 + 4 * 8},
+           {R"({"type": "Reshape", "target_shape": [-1, 6]})", {4, 9}, {6, 6}, 0},
+           {R"({"type": "Permute", "dims": [2, 1]})", {4, 9}, {9, 4}, 0},
+           {R"({"type": "UpSampling2D"})", {4, 5, 6}, {4, 10, 12}, 0},
+           {R"({"type": "ZeroPadding2D", "padding": [1, 2]})", {4, 5, 6}, {4, 7, 10}, 0},
+           {R"({"type": "LeakyReLU", "alpha": 0.2})", {4, 5}, {4, 5}, 0},
+       }) {
+    OneLayer one = CheckLayer(c.layer, c.input);
+    EXPECT_TRUE(one.problems.empty()) << c.layer << one.problems.ToString();
+    EXPECT_EQ(one.layer.output_shape, c.output) << c.layer;
+    EXPECT_EQ(one.layer.parameters, c.parameters) << c.layer;
+    EXPECT_GE(CostOf(one.layer).activation_bytes, 0);
+  }
+}
+
+TEST(Layers, CostsAreThoseOfPaperAndPencil) {
+  auto cost = [](const char* layer, const Shape& input) {
+    return CostOf(CheckLayer(layer, input).layer);
+  };
+  EXPECT_EQ(cost(R"({"type": "conv1d", "filters": 6, "kernel_size": 3})", {4, 11}).flops,
+            2 * 4 * 3 * 6 * 9);
+  EXPECT_EQ(cost(R"({"type": "depthwise_conv2d", "kernel_size": 3})", {4, 8, 8}).flops,
+            2 * 9 * 4 * 36);
+  EXPECT_EQ(
+      cost(R"({"type": "separable_conv2d", "filters": 5, "kernel_size": 3})", {4, 8, 8}).flops,
+      2 * 9 * 4 * 36 + 2 * 4 * 5 * 36);
+  EXPECT_EQ(
+      cost(R"({"type": "conv2d_transpose", "filters": 5, "kernel_size": 3})", {4, 8, 8}).flops,
+      2 * 4 * 64 * 9 * 5);
+  EXPECT_EQ(cost(R"({"type": "lstm", "units": 16})", {4, 8}).flops, 2 * 4 * (8 + 16) * 64);
+  EXPECT_EQ(cost(R"({"type": "multi_head_attention", "num_heads": 2})", {4, 8}).flops,
+            2 * 4 * 8 * 32 + 4 * 4 * 4 * 8);
+  EXPECT_EQ(cost(R"({"type": "max_pooling1d"})", {4, 10}).activation_bytes, 12 * 4 * 5);
+}
+
+TEST(Layers, WrongOptionsOfFurtherLayersAreRefused) {
+  struct Case {
+    const char* layer;
+    Shape input;
+    const char* path;
+    const char* says;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {R"({"type": "conv1d", "filters": 4, "kernel_size": [3, 3]})",
+            {2, 8},
+            ".kernel_size",
+            "a whole number from 1 to 65536"},
+           {R"({"type": "conv3d", "filters": 4, "kernel_size": [3, 3]})",
+            {2, 8, 8, 8},
+            ".kernel_size",
+            "[depth, height, width]"},
+           {R"({"type": "conv1d", "filters": 4, "kernel_size": 3})",
+            {2, 8, 8},
+            "",
+            "[channels, length]"},
+           {R"({"type": "depthwise_conv2d", "kernel_size": 3, "depth_multiplier": 0})",
+            {2, 8, 8},
+            ".depth_multiplier",
+            "found 0"},
+           {R"({"type": "depthwise_conv2d", "kernel_size": 3, "filters": 2})",
+            {2, 8, 8},
+            ".filters",
+            "there is no \"filters\""},
+           {R"({"type": "conv2d_transpose", "filters": 4, "kernel_size": 1, "strides": 2,
+               "padding": "same"})",
+            {2, 8, 8},
+            ".padding",
+            "at least the strides"},
+           {R"({"type": "conv2d_transpose", "filters": 4, "kernel_size": 2, "padding": "same"})",
+            {2, 8, 8},
+            ".padding",
+            "odd for strides of 1"},
+           {R"({"type": "conv2d_transpose", "filters": 4, "kernel_size": 3, "output_padding": 1})",
+            {2, 8, 8},
+            ".output_padding",
+            "less than the strides"},
+           {R"({"type": "conv2d_transpose", "filters": 4, "kernel_size": 3, "padding": 9})",
+            {2, 8, 8},
+            ".padding",
+            "leaves nothing"},
+           {R"({"type": "average_pooling1d", "pool_size": 9})",
+            {2, 8},
+            "",
+            "larger than the input"},
+           {R"({"type": "global_average_pooling2d"})", {2, 8}, "", "[channels, height, width]"},
+           {R"({"type": "layer_normalization", "dimensions": 3})",
+            {2, 8},
+            "",
+            "at most 2, found 3"},
+           {R"({"type": "LayerNorm", "normalized_shape": [9]})",
+            {2, 8},
+            ".normalized_shape",
+            "expected [8]"},
+           {R"({"type": "layer_normalization", "scale": false, "use_bias": true})",
+            {2, 8},
+            ".use_bias",
+            "needs a scale"},
+           {R"({"type": "group_normalization"})", {4, 8}, ".groups", "missing"},
+           {R"({"type": "group_normalization", "groups": 3})", {4, 8}, ".groups", "divisor of 4"},
+           {R"({"type": "rms_normalization", "epsilon": "a"})", {4, 8}, ".epsilon", "not a number"},
+           {R"({"type": "embedding", "output_dim": 4})", {4}, ".input_dim", "missing"},
+           {R"({"type": "embedding", "input_dim": 0, "output_dim": 4})",
+            {4},
+            ".input_dim",
+            "found 0"},
+           {R"({"type": "positional_embedding", "sequence_length": 3})",
+            {4, 8},
+            ".sequence_length",
+            "at least 4"},
+           {R"({"type": "positional_embedding"})", {4}, "", "[length, features]"},
+           {R"({"type": "lstm"})", {4, 8}, ".units", "missing"},
+           {R"({"type": "lstm", "units": 4})", {1, 28, 28}, "", "\"target_shape\": [28, 28]"},
+           {R"({"type": "lstm", "units": 4, "dropout": 0.5})",
+            {4, 8},
+            ".dropout",
+            "between the layers"},
+           {R"({"type": "lstm", "units": 4, "activation": "relu"})",
+            {4, 8},
+            ".activation",
+            "one of tanh"},
+           {R"({"type": "gru", "units": 4, "num_layers": 65})", {4, 8}, ".num_layers", "1 to 64"},
+           {R"({"type": "gru", "units": 4, "input_size": 7})",
+            {4, 8},
+            ".input_size",
+            "expected 8, found 7"},
+           {R"({"type": "multi_head_attention"})", {4, 8}, ".num_heads", "missing"},
+           {R"({"type": "multi_head_attention", "num_heads": 3})",
+            {4, 8},
+            ".num_heads",
+            "divisor of 8"},
+           {R"({"type": "multi_head_attention", "num_heads": 2, "dropout": 1})",
+            {4, 8},
+            ".dropout",
+            "below 1"},
+           {R"({"type": "multi_head_attention", "num_heads": 2, "causal": 1})",
+            {4, 8},
+            ".causal",
+            "true or false"},
+           {R"({"type": "transformer_encoder", "num_heads": 2, "activation": "tanh"})",
+            {4, 8},
+            ".activation",
+            "one of relu, gelu"},
+           {R"({"type": "transformer_encoder", "num_heads": 2, "feedforward": 3})",
+            {4, 8},
+            ".feedforward",
+            "did you mean 'feed_forward'?"},
+           {R"({"type": "reshape"})", {4, 8}, ".target_shape", "missing"},
+           {R"({"type": "reshape", "target_shape": [3, -1]})",
+            {4, 8},
+            ".target_shape",
+            "expected 32 values"},
+           {R"({"type": "reshape", "target_shape": [-1, -1]})",
+            {4, 8},
+            ".target_shape",
+            "more than one -1"},
+           {R"({"type": "reshape", "target_shape": [0]})", {4, 8}, ".target_shape", "positive"},
+           {R"({"type": "permute", "dims": [1, 1]})", {4, 8}, ".dims", "each of 1 to 2 once"},
+           {R"({"type": "permute", "dims": [0, 1]})", {4, 8}, ".dims", "from 1"},
+           {R"({"type": "upsampling2d", "size": 0})", {2, 8, 8}, ".size", "found 0"},
+           {R"({"type": "upsampling2d", "interpolation": "cubic"})",
+            {2, 8, 8},
+            ".interpolation",
+            "one of nearest, bilinear"},
+           {R"({"type": "zero_padding2d", "padding": [[1, 2], [3]]})",
+            {2, 8, 8},
+            ".padding",
+            "[[top, bottom], [left, right]]"},
+           {R"({"type": "zero_padding2d", "padding": -1})", {2, 8, 8}, ".padding", "found -1"},
+           {R"({"type": "leaky_relu", "negative_slope": 2})", {4}, ".negative_slope", "found 2"},
+           {R"({"type": "elu", "alpha": 0})", {4}, ".alpha", "above 0"},
+           {R"({"type": "gelu", "approximate": "erf"})", {4}, ".approximate", "none, tanh"},
+           {R"({"type": "softmax", "axis": 1})", {4, 8}, ".axis", "-1 or 2"},
+       }) {
+    EXPECT_TRUE(SaysOnly(CheckLayer(c.layer, c.input).problems,
+                         std::string("$.model.layers[0]") + c.path, c.says))
+        << c.layer;
+  }
+}
+
+TEST(Layers, AnEmbeddingTakesTheDatasNumbersOnly) {
+  const std::string end =
+      R"({"type": "embedding", "input_dim": 9, "output_dim": 4}, {"type": "flatten"},
+         {"type": "dense", "units": 10})";
+  EXPECT_TRUE(Check(ImageJob(R"({"type": "flatten"}, )" + end)).problems.empty());
+  EXPECT_TRUE(SaysOnly(Check(ImageJob(R"({"type": "relu"}, )" + end)).problems, "$.model.layers[1]",
+                       "whole numbers"));
 }
 
 TEST(Layers, ImageLayersSayWhatShapeTheyNeed) {

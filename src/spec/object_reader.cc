@@ -1,5 +1,6 @@
 #include "spec/object_reader.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cmath>
 
@@ -111,6 +112,11 @@ bool IsPlainText(std::string_view text) {
   } catch (const Json::exception&) {  // not UTF-8
     return false;
   }
+}
+
+std::string OrSizes(size_t count) {
+  if (count == 1) return "";
+  return count == 2 ? ", or [height, width]" : ", or [depth, height, width]";
 }
 
 ObjectReader::ObjectReader(const Json& object, std::string path, Problems* problems, Values values)
@@ -254,24 +260,26 @@ std::optional<int> ObjectReader::OneOf(const Key& key, std::span<const Choice> c
   return std::nullopt;
 }
 
-std::optional<std::pair<int64_t, int64_t>> ObjectReader::Pair(const Key& key, int64_t min,
-                                                              int64_t max) {
+std::optional<std::vector<int64_t>> ObjectReader::Sizes(const Key& key, size_t count, int64_t min,
+                                                        int64_t max) {
   const Json* value = Find(key);
   if (value == nullptr) return std::nullopt;
   if (value->is_number()) {
     auto number = Whole(key, min, max);
     if (!number) return std::nullopt;
-    return std::pair(*number, *number);
+    return std::vector<int64_t>(count, *number);
   }
   auto good = [&](const Json& part) {
     return part.is_number_integer() &&
            !(part.is_number_unsigned() && part.get<uint64_t>() > static_cast<uint64_t>(max)) &&
            part.get<int64_t>() >= min && part.get<int64_t>() <= max;
   };
-  if (value->is_array() && value->size() == 2 && good((*value)[0]) && good((*value)[1])) {
-    return std::pair((*value)[0].get<int64_t>(), (*value)[1].get<int64_t>());
+  if (value->is_array() && value->size() == count &&
+      std::all_of(value->begin(), value->end(), good)) {
+    return value->get<std::vector<int64_t>>();
   }
-  Refuse(key, "is wrong", Expected(min, max) + ", or [height, width] of two such numbers");
+  std::string numbers = count == 1 ? "" : " of such numbers";
+  Refuse(key, "is wrong", Expected(min, max) + OrSizes(count) + numbers);
   return std::nullopt;
 }
 

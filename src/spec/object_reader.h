@@ -46,6 +46,9 @@ struct Key {
   std::string_view second_alias = {};
 };
 
+// ", or [height, width]": how the sizes of that many directions may also be written.
+std::string OrSizes(size_t count);
+
 // An interval of real numbers.
 struct RealRange {
   double min = 0;
@@ -79,8 +82,8 @@ class ObjectReader {
   std::optional<bool> Bool(const Key& key);
   std::optional<std::string> Text(const Key& key);
   std::optional<int> OneOf(const Key& key, std::span<const Choice> choices);
-  // One number for both, or [height, width].
-  std::optional<std::pair<int64_t, int64_t>> Pair(const Key& key, int64_t min, int64_t max);
+  // One number for all `count` directions, 1 to 3, or an array of as many: [height, width].
+  std::optional<std::vector<int64_t>> Sizes(const Key& key, size_t count, int64_t min, int64_t max);
   // A shape of one sample: one to eight positive whole numbers.
   std::optional<std::vector<int64_t>> Shape(const Key& key);
 

@@ -54,6 +54,20 @@ def test_unknown_layer_with_the_nearest_name(shared):
             layers=[{"type": "dens", "units": 10}])
 
 
+def test_layers_in_a_circle(shared):
+    refused(shared, "$.model.layers[0].inputs", "a -> b -> a", layers=[
+        {"type": "add", "name": "a", "inputs": ["input", "b"]}, {"type": "relu", "name": "b"},
+        {"type": "dense", "units": 10}])
+
+
+def test_a_block_that_is_repeated_beyond_the_limit(shared):
+    refused(shared, "$.model.layers", "1000", "1000000001", layers=[
+        {"type": "block", "repeat": 1000, "layers": [
+            {"type": "block", "repeat": 1000, "layers": [
+                {"type": "block", "repeat": 1000, "layers": [{"type": "relu"}]}]}]},
+        {"type": "dense", "units": 10}])
+
+
 def test_unknown_key_of_a_layer_with_the_nearest_name(shared):
     refused(shared, "$.model.layers[0].unit", "units", layers=[{"type": "dense", "unit": 10}])
 

@@ -55,3 +55,40 @@ def test_the_python_client_trains_the_same_way(shared, tmp_path):
         client.delete(submission)
         with pytest.raises(cyxwiz.NotFound, match=submission.job_id):
             client.status(submission)
+
+
+GRAPH = {"layers": [
+    {"type": "dense", "name": "stem", "units": 16},
+    {"type": "block", "name": "body", "repeat": 2, "residual": True, "activation": "relu", "layers": [
+        {"type": "layer_normalization"}, {"type": "dense", "units": 16, "activation": "gelu"}]},
+    {"type": "concatenate", "inputs": ["body", "stem"]},
+    {"type": "reshape", "target_shape": [4, 8]},
+    {"type": "transformer_encoder", "num_heads": 2, "feed_forward": 16},
+    {"type": "lstm", "units": 12},
+    {"type": "dense", "name": "head", "units": 10}]}
+
+
+def test_a_graph_trains_and_its_model_file_is_a_model_again(shared, tmp_path):
+    with cyxwiz.Client(shared.address) as client:
+        first = client.submit(model=GRAPH, dataset="mock://random_data", hyperparameters={"epochs": 2, "seed": 3})
+        assert client.wait(first, timeout=60).state is cyxwiz.JobState.SUCCEEDED
+        client.download(first, tmp_path / "first")
+        described = json.loads((tmp_path / "first" / "model.json").read_text())["model"]
+        assert [layer["name"] for layer in described["layers"]][:4] == [
+            "stem", "body.0.layer_normalization_1", "body.0.dense_1", "body.0.residual"]
+        second = client.submit(model=described, dataset="mock://random_data",
+                               hyperparameters={"epochs": 2, "seed": 3})
+        assert client.wait(second, timeout=60).state is cyxwiz.JobState.SUCCEEDED
+        client.download(second, tmp_path / "second")
+    weights = [(tmp_path / folder / "weights.safetensors").read_bytes() for folder in ("first", "second")]
+    names = json.loads(weights[0][8:8 + int.from_bytes(weights[0][:8], "little")])
+    assert {"body.1.dense_1.weight", "transformer_encoder_1.self_attn.in_proj_weight",
+            "lstm_1.weight_hh_l0"} <= set(names)
+    assert weights[0] == weights[1]
+
+
+def test_a_graph_can_be_planned(shared, tmp_path):
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps({"model": GRAPH, "dataset": "mock://random_data"}))
+    done = shared.cli("plan", str(path))
+    assert done.returncode == 0, done.stderr
