@@ -257,6 +257,14 @@ Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
             {"dataset", job.dataset_uri.text},
             {"metrics", metrics},
             {"libtorch", LibtorchVersion()}};
+  if (const auto& matrix = trained.confusion_matrix) {
+    Json rows = Json::array();
+    for (int64_t i = 0; i < matrix->classes; ++i) {
+      auto row = matrix->counts.begin() + i * matrix->classes;
+      rows.push_back(Json(std::vector<int64_t>(row, row + matrix->classes)));
+    }
+    json["confusion_matrix"] = {{"part", matrix->part}, {"counts", rows}};
+  }
   RETURN_IF_ERROR(WriteFileAtomically(
       folder + "/" + model, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   *files = {weights, model};

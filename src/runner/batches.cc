@@ -44,4 +44,10 @@ int64_t CountCorrect(const float* scores, const int64_t* labels, int64_t count, 
   return correct;
 }
 
+int64_t CountCorrectSigns(const float* scores, const float* labels, int64_t count) {
+  int64_t correct = 0;
+  for (int64_t row = 0; row < count; ++row) correct += (scores[row] > 0) == (labels[row] > 0.5f);
+  return correct;
+}
+
 }  // namespace cyxwiz::runner

@@ -21,5 +21,7 @@ void GatherNumbers(const data::Split& split, const int64_t* indices, int64_t cou
 // How many of count rows of `classes` scores each have their greatest score at labels[row]; of
 // equal scores the first counts, as in argmax.
 int64_t CountCorrect(const float* scores, const int64_t* labels, int64_t count, int64_t classes);
+// How many of count scores are above 0 just where the label is above one half.
+int64_t CountCorrectSigns(const float* scores, const float* labels, int64_t count);
 
 }  // namespace cyxwiz::runner

@@ -93,6 +93,13 @@ class TrainingObserver {
   virtual void Log(const std::string&) {}
 };
 
+// How often a label was predicted as what, by the result's weights over all samples of a part.
+struct ConfusionMatrix {
+  std::string part;  // "test", "validation"
+  int64_t classes = 0;
+  std::vector<int64_t> counts;  // classes x classes: a label a row, a prediction a column
+};
+
 struct TrainingResult {
   enum class End { kSucceeded, kYielded, kStopped, kFailed };
   End end = End::kFailed;
@@ -102,6 +109,7 @@ struct TrainingResult {
   double compute_seconds = 0;       // training and evaluation, without reading the data
   double training_seconds = 0;      // of it, steps of training
   double training_cpu_seconds = 0;  // processor time of these steps
+  std::optional<ConfusionMatrix> confusion_matrix;  // kSucceeded, when it was asked for
   // kSucceeded: the weights, alive as long as weights_owner.
   std::vector<TensorView> weights;
   std::shared_ptr<const void> weights_owner;

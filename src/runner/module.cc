@@ -57,6 +57,11 @@ bool ConvolvesImages(const spec::LayerOptions& options) {
          std::holds_alternative<spec::TransposedConvolutionOptions>(options);
 }
 
+// What a loss on logits takes upon itself.
+bool IsProbability(const spec::LayerOptions& options) {
+  return IsActivation(options, Activation::kSoftmax) || IsActivation(options, Activation::kSigmoid);
+}
+
 }  // namespace
 
 Model::Model(const spec::ModelSpec& spec, at::Device device) {
@@ -169,7 +174,7 @@ at::Tensor Model::Forward(at::Tensor input, bool training, bool logits) {
   for (size_t i = 0; i < steps_.size(); ++i) {
     Step& step = steps_[i];
     bool last = i + 1 == steps_.size();
-    if (last && logits && IsActivation(step.options, Activation::kSoftmax)) {
+    if (last && logits && IsProbability(step.options)) {
       return values[step.inputs[0]];
     }
     if (step.inputs.size() == 1) {

@@ -32,8 +32,8 @@ class Model {
   Model(const spec::ModelSpec& spec, at::Device device);
 
   // input: batch x input_shape, float32. Result: batch x output_shape. training switches dropout
-  // and batch statistics on. logits leaves out a softmax that ends the model, for a loss that takes
-  // logits. Throws c10::Error and BadInputError.
+  // and batch statistics on. logits leaves out a softmax or sigmoid that ends the model, for a loss
+  // that takes logits. Throws c10::Error.
   at::Tensor Forward(at::Tensor input, bool training, bool logits);
 
   // All trainable values in one flat tensor, and the flat tensor that backward() adds their

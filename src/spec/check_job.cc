@@ -2,7 +2,7 @@
 #include <span>
 
 #include "spec/check_model.h"
-#include "spec/count.h"
+#include "spec/check_training.h"
 #include "spec/estimate.h"
 #include "spec/hyperparameters.h"
 #include "spec/job_spec.h"
@@ -79,67 +79,6 @@ std::optional<DatasetInfo> Inspect(const JobDescription& job, DatasetInspector* 
   return info;
 }
 
-// Whether the loss can compare the model's output with the labels.
-void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset, Loss loss,
-                 Problems* problems) {
-  const ModelSpec& model = checked.spec;
-  const Shape& output = model.output_shape;
-  // The layer to change: the last one that decides the number of outputs.
-  size_t last = model.layers.size() - 1;
-  for (size_t i = model.layers.size(); i-- > 0;) {
-    if (model.layers[i].type != "dense") continue;
-    last = i;
-    break;
-  }
-  const bool dense = model.layers[last].type == "dense";
-  const std::string path = checked.PathOf(last) + (dense ? ".units" : "");
-  const int64_t classes = dataset != nullptr ? dataset->classes : 0;
-  const std::string class_count = std::to_string(classes);
-
-  if (output.size() != 1) {
-    problems->Add({checked.PathOf(model.layers.size() - 1), "the model's output is not flat",
-                   loss == Loss::kCrossEntropy ? "[classes]" : "[1] or [classes]", ToString(output),
-                   dense ? "add {\"type\": \"flatten\"} before " + checked.PathOf(last)
-                         : "end with {\"type\": \"flatten\"} and a dense layer"});
-    return;
-  }
-  const std::string found = ToString(output);
-  if (loss == Loss::kCrossEntropy) {
-    if (dataset != nullptr && classes == 0) {
-      problems->Add({"$.hyperparameters.loss", "cross_entropy needs classes as labels",
-                     "labels 0, 1, 2, ...", "real numbers", "set \"loss\" to \"mse\""});
-    } else if (output[0] == 1) {
-      problems->Add({path, "cross_entropy needs an output for each class",
-                     classes > 0 ? "at least [" + class_count + "]" : "at least [2]", found,
-                     "two classes take 2 units; for one real number set \"loss\" to \"mse\""});
-    } else if (output[0] < classes) {
-      problems->Add(
-          {path, "the labels go beyond the model's outputs",
-           "at least [" + class_count + "], for labels 0 to " + std::to_string(classes - 1), found,
-           "set units to " + class_count});
-    }
-  } else if (dataset != nullptr && output[0] != 1 && output[0] != classes) {
-    problems->Add({path, "mse cannot compare the model's output with the labels",
-                   classes > 0 ? "[1], or [" + class_count + "] for one-hot labels" : "[1]", found,
-                   ""});
-  }
-}
-
-// One value a channel cannot be normalised over a batch of one.
-void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Problems* problems) {
-  if (batch_size > 1) return;
-  for (size_t i = 0; i < checked.spec.layers.size(); ++i) {
-    const LayerSpec& layer = checked.spec.layers[i];
-    if (layer.type != "batch_normalization" ||
-        ElementCount(layer.input_shapes[0]) > layer.input_shapes[0][0]) {
-      continue;
-    }
-    problems->Add({checked.PathOf(i), "batch_normalization needs more than one sample in a batch",
-                   "batch_size 2 or more", "1", "raise batch_size"});
-    return;
-  }
-}
-
 Resources Needed(const JobDescription& job, const JobSpec& spec) {
   Resources needed = job.requested;
   if (needed.cpu_millis == 0)
@@ -178,7 +117,10 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
                                   dataset_refused || data_comes_later, problems);
   if (!model.complete) return std::nullopt;
 
-  if (known("loss")) CheckOutput(model, dataset, spec.training.loss, problems);
+  if (known("loss") && known("target")) {
+    CheckOutput(model, dataset, spec.training, problems);
+    CheckMetrics(model.spec, &spec.training, problems);
+  }
   if (known("batch_size")) CheckBatchNormalization(model, spec.training.batch_size, problems);
   if (dataset != nullptr && spec.training.validation_split > 0 && dataset->train_samples < 2) {
     problems->Add({"$.hyperparameters.validation_split", "one sample cannot be split",

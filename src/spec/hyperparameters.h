@@ -1,6 +1,9 @@
 // The hyperparameters of a training job: texts on the wire, typed and checked here.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "spec/job_spec.h"
 
 namespace cyxwiz::spec {
@@ -9,5 +12,11 @@ namespace cyxwiz::spec {
 // unknown, misplaced or contradictory one becomes a problem and keeps its default.
 void CheckHyperparameters(const JobDescription& description, TrainingSpec* training,
                           Problems* problems);
+
+// Whether the hyperparameter of that name is a list: a text with commas, in a job file an array
+// too.
+bool TakesList(std::string_view name);
+
+std::string LossName(Loss loss);  // "cross_entropy"
 
 }  // namespace cyxwiz::spec

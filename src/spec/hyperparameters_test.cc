@@ -73,6 +73,36 @@ TEST(Hyperparameters, LossesGoByTheirUsualNames) {
   }
 }
 
+TEST(Hyperparameters, LossesHaveOptionsOfTheirOwn) {
+  auto [training, problems] = Hyperparameters({{"loss", "CrossEntropy"},
+                                               {"label_smoothing", "0.1"},
+                                               {"class_weights", " 1 , 2.5,0 "},
+                                               {"metrics", "F1, top_5_accuracy"}});
+  EXPECT_TRUE(problems.empty()) << problems.ToString();
+  EXPECT_EQ(training.label_smoothing, 0.1);
+  EXPECT_EQ(training.class_weights, (std::vector<double>{1, 2.5, 0}));
+  ASSERT_EQ(training.metrics.size(), 2u);
+  EXPECT_EQ(training.metrics[0].name, "f1");
+  EXPECT_EQ(training.metrics[1].top, 5);
+  EXPECT_TRUE(Hyperparameters({{"class_weight", "balanced"}}).training.balanced_class_weights);
+  TrainingSpec huber = Hyperparameters({{"loss", "huber"}, {"huber_delta", "2"}}).training;
+  EXPECT_EQ(huber.loss, Loss::kHuber);
+  EXPECT_EQ(huber.huber_delta, 2);
+  EXPECT_EQ(Hyperparameters({{"loss", "bce"}}).training.loss, Loss::kBinaryCrossEntropy);
+  EXPECT_EQ(Hyperparameters({{"loss", "mae"}}).training.loss, Loss::kL1);
+  EXPECT_EQ(Hyperparameters({{"loss", "KLDivLoss"}}).training.loss, Loss::kKl);
+  EXPECT_EQ(Hyperparameters({{"target", "input"}}).training.target, Target::kInput);
+}
+
+TEST(Hyperparameters, OptionsOfAnotherLossAreRefused) {
+  EXPECT_TRUE(SaysOnly(Hyperparameters({{"huber_delta", "2"}}).problems,
+                       "$.hyperparameters.huber_delta", "it only with huber"));
+  EXPECT_TRUE(SaysOnly(Hyperparameters({{"loss", "mse"}, {"label_smoothing", "0.1"}}).problems,
+                       "$.hyperparameters.label_smoothing", "it only with cross_entropy"));
+  EXPECT_TRUE(SaysOnly(Hyperparameters({{"loss", "mse"}, {"class_weight", "1,2"}}).problems,
+                       "$.hyperparameters.class_weight", "it only with cross_entropy"));
+}
+
 TEST(Hyperparameters, WrongValuesAreRefused) {
   for (auto [name, value, says] : std::initializer_list<std::array<const char*, 3>>{
            {"learning_rate", "abc",
@@ -90,7 +120,15 @@ TEST(Hyperparameters, WrongValuesAreRefused) {
            {"batch_size", "-32", "out of range"},
            {"batch_size", "99999999999999999999", "out of range"},
            {"optimizer", "adm", "did you mean 'adam'?"},
-           {"loss", "hinge", "one of cross_entropy, mse"},
+           {"loss", "hinge", "one of cross_entropy, binary_cross_entropy, mse, l1, huber, kl"},
+           {"label_smoothing", "1", "to below 1"},
+           {"class_weights", "1,,2", "empty part"},
+           {"class_weights", "1,-2", "from 0 up"},
+           {"class_weights", "0,0", "gives no class a weight"},
+           {"target", "inputs", "did you mean 'input'?"},
+           {"metrics", "acuracy", "did you mean 'accuracy'?"},
+           {"metrics", "top_1_accuracy", "2 to 1000"},
+           {"metrics", "f1,f1", "twice"},
            {"seed", "-1", "from 0 to"},
            {"validation_split", "1", "to below 1"},
            {"threads", "1000", "from 0 to 256"},

@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "base/text.h"
+#include "spec/hyperparameters.h"
 #include "spec/object_reader.h"
 
 namespace cyxwiz::spec {
@@ -83,6 +84,18 @@ class NumberTexts : public nlohmann::json_sax<Json> {
   std::map<std::string, std::string> texts_;
 };
 
+// An array of numbers or texts as one text, as on the wire: the parts separated by commas.
+std::optional<std::string> ListText(const std::string& name, const Json& array) {
+  if (!TakesList(name) || !array.is_array() || array.empty()) return std::nullopt;
+  std::string text;
+  for (const Json& part : array) {
+    if (!part.is_number() && !part.is_string()) return std::nullopt;
+    if (!text.empty()) text += ", ";
+    text += part.is_string() ? part.get<std::string>() : part.dump();
+  }
+  return text;
+}
+
 void ReadHyperparameters(std::string_view text, ObjectReader& reader, JobDescription* job,
                          Problems* problems) {
   static constexpr Key kKey = {"hyperparameters"};
@@ -100,9 +113,13 @@ void ReadHyperparameters(std::string_view text, ObjectReader& reader, JobDescrip
     } else if (value.is_number() || value.is_boolean()) {
       const std::string* written = texts.Find(name);
       job->hyperparameters[name] = written != nullptr ? *written : value.dump();
+    } else if (std::optional<std::string> list = ListText(name, value)) {
+      job->hyperparameters[name] = *list;
     } else {
       problems->Add({Member("$.hyperparameters", name), "the value is of no use here",
-                     "a number, a text, true or false", Shown(value), ""});
+                     TakesList(name) ? "an array of numbers or texts, or a text with commas"
+                                     : "a number, a text, true or false",
+                     Shown(value), ""});
     }
   }
 }

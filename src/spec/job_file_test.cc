@@ -106,6 +106,17 @@ TEST(JobFile, NamesOfTheWireMeanTheSame) {
   EXPECT_EQ(file.description.estimated_memory, 1 << 20);
 }
 
+TEST(JobFile, ListsOfHyperparametersMayBeArrays) {
+  Problems problems;
+  auto job = ParseJobFile(
+      R"({"model": {"layers": [{"type": "dense", "units": 3}]}, "dataset": "mock://random_data?classes=3",
+          "hyperparameters": {"class_weights": [1, 2.5, 0], "metrics": ["f1", "recall"]}})",
+      &problems);
+  ASSERT_TRUE(problems.empty()) << problems.ToString();
+  EXPECT_EQ(job->description.hyperparameters.at("class_weights"), "1, 2.5, 0");
+  EXPECT_EQ(job->description.hyperparameters.at("metrics"), "f1, recall");
+}
+
 TEST(JobFile, WrongKeysAndValuesAreRefused) {
   for (auto [rest, path, says] : std::initializer_list<std::array<const char*, 3>>{
            {R"("modell": 1)", "$.modell", "did you mean 'model'?"},

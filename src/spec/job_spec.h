@@ -41,12 +41,40 @@ struct JobDescription {
 };
 
 enum class Optimizer { kSgd, kAdam, kAdamW };
-// kCrossEntropy works on logits, so when the model ends with a softmax, on that softmax's input.
-// The output is flat and has at least as many values as there are classes.
+// kCrossEntropy and kKl work on logits, so when the model ends with a softmax, on that softmax's
+// input; kBinaryCrossEntropy likewise with a sigmoid. The mean over the batch, and over positions
+// or values where an output has several.
 //
-// kMse compares an output of one value with the label itself, a class number too, and an output of
-// as many values as there are classes with the one-hot row of the label.
-enum class Loss { kCrossEntropy, kMse };
+// Against labels kCrossEntropy needs an output for each class. The others compare an output of one
+// value with the label itself, a class number too, and an output of as many values as there are
+// classes with the one-hot row of the label.
+enum class Loss { kCrossEntropy, kBinaryCrossEntropy, kMse, kL1, kHuber, kKl };
+// What the output is compared with: the sample's label, or the sample itself.
+enum class Target { kLabel, kInput };
+// What an output says, which decides the metrics there are: a score for each class, one score for
+// the second of two classes, or numbers.
+enum class Task { kClasses, kBinary, kNumbers };
+
+// A measure of a model beside its loss, over validation and test samples; kAccuracy over those of
+// training too.
+struct Metric {
+  enum class Kind {
+    kAccuracy,
+    kTopAccuracy,
+    kPrecision,
+    kRecall,
+    kF1,
+    kAuc,
+    kPerplexity,
+    kConfusionMatrix,
+    kMae,
+    kRmse,
+    kR2
+  };
+  Kind kind = Kind::kAccuracy;
+  std::string name;  // "top_5_accuracy"
+  int64_t top = 1;   // kTopAccuracy
+};
 
 struct TrainingSpec {
   Optimizer optimizer = Optimizer::kAdam;
@@ -59,6 +87,12 @@ struct TrainingSpec {
   int64_t epochs = 1;
   uint64_t seed = 0;
   Loss loss = Loss::kCrossEntropy;
+  double label_smoothing = 0;           // kCrossEntropy
+  std::vector<double> class_weights;    // kCrossEntropy; empty: all 1
+  bool balanced_class_weights = false;  // kCrossEntropy: from how often each class occurs
+  double huber_delta = 1;               // kHuber
+  Target target = Target::kLabel;
+  std::vector<Metric> metrics;  // default: accuracy; of numbers mae, rmse, r2
   double validation_split = 0;  // part of the training samples that is set aside, [0, 1)
   int64_t threads = 0;          // 0: chosen by the runner from the model's size
   // Between two checkpoints; 0: only when the job is asked to yield.
@@ -92,6 +126,8 @@ inline constexpr int64_t kMaxEpochs = 1'000'000;
 inline constexpr int64_t kMaxBatchSize = 1 << 20;
 inline constexpr int64_t kMaxThreads = 256;
 inline constexpr double kMaxCheckpointSeconds = 86'400;
+inline constexpr int64_t kMaxTopAccuracy = 1000;
+inline constexpr int64_t kMaxConfusionClasses = 1000;
 inline constexpr int64_t kMaxMemoryBytes = int64_t{1} << 50;  // requested or estimated
 inline constexpr int64_t kMaxCpuMillis = 1'000'000;
 inline constexpr int64_t kMaxGpus = 1;  // a job trains on one device
@@ -113,6 +149,9 @@ std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspec
 // Nothing and no problems: as far as can be told the job is right, but the shapes that its layers
 // have depend on files.
 std::optional<JobSpec> CheckJobBeforeData(const JobDescription& description, Problems* problems);
+
+// What the model's output says under that loss and target.
+Task TaskOf(const TrainingSpec& training, const ModelSpec& model);
 
 // What decides the weights, all defaults spelt out, as "training" of model.json.
 Json TrainingToJson(const TrainingSpec& training);

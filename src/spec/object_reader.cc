@@ -260,6 +260,25 @@ std::optional<int> ObjectReader::OneOf(const Key& key, std::span<const Choice> c
   return std::nullopt;
 }
 
+std::optional<std::vector<std::string>> ObjectReader::List(const Key& key) {
+  auto text = Text(key);
+  if (!text) return std::nullopt;
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= text->size();) {
+    size_t end = std::min(text->find(',', begin), text->size());
+    std::string part = text->substr(begin, end - begin);
+    part.erase(0, part.find_first_not_of(' '));
+    part.erase(part.find_last_not_of(' ') + 1);
+    if (part.empty()) {
+      Refuse(key, "has an empty part", "values separated by commas");
+      return std::nullopt;
+    }
+    parts.push_back(std::move(part));
+    begin = end + 1;
+  }
+  return parts;
+}
+
 std::optional<std::vector<int64_t>> ObjectReader::Sizes(const Key& key, size_t count, int64_t min,
                                                         int64_t max) {
   const Json* value = Find(key);

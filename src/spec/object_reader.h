@@ -82,6 +82,8 @@ class ObjectReader {
   std::optional<bool> Bool(const Key& key);
   std::optional<std::string> Text(const Key& key);
   std::optional<int> OneOf(const Key& key, std::span<const Choice> choices);
+  // Texts separated by commas, without the blanks around them; at least one, none empty.
+  std::optional<std::vector<std::string>> List(const Key& key);
   // One number for all `count` directions, 1 to 3, or an array of as many: [height, width].
   std::optional<std::vector<int64_t>> Sizes(const Key& key, size_t count, int64_t min, int64_t max);
   // A shape of one sample: one to eight positive whole numbers.

@@ -1,0 +1,95 @@
+#include "runner/feed.h"
+
+#include <algorithm>
+
+#include "runner/batches.h"
+#include "spec/count.h"
+
+namespace cyxwiz::runner {
+
+Feed::Kind Feed::KindOf(const spec::JobSpec& job, const data::Split& split) {
+  if (job.training.target == spec::Target::kInput) return Kind::kSample;
+  if (job.training.loss == spec::Loss::kCrossEntropy) return Kind::kClass;
+  bool classes = std::holds_alternative<std::vector<int64_t>>(split.labels);
+  return classes && job.model.output_shape[0] > 1 ? Kind::kOneHotClass : Kind::kNumber;
+}
+
+Feed::Feed(const spec::JobSpec& job, const data::Split& split, at::Device device, int64_t most)
+    : split_(split),
+      device_(device),
+      kind_(KindOf(job, split)),
+      output_shape_(job.model.output_shape),
+      sample_values_(spec::ElementCount(job.model.input_shape)),
+      outputs_(job.model.output_shape.back()) {
+  at::TensorOptions floats = at::TensorOptions(at::kFloat).device(device);
+  std::vector<int64_t> x_shape = job.model.input_shape;
+  x_shape.insert(x_shape.begin(), device.is_cpu() ? most : split.samples);
+  if (device.is_cpu()) {
+    all_x_ = at::empty(x_shape, floats);
+    if (kind_ == Kind::kClass || kind_ == Kind::kOneHotClass) {
+      classes_ = at::empty({most}, at::kLong);
+    }
+    if (kind_ == Kind::kClass) all_y_ = classes_;
+    if (kind_ == Kind::kNumber) all_y_ = at::empty({most, 1}, floats);
+    if (kind_ == Kind::kOneHotClass) all_y_ = at::empty({most, outputs_}, floats);
+    return;
+  }
+  auto to_device = [&](const auto& values, at::IntArrayRef shape, at::ScalarType type) {
+    return at::from_blob(const_cast<void*>(static_cast<const void*>(values.data())), shape, type)
+        .to(device);
+  };
+  const auto* bytes = std::get_if<std::vector<uint8_t>>(&split.features);
+  all_x_ = bytes != nullptr
+               ? to_device(*bytes, x_shape, at::kByte)
+               : to_device(std::get<std::vector<float>>(split.features), x_shape, at::kFloat);
+  if (kind_ == Kind::kSample) return;
+  const auto* classes = std::get_if<std::vector<int64_t>>(&split.labels);
+  all_y_ = classes != nullptr
+               ? to_device(*classes, {split.samples}, at::kLong)
+               : to_device(std::get<std::vector<float>>(split.labels), {split.samples}, at::kFloat);
+}
+
+at::Tensor Feed::AsOutput(const at::Tensor& x) const {
+  std::vector<int64_t> shape = output_shape_;
+  shape.insert(shape.begin(), x.size(0));
+  return x.view(shape);
+}
+
+void Feed::Load(const int64_t* indices, int64_t count) {
+  if (!device_.is_cpu()) return Select(indices, count);
+  if (count_ != count) {
+    x_ = all_x_.narrow(0, 0, count);
+    y_ = kind_ == Kind::kSample ? AsOutput(x_) : all_y_.narrow(0, 0, count);
+    count_ = count;
+  }
+  GatherFeatures(split_, sample_values_, indices, count, all_x_.data_ptr<float>());
+  if (kind_ == Kind::kSample) return;
+  if (kind_ == Kind::kNumber) {
+    return GatherNumbers(split_, indices, count, all_y_.data_ptr<float>());
+  }
+  GatherClasses(split_, indices, count, classes_.data_ptr<int64_t>());
+  if (kind_ == Kind::kClass) return;
+  float* row = all_y_.data_ptr<float>();
+  std::fill_n(row, count * outputs_, 0.0f);
+  for (int64_t i = 0; i < count; ++i, row += outputs_) row[classes_.data_ptr<int64_t>()[i]] = 1;
+}
+
+void Feed::Select(const int64_t* indices, int64_t count) {
+  count_ = count;
+  at::Tensor index = at::from_blob(const_cast<int64_t*>(indices), {count}, at::kLong).to(device_);
+  x_ = all_x_.index_select(0, index);
+  if (x_.scalar_type() == at::kByte) x_ = x_.to(at::kFloat).div_(255);
+  if (kind_ == Kind::kSample) {
+    y_ = AsOutput(x_);
+    return;
+  }
+  y_ = all_y_.index_select(0, index);
+  if (kind_ == Kind::kNumber) {
+    y_ = y_.to(at::kFloat).unsqueeze(1);
+    return;
+  }
+  classes_ = y_;
+  if (kind_ == Kind::kOneHotClass) y_ = at::one_hot(classes_, outputs_).to(at::kFloat);
+}
+
+}  // namespace cyxwiz::runner

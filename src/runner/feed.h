@@ -1,0 +1,44 @@
+// Feeds batches of one split to the model: on the CPU copied straight from the data set into one
+// buffer, on a GPU selected from a copy of the whole split there.
+#pragma once
+
+#include "data/dataset.h"
+#include "runner/torch_headers.h"
+#include "spec/job_spec.h"
+
+namespace cyxwiz::runner {
+
+// The split outlives it. One thread.
+class Feed {
+ public:
+  // most: samples of the largest batch.
+  Feed(const spec::JobSpec& job, const data::Split& split, at::Device device, int64_t most);
+
+  // Makes x, y and classes the samples indices[0 .. count), count at least 1 and at most `most`.
+  void Load(const int64_t* indices, int64_t count);
+
+  const at::Tensor& x() const { return x_; }
+  const at::Tensor& y() const { return y_; }  // as the loss takes it
+  int64_t count() const { return count_; }
+  // The class numbers of the batch, where the labels are classes; on the CPU valid in the first
+  // count() places.
+  const at::Tensor& classes() const { return classes_; }
+
+ private:
+  // What y holds: class numbers, one-hot rows of them, labels as numbers, the samples themselves.
+  enum class Kind { kClass, kOneHotClass, kNumber, kSample };
+  static Kind KindOf(const spec::JobSpec& job, const data::Split& split);
+  void Select(const int64_t* indices, int64_t count);
+  // Samples as the output's shape has them.
+  at::Tensor AsOutput(const at::Tensor& x) const;
+
+  const data::Split& split_;
+  at::Device device_;
+  Kind kind_;
+  spec::Shape output_shape_;
+  int64_t sample_values_, outputs_;
+  at::Tensor all_x_, all_y_, x_, y_, classes_;
+  int64_t count_ = 0;
+};
+
+}  // namespace cyxwiz::runner

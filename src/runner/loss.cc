@@ -1,0 +1,71 @@
+#include "runner/loss.h"
+
+#include <utility>
+
+namespace cyxwiz::runner {
+
+using spec::Loss;
+
+LossFunction::LossFunction(const spec::TrainingSpec& training, at::Tensor class_weights)
+    : loss_(training.loss),
+      label_smoothing_(training.label_smoothing),
+      huber_delta_(training.huber_delta),
+      class_weights_(std::move(class_weights)) {}
+
+at::Tensor LossFunction::operator()(const at::Tensor& output, const at::Tensor& y) const {
+  switch (loss_) {
+    case Loss::kCrossEntropy: {
+      const bool positions = output.dim() > 2;
+      return at::cross_entropy_loss(positions ? output.flatten(0, -2) : output,
+                                    positions ? y.flatten() : y, class_weights_,
+                                    at::Reduction::Mean, /*ignore_index=*/-100, label_smoothing_);
+    }
+    case Loss::kBinaryCrossEntropy:
+      return at::binary_cross_entropy_with_logits(output, y);
+    case Loss::kMse:
+      return at::mse_loss(output, y);
+    case Loss::kL1:
+      return at::l1_loss(output, y);
+    case Loss::kHuber:
+      return at::huber_loss(output, y, at::Reduction::Mean, huber_delta_);
+    case Loss::kKl:
+      // A sum over each distribution, a mean over these ("batchmean").
+      return at::kl_div(at::log_softmax(output, -1), y, at::Reduction::Sum)
+          .div(static_cast<double>(output.numel() / output.size(-1)));
+  }
+  return {};
+}
+
+bool LossFunction::logits() const {
+  return loss_ == Loss::kCrossEntropy || loss_ == Loss::kBinaryCrossEntropy || loss_ == Loss::kKl;
+}
+
+at::Tensor LossFunction::PredictionOf(const at::Tensor& output) const {
+  if (loss_ == Loss::kBinaryCrossEntropy) return at::sigmoid(output);
+  return logits() ? at::softmax(output, -1) : output;
+}
+
+bool LossFunction::plain() const {
+  return loss_ == Loss::kMse ||
+         (loss_ == Loss::kCrossEntropy && label_smoothing_ == 0 && !class_weights_.defined());
+}
+
+at::Tensor ClassWeights(const spec::TrainingSpec& training, const data::Split& split,
+                        const std::vector<int64_t>& trained, int64_t classes, at::Device device) {
+  std::vector<float> weights(training.class_weights.begin(), training.class_weights.end());
+  if (training.balanced_class_weights) {
+    const auto& labels = std::get<std::vector<int64_t>>(split.labels);
+    std::vector<int64_t> counts(static_cast<size_t>(classes));
+    for (int64_t place : trained) ++counts[static_cast<size_t>(labels[static_cast<size_t>(place)])];
+    for (int64_t count : counts) {
+      weights.push_back(count == 0 ? 0
+                                   : static_cast<float>(static_cast<double>(trained.size()) /
+                                                        (static_cast<double>(classes) *
+                                                         static_cast<double>(count))));
+    }
+  }
+  if (weights.empty()) return {};
+  return at::tensor(weights, at::kFloat).to(device);
+}
+
+}  // namespace cyxwiz::runner

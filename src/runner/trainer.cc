@@ -1,0 +1,354 @@
+#include "runner/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <numeric>
+#include <utility>
+
+#include "runner/data_type.h"
+#include "runner/format.h"
+#include "runner/permutation.h"
+#include "spec/count.h"
+
+namespace cyxwiz::runner {
+namespace {
+
+constexpr std::chrono::milliseconds kBetweenReports(100);
+// Forward passes alone need little memory, so evaluation takes larger batches: at most this many
+// samples, and values of all layers' outputs together.
+constexpr int64_t kMostEvaluationSamples = 1024;
+constexpr int64_t kMostEvaluationValues = 8 << 20;
+
+double SecondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+at::Device ChooseDevice(const spec::JobSpec& job) {
+  bool wants_gpu = job.device == spec::Device::kCuda ||
+                   (job.device == spec::Device::kAny && job.resources.gpus > 0);
+  if (job.device != spec::Device::kAny && job.device != spec::Device::kCpu && !wants_gpu) {
+    throw FailureError{{"user_error", "the runner trains on cpu and cuda only",
+                        "set the required device to cpu or cuda", "$.device"}};
+  }
+  if (!wants_gpu) return at::kCPU;
+  if (!at::hasCUDA()) {
+    throw FailureError{
+        {"internal", "the job needs a CUDA device, but this node's runner sees none",
+         "check the driver and that the runner was built against a libtorch with CUDA",
+         "$.device"}};
+  }
+  // Same seed, same weights, also on a GPU as far as its libraries go.
+  at::globalContext().setBenchmarkCuDNN(false);
+  at::globalContext().setDeterministicCuDNN(true);
+  return at::Device(at::kCUDA, 0);
+}
+
+bool Wants(const spec::TrainingSpec& training, spec::Metric::Kind kind) {
+  return std::any_of(training.metrics.begin(), training.metrics.end(),
+                     [&](const spec::Metric& metric) { return metric.kind == kind; });
+}
+
+}  // namespace
+
+Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
+                 TrainingObserver* observer, std::optional<TrainingState> resume)
+    : job_(job),
+      training_(job.training),
+      dataset_(dataset),
+      observer_(observer),
+      resume_(std::move(resume)),
+      device_(ChooseDevice(job)),
+      task_(spec::TaskOf(job.training, job.model)),
+      wants_accuracy_(Wants(job.training, spec::Metric::Kind::kAccuracy)),
+      score_(NewScore()) {
+  batch_size_ = std::min(training_.batch_size, dataset.train.samples);
+  threads_ = ChooseThreads(3 * job.model.flops * batch_size_, training_.threads, threads_allowed);
+}
+
+TrainingResult Trainer::Run() {
+  begin_ = Clock::now();
+  at::set_num_threads(threads_);
+  at::manual_seed(training_.seed);
+  model_.emplace(job_.model, device_);
+  LogSummary();
+  optimizer_ =
+      MakeOptimizer(training_, model_->parameters(), model_->gradients(), kFusedOptimizers);
+  SplitSamples();
+  CheckTargets();
+  loss_.emplace(training_, ClassWeights(training_, dataset_.train, train_indices_,
+                                        job_.model.output_shape.back(), device_));
+  Feed feed(job_, dataset_.train, device_, batch_size_);
+  if (loss_->plain()) {
+    dense_network_ = DenseNetwork::TryMake(&*model_, training_.loss, batch_size_);
+  }
+  if (resume_) Resume(*resume_);
+  resume_.reset();  // its memory
+
+  TrainingResult result;
+  bool finished = true;
+  while (epoch_ <= training_.epochs && (finished = RunEpoch(&feed))) {
+    ++epoch_;
+    samples_ = 0;
+    score_ = NewScore();
+  }
+  if (finished && dataset_.test.samples > 0) finished = EvaluateTest();
+  if (asked_ == Directive::kYield) observer_->OnState(State());
+  result.compute_seconds = compute_seconds_before_ + SecondsSince(begin_);
+  result.training_seconds = training_seconds_;
+  result.training_cpu_seconds = training_cpu_seconds_;
+  if (!finished) {
+    bool yielded = asked_ == Directive::kYield;
+    result.end = yielded ? TrainingResult::End::kYielded : TrainingResult::End::kStopped;
+    observer_->Log(Format("%s in epoch %lld after step %lld", yielded ? "yielded" : "stopped",
+                          ToLong(std::min(epoch_, training_.epochs)), ToLong(step_)));
+    return result;
+  }
+  result.end = TrainingResult::End::kSucceeded;
+  result.metrics = metrics_;
+  result.confusion_matrix = confusion_matrix_;
+  ExportWeights(&result);
+  observer_->Log("finished:" + MetricsText());
+  return result;
+}
+
+void Trainer::LogSummary() {
+  std::string layers;
+  for (const auto& layer : job_.model.layers) {
+    layers += " -> " + layer.name + " " + spec::ToString(layer.output_shape);
+  }
+  observer_->Log("model: input " + spec::ToString(job_.model.input_shape) + layers + "; " +
+                 std::to_string(job_.model.parameters) + " parameters; " + device_.str() + ", " +
+                 std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads"));
+}
+
+void Trainer::SplitSamples() {
+  int64_t all = dataset_.train.samples;
+  int64_t validation = 0;
+  if (training_.validation_split > 0) {
+    validation = std::clamp<int64_t>(
+        std::llround(training_.validation_split * static_cast<double>(all)), 1, all - 1);
+    train_indices_ = Permutation(all, training_.seed, 0);
+    validation_indices_.assign(train_indices_.end() - validation, train_indices_.end());
+    train_indices_.resize(static_cast<size_t>(all - validation));
+    // In the order of the data set: reading goes forward, and the order of a sum is its own.
+    std::sort(validation_indices_.begin(), validation_indices_.end());
+  } else {
+    train_indices_.resize(static_cast<size_t>(all));
+    std::iota(train_indices_.begin(), train_indices_.end(), 0);
+  }
+  samples_per_epoch_ = static_cast<int64_t>(train_indices_.size());
+  // Batch statistics of one value do not exist: a last batch of one sample is left out.
+  if (model_->needs_two_samples() && samples_per_epoch_ % batch_size_ == 1) --samples_per_epoch_;
+  if (samples_per_epoch_ == 0) {
+    throw FailureError{{"user_error",
+                        "batch_normalization after a dense layer cannot train on batches of one "
+                        "sample: they have no variance",
+                        "use a batch_size of at least 2", "$.hyperparameters.batch_size"}};
+  }
+}
+
+void Trainer::CheckTargets() const {
+  if (training_.loss != spec::Loss::kBinaryCrossEntropy &&
+      !(training_.loss == spec::Loss::kKl && training_.target == spec::Target::kInput)) {
+    return;
+  }
+  const bool input = training_.target == spec::Target::kInput;
+  for (const data::Split* split : {&dataset_.train, &dataset_.test}) {
+    const auto* values = input ? std::get_if<std::vector<float>>(&split->features)
+                               : std::get_if<std::vector<float>>(&split->labels);
+    if (values == nullptr) continue;  // bytes become 0 to 1; classes are 0 and 1, or one-hot rows
+    for (float value : *values) {
+      if (value >= 0 && value <= 1) continue;
+      throw FailureError{
+          {"user_error",
+           Format("the loss compares with numbers from 0 to 1, found %g among the %s",
+                  static_cast<double>(value), input ? "inputs" : "labels"),
+           "scale them, or set \"loss\" to \"mse\"", "$.hyperparameters.loss"}};
+    }
+  }
+}
+
+// ---- the loop
+
+void Trainer::RunStep(const Feed& batch) {
+  if (dense_network_ != nullptr) {
+    double loss = dense_network_->ComputeGradients(batch.x(), batch.y());
+    optimizer_->Step();
+    score_.Add(loss, dense_network_->output(), batch);
+    return;
+  }
+  at::Tensor output = model_->Forward(batch.x(), /*training=*/true, loss_->logits());
+  at::Tensor loss = (*loss_)(output, batch.y());
+  model_->gradients().zero_();
+  loss.backward();
+  optimizer_->Step();
+  score_.Add(loss, output, batch);
+}
+
+bool Trainer::GoOn() {
+  asked_ = observer_->Asked();
+  return asked_ == Directive::kGoOn;
+}
+
+void Trainer::TellStarted() {
+  if (std::exchange(started_, true)) return;
+  observer_->OnStarted({device_.str(), threads_, job_.model.parameters, resumed_});
+}
+
+bool Trainer::RunEpoch(Feed* feed) {
+  auto begin = Clock::now();
+  std::clock_t cpu_begin = std::clock();
+  auto last_report = begin;
+  const int64_t samples_before = samples_;
+  // Of the samples of this call; those of an earlier run were at another speed.
+  auto report_training = [&] {
+    score_.Report("train", &metrics_);
+    if (samples_ == samples_before) return;
+    metrics_["samples_per_second"] =
+        static_cast<double>(samples_ - samples_before) / std::max(SecondsSince(begin), 1e-9);
+  };
+  std::vector<int64_t> order = Permutation(static_cast<int64_t>(train_indices_.size()),
+                                           training_.seed, static_cast<uint64_t>(epoch_));
+  for (int64_t& place : order) place = train_indices_[static_cast<size_t>(place)];
+  auto last_counted = begin;
+  auto count_seconds = [&] {
+    auto now = Clock::now();
+    std::clock_t cpu_now = std::clock();
+    training_seconds_ += std::chrono::duration<double>(now - last_counted).count();
+    training_cpu_seconds_ += static_cast<double>(cpu_now - cpu_begin) / CLOCKS_PER_SEC;
+    last_counted = now;
+    cpu_begin = cpu_now;
+  };
+  while (samples_ < samples_per_epoch_) {
+    int64_t count = std::min(batch_size_, samples_per_epoch_ - samples_);
+    feed->Load(order.data() + samples_, count);
+    try {
+      RunStep(*feed);
+    } catch (const BadInputError& error) {
+      ThrowBadSample(error, "training", order[static_cast<size_t>(samples_ + error.sample())]);
+    }
+    samples_ += count;
+    ++step_;
+    TellStarted();
+    auto now = Clock::now();
+    bool end = samples_ >= samples_per_epoch_;
+    bool report = now - last_report >= kBetweenReports && !end;
+    if (score_.Diverged(report || end)) ThrowDiverged();
+    observer_->OnStep(step_);
+    if (observer_->StateWanted()) {
+      count_seconds();
+      observer_->OnState(State());
+    }
+    if (!GoOn()) {
+      count_seconds();
+      return false;
+    }
+    if (report) {
+      last_report = now;
+      report_training();
+      SendProgress(samples_, false);
+    }
+  }
+  count_seconds();
+  TellStarted();
+  report_training();
+  if (!validation_indices_.empty() &&
+      !Evaluate(dataset_.train, validation_indices_, "validation")) {
+    return false;
+  }
+  observer_->Log(Format("epoch %lld/%lld:", ToLong(epoch_), ToLong(training_.epochs)) +
+                 MetricsText());
+  SendProgress(samples_per_epoch_, true);
+  return true;
+}
+
+void Trainer::SendProgress(int64_t samples_of_epoch, bool end_of_epoch) {
+  double epochs_done =
+      static_cast<double>(epoch_ - 1) +
+      static_cast<double>(samples_of_epoch) / static_cast<double>(samples_per_epoch_);
+  observer_->OnProgress({epochs_done / static_cast<double>(training_.epochs), epoch_,
+                         training_.epochs, step_, end_of_epoch, metrics_});
+}
+
+std::string Trainer::MetricsText() const {
+  std::string text;
+  for (const auto& [name, value] : metrics_) {
+    text += Format(name == "samples_per_second" ? " %s %.0f" : " %s %.4f", name.c_str(), value);
+  }
+  return text;
+}
+
+void Trainer::ThrowBadSample(const BadInputError& error, const char* split, int64_t sample) {
+  throw FailureError{{"user_error",
+                      Format("sample %lld of the %s data ", ToLong(sample), split) + error.what(),
+                      "correct the data, or raise the embedding's input_dim", "$.dataset"}};
+}
+
+void Trainer::ThrowDiverged() const {
+  throw FailureError{{"diverged",
+                      Format("the loss is no longer a finite number in epoch %lld, step %lld",
+                             ToLong(epoch_), ToLong(step_)),
+                      Format("try a smaller learning_rate than %g, or scale the features",
+                             training_.learning_rate),
+                      "$.hyperparameters.learning_rate"}};
+}
+
+// ---- evaluation and result
+
+bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
+                       const std::string& part) {
+  TellStarted();
+  at::NoGradGuard no_grad;
+  int64_t values = spec::ElementCount(job_.model.input_shape);
+  for (const auto& layer : job_.model.layers) values += spec::ElementCount(layer.output_shape);
+  int64_t size = static_cast<int64_t>(indices.size());
+  int64_t most = std::clamp(kMostEvaluationValues / values, std::min<int64_t>(batch_size_, 64),
+                            kMostEvaluationSamples);
+  most = std::min(most, size);
+  Feed feed(job_, split, device_, most);
+  Score score = NewScore();
+  Evaluation evaluation(training_, task_,
+                        task_ == spec::Task::kNumbers ? spec::ElementCount(job_.model.output_shape)
+                                                      : job_.model.output_shape.back());
+  for (int64_t first = 0; first < size; first += most) {
+    feed.Load(indices.data() + first, std::min(most, size - first));
+    at::Tensor output;
+    try {
+      output = model_->Forward(feed.x(), /*training=*/false, loss_->logits());
+    } catch (const BadInputError& error) {
+      ThrowBadSample(error, &split == &dataset_.test ? "test" : "training",
+                     indices[static_cast<size_t>(first + error.sample())]);
+    }
+    score.Add((*loss_)(output, feed.y()), output, feed);
+    if (evaluation.wanted()) {
+      at::Tensor labels = feed.classes();
+      if (task_ == spec::Task::kClasses) labels = labels.narrow(0, 0, feed.count());
+      if (task_ == spec::Task::kBinary) labels = feed.y().flatten().gt(0.5).to(at::kLong);
+      evaluation.Add(output, loss_->PredictionOf(output), feed.y(), labels);
+    }
+    if (!GoOn()) return false;
+  }
+  score.Report(part, &metrics_);
+  evaluation.Report(part, &metrics_);
+  confusion_matrix_ = evaluation.confusion_matrix(part);
+  return true;
+}
+
+bool Trainer::EvaluateTest() {
+  std::vector<int64_t> all(static_cast<size_t>(dataset_.test.samples));
+  std::iota(all.begin(), all.end(), 0);
+  return Evaluate(dataset_.test, all, "test");
+}
+
+void Trainer::ExportWeights(TrainingResult* result) {
+  auto owner = std::make_shared<std::vector<at::Tensor>>();
+  for (const auto& [name, tensor] : model_->state()) {
+    owner->push_back(tensor.detach().to(at::kCPU).contiguous());
+    const at::Tensor& host = owner->back();
+    result->weights.push_back({name, DataTypeOf(host), host.sizes().vec(), host.data_ptr()});
+  }
+  result->weights_owner = owner;
+}
+
+}  // namespace cyxwiz::runner

@@ -1,0 +1,106 @@
+// One training run: the loop over epochs and batches, evaluation, and the state between two steps.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runner/dense_network.h"
+#include "runner/engine.h"
+#include "runner/evaluation.h"
+#include "runner/feed.h"
+#include "runner/loss.h"
+#include "runner/module.h"
+#include "runner/optimizer.h"
+#include "runner/score.h"
+
+namespace cyxwiz::runner {
+
+// Thrown by a Trainer for what becomes a Failure.
+struct FailureError {
+  Failure failure;
+};
+
+// Runs once. job, dataset and observer outlive it. One thread; all of it throws FailureError and
+// c10::Error.
+class Trainer {
+ public:
+  Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
+          TrainingObserver* observer, std::optional<TrainingState> resume);
+
+  TrainingResult Run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void LogSummary();
+  // Sets the validation samples aside.
+  void SplitSamples();
+  // Refuses what the loss cannot take, and only the data tells.
+  void CheckTargets() const;
+
+  // ---- the loop (trainer.cc)
+  // From samples_ on. false: asked to end.
+  bool RunEpoch(Feed* feed);
+  void RunStep(const Feed& batch);
+  // Whether to go on; asked_ says why not.
+  bool GoOn();
+  void TellStarted();
+  [[noreturn]] static void ThrowBadSample(const BadInputError& error, const char* split,
+                                          int64_t sample);
+  void SendProgress(int64_t samples_of_epoch, bool end_of_epoch);
+  std::string MetricsText() const;
+  [[noreturn]] void ThrowDiverged() const;
+
+  // ---- evaluation and result (trainer.cc)
+  // Adds loss and metrics over indices of a split to the metrics; false: asked to end.
+  bool Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
+                const std::string& part);
+  bool EvaluateTest();
+  void ExportWeights(TrainingResult* result);
+
+  // ---- the state (trainer_state.cc)
+  // What a state holds, sharing memory with the model and the optimizer.
+  std::vector<std::pair<std::string, at::Tensor>> StateTensors();
+  // Those of libtorch's generators that the training draws from.
+  std::vector<std::pair<std::string, at::Generator>> Generators();
+  TrainingState State();
+  // Leaves everything as it is, and says so, when the state is not one of this training.
+  void Resume(const TrainingState& state);
+
+  Score NewScore() const { return Score(device_, task_, wants_accuracy_); }
+
+  const spec::JobSpec& job_;
+  const spec::TrainingSpec& training_;
+  const data::Dataset& dataset_;
+  TrainingObserver* observer_;
+  std::optional<TrainingState> resume_;  // until it is taken over
+  const at::Device device_;
+  const spec::Task task_;
+  const bool wants_accuracy_;
+  int64_t batch_size_ = 0, samples_per_epoch_ = 0;
+  int threads_ = 1;
+  std::vector<int64_t> train_indices_, validation_indices_;
+  std::optional<LossFunction> loss_;
+  std::optional<Model> model_;
+  std::unique_ptr<DenseNetwork> dense_network_;  // instead of autograd, where it can
+  std::unique_ptr<Optimizer> optimizer_;
+
+  // Where it is; see TrainingState.
+  int64_t epoch_ = 1, samples_ = 0, step_ = 0;
+  Score score_;
+  Metrics metrics_;
+
+  std::optional<ConfusionMatrix> confusion_matrix_;  // of the last evaluation
+  Directive asked_ = Directive::kGoOn;
+  bool started_ = false;
+  std::optional<Started::Resumed> resumed_;
+  Clock::time_point begin_;  // of this run
+  double compute_seconds_before_ = 0;
+  double training_seconds_ = 0, training_cpu_seconds_ = 0;
+};
+
+}  // namespace cyxwiz::runner

@@ -1,0 +1,213 @@
+#include "spec/check_training.h"
+
+#include <string>
+
+#include "spec/count.h"
+#include "spec/hyperparameters.h"
+
+namespace cyxwiz::spec {
+namespace {
+
+using Kind = Metric::Kind;
+
+constexpr const char* kLossPath = "$.hyperparameters.loss";
+
+// The layer to change: the last one that decides the number of outputs.
+struct LastLayer {
+  explicit LastLayer(const CheckedModel& checked) {
+    const auto& layers = checked.spec.layers;
+    size_t last = layers.size() - 1;
+    for (size_t i = layers.size(); i-- > 0;) {
+      if (layers[i].type != "dense") continue;
+      last = i;
+      dense = true;
+      break;
+    }
+    layer_path = checked.PathOf(last);
+    path = layer_path + (dense ? ".units" : "");
+  }
+  bool dense = false;
+  std::string layer_path, path;
+};
+
+// The activation that the output comes from.
+Activation EndOf(const ModelSpec& model) {
+  const LayerSpec& last = model.layers.back();
+  if (const auto* o = std::get_if<ActivationOptions>(&last.options)) return o->activation;
+  return last.activation;
+}
+
+// A loss that is computed on logits leaves out the activation that belongs to it; another would be
+// applied twice over.
+void CheckEnd(const CheckedModel& checked, const TrainingSpec& training, Problems* problems) {
+  const Activation end = EndOf(checked.spec);
+  const std::string path = checked.PathOf(checked.spec.layers.size() - 1);
+  const std::string loss = LossName(training.loss);
+  if (training.loss == Loss::kBinaryCrossEntropy && end == Activation::kSoftmax) {
+    problems->Add({path, loss + " does not go with a softmax at the model's end",
+                   "a sigmoid or no activation", "softmax",
+                   "for a softmax set \"loss\" to \"cross_entropy\""});
+  } else if ((training.loss == Loss::kCrossEntropy || training.loss == Loss::kKl) &&
+             end == Activation::kSigmoid) {
+    problems->Add({path, loss + " does not go with a sigmoid at the model's end",
+                   "a softmax or no activation", "sigmoid",
+                   "for a sigmoid set \"loss\" to \"binary_cross_entropy\""});
+  }
+}
+
+// An autoencoder's output has the values of its input, in its shape or flat.
+void CheckReconstruction(const CheckedModel& checked, const TrainingSpec& training,
+                         Problems* problems) {
+  const ModelSpec& model = checked.spec;
+  const int64_t values = ElementCount(model.input_shape);
+  if (training.loss == Loss::kCrossEntropy) {
+    problems->Add({kLossPath, "cross_entropy cannot compare the output with the input",
+                   "mse, l1, huber, binary_cross_entropy or kl", "cross_entropy",
+                   "for inputs from 0 to 1, such as images, binary_cross_entropy fits"});
+    return;
+  }
+  if (model.output_shape == model.input_shape || model.output_shape == Shape{values}) return;
+  problems->Add({LastLayer(checked).path, "the output cannot be compared with the input",
+                 model.input_shape.size() == 1
+                     ? ToString(model.input_shape)
+                     : ToString(model.input_shape) + " or " + ToString(Shape{values}),
+                 ToString(model.output_shape), "set \"target\" to \"label\" to predict labels"});
+}
+
+void CheckClassOutput(const CheckedModel& checked, const DatasetInfo* dataset,
+                      const TrainingSpec& training, Problems* problems) {
+  const Shape& output = checked.spec.output_shape;
+  const std::string path = LastLayer(checked).path, loss = LossName(training.loss);
+  const int64_t classes = dataset != nullptr ? dataset->classes : 0;
+  const std::string class_count = std::to_string(classes), found = ToString(output);
+  if (dataset != nullptr && classes == 0) {
+    problems->Add({kLossPath, loss + " needs classes as labels", "labels 0, 1, 2, ...",
+                   "real numbers", "set \"loss\" to \"mse\""});
+  } else if (output[0] == 1) {
+    problems->Add({path, loss + " needs an output for each class",
+                   classes > 0 ? "at least [" + class_count + "]" : "at least [2]", found,
+                   "two classes take 2 units; for one real number set \"loss\" to \"mse\""});
+  } else if (output[0] < classes) {
+    problems->Add({path, "the labels go beyond the model's outputs",
+                   "at least [" + class_count + "], for labels 0 to " + std::to_string(classes - 1),
+                   found, "set units to " + class_count});
+  } else if (!training.class_weights.empty() &&
+             static_cast<int64_t>(training.class_weights.size()) != output[0]) {
+    problems->Add({"$.hyperparameters.class_weights", "needs a weight for each output of the model",
+                   std::to_string(output[0]) + " weights",
+                   std::to_string(training.class_weights.size()), ""});
+  }
+}
+
+void CheckNumberOutput(const CheckedModel& checked, const DatasetInfo* dataset,
+                       const TrainingSpec& training, Problems* problems) {
+  if (dataset == nullptr) return;
+  const Shape& output = checked.spec.output_shape;
+  const std::string path = LastLayer(checked).path, loss = LossName(training.loss);
+  const int64_t classes = dataset->classes;
+  if (output[0] != 1 && output[0] != classes) {
+    problems->Add(
+        {path, loss + " cannot compare the model's output with the labels",
+         classes > 0 ? "[1], or [" + std::to_string(classes) + "] for one-hot labels" : "[1]",
+         ToString(output), ""});
+  } else if (training.loss == Loss::kBinaryCrossEntropy && output[0] == 1 && classes > 2) {
+    problems->Add({path, "binary_cross_entropy with one output tells two classes apart",
+                   "[" + std::to_string(classes) + "]", ToString(output),
+                   "set \"loss\" to \"cross_entropy\" and units to " + std::to_string(classes)});
+  }
+}
+
+bool Fits(Kind kind, const TrainingSpec& training, Task task, int64_t outputs) {
+  switch (kind) {
+    case Kind::kAccuracy:
+    case Kind::kPrecision:
+    case Kind::kRecall:
+    case Kind::kF1:
+      return task != Task::kNumbers;
+    case Kind::kConfusionMatrix:
+      return task == Task::kBinary || (task == Task::kClasses && outputs <= kMaxConfusionClasses);
+    case Kind::kTopAccuracy:
+      return task == Task::kClasses;
+    case Kind::kAuc:
+      return task == Task::kBinary || (task == Task::kClasses && outputs == 2);
+    case Kind::kPerplexity:
+      return training.loss == Loss::kCrossEntropy;
+    case Kind::kMae:
+    case Kind::kRmse:
+    case Kind::kR2:
+      return task == Task::kNumbers;
+  }
+  return false;
+}
+
+}  // namespace
+
+void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset,
+                 const TrainingSpec& training, Problems* problems) {
+  const ModelSpec& model = checked.spec;
+  const size_t before = problems->count();
+  const bool classes = training.loss == Loss::kCrossEntropy || training.loss == Loss::kKl;
+  if (training.target == Target::kInput) {
+    CheckReconstruction(checked, training, problems);
+  } else if (model.output_shape.size() != 1) {
+    LastLayer last(checked);
+    problems->Add({checked.PathOf(model.layers.size() - 1), "the model's output is not flat",
+                   classes ? "[classes]" : "[1] or [classes]", ToString(model.output_shape),
+                   last.dense ? "add {\"type\": \"flatten\"} before " + last.layer_path
+                              : "end with {\"type\": \"flatten\"} and a dense layer"});
+  } else if (classes) {
+    CheckClassOutput(checked, dataset, training, problems);
+  } else {
+    CheckNumberOutput(checked, dataset, training, problems);
+  }
+  if (problems->count() == before) CheckEnd(checked, training, problems);
+}
+
+void CheckMetrics(const ModelSpec& model, TrainingSpec* training, Problems* problems) {
+  const Task task = TaskOf(*training, model);
+  const int64_t outputs = ElementCount(model.output_shape);
+  if (training->metrics.empty()) {
+    if (task != Task::kNumbers) {
+      training->metrics = {{Kind::kAccuracy, "accuracy"}};
+    } else {
+      training->metrics = {{Kind::kMae, "mae"}, {Kind::kRmse, "rmse"}, {Kind::kR2, "r2"}};
+    }
+    return;
+  }
+  for (const Metric& metric : training->metrics) {
+    if (!Fits(metric.kind, *training, task, outputs)) {
+      const char* expected = "mae, rmse, r2";
+      if (task == Task::kBinary) {
+        expected = "accuracy, precision, recall, f1, auc, confusion_matrix";
+      } else if (task == Task::kClasses) {
+        expected =
+            "accuracy, top_<k>_accuracy, precision, recall, f1, confusion_matrix (to 1000 "
+            "classes), "
+            "auc (two classes), perplexity (cross_entropy)";
+      }
+      problems->Add({"$.hyperparameters.metrics",
+                     "there is no " + metric.name + " for this loss and output", expected,
+                     metric.name, ""});
+    } else if (metric.top > 1 && metric.top >= outputs) {
+      problems->Add({"$.hyperparameters.metrics", metric.name + " would always be 1",
+                     "fewer than the model's " + std::to_string(outputs) + " outputs", metric.name,
+                     ""});
+    }
+  }
+}
+
+void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Problems* problems) {
+  if (batch_size > 1) return;
+  for (size_t i = 0; i < checked.spec.layers.size(); ++i) {
+    const LayerSpec& layer = checked.spec.layers[i];
+    if (layer.type != "batch_normalization" ||
+        ElementCount(layer.input_shapes[0]) > layer.input_shapes[0][0]) {
+      continue;
+    }
+    problems->Add({checked.PathOf(i), "batch_normalization needs more than one sample in a batch",
+                   "batch_size 2 or more", "1", "raise batch_size"});
+    return;
+  }
+}
+
+}  // namespace cyxwiz::spec

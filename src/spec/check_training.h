@@ -1,0 +1,21 @@
+// Whether a training fits its model and its data: what neither of the three can tell alone.
+#pragma once
+
+#include "spec/check_model.h"
+#include "spec/job_spec.h"
+
+namespace cyxwiz::spec {
+
+// Whether the loss can compare the model's output with its target. dataset: null when the data was
+// not seen; labels are then taken to fit.
+void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset,
+                 const TrainingSpec& training, Problems* problems);
+
+// Whether the metrics that were asked for can be computed of what the model says; fills in the
+// default ones when none were.
+void CheckMetrics(const ModelSpec& model, TrainingSpec* training, Problems* problems);
+
+// One value a channel cannot be normalised over a batch of one.
+void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Problems* problems);
+
+}  // namespace cyxwiz::spec

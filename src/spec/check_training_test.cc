@@ -1,0 +1,114 @@
+// Losses, targets and metrics against what the model says and the data holds.
+#include "spec/check_training.h"
+
+#include "spec/test_support.h"
+
+namespace cyxwiz::spec {
+namespace {
+
+JobDescription With(const std::string& layers, std::map<std::string, std::string> hyperparameters) {
+  JobDescription job = Job("{\"layers\": [" + layers + "]}", "file:///data");
+  job.hyperparameters = std::move(hyperparameters);
+  return job;
+}
+
+JobDescription WithUnits(int units, std::map<std::string, std::string> hyperparameters) {
+  return With("{\"type\":\"flatten\"},{\"type\":\"dense\",\"units\":" + std::to_string(units) + "}",
+              std::move(hyperparameters));
+}
+
+DatasetInfo Table(int64_t classes) {
+  DatasetInfo info;
+  info.sample_shape = {4};
+  info.train_samples = 100;
+  info.classes = classes;
+  return info;
+}
+
+std::string MetricNames(const Checked& checked) {
+  std::string names;
+  if (!checked.spec) return checked.problems.ToString();
+  for (const Metric& metric : checked.spec->training.metrics) names += metric.name + " ";
+  return names;
+}
+
+TEST(Output, BinaryCrossEntropyTakesOneOutputForTwoClassesOrOneForEach) {
+  const std::map<std::string, std::string> bce{{"loss", "binary_cross_entropy"}};
+  EXPECT_TRUE(Check(WithUnits(1, bce), Table(2)).spec);
+  EXPECT_TRUE(Check(WithUnits(2, bce), Table(2)).spec);
+  EXPECT_TRUE(Check(WithUnits(3, bce), Table(3)).spec);
+  EXPECT_TRUE(Check(WithUnits(1, bce), Table(0)).spec);  // numbers from 0 to 1
+  EXPECT_TRUE(SaysOnly(Check(WithUnits(1, bce), Table(3)).problems, "$.model.layers[1].units",
+                       "expected [3], found [1] (set \"loss\" to \"cross_entropy\""));
+  EXPECT_TRUE(SaysOnly(Check(WithUnits(4, bce), Table(3)).problems, "$.model.layers[1].units",
+                       "expected [1], or [3] for one-hot labels, found [4]"));
+}
+
+TEST(Output, AnActivationAtTheEndBelongsToTheLoss) {
+  auto ended = [](const char* activation, const char* loss) {
+    return Check(
+               With(std::string(R"({"type":"dense","units":2,"activation":")") + activation + "\"}",
+                    {{"loss", loss}}),
+               Table(2))
+        .problems;
+  };
+  EXPECT_TRUE(ended("softmax", "cross_entropy").empty());
+  EXPECT_TRUE(ended("softmax", "kl").empty());
+  EXPECT_TRUE(ended("sigmoid", "binary_cross_entropy").empty());
+  EXPECT_TRUE(ended("sigmoid", "mse").empty());
+  EXPECT_TRUE(SaysOnly(ended("sigmoid", "cross_entropy"), "$.model.layers[0]",
+                       "set \"loss\" to \"binary_cross_entropy\""));
+  EXPECT_TRUE(SaysOnly(ended("softmax", "binary_cross_entropy"), "$.model.layers[0]",
+                       "set \"loss\" to \"cross_entropy\""));
+}
+
+TEST(Output, AnAutoencoderGivesBackItsInputsShapeOrAllItsValues) {
+  std::map<std::string, std::string> input{{"loss", "mse"}, {"target", "input"}};
+  EXPECT_TRUE(Check(WithUnits(784, input)).spec);
+  EXPECT_TRUE(
+      Check(With(R"({"type":"conv2d","filters":1,"kernel_size":3,"padding":"same"})", input)).spec);
+  EXPECT_TRUE(SaysOnly(Check(WithUnits(10, input)).problems, "$.model.layers[1].units",
+                       "expected [1, 28, 28] or [784], found [10]"));
+  input["loss"] = "cross_entropy";
+  EXPECT_TRUE(SaysOnly(Check(WithUnits(784, input)).problems, "$.hyperparameters.loss",
+                       "binary_cross_entropy fits"));
+}
+
+TEST(Output, ClassWeightsAreAsManyAsOutputs) {
+  EXPECT_TRUE(Check(WithUnits(3, {{"class_weights", "1, 2, 0.5"}}), Table(3)).spec);
+  EXPECT_TRUE(Check(WithUnits(3, {{"class_weights", "balanced"}}), Table(3)).spec);
+  EXPECT_TRUE(SaysOnly(Check(WithUnits(3, {{"class_weights", "1,2"}}), Table(3)).problems,
+                       "$.hyperparameters.class_weights", "expected 3 weights, found 2"));
+}
+
+TEST(Metrics, FollowFromLossAndOutput) {
+  EXPECT_EQ(MetricNames(Check(WithUnits(10, {}))), "accuracy ");
+  EXPECT_EQ(MetricNames(Check(WithUnits(10, {{"loss", "mse"}}))), "accuracy ");
+  EXPECT_EQ(MetricNames(Check(WithUnits(1, {{"loss", "mse"}}), Table(0))), "mae rmse r2 ");
+  EXPECT_EQ(MetricNames(Check(WithUnits(1, {{"loss", "bce"}}), Table(2))), "accuracy ");
+  EXPECT_EQ(MetricNames(Check(WithUnits(784, {{"loss", "mse"}, {"target", "input"}}))),
+            "mae rmse r2 ");
+}
+
+TEST(Metrics, ThoseThatDoNotFitAreRefused) {
+  auto problems = [](int units, const char* metrics, const char* loss, int64_t classes) {
+    return Check(WithUnits(units, {{"loss", loss}, {"metrics", metrics}}), Table(classes)).problems;
+  };
+  const char* path = "$.hyperparameters.metrics";
+  EXPECT_TRUE(problems(6, "accuracy,top_5_accuracy, F1_score,perplexity,confusion_matrix",
+                       "cross_entropy", 6)
+                  .empty());
+  EXPECT_TRUE(problems(1, "auc,f1", "binary_cross_entropy", 2).empty());
+  EXPECT_TRUE(problems(2, "auc", "cross_entropy", 2).empty());
+  EXPECT_TRUE(SaysOnly(problems(3, "auc", "cross_entropy", 3), path, "auc (two classes)"));
+  EXPECT_TRUE(
+      SaysOnly(problems(3, "r2", "cross_entropy", 3), path, "there is no r2 for this loss"));
+  EXPECT_TRUE(SaysOnly(problems(1, "accuracy", "mse", 0), path, "expected mae, rmse, r2"));
+  EXPECT_TRUE(SaysOnly(problems(3, "perplexity", "mse", 3), path, "perplexity (cross_entropy)"));
+  EXPECT_TRUE(SaysOnly(problems(5, "top_5_accuracy", "cross_entropy", 5), path, "always be 1"));
+  EXPECT_TRUE(SaysOnly(problems(1001, "confusion_matrix", "cross_entropy", 1001), path,
+                       "confusion_matrix (to 1000 classes)"));
+}
+
+}  // namespace
+}  // namespace cyxwiz::spec
