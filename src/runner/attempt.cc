@@ -249,6 +249,7 @@ Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
   RETURN_IF_ERROR(WriteSafetensors(folder + "/" + weights, trained.weights, {{"format", "pt"}}));
   Metrics metrics = trained.metrics;
   metrics.erase("samples_per_second");
+  metrics.erase("learning_rate");
   Json json{{"format", "cyxwiz-model"},
             {"version", 1},
             {"weights", weights},

@@ -57,15 +57,20 @@ Result<double> NumberFromJson(const Json& json) {
   return DataLoss("expected a number, found " + json.dump());
 }
 
+Json NumbersToJson(const std::map<std::string, double>& numbers) {
+  Json json = Json::object();
+  for (const auto& [name, value] : numbers) json[name] = NumberToJson(value);
+  return json;
+}
+
 std::string StateToText(const TrainingState& state) {
-  Json metrics = Json::object();
-  for (const auto& [name, value] : state.metrics) metrics[name] = NumberToJson(value);
   return Json{{"epoch", state.epoch},
               {"samples", state.samples},
               {"step", state.step},
               {"loss_sum", state.loss_sum},
               {"correct", state.correct},
-              {"metrics", metrics},
+              {"metrics", NumbersToJson(state.metrics)},
+              {"numbers", NumbersToJson(state.numbers)},
               {"compute_seconds", state.compute_seconds},
               {"training_seconds", state.training_seconds},
               {"training_cpu_seconds", state.training_cpu_seconds}}
@@ -97,11 +102,14 @@ Status StateFromText(const std::string& text, TrainingState* state) {
   RETURN_IF_ERROR(real("compute_seconds", &state->compute_seconds));
   RETURN_IF_ERROR(real("training_seconds", &state->training_seconds));
   RETURN_IF_ERROR(real("training_cpu_seconds", &state->training_cpu_seconds));
-  if (!json.contains("metrics") || !json["metrics"].is_object()) {
-    return DataLoss("its state has no 'metrics'");
-  }
-  for (const auto& [name, value] : json["metrics"].items()) {
-    ASSIGN_OR_RETURN(state->metrics[name], NumberFromJson(value));
+  for (auto [key, numbers] :
+       {std::pair("metrics", &state->metrics), std::pair("numbers", &state->numbers)}) {
+    if (!json.contains(key) || !json[key].is_object()) {
+      return DataLoss(std::string("its state has no '") + key + "'");
+    }
+    for (const auto& [name, value] : json[key].items()) {
+      ASSIGN_OR_RETURN((*numbers)[name], NumberFromJson(value));
+    }
   }
   return OkStatus();
 }

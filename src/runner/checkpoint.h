@@ -7,7 +7,7 @@
 //                                under "state"
 //       manifest.json            written last: a folder without one is no checkpoint
 //
-//   manifest := {"format": "cyxwiz-checkpoint", "version": 1,
+//   manifest := {"format": "cyxwiz-checkpoint", "version": 2,
 //                "identity": "<sha256>",                     of the training it belongs to
 //                "epoch": 3, "step": 1234,                   for people and for the node
 //                "libtorch": "2.15.0",
@@ -34,7 +34,7 @@
 
 namespace cyxwiz::runner {
 
-inline constexpr int kCheckpointVersion = 1;
+inline constexpr int kCheckpointVersion = 2;
 inline constexpr size_t kCheckpointsKept = 2;
 
 struct CheckpointFile {

@@ -123,6 +123,28 @@ std::vector<Training> Trainings() {
       Make("graph with attention and lstm", kGraph, {}),
       Make("convolutional, nesterov", kConvolutional,
            {{"optimizer", "sgd"}, {"momentum", "0.9"}, {"nesterov", "true"}}),
+      Make("rmsprop", kDense,
+           {{"optimizer", "rmsprop"}, {"momentum", "0.5"}, {"centered", "true"}}),
+      Make("adagrad", kDense, {{"optimizer", "adagrad"}, {"lr_decay", "0.1"}}),
+      Make("lion", kDense, {{"optimizer", "lion"}}),
+      Make("muon", kConvolutional, {{"optimizer", "muon"}}),
+      Make("lbfgs", kDense,
+           {{"optimizer", "lbfgs"}, {"max_iter", "3"}, {"history_size", "5"}, {"lr", "0.1"}}),
+      Make("accumulation", kDenseWithDropout,
+           {{"gradient_accumulation_steps", "2"}, {"clip_norm", "0.1"}}),
+      Make("one cycle", kDense, {{"lr_schedule", "one_cycle"}}),
+      Make("plateau", kDense,
+           {{"lr_schedule", "plateau"}, {"lr_patience", "0"}, {"epochs", "5"}, {"lr", "0.3"}}),
+      Make("average", kDenseWithDropout, {{"ema_decay", "0.9"}}),
+      Make("best", kDenseWithDropout, {{"keep", "best"}, {"lr", "0.5"}, {"epochs", "5"}}),
+      Make("best average, early end", kConvolutional,
+           {{"keep", "best"},
+            {"ema_decay", "0.5"},
+            {"early_stopping_patience", "1"},
+            {"lr", "0.1"},
+            {"epochs", "8"},
+            {"metrics", "f1,accuracy"},
+            {"monitor", "validation_f1"}}),
   };
 }
 
@@ -283,6 +305,7 @@ TEST(Checkpoint, GivesBackTheWholeState) {
   state.metrics = {{"train_loss", 1.0 / 3},
                    {"validation_loss", std::numeric_limits<double>::infinity()},
                    {"test_loss", std::numeric_limits<double>::quiet_NaN()}};
+  state.numbers = {{"stop.best", -std::numeric_limits<double>::infinity()}, {"x", 0.1}};
   state.compute_seconds = 2.5;
   state.training_seconds = 1.5;
   state.training_cpu_seconds = 1.25;
@@ -306,6 +329,7 @@ TEST(Checkpoint, GivesBackTheWholeState) {
   EXPECT_EQ(read->metrics["train_loss"], 1.0 / 3);
   EXPECT_EQ(read->metrics["validation_loss"], std::numeric_limits<double>::infinity());
   EXPECT_TRUE(std::isnan(read->metrics["test_loss"]));
+  EXPECT_EQ(read->numbers, state.numbers);
   EXPECT_EQ(read->compute_seconds, 2.5);
   EXPECT_EQ(read->training_seconds, 1.5);
   EXPECT_EQ(read->training_cpu_seconds, 1.25);
@@ -360,7 +384,7 @@ TEST(Checkpoint, TheOneBeforeIsUsedWhenTheNewestIsDamagedOrForeign) {
       {"another format version",
        [](const std::string& path) {
          std::string text = *ReadFile(path + "/manifest.json");
-         text.replace(text.find("\"version\": 1"), 12, "\"version\": 9");
+         text.replace(text.find("\"version\": 2"), 12, "\"version\": 9");
          ASSERT_TRUE(WriteFileAtomically(path + "/manifest.json", text).ok());
        }},
   };

@@ -32,16 +32,25 @@ struct Failure {
 struct TrainingState {
   int64_t epoch = 1;    // in work, from 1; one more than there are: only the test is left
   int64_t samples = 0;  // of this epoch that were trained on; all of them: it remains to evaluate
-  int64_t step = 0;     // steps of training done, over all epochs
+  int64_t step = 0;     // steps of the optimizer done, over all epochs
   // Sums over these samples.
   double loss_sum = 0;
   int64_t correct = 0;
   Metrics metrics;  // as last reported
+  // What else the rest depends on:
+  //   optimizer.<name>, schedule.<name>  what these keep beside tensors
+  //   keep.<name>, stop.<name>           best: the best value so far; waited: epochs since then
+  //   best.epoch, best.metric.<name>     of the best epoch, when it is kept: its number, its
+  //   metrics
+  std::map<std::string, double> numbers;
   // Spent so far; as in TrainingResult.
   double compute_seconds = 0, training_seconds = 0, training_cpu_seconds = 0;
   // In host memory, alive as long as owner:
   //   model.<name>              weights and buffers, under the names of the result
   //   optimizer.<value>.<name>  what the optimizer keeps for each weight: mean, square, momentum
+  //   gradient.<name>           gradients that wait for the next batch, when they accumulate
+  //   average.<name>            averaged weights, when there is an average
+  //   best.<name>               weights and buffers of the best epoch, once there is one to keep
   //   random.<device>           libtorch's generator: cpu, cuda
   std::vector<TensorView> tensors;
   std::shared_ptr<const void> owner;

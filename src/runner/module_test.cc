@@ -290,14 +290,14 @@ TEST(Optimizer, FusedAndPlainDoTheSame) {
   for (const spec::TrainingSpec& training : cases) {
     at::Tensor a = at::randn({100}), b = a.clone();
     at::Tensor a_gradient = at::empty({100}), b_gradient = at::empty({100});
-    auto fused = MakeOptimizer(training, a, a_gradient, true);
-    auto plain = MakeOptimizer(training, b, b_gradient, false);
+    auto fused = MakeOptimizer(training, a, a_gradient, {}, true);
+    auto plain = MakeOptimizer(training, b, b_gradient, {}, false);
     for (int step = 0; step < 5; ++step) {
       at::Tensor gradient = at::randn({100});
       a_gradient.copy_(gradient);
       b_gradient.copy_(gradient);
-      fused->Step();
-      plain->Step();
+      fused->Step(training.learning_rate);
+      plain->Step(training.learning_rate);
     }
     EXPECT_TRUE(at::allclose(a, b, 1e-5, 1e-6)) << (a - b).abs().max();
   }

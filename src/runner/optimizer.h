@@ -1,6 +1,8 @@
-// The optimizers of PyTorch, with its semantics and defaults, over one flat tensor of parameters.
+// The optimizers, with PyTorch's semantics and defaults, over one flat tensor of parameters.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,21 +25,35 @@ inline constexpr bool kFusedOptimizers = false;
 
 class Optimizer {
  public:
+  // Sets the gradients to those of the batch at the present parameters and returns the loss.
+  using Evaluate = std::function<double()>;
+
   virtual ~Optimizer() = default;
-  // Changes the parameters by their gradients. Throws c10::Error.
-  virtual void Step() = 0;
+  // Changes the parameters by their gradients, which may be changed too. Throws c10::Error.
+  virtual void Step(double learning_rate);
+  // Whether it looks at the loss of a batch at several places: then Search stands for Step. Returns
+  // the loss at the first of them.
+  virtual bool searches() const { return false; }
+  virtual double Search(double learning_rate, const Evaluate& evaluate);
   // What the next step depends on besides parameters, gradients and the number of steps: tensors of
-  // the parameters' size, by name, sharing memory with the optimizer. The same names whether fused
-  // or not.
+  // the parameters' size, by name, sharing memory with the optimizer, and single numbers. The same
+  // names whether fused or not.
   virtual std::vector<std::pair<std::string, at::Tensor>> state() const = 0;
-  // Goes on as after `steps` steps; what state() names has been set already.
-  virtual void Resume(int64_t steps) = 0;
+  virtual std::map<std::string, double> numbers() const { return {}; }
+  // Goes on as after `steps` steps with these numbers; state() then has the tensors that it had
+  // then, for the caller to fill. With 0 steps as at the beginning.
+  virtual void Resume(int64_t steps, const std::map<std::string, double>& numbers) = 0;
 };
 
+// The parts of a flat tensor that is laid out as the parameters: Model::PartsOf.
+using PartsOf =
+    std::function<std::vector<std::pair<std::string, at::Tensor>>(const at::Tensor& flat)>;
+
 // The optimizer that `training` asks for. parameters and gradients share memory with the model,
-// float32, of one size. fused must be false where kFusedOptimizers is.
+// float32, of one size. parts_of: muon must know the shapes. fused must be false where
+// kFusedOptimizers is.
 std::unique_ptr<Optimizer> MakeOptimizer(const spec::TrainingSpec& training,
                                          const at::Tensor& parameters, const at::Tensor& gradients,
-                                         bool fused = kFusedOptimizers);
+                                         const PartsOf& parts_of, bool fused = kFusedOptimizers);
 
 }  // namespace cyxwiz::runner

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -61,6 +62,8 @@ Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int thr
       device_(ChooseDevice(job)),
       task_(spec::TaskOf(job.training, job.model)),
       wants_accuracy_(Wants(job.training, spec::Metric::Kind::kAccuracy)),
+      kept_(training_.monitor_greater, 0),
+      stopping_(training_.monitor_greater, training_.min_delta),
       score_(NewScore()) {
   batch_size_ = std::min(training_.batch_size, dataset.train.samples);
   threads_ = ChooseThreads(3 * job.model.flops * batch_size_, training_.threads, threads_allowed);
@@ -72,14 +75,18 @@ TrainingResult Trainer::Run() {
   at::manual_seed(training_.seed);
   model_.emplace(job_.model, device_);
   LogSummary();
-  optimizer_ =
-      MakeOptimizer(training_, model_->parameters(), model_->gradients(), kFusedOptimizers);
+  optimizer_ = MakeOptimizer(training_, model_->parameters(), model_->gradients(),
+                             [this](const at::Tensor& flat) { return model_->PartsOf(flat); });
+  if (wants_average()) average_ = at::zeros_like(model_->parameters());
   SplitSamples();
+  const int64_t batches = (samples_per_epoch_ + batch_size_ - 1) / batch_size_;
+  schedule_.emplace(training_, (batches + training_.accumulation - 1) / training_.accumulation);
   CheckTargets();
   loss_.emplace(training_, ClassWeights(training_, dataset_.train, train_indices_,
                                         job_.model.output_shape.back(), device_));
   Feed feed(job_, dataset_.train, device_, batch_size_);
-  if (loss_->plain()) {
+  // It writes gradients where autograd adds to them.
+  if (loss_->plain() && training_.accumulation == 1) {
     dense_network_ = DenseNetwork::TryMake(&*model_, training_.loss, batch_size_);
   }
   if (resume_) Resume(*resume_);
@@ -88,11 +95,19 @@ TrainingResult Trainer::Run() {
   TrainingResult result;
   bool finished = true;
   while (epoch_ <= training_.epochs && (finished = RunEpoch(&feed))) {
-    ++epoch_;
+    epoch_ = EndEpoch() ? epoch_ + 1 : training_.epochs + 1;
     samples_ = 0;
     score_ = NewScore();
   }
-  if (finished && dataset_.test.samples > 0) finished = EvaluateTest();
+  if (finished) {
+    UseResultWeights();
+    if (dataset_.test.samples > 0) {
+      finished = EvaluateTest();
+    } else if (training_.keep == spec::Keep::kBest && !validation_indices_.empty() &&
+               Wants(training_, spec::Metric::Kind::kConfusionMatrix)) {
+      finished = Evaluate(dataset_.train, validation_indices_, "validation");
+    }
+  }
   if (asked_ == Directive::kYield) observer_->OnState(State());
   result.compute_seconds = compute_seconds_before_ + SecondsSince(begin_);
   result.training_seconds = training_seconds_;
@@ -171,19 +186,90 @@ void Trainer::CheckTargets() const {
 
 // ---- the loop
 
-void Trainer::RunStep(const Feed& batch) {
+bool Trainer::RunStep(const Feed& batch) {
+  const double rate = schedule_->At(step_, epoch_);
+  if (optimizer_->searches()) {
+    bool first = true;
+    (void)optimizer_->Search(rate, [&] {
+      at::AutoGradMode with_gradients(true);
+      return ComputeGradients(batch, 1, /*anew=*/true, /*counted=*/std::exchange(first, false));
+    });
+  } else if (training_.accumulation == 1) {
+    (void)ComputeGradients(batch, 1, /*anew=*/true, /*counted=*/true);
+    LimitGradients();
+    optimizer_->Step(rate);
+  } else {
+    // The gradients of a step are those of the mean over all its samples, also where its last batch
+    // is smaller.
+    const int64_t group = training_.accumulation * batch_size_;
+    const int64_t before = samples_ % group;
+    const int64_t in_group = std::min(group, samples_per_epoch_ - (samples_ - before));
+    (void)ComputeGradients(batch,
+                           static_cast<double>(batch.count()) / static_cast<double>(in_group),
+                           /*anew=*/before == 0, /*counted=*/true);
+    if (before + batch.count() < in_group) return false;
+    LimitGradients();
+    optimizer_->Step(rate);
+  }
+  ++step_;
+  UpdateAverage();
+  return true;
+}
+
+double Trainer::ComputeGradients(const Feed& batch, double part, bool anew, bool counted) {
+  // Before the step that it would spoil.
+  auto count = [&](const auto& loss, const at::Tensor& output) {
+    if (!counted) return;
+    score_.Add(loss, output, batch);
+    if (score_.Diverged(/*exact=*/false)) ThrowDiverged();
+  };
   if (dense_network_ != nullptr) {
     double loss = dense_network_->ComputeGradients(batch.x(), batch.y());
-    optimizer_->Step();
-    score_.Add(loss, dense_network_->output(), batch);
-    return;
+    count(loss, dense_network_->output());
+    return loss;
   }
   at::Tensor output = model_->Forward(batch.x(), /*training=*/true, loss_->logits());
   at::Tensor loss = (*loss_)(output, batch.y());
-  model_->gradients().zero_();
-  loss.backward();
-  optimizer_->Step();
-  score_.Add(loss, output, batch);
+  count(loss, output);
+  if (anew) model_->gradients().zero_();
+  (part == 1 ? loss : loss.mul(part)).backward();
+  return optimizer_->searches() ? loss.item<double>() : 0;
+}
+
+void Trainer::LimitGradients() {
+  const at::Tensor& gradients = model_->gradients();
+  if (training_.clip_value > 0) {
+    gradients.clamp_(-training_.clip_value, training_.clip_value);
+  } else if (training_.clip_norm > 0) {
+    // As torch.nn.utils.clip_grad_norm_; without waiting for a GPU.
+    gradients.mul_(
+        at::reciprocal(gradients.norm().add_(1e-6)).mul_(training_.clip_norm).clamp_max_(1));
+  }
+}
+
+void Trainer::UpdateAverage() {
+  if (!wants_average()) return;
+  at::NoGradGuard no_grad;
+  if (step_ == 1) {
+    average_.copy_(model_->parameters());
+  } else {
+    average_.lerp_(model_->parameters(), 1 - training_.ema_decay);
+  }
+}
+
+bool Trainer::EndEpoch() {
+  if (!training_.monitors()) return true;
+  auto found = metrics_.find(training_.monitor);
+  const double value =
+      found == metrics_.end() ? std::numeric_limits<double>::quiet_NaN() : found->second;
+  schedule_->EpochDone(value);
+  if (training_.keep == spec::Keep::kBest && kept_.Add(value)) KeepBest();
+  if (training_.patience == 0) return true;
+  stopping_.Add(value);
+  if (stopping_.waited() < training_.patience) return true;
+  observer_->Log(Format("stopping early: %s has not improved on %g for %lld epochs",
+                        training_.monitor.c_str(), stopping_.best(), ToLong(training_.patience)));
+  return false;
 }
 
 bool Trainer::GoOn() {
@@ -204,6 +290,7 @@ bool Trainer::RunEpoch(Feed* feed) {
   // Of the samples of this call; those of an earlier run were at another speed.
   auto report_training = [&] {
     score_.Report("train", &metrics_);
+    metrics_["learning_rate"] = schedule_->At(std::max<int64_t>(step_ - 1, 0), epoch_);
     if (samples_ == samples_before) return;
     metrics_["samples_per_second"] =
         static_cast<double>(samples_ - samples_before) / std::max(SecondsSince(begin), 1e-9);
@@ -223,19 +310,19 @@ bool Trainer::RunEpoch(Feed* feed) {
   while (samples_ < samples_per_epoch_) {
     int64_t count = std::min(batch_size_, samples_per_epoch_ - samples_);
     feed->Load(order.data() + samples_, count);
+    bool stepped = false;
     try {
-      RunStep(*feed);
+      stepped = RunStep(*feed);
     } catch (const BadInputError& error) {
       ThrowBadSample(error, "training", order[static_cast<size_t>(samples_ + error.sample())]);
     }
     samples_ += count;
-    ++step_;
     TellStarted();
     auto now = Clock::now();
     bool end = samples_ >= samples_per_epoch_;
     bool report = now - last_report >= kBetweenReports && !end;
-    if (score_.Diverged(report || end)) ThrowDiverged();
-    observer_->OnStep(step_);
+    if (!device_.is_cpu() && score_.Diverged(report || end)) ThrowDiverged();
+    if (stepped) observer_->OnStep(step_);
     if (observer_->StateWanted()) {
       count_seconds();
       observer_->OnState(State());
@@ -274,7 +361,10 @@ void Trainer::SendProgress(int64_t samples_of_epoch, bool end_of_epoch) {
 std::string Trainer::MetricsText() const {
   std::string text;
   for (const auto& [name, value] : metrics_) {
-    text += Format(name == "samples_per_second" ? " %s %.0f" : " %s %.4f", name.c_str(), value);
+    const char* format = name == "samples_per_second" || name == "best_epoch" ? " %s %.0f"
+                         : name == "learning_rate"                            ? " %s %g"
+                                                                              : " %s %.4f";
+    text += Format(format, name.c_str(), value);
   }
   return text;
 }
@@ -290,16 +380,57 @@ void Trainer::ThrowDiverged() const {
                       Format("the loss is no longer a finite number in epoch %lld, step %lld",
                              ToLong(epoch_), ToLong(step_)),
                       Format("try a smaller learning_rate than %g, or scale the features",
-                             training_.learning_rate),
+                             schedule_->At(step_, epoch_)),
                       "$.hyperparameters.learning_rate"}};
 }
 
 // ---- evaluation and result
 
+class Trainer::Averaged {
+ public:
+  explicit Averaged(const Trainer& trainer) : parameters_(trainer.model_->parameters()) {
+    if (!trainer.wants_average() || trainer.has_result_weights_) return;
+    before_ = parameters_.clone();
+    parameters_.copy_(trainer.average_);
+  }
+  ~Averaged() {
+    if (before_.defined()) parameters_.copy_(before_);
+  }
+  Averaged(const Averaged&) = delete;
+  Averaged& operator=(const Averaged&) = delete;
+
+ private:
+  at::Tensor parameters_, before_;
+};
+
+void Trainer::KeepBest() {
+  at::NoGradGuard no_grad;
+  Averaged averaged(*this);
+  best_.clear();
+  for (const auto& [name, tensor] : model_->state()) best_.push_back(tensor.detach().clone());
+  best_epoch_ = epoch_;
+  metrics_["best_epoch"] = static_cast<double>(epoch_);
+  best_metrics_ = metrics_;
+}
+
+void Trainer::UseResultWeights() {
+  at::NoGradGuard no_grad;
+  if (best_epoch_ > 0) {
+    for (size_t i = 0; i < best_.size(); ++i) {
+      model_->state()[i].second.detach().copy_(best_[i]);
+    }
+    metrics_ = best_metrics_;
+  } else if (wants_average()) {
+    model_->parameters().copy_(average_);
+  }
+  has_result_weights_ = true;
+}
+
 bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
                        const std::string& part) {
   TellStarted();
   at::NoGradGuard no_grad;
+  Averaged averaged(*this);
   int64_t values = spec::ElementCount(job_.model.input_shape);
   for (const auto& layer : job_.model.layers) values += spec::ElementCount(layer.output_shape);
   int64_t size = static_cast<int64_t>(indices.size());

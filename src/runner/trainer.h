@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,9 +13,11 @@
 #include "runner/engine.h"
 #include "runner/evaluation.h"
 #include "runner/feed.h"
+#include "runner/improvement.h"
 #include "runner/loss.h"
 #include "runner/module.h"
 #include "runner/optimizer.h"
+#include "runner/schedule.h"
 #include "runner/score.h"
 
 namespace cyxwiz::runner {
@@ -45,7 +48,15 @@ class Trainer {
   // ---- the loop (trainer.cc)
   // From samples_ on. false: asked to end.
   bool RunEpoch(Feed* feed);
-  void RunStep(const Feed& batch);
+  // Trains on a batch; whether that completed a step of the optimizer.
+  bool RunStep(const Feed& batch);
+  // Adds `part` times the gradients of the batch to those there are, or with `anew` sets them.
+  // Counts the batch in the score when `counted`; throws when its loss is no number.
+  double ComputeGradients(const Feed& batch, double part, bool anew, bool counted);
+  void LimitGradients();
+  void UpdateAverage();
+  // What follows from an epoch's metrics; whether to train on.
+  bool EndEpoch();
   // Whether to go on; asked_ says why not.
   bool GoOn();
   void TellStarted();
@@ -60,6 +71,9 @@ class Trainer {
   bool Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
                 const std::string& part);
   bool EvaluateTest();
+  // Makes the model's weights, and the metrics, those of the result. Once more does nothing.
+  void UseResultWeights();
+  void KeepBest();
   void ExportWeights(TrainingResult* result);
 
   // ---- the state (trainer_state.cc)
@@ -70,6 +84,12 @@ class Trainer {
   TrainingState State();
   // Leaves everything as it is, and says so, when the state is not one of this training.
   void Resume(const TrainingState& state);
+  // Makes room for what a state with these numbers holds; with none, for what a new one does.
+  void PrepareFor(int64_t step, const std::map<std::string, double>& numbers);
+
+  // While it lives the model has the averaged weights, where there are any.
+  class Averaged;
+  bool wants_average() const { return training_.ema_decay > 0; }
 
   Score NewScore() const { return Score(device_, task_, wants_accuracy_); }
 
@@ -88,6 +108,15 @@ class Trainer {
   std::optional<Model> model_;
   std::unique_ptr<DenseNetwork> dense_network_;  // instead of autograd, where it can
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<LearningRate> schedule_;
+  at::Tensor average_;  // as Model::parameters()
+
+  // Of the best epoch: its weights and buffers, in the order of Model::state(), and its metrics.
+  std::vector<at::Tensor> best_;
+  Metrics best_metrics_;
+  int64_t best_epoch_ = 0;  // 0: none yet
+  Improvement kept_, stopping_;
+  bool has_result_weights_ = false;
 
   // Where it is; see TrainingState.
   int64_t epoch_ = 1, samples_ = 0, step_ = 0;

@@ -20,6 +20,19 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::StateTensors() {
       tensors.emplace_back("optimizer." + value + "." + name, part);
     }
   }
+  if (training_.accumulation > 1) {
+    for (const auto& [name, part] : model_->PartsOf(model_->gradients())) {
+      tensors.emplace_back("gradient." + name, part);
+    }
+  }
+  if (wants_average()) {
+    for (const auto& [name, part] : model_->PartsOf(average_)) {
+      tensors.emplace_back("average." + name, part);
+    }
+  }
+  for (size_t i = 0; i < best_.size(); ++i) {
+    tensors.emplace_back("best." + model_->state()[i].first, best_[i]);
+  }
   return tensors;
 }
 
@@ -41,6 +54,19 @@ TrainingState Trainer::State() {
   state.correct = score_.correct();
   if (!std::isfinite(state.loss_sum)) ThrowDiverged();  // on a GPU known only now
   state.metrics = metrics_;
+  auto add_numbers = [&](const std::string& prefix, const std::map<std::string, double>& numbers) {
+    for (const auto& [name, value] : numbers) state.numbers[prefix + name] = value;
+  };
+  add_numbers("optimizer.", optimizer_->numbers());
+  add_numbers("schedule.", schedule_->numbers());
+  for (auto [name, improvement] : {std::pair("keep.", &kept_), std::pair("stop.", &stopping_)}) {
+    add_numbers(name, {{"best", improvement->best()},
+                       {"waited", static_cast<double>(improvement->waited())}});
+  }
+  if (best_epoch_ > 0) {
+    add_numbers("best.", {{"epoch", static_cast<double>(best_epoch_)}});
+    add_numbers("best.metric.", best_metrics_);
+  }
   state.compute_seconds =
       compute_seconds_before_ + std::chrono::duration<double>(Clock::now() - begin_).count();
   state.training_seconds = training_seconds_;
@@ -56,6 +82,40 @@ TrainingState Trainer::State() {
   for (const auto& [name, generator] : Generators()) add(name, generator.get_state());
   state.owner = owner;
   return state;
+}
+
+namespace {
+
+// Those whose names begin with the prefix, without it.
+std::map<std::string, double> Under(const std::map<std::string, double>& numbers,
+                                    const std::string& prefix) {
+  std::map<std::string, double> under;
+  for (auto entry = numbers.lower_bound(prefix);
+       entry != numbers.end() && entry->first.starts_with(prefix); ++entry) {
+    under[entry->first.substr(prefix.size())] = entry->second;
+  }
+  return under;
+}
+
+}  // namespace
+
+void Trainer::PrepareFor(int64_t step, const std::map<std::string, double>& numbers) {
+  auto number = [&](const char* name, double otherwise) {
+    auto found = numbers.find(name);
+    return found == numbers.end() ? otherwise : found->second;
+  };
+  optimizer_->Resume(step, Under(numbers, "optimizer."));
+  schedule_->Resume(Under(numbers, "schedule."));
+  kept_.Resume(number("keep.best", kept_.best()), static_cast<int64_t>(number("keep.waited", 0)));
+  stopping_.Resume(number("stop.best", stopping_.best()),
+                   static_cast<int64_t>(number("stop.waited", 0)));
+  best_epoch_ = static_cast<int64_t>(number("best.epoch", 0));
+  best_metrics_ = Under(numbers, "best.metric.");
+  best_.clear();
+  if (best_epoch_ == 0) return;
+  for (const auto& [name, tensor] : model_->state()) {
+    best_.push_back(at::empty_like(tensor.detach()));
+  }
 }
 
 void Trainer::Resume(const TrainingState& state) {
@@ -75,13 +135,20 @@ void Trainer::Resume(const TrainingState& state) {
                    "; beginning at the beginning");
     return false;
   };
+  const Improvement kept = kept_, stopping = stopping_;
+  auto begin_anew = [&] {
+    kept_ = kept;
+    stopping_ = stopping;
+    PrepareFor(0, {});
+  };
+  PrepareFor(state.step, state.numbers);
   auto tensors = StateTensors();
   auto generators = Generators();
   for (const auto& [name, tensor] : tensors) {
-    if (!fits(name, tensor)) return;
+    if (!fits(name, tensor)) return begin_anew();
   }
   for (const auto& [name, generator] : generators) {
-    if (!fits(name, generator.get_state())) return;
+    if (!fits(name, generator.get_state())) return begin_anew();
   }
   if (state.epoch < 1 || state.epoch > training_.epochs + 1 || state.samples < 0 ||
       state.samples > samples_per_epoch_ || state.step < 0 ||
@@ -90,12 +157,11 @@ void Trainer::Resume(const TrainingState& state) {
         Format("cannot go on from the checkpoint: epoch %lld with %lld samples is no "
                "place in this training; beginning at the beginning",
                ToLong(state.epoch), ToLong(state.samples)));
-    return;
+    return begin_anew();
   }
   at::NoGradGuard no_grad;
   for (auto& [name, tensor] : tensors) tensor.copy_(given[name]);
   for (auto& [name, generator] : generators) generator.set_state(given[name].clone());
-  optimizer_->Resume(state.step);
   epoch_ = state.epoch;
   samples_ = state.samples;
   step_ = state.step;

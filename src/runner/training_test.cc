@@ -1,4 +1,5 @@
-// What a training is made of, against what PyTorch and scikit-learn say: losses, metrics.
+// What a training is made of, against what PyTorch and scikit-learn say: losses, metrics,
+// optimizers, schedules; and whole trainings with the options that change their course.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,7 +8,10 @@
 #include "base/json.h"
 #include "runner/engine.h"
 #include "runner/evaluation.h"
+#include "runner/improvement.h"
 #include "runner/loss.h"
+#include "runner/optimizer.h"
+#include "runner/schedule.h"
 #include "spec/hyperparameters.h"
 #include "spec/job_spec.h"
 
@@ -129,6 +133,129 @@ TEST(Metrics, ThatAreNotDefinedAreLeftOut) {
   constant.Add({}, at::zeros({4, 1}), at::full({4, 1}, 2.0f), {});
   constant.Report("test", &metrics);
   EXPECT_EQ(metrics, (Metrics{{"test_mae", 2}}));
+}
+
+// ---- optimizers and schedules
+
+// A tall weight, a bias and a wide weight in one flat tensor, as a model lays them out, on the way
+// down sum(scale * (1 - cos(p - target))).
+struct Problem {
+  Problem() {
+    const Json& golden = Golden()["optimizers"][0];
+    for (size_t i = 0; i < golden["shapes"].size(); ++i) {
+      auto shape = golden["shapes"][i].get<std::vector<int64_t>>();
+      shapes.push_back(shape);
+      starts.push_back(TensorOf(golden["start"][i]));
+      targets.push_back(TensorOf(golden["target"][i]));
+      scales.push_back(TensorOf(golden["scale"][i]));
+    }
+    parameters = at::cat(starts);
+    target = at::cat(targets);
+    scale = at::cat(scales);
+    gradients = at::zeros_like(parameters);
+  }
+
+  double Evaluate() {
+    at::Tensor away = parameters - target;
+    gradients.copy_(scale * away.sin());
+    return (scale * (1 - away.cos())).sum().item<double>();
+  }
+
+  std::vector<std::pair<std::string, at::Tensor>> PartsOf(const at::Tensor& flat) const {
+    std::vector<std::pair<std::string, at::Tensor>> parts;
+    int64_t used = 0;
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      parts.emplace_back(std::to_string(i),
+                         flat.narrow(0, used, starts[i].numel()).view(shapes[i]));
+      used += starts[i].numel();
+    }
+    return parts;
+  }
+
+  std::vector<std::vector<int64_t>> shapes;
+  std::vector<at::Tensor> starts, targets, scales;
+  at::Tensor parameters, target, scale, gradients;
+};
+
+TEST(Optimizer, IsPyTorchs) {
+  ASSERT_EQ(Golden()["optimizers"].size(), 16u);
+  for (const Json& golden : Golden()["optimizers"]) {
+    if (golden["name"] == "problem") continue;
+    SCOPED_TRACE(golden["name"].get<std::string>());
+    spec::TrainingSpec training =
+        Training(golden["hyperparameters"].get<std::map<std::string, std::string>>());
+    Problem problem;
+    auto optimizer = MakeOptimizer(training, problem.parameters, problem.gradients,
+                                   [&](const at::Tensor& flat) { return problem.PartsOf(flat); });
+    for (int64_t step = 0; step < golden["steps"].get<int64_t>(); ++step) {
+      if (optimizer->searches()) {
+        optimizer->Search(training.learning_rate, [&] { return problem.Evaluate(); });
+        continue;
+      }
+      problem.Evaluate();
+      optimizer->Step(training.learning_rate);
+    }
+    at::Tensor expected = TensorOf(golden["result"]);
+    EXPECT_TRUE(at::allclose(problem.parameters, expected, 1e-5, 1e-5))
+        << (problem.parameters - expected).abs().max();
+    EXPECT_FALSE(at::allclose(problem.parameters, at::cat(problem.starts), 1e-5, 1e-5));
+  }
+}
+
+TEST(Schedule, IsPyTorchs) {
+  ASSERT_EQ(Golden()["schedules"].size(), 15u);
+  for (const Json& golden : Golden()["schedules"]) {
+    SCOPED_TRACE(golden["name"].get<std::string>());
+    auto hyperparameters = golden["hyperparameters"].get<std::map<std::string, std::string>>();
+    hyperparameters["epochs"] = "6";
+    spec::TrainingSpec training = Training(hyperparameters);
+    training.monitor_greater = training.monitor == "train_accuracy";
+    LearningRate rate(training, 5);
+    for (size_t i = 0; i < golden["rates"].size(); ++i) {
+      const int64_t step = static_cast<int64_t>(i);
+      double found;
+      if (golden.contains("values")) {
+        rate.EpochDone(golden["values"][i].get<double>());
+        found = rate.At(0, 1);
+      } else {
+        found = rate.At(step, 1 + step / 5);
+      }
+      const double expected = golden["rates"][i].get<double>();
+      EXPECT_NEAR(found, expected, 1e-9 * expected) << i;
+    }
+  }
+}
+
+TEST(Schedule, GoesOnWhereItWas) {
+  for (const Json& golden : Golden()["schedules"]) {
+    if (!golden.contains("values")) continue;
+    spec::TrainingSpec training =
+        Training(golden["hyperparameters"].get<std::map<std::string, std::string>>());
+    training.monitor_greater = training.monitor == "train_accuracy";
+    LearningRate whole(training, 5);
+    for (size_t i = 0; i < golden["values"].size(); ++i) {
+      LearningRate resumed(training, 5);
+      resumed.Resume(whole.numbers());
+      whole.EpochDone(golden["values"][i].get<double>());
+      resumed.EpochDone(golden["values"][i].get<double>());
+      EXPECT_EQ(resumed.numbers(), whole.numbers()) << i;
+    }
+  }
+}
+
+TEST(Improvement, IsMoreThanTheLeastChange) {
+  Improvement lower(/*greater=*/false, 0.1);
+  EXPECT_TRUE(lower.Add(1));
+  EXPECT_FALSE(lower.Add(0.95));
+  EXPECT_FALSE(lower.Add(std::nan("")));
+  EXPECT_EQ(lower.waited(), 2);
+  EXPECT_TRUE(lower.Add(0.85));
+  EXPECT_EQ(lower.waited(), 0);
+  EXPECT_EQ(lower.best(), 0.85);
+  Improvement greater(/*greater=*/true, 0);
+  EXPECT_TRUE(greater.Add(-5));
+  EXPECT_FALSE(greater.Add(-5));
+  EXPECT_TRUE(greater.Add(-4));
 }
 
 // ---- whole trainings
@@ -254,6 +381,136 @@ TEST(Training, ClassWeightsOfNothingHideAClass) {
       Trained(MakeJob(R"({"type":"dense","units":2})",
                       {{"class_weights", "1,0"}, {"epochs", "20"}, {"learning_rate", "0.1"}}));
   EXPECT_LT(result.metrics["test_accuracy"], 0.7);
+}
+
+constexpr const char* kTwo = R"({"type":"dense","units":4,"activation":"tanh"},
+                               {"type":"dense","units":2})";
+
+std::string WeightBytes(const TrainingResult& result) {
+  std::string bytes;
+  for (const TensorView& t : result.weights) {
+    bytes.append(static_cast<const char*>(t.data), static_cast<size_t>(t.bytes()));
+  }
+  return bytes;
+}
+at::Tensor WeightsOf(const TrainingResult& result) {
+  std::string bytes = WeightBytes(result);
+  return at::from_blob(bytes.data(), {static_cast<int64_t>(bytes.size() / 4)}, at::kFloat).clone();
+}
+
+// What an observer is told.
+struct Recorder : TrainingObserver {
+  std::vector<Progress> progress;
+  std::vector<std::string> log;
+  int64_t steps = 0;
+  void OnProgress(const Progress& p) override { progress.push_back(p); }
+  void OnStep(int64_t step) override { EXPECT_EQ(step, ++steps); }
+  void Log(const std::string& line) override { log.push_back(line); }
+  std::vector<double> Of(const std::string& metric) const {
+    std::vector<double> values;
+    for (const Progress& p : progress) {
+      if (p.end_of_epoch) values.push_back(p.metrics.at(metric));
+    }
+    return values;
+  }
+};
+
+TEST(Training, AccumulatedBatchesAreOneLargeBatch) {
+  // 200 samples: the last step of an epoch has fewer of them.
+  for (const char* optimizer : {"sgd", "adam"}) {
+    Recorder large, small;
+    Job job = MakeJob(kTwo, {{"optimizer", optimizer}, {"batch_size", "60"}, {"epochs", "3"}});
+    TrainingResult expected = Train(job.spec, job.dataset, 1, &large);
+    job = MakeJob(kTwo, {{"optimizer", optimizer},
+                         {"batch_size", "20"},
+                         {"epochs", "3"},
+                         {"gradient_accumulation_steps", "3"}});
+    TrainingResult found = Train(job.spec, job.dataset, 1, &small);
+    EXPECT_EQ(small.steps, large.steps);
+    EXPECT_TRUE(at::allclose(WeightsOf(found), WeightsOf(expected), 1e-4, 1e-5));
+  }
+}
+
+TEST(Training, ClippingLimitsTheStep) {
+  // With sgd the first step is the learning rate times the gradient.
+  auto step = [](std::map<std::string, std::string> options) {
+    options.insert({"optimizer", "sgd"});
+    options.insert({"learning_rate", "1"});
+    options.insert({"batch_size", "200"});
+    Job job = MakeJob(kTwo, options);
+    at::Tensor after = WeightsOf(Trained(job));
+    job.spec.training.learning_rate = 1e-30;
+    return after - WeightsOf(Trained(job));
+  };
+  at::Tensor free = step({});
+  at::Tensor by_norm = step({{"clip_norm", "0.05"}}), by_value = step({{"clip_value", "0.01"}});
+  ASSERT_GT(free.norm().item<double>(), 0.06);
+  EXPECT_NEAR(by_norm.norm().item<double>(), 0.05, 1e-4);
+  EXPECT_TRUE(at::allclose(by_norm / by_norm.norm(), free / free.norm(), 1e-3, 1e-4));
+  EXPECT_TRUE(at::allclose(by_value, free.clamp(-0.01, 0.01), 1e-3, 1e-5));
+  EXPECT_TRUE(at::equal(step({{"clip_norm", "100"}}), free));
+}
+
+TEST(Training, TheLearningRateIsReported) {
+  Recorder recorder;
+  Job job = MakeJob(kTwo, {{"epochs", "4"},
+                           {"learning_rate", "0.1"},
+                           {"lr_schedule", "exponential"},
+                           {"lr_gamma", "0.5"}});
+  (void)Train(job.spec, job.dataset, 1, &recorder);
+  EXPECT_EQ(recorder.Of("learning_rate"), (std::vector<double>{0.1, 0.05, 0.025, 0.0125}));
+}
+
+TEST(Training, TheAverageIsThatOfTheStepsWeights) {
+  // Of one, two and three steps the last weights, to average by hand.
+  auto after = [](int64_t epochs, const char* decay) {
+    std::map<std::string, std::string> options{{"batch_size", "200"},
+                                               {"epochs", std::to_string(epochs)}};
+    if (decay != nullptr) options["ema_decay"] = decay;
+    return Trained(MakeJob(kTwo, options));
+  };
+  at::Tensor w1 = WeightsOf(after(1, nullptr)), w2 = WeightsOf(after(2, nullptr)),
+             w3 = WeightsOf(after(3, nullptr));
+  TrainingResult averaged = after(3, "0.75");
+  at::Tensor expected = 0.75 * (0.75 * w1 + 0.25 * w2) + 0.25 * w3;
+  EXPECT_TRUE(at::allclose(WeightsOf(averaged), expected, 1e-5, 1e-6));
+  EXPECT_NE(averaged.metrics["test_loss"], after(3, nullptr).metrics["test_loss"]);
+  EXPECT_EQ(averaged.metrics["train_loss"], after(3, nullptr).metrics["train_loss"]);
+}
+
+TEST(Training, EndsEarlyAndKeepsTheBest) {
+  // A learning rate that makes it worse and better by turns.
+  std::map<std::string, std::string> options{{"optimizer", "sgd"},
+                                             {"learning_rate", "9"},
+                                             {"epochs", "40"},
+                                             {"validation_split", "0.2"},
+                                             {"early_stopping_patience", "4"},
+                                             {"metrics", "accuracy,confusion_matrix"},
+                                             {"keep", "best"}};
+  Recorder recorder;
+  Job job = MakeJob(kTwo, options);
+  job.dataset.test = {};
+  TrainingResult result = Train(job.spec, job.dataset, 1, &recorder);
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  std::vector<double> losses = recorder.Of("validation_loss");
+  const auto best = std::min_element(losses.begin(), losses.end());
+  const int64_t best_epoch = best - losses.begin() + 1;
+  ASSERT_LT(losses.size(), 40u);
+  EXPECT_EQ(static_cast<int64_t>(losses.size()), best_epoch + 4);
+  EXPECT_EQ(result.metrics["best_epoch"], static_cast<double>(best_epoch));
+  EXPECT_EQ(result.metrics["validation_loss"], *best);
+  EXPECT_NE(recorder.log[recorder.log.size() - 2].find("stopping early: validation_loss"),
+            std::string::npos);
+  // The weights are those that a training of so many epochs has, and the matrix is theirs.
+  options.erase("early_stopping_patience");
+  options.erase("keep");
+  options["epochs"] = std::to_string(best_epoch);
+  job = MakeJob(kTwo, options);
+  job.dataset.test = {};
+  TrainingResult shorter = Trained(job);
+  EXPECT_EQ(WeightBytes(result), WeightBytes(shorter));
+  ASSERT_TRUE(result.confusion_matrix && shorter.confusion_matrix);
+  EXPECT_EQ(result.confusion_matrix->counts, shorter.confusion_matrix->counts);
 }
 
 }  // namespace

@@ -120,6 +120,9 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
   if (known("loss") && known("target")) {
     CheckOutput(model, dataset, spec.training, problems);
     CheckMetrics(model.spec, &spec.training, problems);
+    if (known("metrics") && known("validation_split") && known("monitor")) {
+      CheckMonitor(&spec.training, problems);
+    }
   }
   if (known("batch_size")) CheckBatchNormalization(model, spec.training.batch_size, problems);
   if (dataset != nullptr && spec.training.validation_split > 0 && dataset->train_samples < 2) {

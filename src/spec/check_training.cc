@@ -1,9 +1,12 @@
 #include "spec/check_training.h"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "spec/count.h"
 #include "spec/hyperparameters.h"
+#include "spec/object_reader.h"
 
 namespace cyxwiz::spec {
 namespace {
@@ -140,6 +143,10 @@ bool Fits(Kind kind, const TrainingSpec& training, Task task, int64_t outputs) {
   return false;
 }
 
+bool GreaterIsBetter(Kind kind) {
+  return kind != Kind::kMae && kind != Kind::kRmse && kind != Kind::kPerplexity;
+}
+
 }  // namespace
 
 void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset,
@@ -193,6 +200,36 @@ void CheckMetrics(const ModelSpec& model, TrainingSpec* training, Problems* prob
                      "fewer than the model's " + std::to_string(outputs) + " outputs", metric.name,
                      ""});
     }
+  }
+}
+
+void CheckMonitor(TrainingSpec* training, Problems* problems) {
+  if (!training->monitors()) return;
+  const bool validation = training->validation_split > 0;
+  if (training->monitor.empty()) training->monitor = validation ? "validation_loss" : "train_loss";
+  std::vector<std::string> names{"train_loss", "validation_loss"};
+  std::string listed = validation ? "train_loss, validation_loss" : "train_loss";
+  for (const Metric& metric : training->metrics) {
+    if (metric.kind == Kind::kConfusionMatrix) continue;
+    if (metric.kind == Kind::kAccuracy) {
+      names.push_back("train_accuracy");
+      listed += ", train_accuracy";
+    }
+    names.push_back("validation_" + metric.name);
+    if (validation) listed += ", " + names.back();
+    if (training->monitor == names.back() || training->monitor == "train_" + metric.name) {
+      training->monitor_greater = GreaterIsBetter(metric.kind);
+    }
+  }
+  const bool known = std::find(names.begin(), names.end(), training->monitor) != names.end();
+  if (!known) {
+    problems->Add({"$.hyperparameters.monitor", "monitor names what is not measured",
+                   "one of " + listed, Shown(std::string_view(training->monitor)),
+                   DidYouMean(training->monitor, names)});
+  } else if (!validation && training->monitor.starts_with("validation_")) {
+    problems->Add({"$.hyperparameters.monitor", "there are no validation samples",
+                   "one of " + listed, Shown(std::string_view(training->monitor)),
+                   "add \"validation_split\": 0.1"});
   }
 }
 

@@ -15,6 +15,10 @@ void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset,
 // default ones when none were.
 void CheckMetrics(const ModelSpec& model, TrainingSpec* training, Problems* problems);
 
+// Whether the metric that decides on the epochs is one that is measured; fills in the default: the
+// loss over the validation samples, without these over those of training. After CheckMetrics.
+void CheckMonitor(TrainingSpec* training, Problems* problems);
+
 // One value a channel cannot be normalised over a batch of one.
 void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Problems* problems);
 

@@ -110,5 +110,43 @@ TEST(Metrics, ThoseThatDoNotFitAreRefused) {
                        "confusion_matrix (to 1000 classes)"));
 }
 
+TEST(Monitor, IsTheLossUnlessAnotherMetricIsNamed) {
+  auto check = [](std::map<std::string, std::string> values) {
+    values["keep"] = "best";
+    return Check(WithUnits(10, std::move(values)));
+  };
+  EXPECT_EQ(check({}).spec->training.monitor, "train_loss");
+  EXPECT_EQ(check({{"validation_split", "0.1"}}).spec->training.monitor, "validation_loss");
+  EXPECT_FALSE(check({}).spec->training.monitor_greater);
+  Checked f1 =
+      check({{"validation_split", "0.1"}, {"metrics", "f1"}, {"monitor", "validation_f1"}});
+  ASSERT_TRUE(f1.spec) << f1.problems.ToString();
+  EXPECT_TRUE(f1.spec->training.monitor_greater);
+  EXPECT_TRUE(check({{"monitor", "train_accuracy"}}).spec->training.monitor_greater);
+  const char* path = "$.hyperparameters.monitor";
+  EXPECT_TRUE(SaysOnly(check({{"monitor", "validation_loss"}}).problems, path,
+                       "add \"validation_split\": 0.1"));
+  EXPECT_TRUE(SaysOnly(check({{"monitor", "train_los"}}).problems, path,
+                       "one of train_loss, train_accuracy, found \"train_los\" "
+                       "(did you mean 'train_loss'?)"));
+  EXPECT_TRUE(SaysOnly(check({{"monitor", "test_loss"}}).problems, path, "is not measured"));
+}
+
+TEST(Estimate, CountsWhatOptimizerAndAveragesKeep) {
+  auto memory = [](std::map<std::string, std::string> values) {
+    Checked checked = Check(WithUnits(1000, std::move(values)));
+    EXPECT_TRUE(checked.spec) << checked.problems.ToString();
+    return checked.spec->estimate.memory_bytes;
+  };
+  const int64_t weights = 4 * 785 * 1000;
+  const int64_t sgd = memory({{"optimizer", "sgd"}});
+  EXPECT_EQ(memory({{"optimizer", "adam"}}), sgd + 4 * weights);
+  EXPECT_EQ(memory({{"optimizer", "lion"}}), sgd + 3 * weights);
+  EXPECT_EQ(memory({{"optimizer", "lbfgs"}, {"history_size", "5"}}), sgd + 26 * weights);
+  EXPECT_EQ(memory({{"optimizer", "sgd"}, {"ema_decay", "0.9"}}), sgd + 3 * weights);
+  EXPECT_EQ(memory({{"optimizer", "sgd"}, {"keep", "best"}}), sgd + 2 * weights);
+  EXPECT_EQ(memory({{"optimizer", "sgd"}, {"gradient_accumulation_steps", "2"}}), sgd + weights);
+}
+
 }  // namespace
 }  // namespace cyxwiz::spec

@@ -1,5 +1,7 @@
 #include "spec/hyperparameters.h"
 
+#include <set>
+
 #include "spec/test_support.h"
 
 namespace cyxwiz::spec {
@@ -101,6 +103,114 @@ TEST(Hyperparameters, OptionsOfAnotherLossAreRefused) {
                        "$.hyperparameters.label_smoothing", "it only with cross_entropy"));
   EXPECT_TRUE(SaysOnly(Hyperparameters({{"loss", "mse"}, {"class_weight", "1,2"}}).problems,
                        "$.hyperparameters.class_weight", "it only with cross_entropy"));
+}
+
+TEST(Hyperparameters, EachOptimizerHasItsDefaults) {
+  auto of = [](const char* optimizer) {
+    auto read = Hyperparameters({{"optimizer", optimizer}});
+    EXPECT_TRUE(read.problems.empty()) << read.problems.ToString();
+    return read.training;
+  };
+  EXPECT_EQ(of("rmsprop").learning_rate, 1e-2);
+  EXPECT_EQ(of("rmsprop").alpha, 0.99);
+  EXPECT_EQ(of("adagrad").learning_rate, 1e-2);
+  EXPECT_EQ(of("adagrad").epsilon, 1e-10);
+  EXPECT_EQ(of("lbfgs").learning_rate, 1);
+  EXPECT_EQ(of("lbfgs").history_size, 100);
+  EXPECT_EQ(of("lion").learning_rate, 1e-4);
+  EXPECT_EQ(of("lion").beta2, 0.99);
+  EXPECT_EQ(of("muon").weight_decay, 0.1);
+  EXPECT_EQ(of("muon").momentum, 0.95);
+  EXPECT_TRUE(of("muon").nesterov);
+}
+
+TEST(Hyperparameters, SchedulesHaveOptionsOfTheirOwn) {
+  auto [step, problems] = Hyperparameters({{"lr_schedule", "StepLR"},
+                                           {"lr_step_size", "3"},
+                                           {"lr_gamma", "0.5"},
+                                           {"lr_interval", "step"},
+                                           {"warmup_steps", "10"},
+                                           {"warmup_start_factor", "0.1"}});
+  EXPECT_TRUE(problems.empty()) << problems.ToString();
+  EXPECT_EQ(step.lr_schedule, Schedule::kStep);
+  EXPECT_EQ(step.lr_step_size, 3);
+  EXPECT_EQ(step.lr_interval, Interval::kStep);
+  EXPECT_EQ(step.warmup_steps, 10);
+  EXPECT_EQ(Hyperparameters({{"lr_schedule", "one_cycle"}}).training.lr_interval, Interval::kStep);
+  EXPECT_EQ(Hyperparameters({{"lr_schedule", "multi_step"}, {"lr_milestones", "3, 8"}})
+                .training.lr_milestones,
+            (std::vector<int64_t>{3, 8}));
+}
+
+TEST(Hyperparameters, WhatDoesNotBelongTogetherIsRefused) {
+  struct Case {
+    std::map<std::string, std::string> values;
+    const char *name, *says;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {{{"optimizer", "lion"}, {"epsilon", "1e-3"}},
+            "epsilon",
+            "it only with adam, adamw, rmsprop, adagrad and muon"},
+           {{{"alpha", "0.9"}}, "alpha", "it only with rmsprop"},
+           {{{"optimizer", "lbfgs"}, {"weight_decay", "0.1"}}, "weight_decay", "it only with sgd"},
+           {{{"optimizer", "lbfgs"}, {"clip_norm", "1"}}, "clip_norm", "any optimizer but lbfgs"},
+           {{{"optimizer", "lbfgs"}, {"gradient_accumulation_steps", "2"}},
+            "gradient_accumulation_steps",
+            "any optimizer but lbfgs"},
+           {{{"lr_gamma", "0.5"}}, "lr_gamma", "it only with step, multi_step and exponential"},
+           {{{"lr_schedule", "cosine"}, {"lr_patience", "1"}}, "lr_patience", "only with plateau"},
+           {{{"lr_schedule", "one_cycle"}, {"warmup_steps", "5"}},
+            "warmup_steps",
+            "it only with constant"},
+           {{{"lr_schedule", "step"}}, "lr_step_size", "is missing for this lr_schedule"},
+           {{{"lr_schedule", "multi_step"}}, "lr_milestones", "is missing"},
+           {{{"lr_schedule", "exponential"}}, "lr_gamma", "is missing"},
+           {{{"lr_schedule", "multi_step"}, {"lr_milestones", "8,3"}}, "lr_milestones", "growing"},
+           {{{"lr_schedule", "cosin"}}, "lr_schedule", "did you mean 'cosine'?"},
+           {{{"warmup_steps", "5"}, {"warmup_epochs", "1"}}, "warmup_steps", "say the same thing"},
+           {{{"warmup_epochs", "5"}}, "warmup_epochs", "at most epochs, 1"},
+           {{{"warmup_start_factor", "0.1"}}, "warmup_start_factor", "without a warm-up"},
+           {{{"clip_norm", "1"}, {"clip_value", "1"}}, "clip_value", "both limit the gradients"},
+           {{{"ema_decay", "1"}}, "ema_decay", "above 0 to below 1"},
+           {{{"early_stopping_min_delta", "1"}},
+            "early_stopping_min_delta",
+            "without early stopping"},
+           {{{"monitor", "train_loss"}}, "monitor", "nothing follows it"},
+           {{{"keep", "first"}}, "keep", "one of last, best"},
+       }) {
+    EXPECT_TRUE(SaysOnly(Hyperparameters(c.values).problems,
+                         std::string("$.hyperparameters.") + c.name, c.says))
+        << c.name;
+  }
+}
+
+TEST(Hyperparameters, WhatDecidesTheWeightsIsSpeltOut) {
+  auto text = [](std::map<std::string, std::string> values) {
+    return TrainingToJson(Hyperparameters(std::move(values)).training).dump();
+  };
+  const std::string plain = text({});
+  EXPECT_EQ(plain.find("momentum"), std::string::npos);
+  std::set<std::string> all{plain};
+  const std::vector<std::map<std::string, std::string>> changes{
+      {{"lr", "1"}},
+      {{"epsilon", "1e-3"}},
+      {{"optimizer", "muon"}},
+      {{"optimizer", "muon"}, {"adjust_lr", "match_rms_adamw"}},
+      {{"optimizer", "lbfgs"}, {"max_iter", "3"}},
+      {{"lr_schedule", "cosine"}},
+      {{"lr_schedule", "cosine"}, {"lr_min", "1e-5"}},
+      {{"warmup_steps", "3"}},
+      {{"clip_norm", "1"}},
+      {{"clip_value", "1"}},
+      {{"gradient_accumulation_steps", "2"}},
+      {{"ema_decay", "0.9"}},
+      {{"keep", "best"}},
+      {{"early_stopping_patience", "2"}},
+      {{"label_smoothing", "0.1"}},
+      {{"class_weights", "1,2"}},
+      {{"loss", "mse"}, {"target", "input"}},
+  };
+  for (const auto& change : changes) EXPECT_TRUE(all.insert(text(change)).second) << text(change);
 }
 
 TEST(Hyperparameters, WrongValuesAreRefused) {

@@ -40,7 +40,14 @@ struct JobDescription {
   static Result<JobDescription> FromJson(const Json& json);
 };
 
-enum class Optimizer { kSgd, kAdam, kAdamW };
+enum class Optimizer { kSgd, kAdam, kAdamW, kRmsprop, kAdagrad, kLbfgs, kLion, kMuon };
+// How muon's step grows with the shape of a weight.
+enum class MuonScale { kOriginal, kMatchRmsAdamW };
+// The learning rate over time, and what it counts.
+enum class Schedule { kConstant, kStep, kMultiStep, kExponential, kCosine, kOneCycle, kPlateau };
+enum class Interval { kEpoch, kStep };
+// Of which epoch the weights are that become the result.
+enum class Keep { kLast, kBest };
 // kCrossEntropy and kKl work on logits, so when the model ends with a softmax, on that softmax's
 // input; kBinaryCrossEntropy likewise with a sigmoid. The mean over the batch, and over positions
 // or values where an output has several.
@@ -78,11 +85,45 @@ struct Metric {
 
 struct TrainingSpec {
   Optimizer optimizer = Optimizer::kAdam;
-  double learning_rate = 1e-3;  // default: 1e-3 for adam and adamw, 1e-2 for sgd
-  double momentum = 0;          // sgd
-  bool nesterov = false;        // sgd
-  double weight_decay = 0;      // default 1e-2 for adamw, as PyTorch
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  // adam, adamw
+  // Defaults are PyTorch's for each optimizer; those here are adam's.
+  double learning_rate = 1e-3;
+  double weight_decay = 0;  // all but lbfgs
+  double momentum = 0;      // sgd, rmsprop, muon
+  bool nesterov = false;    // sgd, muon
+  double beta1 = 0.9, beta2 = 0.999,
+         epsilon = 1e-8;                         // adam, adamw, lion, muon; epsilon also others
+  double alpha = 0.99;                           // rmsprop
+  bool centered = false;                         // rmsprop
+  double lr_decay = 0, initial_accumulator = 0;  // adagrad
+  int64_t max_iter = 20, history_size = 100;     // lbfgs
+  double tolerance_grad = 1e-7, tolerance_change = 1e-9;  // lbfgs
+  MuonScale muon_scale = MuonScale::kOriginal;            // muon
+  int64_t ns_steps = 5;                                   // muon: iterations of Newton and Schulz
+
+  Schedule lr_schedule = Schedule::kConstant;
+  Interval lr_interval = Interval::kEpoch;  // what the schedule counts
+  int64_t lr_step_size = 1;                 // step
+  std::vector<int64_t> lr_milestones;       // multi_step
+  double lr_gamma = 0.1;                    // step, multi_step, exponential
+  double lr_min = 0;                        // cosine, plateau
+  double lr_pct_start = 0.3, lr_div_factor = 25, lr_final_div_factor = 1e4;  // one_cycle
+  double lr_factor = 0.1, lr_threshold = 1e-4;                               // plateau
+  int64_t lr_patience = 10, lr_cooldown = 0;                                 // plateau: epochs
+  int64_t warmup_steps = 0, warmup_epochs = 0;                               // one of them at most
+  double warmup_start_factor = 1.0 / 3;
+
+  double clip_norm = 0, clip_value = 0;  // 0: not
+  int64_t accumulation = 1;              // batches to a step
+  double ema_decay = 0;                  // 0: no average of the weights
+  int64_t patience = 0;                  // epochs without improvement that end it; 0: none do
+  double min_delta = 0;                  // what counts as an improvement
+  Keep keep = Keep::kLast;
+  std::string monitor;           // metric that decides on the epochs; set when monitors()
+  bool monitor_greater = false;  // whether a greater one is better
+  bool monitors() const {
+    return patience > 0 || keep == Keep::kBest || lr_schedule == Schedule::kPlateau;
+  }
+
   int64_t batch_size = 32;
   int64_t epochs = 1;
   uint64_t seed = 0;
@@ -126,6 +167,7 @@ inline constexpr int64_t kMaxEpochs = 1'000'000;
 inline constexpr int64_t kMaxBatchSize = 1 << 20;
 inline constexpr int64_t kMaxThreads = 256;
 inline constexpr double kMaxCheckpointSeconds = 86'400;
+inline constexpr int64_t kMaxAccumulation = 1 << 20;
 inline constexpr int64_t kMaxTopAccuracy = 1000;
 inline constexpr int64_t kMaxConfusionClasses = 1000;
 inline constexpr int64_t kMaxMemoryBytes = int64_t{1} << 50;  // requested or estimated
