@@ -132,7 +132,7 @@ class JobStatus:
     message: str
     #: While the job waits: everything that holds it back.
     reasons: List[Reason]
-    #: Last reported: ``train_loss``, ``train_accuracy``, ``validation_*``, ``test_*``, ``samples_per_second``.
+    #: Last reported: ``train_loss``, ``train_accuracy``, ``validation_*``, ``test_*``, ``learning_rate``, ``samples_per_second``.
     metrics: Dict[str, float]
     #: When it happened, None while it has not.
     created_at: Optional[datetime]

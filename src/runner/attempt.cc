@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "data/dataset.h"
 #include "runner/safetensors.h"
+#include "runner/sha256.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -241,6 +242,17 @@ class StopWatch {
   Directive asked_ = Directive::kGoOn;
 };
 
+// Of the values of all tensors, in order of their names.
+std::string WeightsHash(std::vector<TensorView> tensors) {
+  std::sort(tensors.begin(), tensors.end(),
+            [](const TensorView& a, const TensorView& b) { return a.name < b.name; });
+  Sha256 hash;
+  for (const TensorView& tensor : tensors) {
+    hash.Update(tensor.data, static_cast<size_t>(tensor.bytes()));
+  }
+  return hash.Finish();
+}
+
 Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
                    const std::string& folder, std::vector<std::string>* files) {
   const std::string weights = "weights.safetensors", model = "model.json";
@@ -257,6 +269,7 @@ Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
             {"training", spec::TrainingToJson(job.training)},
             {"dataset", job.dataset_uri.text},
             {"metrics", metrics},
+            {"weights_sha256", WeightsHash(trained.weights)},
             {"libtorch", LibtorchVersion()}};
   if (const auto& matrix = trained.confusion_matrix) {
     Json rows = Json::array();

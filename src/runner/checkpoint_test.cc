@@ -130,6 +130,7 @@ std::vector<Training> Trainings() {
       Make("muon", kConvolutional, {{"optimizer", "muon"}}),
       Make("lbfgs", kDense,
            {{"optimizer", "lbfgs"}, {"max_iter", "3"}, {"history_size", "5"}, {"lr", "0.1"}}),
+      Make("bfloat16", kConvolutional, {{"precision", "bfloat16"}}),
       Make("accumulation", kDenseWithDropout,
            {{"gradient_accumulation_steps", "2"}, {"clip_norm", "0.1"}}),
       Make("one cycle", kDense, {{"lr_schedule", "one_cycle"}}),

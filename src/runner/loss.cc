@@ -12,14 +12,23 @@ LossFunction::LossFunction(const spec::TrainingSpec& training, at::Tensor class_
       huber_delta_(training.huber_delta),
       class_weights_(std::move(class_weights)) {}
 
+at::Tensor LossFunction::CrossEntropy(const at::Tensor& output, const at::Tensor& y) const {
+  constexpr int64_t kIgnored = -100;  // PyTorch's
+  if (!class_weights_.defined()) {
+    return at::cross_entropy_loss(output, y, {}, at::Reduction::Mean, kIgnored, label_smoothing_);
+  }
+  // PyTorch's weighted mean, but of a batch that has no weight it is 0 and not 0 / 0.
+  at::Tensor weight = class_weights_.index_select(0, y).sum();
+  return at::cross_entropy_loss(output, y, class_weights_, at::Reduction::Sum, kIgnored,
+                                label_smoothing_)
+      .div(weight.masked_fill(weight.eq(0), 1));
+}
+
 at::Tensor LossFunction::operator()(const at::Tensor& output, const at::Tensor& y) const {
   switch (loss_) {
-    case Loss::kCrossEntropy: {
-      const bool positions = output.dim() > 2;
-      return at::cross_entropy_loss(positions ? output.flatten(0, -2) : output,
-                                    positions ? y.flatten() : y, class_weights_,
-                                    at::Reduction::Mean, /*ignore_index=*/-100, label_smoothing_);
-    }
+    case Loss::kCrossEntropy:
+      return output.dim() > 2 ? CrossEntropy(output.flatten(0, -2), y.flatten())
+                              : CrossEntropy(output, y);
     case Loss::kBinaryCrossEntropy:
       return at::binary_cross_entropy_with_logits(output, y);
     case Loss::kMse:

@@ -28,6 +28,9 @@ class LossFunction {
   bool plain() const;
 
  private:
+  // output: n x classes; y: n.
+  at::Tensor CrossEntropy(const at::Tensor& output, const at::Tensor& y) const;
+
   spec::Loss loss_;
   double label_smoothing_, huber_delta_;
   at::Tensor class_weights_;

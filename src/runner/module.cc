@@ -115,6 +115,7 @@ std::vector<std::pair<std::string, at::Tensor>> Model::PartsOf(const at::Tensor&
 void Model::AddLayer(const spec::LayerSpec& layer, std::vector<size_t>* values) {
   Step step;
   step.options = layer.options;
+  step.layer = layer.name;
   for (const auto& tensor : spec::TensorsOf(layer)) {
     step.tensors.Add(tensor.name, AddTensor(layer.name, tensor));
   }
@@ -126,14 +127,17 @@ void Model::AddLayer(const spec::LayerSpec& layer, std::vector<size_t>* values) 
     step.inputs.push_back(input == spec::kModelInput ? 0 : (*values)[static_cast<size_t>(input)]);
   }
   steps_.push_back(std::move(step));
-  if (layer.activation != Activation::kNone) AddActivation(layer.activation);
+  if (layer.activation != Activation::kNone) {
+    AddActivation(layer.name, layer.activation);
+  }
   values->push_back(steps_.size());
   needs_two_samples_ |= std::holds_alternative<spec::BatchNormalizationOptions>(layer.options) &&
                         spec::ElementCount(layer.input_shapes[0]) == layer.input_shapes[0][0];
 }
 
-void Model::AddActivation(Activation activation) {
+void Model::AddActivation(const std::string& layer, Activation activation) {
   Step step;
+  step.layer = layer;
   step.options = spec::ActivationOptions{activation, spec::DefaultAlpha(activation)};
   step.run = [activation](Inputs x, bool) { return Activate(activation, x[0]); };
   step.inputs = {steps_.size()};
@@ -184,6 +188,7 @@ at::Tensor Model::Forward(at::Tensor input, bool training, bool logits) {
       values[i + 1] = step.run(joined, training);
       joined.clear();
     }
+    if (watch_) watch_(step.layer, values[i + 1]);
     for (size_t value : step.released) values[value].reset();
   }
   return values.back();

@@ -2,6 +2,7 @@
 // initialisation and parameter shapes; a layer's tensors are named "<layer name>.weight" and so on.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@ class Model {
   // value i + 1 what steps()[i] gives; the last step gives the model's output.
   struct Step {
     spec::LayerOptions options;
+    std::string layer;  // its name
     LayerTensors tensors;
     Operation run;
     bool fresh = false;            // as OperationKind::fresh
@@ -35,6 +37,10 @@ class Model {
   // and batch statistics on. logits leaves out a softmax or sigmoid that ends the model, for a loss
   // that takes logits. Throws c10::Error.
   at::Tensor Forward(at::Tensor input, bool training, bool logits);
+
+  // Told each layer's name and output by Forward; nullptr: nobody is.
+  using Watch = std::function<void(const std::string& layer, const at::Tensor& output)>;
+  void set_watch(Watch watch) { watch_ = std::move(watch); }
 
   // All trainable values in one flat tensor, and the flat tensor that backward() adds their
   // gradients to. Layers begin at multiples of 64 bytes; the values between them are zero and stay
@@ -57,7 +63,7 @@ class Model {
 
  private:
   void AddLayer(const spec::LayerSpec& layer, std::vector<size_t>* values);
-  void AddActivation(spec::Activation activation);
+  void AddActivation(const std::string& layer, spec::Activation activation);
   void Optimize();
   at::Tensor AddTensor(const std::string& layer, const spec::TensorSpec& tensor);
 
@@ -69,6 +75,7 @@ class Model {
   // Images lie in memory pixel after pixel between the layers, not channel after channel; shapes
   // and parameters do not show it.
   bool channels_last_ = false;
+  Watch watch_;
 };
 
 }  // namespace cyxwiz::runner

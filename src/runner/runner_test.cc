@@ -16,6 +16,7 @@
 #include "runner/permutation.h"
 #include "runner/protocol.h"
 #include "runner/safetensors.h"
+#include "runner/sha256.h"
 #include "spec/job_file.h"
 
 namespace cyxwiz::runner {
@@ -564,6 +565,12 @@ TEST(Attempt, WritesWeightsAndModel) {
   ASSERT_TRUE(model.ok());
   EXPECT_EQ((*model)["metrics"]["test_accuracy"], result.metrics.at("test_accuracy"));
   EXPECT_EQ((*model)["training"]["optimizer"], "adam");
+  std::string values;  // in order of the tensors' names
+  for (const auto& [name, entry] : file->entries) {
+    const TensorView tensor{name, entry.type, entry.shape, file->values(entry)};
+    values.append(static_cast<const char*>(tensor.data), static_cast<size_t>(tensor.bytes()));
+  }
+  EXPECT_EQ((*model)["weights_sha256"], Sha256Of(values));
 
   start.folder = folder / "b";
   ASSERT_EQ(RunAttempt(start, {}).end, End::kSucceeded);

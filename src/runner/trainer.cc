@@ -7,7 +7,8 @@
 #include <numeric>
 #include <utility>
 
-#include "runner/data_type.h"
+#include "runner/autocast.h"
+#include "runner/divergence.h"
 #include "runner/format.h"
 #include "runner/permutation.h"
 #include "spec/count.h"
@@ -16,10 +17,6 @@ namespace cyxwiz::runner {
 namespace {
 
 constexpr std::chrono::milliseconds kBetweenReports(100);
-// Forward passes alone need little memory, so evaluation takes larger batches: at most this many
-// samples, and values of all layers' outputs together.
-constexpr int64_t kMostEvaluationSamples = 1024;
-constexpr int64_t kMostEvaluationValues = 8 << 20;
 
 double SecondsSince(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -66,6 +63,12 @@ Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int thr
       stopping_(training_.monitor_greater, training_.min_delta),
       score_(NewScore()) {
   batch_size_ = std::min(training_.batch_size, dataset.train.samples);
+#if !CYXWIZ_AUTOCAST
+  if (training_.precision == spec::Precision::kBfloat16) {
+    throw FailureError{{"internal", "this node's libtorch is too old for bfloat16",
+                        "set \"precision\" to \"float32\"", "$.hyperparameters.precision"}};
+  }
+#endif
   threads_ = ChooseThreads(3 * job.model.flops * batch_size_, training_.threads, threads_allowed);
 }
 
@@ -84,9 +87,10 @@ TrainingResult Trainer::Run() {
   CheckTargets();
   loss_.emplace(training_, ClassWeights(training_, dataset_.train, train_indices_,
                                         job_.model.output_shape.back(), device_));
-  Feed feed(job_, dataset_.train, device_, batch_size_);
+  feed_.emplace(job_, dataset_.train, device_, batch_size_);
   // It writes gradients where autograd adds to them.
-  if (loss_->plain() && training_.accumulation == 1) {
+  if (loss_->plain() && training_.accumulation == 1 &&
+      training_.precision == spec::Precision::kFloat32) {
     dense_network_ = DenseNetwork::TryMake(&*model_, training_.loss, batch_size_);
   }
   if (resume_) Resume(*resume_);
@@ -94,7 +98,7 @@ TrainingResult Trainer::Run() {
 
   TrainingResult result;
   bool finished = true;
-  while (epoch_ <= training_.epochs && (finished = RunEpoch(&feed))) {
+  while (epoch_ <= training_.epochs && (finished = RunEpoch())) {
     epoch_ = EndEpoch() ? epoch_ + 1 : training_.epochs + 1;
     samples_ = 0;
     score_ = NewScore();
@@ -186,16 +190,17 @@ void Trainer::CheckTargets() const {
 
 // ---- the loop
 
-bool Trainer::RunStep(const Feed& batch) {
+bool Trainer::RunStep() {
+  const Feed& batch = *feed_;
   const double rate = schedule_->At(step_, epoch_);
   if (optimizer_->searches()) {
     bool first = true;
     (void)optimizer_->Search(rate, [&] {
       at::AutoGradMode with_gradients(true);
-      return ComputeGradients(batch, 1, /*anew=*/true, /*counted=*/std::exchange(first, false));
+      return ComputeGradients(1, /*anew=*/true, /*counted=*/std::exchange(first, false));
     });
   } else if (training_.accumulation == 1) {
-    (void)ComputeGradients(batch, 1, /*anew=*/true, /*counted=*/true);
+    (void)ComputeGradients(1, /*anew=*/true, /*counted=*/true);
     LimitGradients();
     optimizer_->Step(rate);
   } else {
@@ -204,8 +209,7 @@ bool Trainer::RunStep(const Feed& batch) {
     const int64_t group = training_.accumulation * batch_size_;
     const int64_t before = samples_ % group;
     const int64_t in_group = std::min(group, samples_per_epoch_ - (samples_ - before));
-    (void)ComputeGradients(batch,
-                           static_cast<double>(batch.count()) / static_cast<double>(in_group),
+    (void)ComputeGradients(static_cast<double>(batch.count()) / static_cast<double>(in_group),
                            /*anew=*/before == 0, /*counted=*/true);
     if (before + batch.count() < in_group) return false;
     LimitGradients();
@@ -216,7 +220,8 @@ bool Trainer::RunStep(const Feed& batch) {
   return true;
 }
 
-double Trainer::ComputeGradients(const Feed& batch, double part, bool anew, bool counted) {
+double Trainer::ComputeGradients(double part, bool anew, bool counted) {
+  const Feed& batch = *feed_;
   // Before the step that it would spoil.
   auto count = [&](const auto& loss, const at::Tensor& output) {
     if (!counted) return;
@@ -228,7 +233,7 @@ double Trainer::ComputeGradients(const Feed& batch, double part, bool anew, bool
     count(loss, dense_network_->output());
     return loss;
   }
-  at::Tensor output = model_->Forward(batch.x(), /*training=*/true, loss_->logits());
+  at::Tensor output = Forward(batch, /*training=*/true);
   at::Tensor loss = (*loss_)(output, batch.y());
   count(loss, output);
   if (anew) model_->gradients().zero_();
@@ -282,7 +287,7 @@ void Trainer::TellStarted() {
   observer_->OnStarted({device_.str(), threads_, job_.model.parameters, resumed_});
 }
 
-bool Trainer::RunEpoch(Feed* feed) {
+bool Trainer::RunEpoch() {
   auto begin = Clock::now();
   std::clock_t cpu_begin = std::clock();
   auto last_report = begin;
@@ -309,10 +314,10 @@ bool Trainer::RunEpoch(Feed* feed) {
   };
   while (samples_ < samples_per_epoch_) {
     int64_t count = std::min(batch_size_, samples_per_epoch_ - samples_);
-    feed->Load(order.data() + samples_, count);
+    feed_->Load(order.data() + samples_, count);
     bool stepped = false;
     try {
-      stepped = RunStep(*feed);
+      stepped = RunStep();
     } catch (const BadInputError& error) {
       ThrowBadSample(error, "training", order[static_cast<size_t>(samples_ + error.sample())]);
     }
@@ -375,111 +380,26 @@ void Trainer::ThrowBadSample(const BadInputError& error, const char* split, int6
                       "correct the data, or raise the embedding's input_dim", "$.dataset"}};
 }
 
-void Trainer::ThrowDiverged() const {
-  throw FailureError{{"diverged",
-                      Format("the loss is no longer a finite number in epoch %lld, step %lld",
-                             ToLong(epoch_), ToLong(step_)),
-                      Format("try a smaller learning_rate than %g, or scale the features",
-                             schedule_->At(step_, epoch_)),
-                      "$.hyperparameters.learning_rate"}};
+void Trainer::ThrowDiverged() {
+  const std::string first =
+      FirstNotFinite(&*model_, *loss_, *feed_, [this] { return Forward(*feed_, true); });
+  const long long step = ToLong(device_.is_cpu() ? step_ + 1 : step_);
+  throw FailureError{
+      {"diverged",
+       Format("the loss is no longer a finite number in epoch %lld, step %lld%s%s", ToLong(epoch_),
+              step, first.empty() ? "" : "; the first that is none: ", first.c_str()),
+       first == "the input" ? "look for values in the data that are no finite numbers"
+                            : Format("try a smaller learning_rate than %g, clip_norm, or scale the "
+                                     "features",
+                                     schedule_->At(step_, epoch_)),
+       first == "the input" ? "$.dataset" : "$.hyperparameters.learning_rate"}};
 }
 
-// ---- evaluation and result
-
-class Trainer::Averaged {
- public:
-  explicit Averaged(const Trainer& trainer) : parameters_(trainer.model_->parameters()) {
-    if (!trainer.wants_average() || trainer.has_result_weights_) return;
-    before_ = parameters_.clone();
-    parameters_.copy_(trainer.average_);
-  }
-  ~Averaged() {
-    if (before_.defined()) parameters_.copy_(before_);
-  }
-  Averaged(const Averaged&) = delete;
-  Averaged& operator=(const Averaged&) = delete;
-
- private:
-  at::Tensor parameters_, before_;
-};
-
-void Trainer::KeepBest() {
-  at::NoGradGuard no_grad;
-  Averaged averaged(*this);
-  best_.clear();
-  for (const auto& [name, tensor] : model_->state()) best_.push_back(tensor.detach().clone());
-  best_epoch_ = epoch_;
-  metrics_["best_epoch"] = static_cast<double>(epoch_);
-  best_metrics_ = metrics_;
-}
-
-void Trainer::UseResultWeights() {
-  at::NoGradGuard no_grad;
-  if (best_epoch_ > 0) {
-    for (size_t i = 0; i < best_.size(); ++i) {
-      model_->state()[i].second.detach().copy_(best_[i]);
-    }
-    metrics_ = best_metrics_;
-  } else if (wants_average()) {
-    model_->parameters().copy_(average_);
-  }
-  has_result_weights_ = true;
-}
-
-bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
-                       const std::string& part) {
-  TellStarted();
-  at::NoGradGuard no_grad;
-  Averaged averaged(*this);
-  int64_t values = spec::ElementCount(job_.model.input_shape);
-  for (const auto& layer : job_.model.layers) values += spec::ElementCount(layer.output_shape);
-  int64_t size = static_cast<int64_t>(indices.size());
-  int64_t most = std::clamp(kMostEvaluationValues / values, std::min<int64_t>(batch_size_, 64),
-                            kMostEvaluationSamples);
-  most = std::min(most, size);
-  Feed feed(job_, split, device_, most);
-  Score score = NewScore();
-  Evaluation evaluation(training_, task_,
-                        task_ == spec::Task::kNumbers ? spec::ElementCount(job_.model.output_shape)
-                                                      : job_.model.output_shape.back());
-  for (int64_t first = 0; first < size; first += most) {
-    feed.Load(indices.data() + first, std::min(most, size - first));
-    at::Tensor output;
-    try {
-      output = model_->Forward(feed.x(), /*training=*/false, loss_->logits());
-    } catch (const BadInputError& error) {
-      ThrowBadSample(error, &split == &dataset_.test ? "test" : "training",
-                     indices[static_cast<size_t>(first + error.sample())]);
-    }
-    score.Add((*loss_)(output, feed.y()), output, feed);
-    if (evaluation.wanted()) {
-      at::Tensor labels = feed.classes();
-      if (task_ == spec::Task::kClasses) labels = labels.narrow(0, 0, feed.count());
-      if (task_ == spec::Task::kBinary) labels = feed.y().flatten().gt(0.5).to(at::kLong);
-      evaluation.Add(output, loss_->PredictionOf(output), feed.y(), labels);
-    }
-    if (!GoOn()) return false;
-  }
-  score.Report(part, &metrics_);
-  evaluation.Report(part, &metrics_);
-  confusion_matrix_ = evaluation.confusion_matrix(part);
-  return true;
-}
-
-bool Trainer::EvaluateTest() {
-  std::vector<int64_t> all(static_cast<size_t>(dataset_.test.samples));
-  std::iota(all.begin(), all.end(), 0);
-  return Evaluate(dataset_.test, all, "test");
-}
-
-void Trainer::ExportWeights(TrainingResult* result) {
-  auto owner = std::make_shared<std::vector<at::Tensor>>();
-  for (const auto& [name, tensor] : model_->state()) {
-    owner->push_back(tensor.detach().to(at::kCPU).contiguous());
-    const at::Tensor& host = owner->back();
-    result->weights.push_back({name, DataTypeOf(host), host.sizes().vec(), host.data_ptr()});
-  }
-  result->weights_owner = owner;
+at::Tensor Trainer::Forward(const Feed& batch, bool training) {
+  const bool bfloat16 = training_.precision == spec::Precision::kBfloat16;
+  Autocast autocast(bfloat16);
+  at::Tensor output = model_->Forward(batch.x(), training, loss_->logits());
+  return bfloat16 ? output.to(at::kFloat) : output;
 }
 
 }  // namespace cyxwiz::runner

@@ -47,12 +47,12 @@ class Trainer {
 
   // ---- the loop (trainer.cc)
   // From samples_ on. false: asked to end.
-  bool RunEpoch(Feed* feed);
-  // Trains on a batch; whether that completed a step of the optimizer.
-  bool RunStep(const Feed& batch);
-  // Adds `part` times the gradients of the batch to those there are, or with `anew` sets them.
+  bool RunEpoch();
+  // Trains on the batch in feed_; whether that completed a step of the optimizer.
+  bool RunStep();
+  // Adds `part` times the gradients of that batch to those there are, or with `anew` sets them.
   // Counts the batch in the score when `counted`; throws when its loss is no number.
-  double ComputeGradients(const Feed& batch, double part, bool anew, bool counted);
+  double ComputeGradients(double part, bool anew, bool counted);
   void LimitGradients();
   void UpdateAverage();
   // What follows from an epoch's metrics; whether to train on.
@@ -64,9 +64,11 @@ class Trainer {
                                           int64_t sample);
   void SendProgress(int64_t samples_of_epoch, bool end_of_epoch);
   std::string MetricsText() const;
-  [[noreturn]] void ThrowDiverged() const;
+  // Runs the batch in feed_ once more to tell where.
+  [[noreturn]] void ThrowDiverged();
+  at::Tensor Forward(const Feed& batch, bool training);
 
-  // ---- evaluation and result (trainer.cc)
+  // ---- evaluation and result (trainer_result.cc)
   // Adds loss and metrics over indices of a split to the metrics; false: asked to end.
   bool Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
                 const std::string& part);
@@ -105,6 +107,7 @@ class Trainer {
   int threads_ = 1;
   std::vector<int64_t> train_indices_, validation_indices_;
   std::optional<LossFunction> loss_;
+  std::optional<Feed> feed_;  // of the training samples
   std::optional<Model> model_;
   std::unique_ptr<DenseNetwork> dense_network_;  // instead of autograd, where it can
   std::unique_ptr<Optimizer> optimizer_;

@@ -72,6 +72,16 @@ TEST(Loss, BalancedWeightsMakeUpForRareClasses) {
   EXPECT_TRUE(at::allclose(weights, at::tensor({4.0f / 12, 1.0f, 0.0f, 0.0f})));
 }
 
+TEST(Loss, OfABatchWithoutWeightIsZero) {
+  spec::TrainingSpec training = Training({{"class_weights", "1,0"}});
+  LossFunction loss(training, ClassWeights(training, {}, {}, 2, at::kCPU));
+  at::Tensor output = at::randn({3, 2}).requires_grad_();
+  at::Tensor value = loss(output, at::ones({3}, at::kLong));
+  value.backward();
+  EXPECT_EQ(value.item<float>(), 0);
+  EXPECT_TRUE(at::equal(output.grad(), at::zeros({3, 2})));
+}
+
 TEST(Metrics, AreScikitLearns) {
   const std::map<std::string, spec::Task> tasks{{"classes", spec::Task::kClasses},
                                                 {"binary", spec::Task::kBinary},
@@ -511,6 +521,69 @@ TEST(Training, EndsEarlyAndKeepsTheBest) {
   EXPECT_EQ(WeightBytes(result), WeightBytes(shorter));
   ASSERT_TRUE(result.confusion_matrix && shorter.confusion_matrix);
   EXPECT_EQ(result.confusion_matrix->counts, shorter.confusion_matrix->counts);
+}
+
+TEST(Training, SaysWhatWasFirstNotFinite) {
+  auto failure = [](const Job& job) {
+    TrainingObserver silent;
+    TrainingResult result = Train(job.spec, job.dataset, 1, &silent);
+    EXPECT_EQ(result.end, End::kFailed);
+    EXPECT_EQ(result.failure.cause, "diverged");
+    return result.failure;
+  };
+  // With and without autograd.
+  for (const char* activation : {"tanh", "relu"}) {
+    const std::string layers =
+        std::string(R"({"type":"dense","units":4,"name":"first","activation":")") + activation +
+        R"("},{"type":"dense","units":2,"name":"second"})";
+    Job job = MakeJob(layers, {{"optimizer", "sgd"}, {"learning_rate", "1e38"}});
+    Failure weights = failure(job);
+    EXPECT_NE(weights.message.find("epoch 1, step "), std::string::npos) << weights.message;
+    EXPECT_NE(weights.message.find("the first that is none: the "), std::string::npos)
+        << weights.message;
+
+    job = MakeJob(layers, {{"batch_size", "200"}});
+    std::get<std::vector<float>>(job.dataset.train.features)[7] = std::nanf("");
+    Failure input = failure(job);
+    EXPECT_NE(input.message.find("epoch 1, step 1; the first that is none: the input"),
+              std::string::npos)
+        << input.message;
+    EXPECT_EQ(input.path, "$.dataset");
+  }
+  // A sum of two inputs that overflows.
+  Job job = MakeJob(R"({"type":"dense","units":512,"name":"first","activation":"relu"},
+                       {"type":"dense","units":2,"name":"second"})",
+                    {{"batch_size", "200"}});
+  for (float& value : std::get<std::vector<float>>(job.dataset.train.features)) value = 3.4e38f;
+  Failure output = failure(job);
+  EXPECT_NE(output.message.find("the output of layer 'first'"), std::string::npos)
+      << output.message;
+}
+
+TEST(Training, TheLayerWhoseGradientWasTooLargeIsNamed) {
+  // The loss of the second step is no number, for a weight became infinite in the first.
+  Job job = MakeJob(R"({"type":"dense","units":4,"name":"first","activation":"tanh"},
+                       {"type":"dense","units":1,"name":"second"})",
+                    {{"optimizer", "sgd"}, {"learning_rate", "1"}, {"loss", "mse"}}, false);
+  for (float& label : std::get<std::vector<float>>(job.dataset.train.labels)) label = 1e18f;
+  job.spec.training.learning_rate = 1e25;
+  TrainingObserver silent;
+  TrainingResult result = Train(job.spec, job.dataset, 1, &silent);
+  EXPECT_NE(result.failure.message.find("step 2; the first that is none: the weights of layer "
+                                        "'second'"),
+            std::string::npos)
+      << result.failure.message;
+}
+
+TEST(Training, Bfloat16LearnsToo) {
+  std::map<std::string, std::string> options{{"epochs", "20"}, {"learning_rate", "0.05"}};
+  TrainingResult full = Trained(MakeJob(kTwo, options));
+  options["precision"] = "bfloat16";
+  TrainingResult half = Trained(MakeJob(kTwo, options));
+  EXPECT_GT(half.metrics["test_accuracy"], 0.9);
+  EXPECT_NE(WeightBytes(full), WeightBytes(half));
+  EXPECT_EQ(WeightBytes(half), WeightBytes(Trained(MakeJob(kTwo, options))));
+  for (const TensorView& t : half.weights) EXPECT_EQ(t.type, DataType::kFloat32);
 }
 
 }  // namespace

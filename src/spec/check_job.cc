@@ -124,6 +124,13 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
       CheckMonitor(&spec.training, problems);
     }
   }
+  if (known("batch_size")) {
+    ChooseBatchSize(description, model.spec, dataset, &spec.training, problems);
+  }
+  if (spec.training.precision == Precision::kBfloat16 && spec.device == Device::kCuda) {
+    problems->Add({"$.hyperparameters.precision", "bfloat16 is for the CPU only so far", "float32",
+                   "bfloat16", "leave it out"});
+  }
   if (known("batch_size")) CheckBatchNormalization(model, spec.training.batch_size, problems);
   if (dataset != nullptr && spec.training.validation_split > 0 && dataset->train_samples < 2) {
     problems->Add({"$.hyperparameters.validation_split", "one sample cannot be split",

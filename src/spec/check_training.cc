@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "base/resources.h"
 #include "spec/count.h"
+#include "spec/estimate.h"
 #include "spec/hyperparameters.h"
 #include "spec/object_reader.h"
 
@@ -230,6 +232,31 @@ void CheckMonitor(TrainingSpec* training, Problems* problems) {
     problems->Add({"$.hyperparameters.monitor", "there are no validation samples",
                    "one of " + listed, Shown(std::string_view(training->monitor)),
                    "add \"validation_split\": 0.1"});
+  }
+}
+
+void ChooseBatchSize(const JobDescription& job, const ModelSpec& model, const DatasetInfo* dataset,
+                     TrainingSpec* training, Problems* problems) {
+  if (!training->auto_batch_size) return;
+  const char* path = "$.hyperparameters.batch_size";
+  const int64_t memory =
+      job.requested.memory_bytes > 0 ? job.requested.memory_bytes : job.estimated_memory;
+  if (memory == 0) {
+    problems->Add({path, "the batch size can be chosen only when the memory is known",
+                   "resources.memory beside it", "nothing",
+                   "add \"resources\": {\"memory\": \"2GiB\"}, or give a number"});
+    return;
+  }
+  training->batch_size = kMaxAutoBatchSize;
+  auto needed = [&] { return EstimateJob(model, *training, dataset).memory_bytes; };
+  while (training->batch_size > 1 &&
+         ((dataset != nullptr && training->batch_size > dataset->train_samples) ||
+          needed() > memory)) {
+    training->batch_size /= 2;
+  }
+  if (needed() > memory) {
+    problems->Add({path, "no batch fits into the memory", "at least " + FormatBytes(needed()),
+                   FormatBytes(memory), "ask for more memory, or use a smaller model"});
   }
 }
 

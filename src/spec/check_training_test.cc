@@ -148,5 +148,43 @@ TEST(Estimate, CountsWhatOptimizerAndAveragesKeep) {
   EXPECT_EQ(memory({{"optimizer", "sgd"}, {"gradient_accumulation_steps", "2"}}), sgd + weights);
 }
 
+TEST(BatchSize, IsTheLargestThatFitsWhenItIsToBeChosen) {
+  auto chosen = [](int64_t memory, int64_t samples) {
+    JobDescription job = WithUnits(10, {{"batch_size", "auto"}});
+    job.requested.memory_bytes = memory;
+    DatasetInfo info = Table(10);
+    info.sample_shape = {100'000};
+    info.train_samples = samples;
+    return Check(job, info);
+  };
+  const int64_t mib = 1 << 20;
+  Checked checked = chosen(400 * mib, 60'000);
+  ASSERT_TRUE(checked.spec) << checked.problems.ToString();
+  const int64_t batch = checked.spec->training.batch_size;
+  EXPECT_LE(checked.spec->estimate.memory_bytes, 400 * mib);
+  EXPECT_GT(batch, 1);
+  EXPECT_EQ(batch & (batch - 1), 0);
+  JobDescription twice = WithUnits(10, {{"batch_size", std::to_string(2 * batch)}});
+  DatasetInfo info = Table(10);
+  info.sample_shape = {100'000};
+  EXPECT_GT(Check(twice, info).spec->estimate.memory_bytes, 400 * mib);
+  EXPECT_EQ(chosen(int64_t{1} << 40, 60'000).spec->training.batch_size, kMaxAutoBatchSize);
+  EXPECT_EQ(chosen(int64_t{1} << 40, 100).spec->training.batch_size, 64);
+  const char* path = "$.hyperparameters.batch_size";
+  EXPECT_TRUE(SaysOnly(chosen(0, 100).problems, path, "resources.memory"));
+  EXPECT_TRUE(SaysOnly(chosen(100 * mib, 100).problems, path, "no batch fits into the memory"));
+  JobDescription both = WithUnits(10, {{"batch_size", "auto"}});
+  both.requested.memory_bytes = 400 * mib;
+  both.batch_size = 32;
+  EXPECT_TRUE(SaysOnly(Check(both).problems, path, "leave one out"));
+}
+
+TEST(Precision, Bfloat16IsForTheCpu) {
+  JobDescription job = WithUnits(10, {{"precision", "bfloat16"}});
+  EXPECT_TRUE(Check(job).spec);
+  job.required_device = Device::kCuda;
+  EXPECT_TRUE(SaysOnly(Check(job).problems, "$.hyperparameters.precision", "for the CPU only"));
+}
+
 }  // namespace
 }  // namespace cyxwiz::spec

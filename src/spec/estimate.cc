@@ -73,8 +73,9 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
   const int64_t kept = 1 + OptimizerValues(training) + average +
                        (training.keep == Keep::kBest ? 1 : 0) + (training.accumulation > 1 ? 1 : 0);
   // Beside it: gradients, where they are not in it, what a step needs, and the weights that wait
-  // while the averaged ones are evaluated.
-  const int64_t beside = (training.accumulation > 1 ? 0 : 1) + ScratchValues(training) + average;
+  // while the averaged ones are evaluated, weights and gradients in bfloat16.
+  const int64_t beside = (training.accumulation > 1 ? 0 : 1) + ScratchValues(training) + average +
+                         (training.precision == Precision::kBfloat16 ? 1 : 0);
 
   Estimate estimate;
   // Activations once more for their gradients.

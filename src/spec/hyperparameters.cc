@@ -22,6 +22,18 @@ int64_t FieldOrMap(const char* name, int64_t field, int64_t max, int64_t otherwi
   return in_map.value_or(field != 0 ? field : otherwise);
 }
 
+// Whether the batch size is to be chosen; a problem when the job's field has one.
+bool IsAuto(const JobDescription& description, ObjectReader& reader) {
+  static constexpr Key kKey = {"batch_size"};
+  const Json* value = reader.Find(kKey);
+  if (value == nullptr || !SameName(value->get_ref<const std::string&>(), "auto")) return false;
+  if (description.batch_size != 0) {
+    reader.Refuse(kKey, "differs from the job's field of that name",
+                  std::to_string(description.batch_size), "leave one out");
+  }
+  return true;
+}
+
 }  // namespace
 
 void CheckHyperparameters(const JobDescription& description, TrainingSpec* training,
@@ -30,8 +42,11 @@ void CheckHyperparameters(const JobDescription& description, TrainingSpec* train
   ObjectReader reader(values, "$.hyperparameters", problems, ObjectReader::Values::kText);
   ReadOptimizer(reader, training);
   ReadLoss(reader, training);
-  training->batch_size = FieldOrMap("batch_size", description.batch_size, kMaxBatchSize,
-                                    training->batch_size, reader, problems);
+  training->auto_batch_size = IsAuto(description, reader);
+  if (!training->auto_batch_size) {
+    training->batch_size = FieldOrMap("batch_size", description.batch_size, kMaxBatchSize,
+                                      training->batch_size, reader, problems);
+  }
   training->epochs =
       FieldOrMap("epochs", description.epochs, kMaxEpochs, training->epochs, reader, problems);
   ReadSchedule(reader, training);

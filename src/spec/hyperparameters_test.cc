@@ -239,6 +239,11 @@ TEST(Hyperparameters, WrongValuesAreRefused) {
            {"metrics", "acuracy", "did you mean 'accuracy'?"},
            {"metrics", "top_1_accuracy", "2 to 1000"},
            {"metrics", "f1,f1", "twice"},
+           {"metrics",
+            "f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,f1,"
+            "f1,"
+            "f1,f1,f1,f1",
+            "at most 32"},
            {"seed", "-1", "from 0 to"},
            {"validation_split", "1", "to below 1"},
            {"threads", "1000", "from 0 to 256"},

@@ -46,6 +46,8 @@ enum class MuonScale { kOriginal, kMatchRmsAdamW };
 // The learning rate over time, and what it counts.
 enum class Schedule { kConstant, kStep, kMultiStep, kExponential, kCosine, kOneCycle, kPlateau };
 enum class Interval { kEpoch, kStep };
+// Of products in forward and backward passes; weights, sums and losses stay float32.
+enum class Precision { kFloat32, kBfloat16 };
 // Of which epoch the weights are that become the result.
 enum class Keep { kLast, kBest };
 // kCrossEntropy and kKl work on logits, so when the model ends with a softmax, on that softmax's
@@ -125,6 +127,8 @@ struct TrainingSpec {
   }
 
   int64_t batch_size = 32;
+  bool auto_batch_size = false;  // batch_size is still to be chosen: the largest that fits
+  Precision precision = Precision::kFloat32;
   int64_t epochs = 1;
   uint64_t seed = 0;
   Loss loss = Loss::kCrossEntropy;
@@ -165,9 +169,11 @@ struct JobSpec {
 // Limits on what is accepted at all; each is named in the error that refuses more.
 inline constexpr int64_t kMaxEpochs = 1'000'000;
 inline constexpr int64_t kMaxBatchSize = 1 << 20;
+inline constexpr int64_t kMaxAutoBatchSize = 1024;
 inline constexpr int64_t kMaxThreads = 256;
 inline constexpr double kMaxCheckpointSeconds = 86'400;
 inline constexpr int64_t kMaxAccumulation = 1 << 20;
+inline constexpr size_t kMaxJobMetrics = 32;
 inline constexpr int64_t kMaxTopAccuracy = 1000;
 inline constexpr int64_t kMaxConfusionClasses = 1000;
 inline constexpr int64_t kMaxMemoryBytes = int64_t{1} << 50;  // requested or estimated

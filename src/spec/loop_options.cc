@@ -12,6 +12,13 @@ constexpr Choice kKeeps[] = {
     {"best", static_cast<int>(Keep::kBest)},
 };
 
+constexpr Choice kPrecisions[] = {
+    {"float32", static_cast<int>(Precision::kFloat32)},
+    {"bfloat16", static_cast<int>(Precision::kBfloat16)},
+    {"fp32", static_cast<int>(Precision::kFloat32), true},
+    {"bf16", static_cast<int>(Precision::kBfloat16), true},
+};
+
 constexpr Key kClipNorm = {"clip_norm", "max_grad_norm", "global_clipnorm"},
               kClipValue = {"clip_value", "clipvalue"},
               kAccumulation = {"gradient_accumulation_steps", "accumulate_grad_batches"},
@@ -32,6 +39,9 @@ void RefuseWithLbfgs(ObjectReader& reader, const TrainingSpec& t) {
 }  // namespace
 
 void ReadLoop(ObjectReader& reader, TrainingSpec* t) {
+  if (auto precision = reader.OneOf({"precision"}, kPrecisions)) {
+    t->precision = static_cast<Precision>(*precision);
+  }
   const RealRange above_zero = {.min = 0, .max = kInfinity, .above_min = true};
   t->clip_norm = reader.Real(kClipNorm, above_zero).value_or(0);
   t->clip_value = reader.Real(kClipValue, above_zero).value_or(0);
@@ -59,6 +69,7 @@ void ReadLoop(ObjectReader& reader, TrainingSpec* t) {
 }
 
 void WriteLoop(const TrainingSpec& t, Json* json) {
+  (*json)["precision"] = NameOf(kPrecisions, static_cast<int>(t.precision));
   if (t.clip_norm > 0) (*json)["clip_norm"] = t.clip_norm;
   if (t.clip_value > 0) (*json)["clip_value"] = t.clip_value;
   (*json)["gradient_accumulation_steps"] = t.accumulation;

@@ -80,6 +80,11 @@ int64_t TopOf(const std::string& name) {
 void ReadMetrics(ObjectReader& reader, TrainingSpec* training) {
   auto names = reader.List(kMetricsKey);
   if (!names) return;
+  if (names->size() > kMaxJobMetrics) {
+    reader.Refuse(kMetricsKey, "names too many metrics",
+                  "at most " + std::to_string(kMaxJobMetrics));
+    return;
+  }
   for (const std::string& name : *names) {
     Metric metric;
     metric.top = TopOf(name);
