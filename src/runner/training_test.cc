@@ -20,7 +20,7 @@ namespace {
 
 using End = TrainingResult::End;
 
-// tests/golden/training.json; tests/golden/training.py writes it.
+// tests/golden/training.json; tests/golden/record_training.py writes it.
 const Json& Golden() {
   static const Json golden = [] {
     Result<std::string> text = ReadFile(CYXWIZ_GOLDEN "/training.json");

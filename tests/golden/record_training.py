@@ -2,7 +2,7 @@
 """Writes training.json: what PyTorch and scikit-learn say of losses, metrics, optimizers and schedules.
 
     python3 -m venv VENV && VENV/bin/pip install numpy torch==2.15.0 scikit-learn
-    VENV/bin/python tests/golden/training.py
+    VENV/bin/python tests/golden/record_training.py
 
 src/runner/training_test.cc compares with it.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-OUT = pathlib.Path(__file__).with_suffix(".json")
+OUT = pathlib.Path(__file__).with_name("training.json")
 
 
 def numbers(tensor) -> list:
