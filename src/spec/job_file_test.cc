@@ -184,5 +184,14 @@ TEST(JobFile, EveryExampleIsARightJob) {
   EXPECT_GE(examples, 6);
 }
 
+// Of the usual ResNet-18 with a 3x3 stem, for one channel and ten classes.
+TEST(JobFile, TheResidualExampleIsResNet18) {
+  auto text = ReadFile(CYXWIZ_EXAMPLES "/fashion-mnist-resnet18.json");
+  ASSERT_TRUE(text.ok()) << text.status();
+  auto [spec, problems] = Check(Parse(*text).description);
+  ASSERT_TRUE(spec) << problems.ToString();
+  EXPECT_EQ(spec->model.parameters, 11'172'810);
+}
+
 }  // namespace
 }  // namespace cyxwiz::spec
