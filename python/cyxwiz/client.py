@@ -228,15 +228,17 @@ class Client:
             raise errors.JobCancelled(f"job {status.job_id} was cancelled: {status.message}", status)
         return status
 
-    def jobs(self, *, user: str = "", page_size: int = 100) -> Iterator[JobStatus]:
+    def jobs(self, *, user: str = "", array: str = "", page_size: int = 100) -> Iterator[JobStatus]:
         """All jobs, newest first; fetched page by page as the iterator goes on.
 
         Args:
             user: only this user's.
+            array: id of an array: its members that have started, instead of jobs that are no members.
             page_size: jobs a call, 1 to 1000.
         """
         yield from (status_from_wire(s) for s in self._pages(
-            self._jobs.ListJobs, lambda token: job_pb2.ListJobsRequest(user_id=user, page_size=page_size, page_token=token),
+            self._jobs.ListJobs, lambda token: job_pb2.ListJobsRequest(
+                user_id=user, array_id=array, page_size=page_size, page_token=token),
             "jobs"))
 
     def cancel(self, job: JobRef, reason: str = "") -> None:

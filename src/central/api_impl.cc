@@ -197,10 +197,13 @@ class ApiImpl final : public Api {
                                     std::to_string(request.filter_type())));
     }
     std::string filter = "jobs/" + std::to_string(request.filter_type()) + "/" +
-                         std::to_string(request.filter_status()) + "/" + request.user_id();
-    control::ListJobs command{
-        .page_size = *page_size,
-        .filter = {.user = request.user_id(), .type = request.filter_type(), .states = *states}};
+                         std::to_string(request.filter_status()) + "/" + request.array_id() + "/" +
+                         request.user_id();
+    control::ListJobs command{.page_size = *page_size,
+                              .filter = {.user = request.user_id(),
+                                         .type = request.filter_type(),
+                                         .states = *states,
+                                         .array_id = {request.array_id()}}};
     if (!request.page_token().empty()) {
       auto position = ParsePageToken(request.page_token(), filter);
       if (!position.ok()) return refuse(position.status());

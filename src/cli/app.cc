@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/up.h"
+#include "spec/job_array.h"
 #include "cli/verify.h"
 
 namespace cyxwiz::cli {
@@ -174,6 +175,17 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                    "Start only once this job has ended, well or not; may be given several times")
       ->type_name("ID")
       ->allow_extra_args(false);
+  command
+      ->add_option(
+          "--array", submit.array,
+          "Run it so many times, as one array; without a sweep each with a seed of its own")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, spec::kMaxArraySize).description(""));
+  command
+      ->add_option("--max-parallel", submit.max_parallel,
+                   "So many of the array's members at a time at most")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, spec::kMaxArraySize).description(""));
   command->add_flag("-w,--wait", submit.wait,
                     "Wait until the job has ended and print its final status");
 
@@ -192,6 +204,8 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                             CLI::ignore_case)
                   .description(""));
   command->add_option("--user", ps.user, "Only jobs of this user")->type_name("NAME");
+  command->add_option("--array", ps.array, "The members of this array that have started")
+      ->type_name("ID");
   command->add_option("--limit", ps.limit, "How many at most (default: 50)")
       ->type_name("N")
       ->check(CLI::Range(1, 1000).description(""));

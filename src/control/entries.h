@@ -35,6 +35,7 @@ struct JobEntry {
   MonotonicTime run_end = MonotonicTime::Never(), queue_end = MonotonicTime::Never(),
                 deadline = MonotonicTime::Never();
   int32_t waits_for = 0;                             // jobs that must end first
+  std::shared_ptr<const Terms> member_terms;         // of an array's members, once one has started
   MonotonicTime forget_at = MonotonicTime::Never();  // once it has ended: when it leaves memory
 };
 

@@ -11,6 +11,7 @@ constexpr int32_t kHighestPriority = 3;
 
 void Control::State::EnterLine(JobEntry& entry) {
   if (entry.waits_for > 0) return;
+  if (entry.job.array != nullptr && entry.job.array->room() == 0) return;
   const Job& job = entry.job;
   Duration wait = std::chrono::milliseconds(job.not_before.ms - now.unix.ms);
   if (wait > Duration::zero()) {

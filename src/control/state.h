@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -55,8 +56,9 @@ struct Control::State {
   std::map<NodeId, NodeEntry> nodes;
   Bodies bodies;
   RemovedJobs removed;
-  JobIndex index;                     // of the jobs in memory
-  EndedCounts ended_counts;           // of the others
+  JobIndex index;                                          // of the jobs in memory
+  EndedCounts ended_counts;                                // of the others
+  std::unordered_map<int64_t, std::set<int64_t>> members;  // in memory, by their array's sequence
   std::set<int64_t> removed_lately;   // sequences of jobs that the archive may still have
   std::map<LineKey, LineJobs> lines;  // jobs that may be scheduled now
   scheduler::Fleet fleet;             // `nodes`, as the scheduler sees them
@@ -133,10 +135,32 @@ struct Control::State {
   // The job's entry. One that has left memory comes back for a moment. NOT_FOUND: there is none.
   Result<JobEntry*> Recall(const JobId& id);
 
+  // ---- arrays.cc
+  void ChangeArray(JobEntry& array, const std::function<void(Array&)>& change);
+  // The next one becomes a job; the caller places it.
+  JobEntry& StartMember(JobEntry& array);
+  // One has come to its end.
+  void EndMember(const JobEntry& member);
+  // Lets it go on, or end after its last member.
+  void SettleArray(JobEntry& array);
+  // No more members are started.
+  void StopArray(JobEntry& array, const std::string& message);
+  std::vector<JobEntry*> LiveMembers(const JobEntry& array);
+  void CancelArray(JobEntry& array, const std::string& reason);
+  void PauseArray(JobEntry& array);
+  Status ResumeArray(JobEntry& array);
+  // Of one that is removed.
+  void EraseMembers(const JobEntry& array);
+  // A member that has not become a job; nullopt: there is none of this id.
+  std::optional<JobView> ViewUnstarted(const JobId& id);
+  void ListMembers(ListJobs& c);
+
   // ---- submit.cc
   void Apply(SubmitJob& c);
   // Accepts a job whose id is new, or says why not.
   Status Submit(SubmitJob& c);
+  // Whether no id of an array's member means two jobs.
+  Status CheckArrayId(const SubmitJob& c);
   Status CheckTerms(const Job& job);
   void Apply(RetryJob& c);
 
@@ -145,8 +169,11 @@ struct Control::State {
   // Of a job that has not ended.
   void Cancel(JobEntry& entry, const std::string& reason);
   void Apply(CancelJobs& c);
+  // Of a job that has not ended and is not being cancelled.
+  void Pause(JobEntry& entry);
   void Apply(PauseJob& c);
   void Apply(ResumeJob& c);
+  void ChangePriority(JobEntry& entry, int32_t priority);
   void Apply(SetPriority& c);
   void Apply(RemoveJob& c);
 

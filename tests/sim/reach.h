@@ -42,6 +42,8 @@ enum class Place {
   kPreempted,
   kPreemptedOverRestart,
   kRecalled,
+  kMemberStarted,
+  kArrayEnded,
   kQuotaExceeded,
   kQuotaBorrowing,
   kCount,
@@ -81,6 +83,8 @@ inline constexpr const char* kPlaceNames[] = {
     "an attempt made room for a job of a higher class",
     "an attempt was to make room when the server started",
     "an ended job read from the store",
+    "a member of an array started",
+    "an array ended",
     "a job held back by a quota",
     "a job that waits beyond a quota",
 };

@@ -186,6 +186,32 @@ Result<control::Checkpoint> ReadCheckpoint(std::string_view text) {
   return checkpoint;
 }
 
+std::string WriteArray(const control::Job& job) {
+  if (job.array == nullptr) return "";
+  const control::Array& a = *job.array;
+  return Dump(
+      {a.size, a.max_parallel, a.started, a.succeeded, a.failed, a.cancelled, a.base_attempt});
+}
+
+Status ReadArray(std::string_view text, control::Job* job) {
+  if (text.empty()) return OkStatus();
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_array() || json.size() != 7) return NotOurs("array", text);
+  for (const Json& one : json) {
+    if (!one.is_number_integer()) return NotOurs("array", text);
+  }
+  control::Array array;
+  array.size = json[0].get<int64_t>();
+  array.max_parallel = json[1].get<int64_t>();
+  array.started = json[2].get<int64_t>();
+  array.succeeded = json[3].get<int64_t>();
+  array.failed = json[4].get<int64_t>();
+  array.cancelled = json[5].get<int64_t>();
+  array.base_attempt = json[6].get<int32_t>();
+  job->array = std::make_shared<const control::Array>(array);
+  return OkStatus();
+}
+
 std::string WriteDevices(const std::vector<int32_t>& devices) { return Json(devices).dump(); }
 
 Result<std::vector<int32_t>> ReadDevices(std::string_view text) {
