@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Union
 
@@ -453,10 +454,18 @@ class Client:
             self._nodes.ListNodes, lambda token: node_pb2.ListNodesRequest(page_token=token, online_only=online_only),
             "nodes")]
 
-    def cordon(self, node: str, *, drain: bool = False, reason: str = "") -> Node:
-        """Gives a node no new attempts; with `drain` those it has go back into the queue, not counted as failures."""
+    def cordon(self, node: str, *, drain: bool = False, reason: str = "", begin: Optional[datetime] = None,
+               end: Optional[datetime] = None) -> Node:
+        """Gives a node no new attempts; with `drain` those it has go back into the queue, not counted as failures.
+
+        Args:
+            begin: when it begins by itself; None: now.
+            end: when it ends by itself; None: uncordon() ends it.
+        """
         response = self._call(self._node_control.CordonNode,
-                              control_pb2.CordonNodeRequest(node_id=node, drain=drain, reason=reason))
+                              control_pb2.CordonNodeRequest(
+                                  node_id=node, drain=drain, reason=reason, until=int(end.timestamp()) if end else 0,
+                                  **({"from": int(begin.timestamp())} if begin else {})))
         return node_from_wire(response.info)
 
     def uncordon(self, node: str) -> Node:

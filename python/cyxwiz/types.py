@@ -218,6 +218,7 @@ class EventKind(enum.Enum):
     NODE_QUARANTINED = 12
     NODE_RELEASED = 13
     PREEMPT_REQUESTED = 14
+    NODE_CORDON_PLANNED = 15
 
 
 @dataclass(frozen=True)
@@ -287,6 +288,9 @@ class Node:
     cordoned: bool = False
     draining: bool = False
     cordon_reason: str = ""
+    #: When a planned cordon begins, and when the present or planned one ends by itself.
+    cordon_from: Optional[datetime] = None
+    cordon_until: Optional[datetime] = None
     labels: Dict[str, str] = field(default_factory=dict)
     #: Unlike jobs failed on it, and which: it gets no new attempts but now and then one to probe it.
     quarantined: bool = False
@@ -415,6 +419,8 @@ def node_from_wire(info: node_pb2.NodeInfo) -> Node:
         cordoned=info.cordoned,
         draining=info.draining,
         cordon_reason=info.cordon_reason,
+        cordon_from=_time(info.cordon_from),
+        cordon_until=_time(info.cordon_until),
         labels=dict(info.labels),
         quarantined=info.quarantined,
         quarantine_reason=info.quarantine_reason,

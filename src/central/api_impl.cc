@@ -514,9 +514,18 @@ class ApiImpl final : public Api {
 
   void CordonNode(const protocol::CordonNodeRequest& request,
                   Done<protocol::NodeResponse> done) override {
+    constexpr int64_t kMostSeconds = int64_t{1} << 40;
+    for (int64_t moment : {request.from(), request.until()}) {
+      if (moment >= 0 && moment <= kMostSeconds) continue;
+      return done(InvalidArgument("from, until: expected seconds since 1970, UTC, found " +
+                                  std::to_string(moment)),
+                  {});
+    }
     AskForNode(control::CordonNode{.node = {request.node_id()},
                                    .drain = request.drain(),
-                                   .reason = Clip(request.reason(), 1000)},
+                                   .reason = Clip(request.reason(), 1000),
+                                   .from = {request.from() * 1000},
+                                   .until = {request.until() * 1000}},
                std::move(done));
   }
   void UncordonNode(const protocol::UncordonNodeRequest& request,

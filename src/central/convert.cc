@@ -170,6 +170,8 @@ void ToNodeInfo(const control::NodeView& view, protocol::NodeInfo* info) {
   info->set_cordoned(view.node.cordoned);
   info->set_draining(view.node.draining);
   info->set_cordon_reason(view.node.cordon_reason);
+  info->set_cordon_from(view.node.cordon_from.seconds());
+  info->set_cordon_until(view.node.cordon_until.seconds());
   info->set_quarantined(view.node.quarantined);
   info->set_quarantine_reason(view.node.quarantine_reason);
   info->clear_attempts();

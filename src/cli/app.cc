@@ -12,8 +12,8 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/up.h"
-#include "spec/job_array.h"
 #include "cli/verify.h"
+#include "spec/job_array.h"
 
 namespace cyxwiz::cli {
 namespace {
@@ -328,6 +328,13 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   command->add_flag("-f,--follow", events.follow, "Go on printing what happens");
 
   CordonOptions cordon, drain, uncordon;
+  auto add_cordon_options = [](CLI::App* of, CordonOptions* options) {
+    of->add_option("--reason", options->reason, "Why, for the node's status")->type_name("TEXT");
+    of->add_option("--from", options->from, "Begin then: 2026-12-24T18:00:00Z (default: now)")
+        ->type_name("MOMENT");
+    of->add_option("--until", options->until, "End then (default: when it is uncordoned)")
+        ->type_name("MOMENT");
+  };
   auto add_node_id = [](CLI::App* of, std::string* target) {
     of->add_option("NODE", *target, "Id of the node")->required()->type_name(" ");
   };
@@ -335,7 +342,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       add("cordon", "Give a node no new jobs", "  cyxwiz cordon NODE --reason 'new disk on Friday'",
           [&](const Session& s) { return RunCordon(s, cordon); });
   add_node_id(command, &cordon.node_id);
-  command->add_option("--reason", cordon.reason, "Why, for the node's status")->type_name("TEXT");
+  add_cordon_options(command, &cordon);
   command =
       add("uncordon", "Give a node jobs again", "  cyxwiz uncordon NODE", [&](const Session& s) {
         uncordon.undo = true;
@@ -348,7 +355,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                   return RunCordon(s, drain);
                 });
   add_node_id(command, &drain.node_id);
-  command->add_option("--reason", drain.reason, "Why, for the node's status")->type_name("TEXT");
+  add_cordon_options(command, &drain);
 
   command = add("delete", "Delete a job that has ended", "  cyxwiz delete ID",
                 [&](const Session& s) { return RunDelete(s, job_id); });

@@ -60,6 +60,7 @@ struct EventsOptions {
 };
 struct CordonOptions {
   std::string node_id, reason;
+  std::string from, until;  // moments; empty: now, and until it is undone
   bool drain = false;
   bool undo = false;
 };

@@ -49,7 +49,8 @@ struct NodeEntry {
   UnixTime last_heartbeat;
   MonotonicTime lease_end = MonotonicTime::Never();
   MonotonicTime held_until;
-  int32_t refusals = 0;  // since it last took an attempt
+  MonotonicTime cordon_at = MonotonicTime::Never();  // when a planned cordon is looked at
+  int32_t refusals = 0;                              // since it last took an attempt
   Resources reserved;
   std::set<JobId> jobs;  // whose current attempt is assigned or running here
   // Jobs with different bodies that failed here since one succeeded; text of each failure.

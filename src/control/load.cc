@@ -66,7 +66,13 @@ void Control::State::Load(Snapshot snapshot) {
       unfinished.push_back(entry);
     }
   }
-  for (const auto& [id, node] : nodes) PutIntoFleet(node);
+  for (auto& [id, node] : nodes) {
+    PutIntoFleet(node);
+    const Node& n = node.node;
+    if (n.cordon_from.ms == 0 && n.cordon_until.ms == 0) continue;
+    node.cordon_at = now.monotonic;
+    timers.Arm(node.cordon_at, TimerKind::kCordon, id.value);
+  }
   // What users had before, from what is known of their jobs.
   auto remember = [this](const std::string& user, const Resources& resources, UnixTime started,
                          Duration until) {

@@ -216,6 +216,7 @@ enum class EventKind {
   kNodeUncordoned = 11,
   kNodeQuarantined = 12,
   kNodeReleased = 13,
+  kNodeCordonPlanned = 15,
   kPreemptRequested = 14,  // of an attempt that still writes its checkpoint; message: for which job
 };
 const char* EventKindName(EventKind kind);  // "STATE_CHANGED"
@@ -255,6 +256,9 @@ struct Node {
   bool cordoned = false;  // gets no new attempts
   bool draining = false;  // those it has shall end; implies cordoned
   std::string cordon_reason;
+  // A planned cordon begins and ends by itself; 0: it is not planned, or stays.
+  UnixTime cordon_from, cordon_until;
+  bool drain_then = false;  // once it begins
   Labels labels;
   // Gets no new attempts but now and then one to probe it.
   bool quarantined = false;

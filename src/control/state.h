@@ -331,6 +331,9 @@ struct Control::State {
   // The node is given nothing for a while.
   void LetRest(NodeEntry& node, Duration time);
   void Apply(CordonNode& c);
+  void SetCordon(NodeEntry& node, bool cordoned, bool drain, const std::string& reason);
+  // Begins or ends a planned cordon when it is time, and comes back at the next such time.
+  void FollowCordon(NodeEntry& node);
 
   // ---- quarantine.cc
   // An attempt failed on the node, perhaps by the node's fault. Unlike jobs that fail in a row tell

@@ -125,6 +125,8 @@ const char* EventKindName(EventKind kind) {
       return "NODE_UNCORDONED";
     case EventKind::kNodeQuarantined:
       return "NODE_QUARANTINED";
+    case EventKind::kNodeCordonPlanned:
+      return "NODE_CORDON_PLANNED";
     case EventKind::kPreemptRequested:
       return "PREEMPT_REQUESTED";
     case EventKind::kNodeReleased:

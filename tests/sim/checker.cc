@@ -71,8 +71,9 @@ std::string Describe(const control::Node& node) {
       << " capacity=" << ToString(node.capacity) << " registered=" << node.registered_at.ms
       << " completed=" << node.jobs_completed << " cordoned=" << node.cordoned
       << " draining=" << node.draining << " '" << node.cordon_reason
-      << "' quarantined=" << node.quarantined << " '" << node.quarantine_reason << "' "
-      << node.failed_probes << " devices=";
+      << "' from=" << node.cordon_from.ms << " until=" << node.cordon_until.ms
+      << " then=" << node.drain_then << " quarantined=" << node.quarantined << " '"
+      << node.quarantine_reason << "' " << node.failed_probes << " devices=";
   for (int32_t device : node.devices) out << device << ",";
   return out.str();
 }
@@ -318,6 +319,8 @@ void Checker::Apply(const Record& record) {
     Fold(Describe(r->event));
     if (r->event.kind == control::EventKind::kNodeQuarantined) Reach(Place::kQuarantined);
     if (r->event.kind == control::EventKind::kNodeReleased) Reach(Place::kReleased);
+    if (r->event.kind == control::EventKind::kNodeUncordoned && r->event.message == "as planned")
+      Reach(Place::kWindowEnded);
     if (!state_.events.empty() && state_.events.rbegin()->first >= r->event.number)
       Break("events in order", "stored after a later one: " + Describe(r->event));
     if (r->event.kind == control::EventKind::kStateChanged &&

@@ -151,12 +151,17 @@ void Client::Try(const Action& action, int tries) {
           control::PlanJob{.request = {{1000, 1000, 0}, 0}, .what_if = {.more_nodes = 1}}, action,
           tries);
     case ActionKind::kCordon: {
+      auto after = [this](int64_t ms) {
+        return UnixTime{world_->server->process()->now().unix.ms + ms};
+      };
       int64_t node = action.n % static_cast<int64_t>(world_->plan.nodes.size());
       return Call<control::NodeReply>(
           control::CordonNode{.node = {"node" + std::to_string(node)},
                               .cordoned = action.length == Duration::zero(),
                               .drain = action.length == Duration::zero() && action.n % 7 < 3,
-                              .reason = "maintenance"},
+                              .reason = "maintenance",
+                              .from = action.n % 3 == 0 ? after(2000) : UnixTime(),
+                              .until = action.n % 3 < 2 ? after(5000) : UnixTime()},
           action, tries);
     }
     case ActionKind::kListNodes:

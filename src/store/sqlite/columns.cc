@@ -82,6 +82,9 @@ std::string WriteExtra(const control::Node& node) {
   if (node.quarantined)
     json["quarantine"] = {{"reason", node.quarantine_reason},
                           {"failed_probes", node.failed_probes}};
+  if (node.cordon_from.ms != 0) json["cordon_from_ms"] = node.cordon_from.ms;
+  if (node.cordon_until.ms != 0) json["cordon_until_ms"] = node.cordon_until.ms;
+  if (node.drain_then) json["drain_then"] = true;
   return json.empty() ? "" : Dump(json);
 }
 
@@ -92,6 +95,9 @@ Status ReadExtra(std::string_view text, control::Node* node) {
   try {
     GetRare(json, &node->capacity);
     node->labels = json.value("labels", Labels());
+    node->cordon_from.ms = json.value("cordon_from_ms", int64_t{0});
+    node->cordon_until.ms = json.value("cordon_until_ms", int64_t{0});
+    node->drain_then = json.value("drain_then", false);
     if (auto quarantine = json.find("quarantine"); quarantine != json.end()) {
       node->quarantined = true;
       node->quarantine_reason = quarantine->at("reason").get<std::string>();

@@ -133,6 +133,9 @@ TEST(SqliteStore, EveryFieldSurvivesAReopen) {
                      true,
                      true,
                      "new disk"};
+  node.cordon_from = {500};
+  node.cordon_until = {900};
+  node.drain_then = true;
   std::vector<Record> records = {PutBody{job.body, body}, PutJob{job}, PutNode{node}};
   ASSERT_TRUE(Open(folder.File())->Commit(records).ok());
 
@@ -154,6 +157,9 @@ TEST(SqliteStore, EveryFieldSurvivesAReopen) {
   EXPECT_TRUE(snapshot.nodes[0].cordoned);
   EXPECT_TRUE(snapshot.nodes[0].draining);
   EXPECT_EQ(snapshot.nodes[0].cordon_reason, node.cordon_reason);
+  EXPECT_EQ(snapshot.nodes[0].cordon_from.ms, 500);
+  EXPECT_EQ(snapshot.nodes[0].cordon_until.ms, 900);
+  EXPECT_TRUE(snapshot.nodes[0].drain_then);
 }
 
 TEST(SqliteStore, EventsAreReadInOrderWithTheSubmissionsOfJobs) {
