@@ -72,9 +72,10 @@ const Job* Control::State::First() const {
   const Job* first = nullptr;
   Rank best;
   for (const auto& [key, line] : lines) {
-    if (quotas.Of(key) == scheduler::Standing::kBlocked) continue;
+    const scheduler::Standing standing = quotas.Of(key);
+    if (standing == scheduler::Standing::kBlocked) continue;
     const Job& head = by_sequence.at(*line.jobs.begin())->job;
-    Rank rank = RankOf(head);
+    Rank rank = RankOf(head, shares.Of(key.account, now.monotonic), standing);
     if (first != nullptr && !(rank < best)) continue;
     first = &head;
     best = rank;

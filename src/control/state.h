@@ -254,9 +254,9 @@ struct Control::State {
   // ---- preempt.cc: attempts make room for jobs of a higher class
   // For the lines whose jobs can start nowhere.
   void Preempt();
-  // Attempts on a node that may end for a job of this line. later: is set to when more may, if
-  // that is before.
-  std::vector<scheduler::Victim> Victims(const NodeId& node, const LineKey& line,
+  // Attempts on a node that may end for a job of this class; with reclaims also those of the same
+  // class that borrow. later: is set to when more may, if that is before.
+  std::vector<scheduler::Victim> Victims(const NodeId& node, int32_t priority, bool reclaims,
                                          MonotonicTime* later) const;
   void MakeRoom(const Job& job, const scheduler::Preemption& preemption);
   // After a pass: those that have done their service, or nobody needs any more. True: there were
