@@ -8,6 +8,7 @@ import os
 import random
 import secrets
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Union
 
@@ -228,15 +229,17 @@ class Client:
             raise errors.JobCancelled(f"job {status.job_id} was cancelled: {status.message}", status)
         return status
 
-    def jobs(self, *, user: str = "", page_size: int = 100) -> Iterator[JobStatus]:
+    def jobs(self, *, user: str = "", array: str = "", page_size: int = 100) -> Iterator[JobStatus]:
         """All jobs, newest first; fetched page by page as the iterator goes on.
 
         Args:
             user: only this user's.
+            array: id of an array: its members that have started, instead of jobs that are no members.
             page_size: jobs a call, 1 to 1000.
         """
         yield from (status_from_wire(s) for s in self._pages(
-            self._jobs.ListJobs, lambda token: job_pb2.ListJobsRequest(user_id=user, page_size=page_size, page_token=token),
+            self._jobs.ListJobs, lambda token: job_pb2.ListJobsRequest(
+                user_id=user, array_id=array, page_size=page_size, page_token=token),
             "jobs"))
 
     def cancel(self, job: JobRef, reason: str = "") -> None:
@@ -451,10 +454,18 @@ class Client:
             self._nodes.ListNodes, lambda token: node_pb2.ListNodesRequest(page_token=token, online_only=online_only),
             "nodes")]
 
-    def cordon(self, node: str, *, drain: bool = False, reason: str = "") -> Node:
-        """Gives a node no new attempts; with `drain` those it has go back into the queue, not counted as failures."""
+    def cordon(self, node: str, *, drain: bool = False, reason: str = "", begin: Optional[datetime] = None,
+               end: Optional[datetime] = None) -> Node:
+        """Gives a node no new attempts; with `drain` those it has go back into the queue, not counted as failures.
+
+        Args:
+            begin: when it begins by itself; None: now.
+            end: when it ends by itself; None: uncordon() ends it.
+        """
         response = self._call(self._node_control.CordonNode,
-                              control_pb2.CordonNodeRequest(node_id=node, drain=drain, reason=reason))
+                              control_pb2.CordonNodeRequest(
+                                  node_id=node, drain=drain, reason=reason, until=int(end.timestamp()) if end else 0,
+                                  **({"from": int(begin.timestamp())} if begin else {})))
         return node_from_wire(response.info)
 
     def uncordon(self, node: str) -> Node:

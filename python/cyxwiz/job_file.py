@@ -261,6 +261,35 @@ def _labels(config: job_pb2.JobConfig, key: str, value: Any) -> None:
         config.node_labels[name] = label
 
 
+def _array(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        value = {"size": value}
+    unknown = [name for name in value if name not in ("size", "max_parallel")]
+    if unknown:
+        raise ValueError(f"job: {key}: unknown key {unknown[0]!r}; the keys are size, max_parallel")
+    for name, number in value.items():
+        _number(config.array, name, number, f"{key}.{name}")
+
+
+def _sweep(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    def text(name: Any, one: Any) -> str:
+        if not isinstance(name, str) or not isinstance(one, (str, bool, int, float)):
+            raise ValueError(f"job: {key}: expected texts, numbers or truth values, found {name!r}: {one!r}")
+        return str(one).lower() if isinstance(one, bool) else str(one)
+
+    if isinstance(value, Mapping) and value:
+        for name in sorted(value):
+            if not isinstance(value[name], (list, tuple)):
+                raise ValueError(f"job: {key}: expected a list of values for {name!r}, found {value[name]!r}")
+            config.array.grid.add(name=name, values=[text(name, one) for one in value[name]])
+    elif isinstance(value, (list, tuple)) and value:
+        for point in value:
+            point = _mapping(key, point, "{'learning_rate': 0.1}")
+            config.array.points.add(hyperparameters={name: text(name, one) for name, one in point.items()})
+    else:
+        raise ValueError(f"job: {key}: expected lists of values by name, or a list of members, found {value!r}")
+
+
 _ENUMS = {
     "type": ("job_type", job_pb2.JobType, "JOB_TYPE_"),
     "priority": ("priority", job_pb2.JobPriority, "PRIORITY_"),
@@ -289,4 +318,6 @@ _SETTERS = {
     "limits": _limits,
     "after": _after,
     "node_labels": _labels,
+    "array": _array,
+    "sweep": _sweep,
 }

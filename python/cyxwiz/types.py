@@ -110,6 +110,22 @@ class JobResult:
 
 
 @dataclass(frozen=True)
+class ArrayCounts:
+    """Where the members of an array stand."""
+
+    size: int
+    #: 0: no limit.
+    max_parallel: int
+    #: Have not started.
+    waiting: int
+    #: Run, are assigned, paused, or wait to be tried again.
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+@dataclass(frozen=True)
 class JobStatus:
     """Where a job stands."""
 
@@ -146,6 +162,11 @@ class JobStatus:
     preemptions: int = 0
     #: Whose quota it counts to, besides that of the user.
     project: str = ""
+    #: Of an array.
+    array: Optional[ArrayCounts] = None
+    #: Of a member: its array's id, and its number.
+    array_id: str = ""
+    array_number: int = 0
     #: Only from Client.status and Client.wait, once the job has ended.
     result: Optional[JobResult] = None
 
@@ -197,6 +218,7 @@ class EventKind(enum.Enum):
     NODE_QUARANTINED = 12
     NODE_RELEASED = 13
     PREEMPT_REQUESTED = 14
+    NODE_CORDON_PLANNED = 15
 
 
 @dataclass(frozen=True)
@@ -266,6 +288,9 @@ class Node:
     cordoned: bool = False
     draining: bool = False
     cordon_reason: str = ""
+    #: When a planned cordon begins, and when the present or planned one ends by itself.
+    cordon_from: Optional[datetime] = None
+    cordon_until: Optional[datetime] = None
     labels: Dict[str, str] = field(default_factory=dict)
     #: Unlike jobs failed on it, and which: it gets no new attempts but now and then one to probe it.
     quarantined: bool = False
@@ -323,8 +348,16 @@ def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResu
         user=status.user_id,
         preemptions=status.preemptions,
         project=status.project,
+        array=_array(status.array) if status.HasField("array") else None,
+        array_id=status.array_id,
+        array_number=status.array_number,
         result=result_from_wire(result) if result is not None else None,
     )
+
+
+def _array(counts: job_pb2.ArrayCounts) -> ArrayCounts:
+    return ArrayCounts(counts.size, counts.max_parallel, counts.waiting, counts.running, counts.succeeded, counts.failed,
+                       counts.cancelled)
 
 
 def plan_from_wire(plan: control_pb2.JobPlan) -> Plan:
@@ -386,6 +419,8 @@ def node_from_wire(info: node_pb2.NodeInfo) -> Node:
         cordoned=info.cordoned,
         draining=info.draining,
         cordon_reason=info.cordon_reason,
+        cordon_from=_time(info.cordon_from),
+        cordon_until=_time(info.cordon_until),
         labels=dict(info.labels),
         quarantined=info.quarantined,
         quarantine_reason=info.quarantine_reason,

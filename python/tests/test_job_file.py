@@ -146,6 +146,19 @@ def test_limits_dependencies_and_labels_arrive():
     assert (limits.run_seconds, limits.deadline) == (120, 1798135200)
 
 
+def test_arrays_and_sweeps():
+    config = cyxwiz.job_config({"array": {"max_parallel": 3}, "sweep": {"seed": [1, 2], "nesterov": [True]}})
+    assert config.array.max_parallel == 3
+    assert [(axis.name, list(axis.values)) for axis in config.array.grid] == [("nesterov", ["true"]), ("seed", ["1", "2"])]
+    config = cyxwiz.job_config({"array": 7})
+    assert config.array.size == 7
+    config = cyxwiz.job_config({"sweep": [{"learning_rate": 0.1}]})
+    assert dict(config.array.points[0].hyperparameters) == {"learning_rate": "0.1"}
+    for wrong in ({"array": {"speed": 1}}, {"sweep": {"seed": 1}}, {"sweep": []}):
+        with pytest.raises(ValueError):
+            cyxwiz.job_config(wrong)
+
+
 @pytest.mark.parametrize("wrong, message", [
     ({"limits": {"run": "soon"}}, "limits.run: expected seconds"),
     ({"limits": {"speed": 1}}, "unknown key 'speed'"),

@@ -197,10 +197,13 @@ class ApiImpl final : public Api {
                                     std::to_string(request.filter_type())));
     }
     std::string filter = "jobs/" + std::to_string(request.filter_type()) + "/" +
-                         std::to_string(request.filter_status()) + "/" + request.user_id();
-    control::ListJobs command{
-        .page_size = *page_size,
-        .filter = {.user = request.user_id(), .type = request.filter_type(), .states = *states}};
+                         std::to_string(request.filter_status()) + "/" + request.array_id() + "/" +
+                         request.user_id();
+    control::ListJobs command{.page_size = *page_size,
+                              .filter = {.user = request.user_id(),
+                                         .type = request.filter_type(),
+                                         .states = *states,
+                                         .array_id = {request.array_id()}}};
     if (!request.page_token().empty()) {
       auto position = ParsePageToken(request.page_token(), filter);
       if (!position.ok()) return refuse(position.status());
@@ -511,9 +514,18 @@ class ApiImpl final : public Api {
 
   void CordonNode(const protocol::CordonNodeRequest& request,
                   Done<protocol::NodeResponse> done) override {
+    constexpr int64_t kMostSeconds = int64_t{1} << 40;
+    for (int64_t moment : {request.from(), request.until()}) {
+      if (moment >= 0 && moment <= kMostSeconds) continue;
+      return done(InvalidArgument("from, until: expected seconds since 1970, UTC, found " +
+                                  std::to_string(moment)),
+                  {});
+    }
     AskForNode(control::CordonNode{.node = {request.node_id()},
                                    .drain = request.drain(),
-                                   .reason = Clip(request.reason(), 1000)},
+                                   .reason = Clip(request.reason(), 1000),
+                                   .from = {request.from() * 1000},
+                                   .until = {request.until() * 1000}},
                std::move(done));
   }
   void UncordonNode(const protocol::UncordonNodeRequest& request,

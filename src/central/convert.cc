@@ -110,6 +110,20 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   status->set_nodes_lost(job.nodes_lost);
   status->set_preemptions(job.preemptions);
   if (job.terms != nullptr) status->set_project(job.terms->project);
+  if (job.array != nullptr) {
+    protocol::ArrayCounts* counts = status->mutable_array();
+    counts->set_size(job.array->size);
+    counts->set_max_parallel(job.array->max_parallel);
+    counts->set_waiting(job.array->size - job.array->started);
+    counts->set_running(job.array->alive());
+    counts->set_succeeded(job.array->succeeded);
+    counts->set_failed(job.array->failed);
+    counts->set_cancelled(job.array->cancelled);
+  }
+  if (job.member != nullptr) {
+    status->set_array_id(job.member->array.value);
+    status->set_array_number(job.member->number);
+  }
   if (job.checkpoint.exists()) ToCheckpoint(job.checkpoint, status->mutable_checkpoint());
 }
 
@@ -138,6 +152,7 @@ void ToJobResult(const control::Job& job, protocol::JobResult* result) {
 void ToJobConfig(const control::Job& job, const control::JobBody& body,
                  protocol::JobConfig* config) {
   config->ParseFromString(body.config);
+  if (job.member != nullptr) MakeMemberConfig(job.member->number, config);
   config->set_job_id(job.id.value);
   config->set_name(job.name);
   config->set_user_id(job.user);
@@ -155,6 +170,8 @@ void ToNodeInfo(const control::NodeView& view, protocol::NodeInfo* info) {
   info->set_cordoned(view.node.cordoned);
   info->set_draining(view.node.draining);
   info->set_cordon_reason(view.node.cordon_reason);
+  info->set_cordon_from(view.node.cordon_from.seconds());
+  info->set_cordon_until(view.node.cordon_until.seconds());
   info->set_quarantined(view.node.quarantined);
   info->set_quarantine_reason(view.node.quarantine_reason);
   info->clear_attempts();

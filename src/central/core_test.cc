@@ -206,6 +206,7 @@ class TestStore final : public store::JobStore {
   Result<std::vector<Job>> ListEnded(const control::JobFilter&, int64_t, size_t) override {
     return std::vector<Job>();
   }
+  Result<bool> HasPrefix(const std::string&) override { return false; }
 
  private:
   TestDisk* const disk_;
@@ -422,6 +423,7 @@ TEST(CoreCommit, AStoreThatDoesNotLoadIsNotStarted) {
     Result<std::vector<Job>> ListEnded(const control::JobFilter&, int64_t, size_t) override {
       return Unavailable("not loaded");
     }
+    Result<bool> HasPrefix(const std::string&) override { return Unavailable("not loaded"); }
   };
   auto core = Core::Start(std::make_unique<Broken>(), {});
   EXPECT_EQ(core.status().code(), Code::kDataLoss);

@@ -46,6 +46,17 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
   }
   spec::CheckName("$.user", config.user_id(), problems);
   spec::CheckJobTerms(TermsFromConfig(config), problems);
+  if (config.has_array()) {
+    spec::JobArray array = ArrayFromConfig(config);
+    spec::CheckJobArray(array, problems);
+    if (spec::MembersOf(array) == 0) {
+      problems->Add(
+          {.path = "$.array",
+           .message = "has no members",
+           .expected = "a size from 1 to " + std::to_string(spec::kMaxArraySize) + ", or a sweep",
+           .found = "0"});
+    }
+  }
   for (int i = 0; i < config.after_size(); ++i) {
     if (protocol::DependencyCondition_IsValid(config.after(i).condition())) continue;
     problems->Add({.path = "$.after[" + std::to_string(i) + "].condition",
@@ -82,6 +93,13 @@ control::Job MakeJob(const protocol::JobConfig& config) {
   job.priority = config.priority();
   job.max_retries = config.has_max_retries() ? config.max_retries() : kDefaultRetries;
   job.terms = MakeTerms(config);
+  if (config.has_array()) {
+    spec::JobArray from = ArrayFromConfig(config);
+    control::Array array;
+    array.size = spec::MembersOf(from);
+    array.max_parallel = from.max_parallel;
+    job.array = std::make_shared<const control::Array>(array);
+  }
   return job;
 }
 
@@ -146,6 +164,29 @@ void JobChecker::Remember(std::shared_ptr<const Accepted> accepted) {
   }
 }
 
+// Each value of a sweep must be right, and what members need is what the largest of them does.
+// Values that are wrong only together are left to the node, which checks what it is given.
+void JobChecker::CheckMembers(const spec::JobDescription& job, const spec::JobArray& array,
+                              spec::JobSpec* spec, spec::Problems* problems) {
+  for (int64_t number : spec::MembersToCheck(array)) {
+    spec::JobDescription member = job;
+    spec::MakeMember(array, number, &member.hyperparameters);
+    spec::Problems of_member;
+    auto checked = spec::CheckJob(member, inspector_, &of_member);
+    for (spec::Problem problem : of_member.list()) {
+      problem.message = "member " + std::to_string(number) + ": " + problem.message;
+      problems->Add(std::move(problem));
+    }
+    if (!of_member.empty() || !checked) return;
+    spec->resources.cpu_millis =
+        std::max(spec->resources.cpu_millis, checked->resources.cpu_millis);
+    spec->resources.memory_bytes =
+        std::max(spec->resources.memory_bytes, checked->resources.memory_bytes);
+    spec->resources.gpus = std::max(spec->resources.gpus, checked->resources.gpus);
+    spec->training.epochs = std::max(spec->training.epochs, checked->training.epochs);
+  }
+}
+
 void JobChecker::Check(const protocol::JobConfig& config, Done done) {
   spec::Problems problems;
   CheckWireFields(config, &problems);
@@ -171,8 +212,9 @@ void JobChecker::Check(const protocol::JobConfig& config, Done done) {
   }
 
   auto check = [this, problems = std::move(problems), job = MakeJob(config),
-                description = DescriptionFromConfig(config), bytes = std::move(bytes),
-                sha256 = std::move(sha256), done = std::move(done)]() mutable {
+                description = DescriptionFromConfig(config), array = ArrayFromConfig(config),
+                bytes = std::move(bytes), sha256 = std::move(sha256),
+                done = std::move(done)]() mutable {
     auto accepted = std::make_shared<Accepted>();
     // Before the check: a file that changes during it is looked at again the next time.
     if (HasFiles(description.dataset_uri)) {
@@ -181,6 +223,7 @@ void JobChecker::Check(const protocol::JobConfig& config, Done done) {
         accepted->files = StateOfFiles(*uri);
     }
     auto spec = spec::CheckJob(description, inspector_, &problems);
+    if (spec && problems.empty()) CheckMembers(description, array, &*spec, &problems);
     if (!problems.empty() || !spec) return done(problems, std::move(job), nullptr);
     accepted->body = std::make_shared<const control::JobBody>(
         control::JobBody{.sha256 = std::move(sha256), .config = std::move(bytes)});
@@ -195,7 +238,7 @@ void JobChecker::Check(const protocol::JobConfig& config, Done done) {
     Remember(std::move(accepted));
     done(problems, std::move(job), std::move(body));
   };
-  if (HasFiles(config.dataset_uri())) {
+  if (HasFiles(config.dataset_uri()) || config.has_array()) {  // it takes long
     pool_->Post(std::move(check));
   } else {
     check();

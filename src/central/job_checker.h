@@ -13,6 +13,8 @@
 #include "control/control.h"
 #include "cyxwiz/protocol/job.pb.h"
 #include "spec/dataset.h"
+#include "spec/job_array.h"
+#include "spec/job_spec.h"
 #include "spec/problem.h"
 
 namespace cyxwiz::central {
@@ -43,6 +45,8 @@ class JobChecker {
     std::string dataset_uri;
     std::string files;  // state of the data set's files when it was checked
   };
+  void CheckMembers(const spec::JobDescription& job, const spec::JobArray& array,
+                    spec::JobSpec* spec, spec::Problems* problems);
   std::shared_ptr<const Accepted> Remembered(const std::string& sha256);
   void Remember(std::shared_ptr<const Accepted> accepted);
 

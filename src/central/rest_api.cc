@@ -155,7 +155,7 @@ std::span<const RestApi::Entry> RestApi::Table() {
       {{"GET", "/metrics"}, {}, &RestApi::GetMetrics},
       {{"POST", "/api/v1/jobs"}, {}, &RestApi::SubmitJob},
       {{"GET", "/api/v1/jobs"},
-       {"page_size", "page_token", "user_id", "filter_type", "filter_status"},
+       {"page_size", "page_token", "user_id", "filter_type", "filter_status", "array_id"},
        &RestApi::ListJobs},
       {{"GET", "/api/v1/jobs/{id}"}, {}, &RestApi::GetJob},
       {{"POST", "/api/v1/jobs/{id}/cancel"}, {}, &RestApi::CancelJob},
@@ -268,6 +268,7 @@ void RestApi::ListJobs(Call& call) {
   request.set_user_id(ReadText(given, "user_id"));
   request.set_filter_type(type);
   request.set_filter_status(filter);
+  request.set_array_id(ReadText(given, "array_id"));
   api_->ListJobs(request, Answer<protocol::ListJobsResponse>(call.exchange, call.request.path));
 }
 

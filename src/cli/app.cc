@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/up.h"
 #include "cli/verify.h"
+#include "spec/job_array.h"
 
 namespace cyxwiz::cli {
 namespace {
@@ -174,6 +175,17 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                    "Start only once this job has ended, well or not; may be given several times")
       ->type_name("ID")
       ->allow_extra_args(false);
+  command
+      ->add_option(
+          "--array", submit.array,
+          "Run it so many times, as one array; without a sweep each with a seed of its own")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, spec::kMaxArraySize).description(""));
+  command
+      ->add_option("--max-parallel", submit.max_parallel,
+                   "So many of the array's members at a time at most")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t{1}, spec::kMaxArraySize).description(""));
   command->add_flag("-w,--wait", submit.wait,
                     "Wait until the job has ended and print its final status");
 
@@ -192,6 +204,8 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                             CLI::ignore_case)
                   .description(""));
   command->add_option("--user", ps.user, "Only jobs of this user")->type_name("NAME");
+  command->add_option("--array", ps.array, "The members of this array that have started")
+      ->type_name("ID");
   command->add_option("--limit", ps.limit, "How many at most (default: 50)")
       ->type_name("N")
       ->check(CLI::Range(1, 1000).description(""));
@@ -314,6 +328,13 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   command->add_flag("-f,--follow", events.follow, "Go on printing what happens");
 
   CordonOptions cordon, drain, uncordon;
+  auto add_cordon_options = [](CLI::App* of, CordonOptions* options) {
+    of->add_option("--reason", options->reason, "Why, for the node's status")->type_name("TEXT");
+    of->add_option("--from", options->from, "Begin then: 2026-12-24T18:00:00Z (default: now)")
+        ->type_name("MOMENT");
+    of->add_option("--until", options->until, "End then (default: when it is uncordoned)")
+        ->type_name("MOMENT");
+  };
   auto add_node_id = [](CLI::App* of, std::string* target) {
     of->add_option("NODE", *target, "Id of the node")->required()->type_name(" ");
   };
@@ -321,7 +342,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       add("cordon", "Give a node no new jobs", "  cyxwiz cordon NODE --reason 'new disk on Friday'",
           [&](const Session& s) { return RunCordon(s, cordon); });
   add_node_id(command, &cordon.node_id);
-  command->add_option("--reason", cordon.reason, "Why, for the node's status")->type_name("TEXT");
+  add_cordon_options(command, &cordon);
   command =
       add("uncordon", "Give a node jobs again", "  cyxwiz uncordon NODE", [&](const Session& s) {
         uncordon.undo = true;
@@ -334,7 +355,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                   return RunCordon(s, drain);
                 });
   add_node_id(command, &drain.node_id);
-  command->add_option("--reason", drain.reason, "Why, for the node's status")->type_name("TEXT");
+  add_cordon_options(command, &drain);
 
   command = add("delete", "Delete a job that has ended", "  cyxwiz delete ID",
                 [&](const Session& s) { return RunDelete(s, job_id); });

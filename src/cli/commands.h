@@ -21,12 +21,14 @@ struct Session {
 struct SubmitOptions {
   std::string file;                           // "-": standard input
   std::vector<std::string> after, after_any;  // ids of jobs that must end first
+  int64_t array = 0, max_parallel = 0;        // 0: as the file says
   bool wait = false;
 };
 struct PsOptions {
   bool all = false;    // every page
   std::string status;  // "", "pending", "running", "completed", "failed", "cancelled"
   std::string user;
+  std::string array;  // its members; empty: arrays and jobs that are no members
   int limit = 50;
   std::string page_token;
 };
@@ -58,6 +60,7 @@ struct EventsOptions {
 };
 struct CordonOptions {
   std::string node_id, reason;
+  std::string from, until;  // moments; empty: now, and until it is undone
   bool drain = false;
   bool undo = false;
 };

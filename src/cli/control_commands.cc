@@ -363,6 +363,18 @@ int RunCordon(const Session& session, const CordonOptions& options) {
   request.set_node_id(options.node_id);
   request.set_reason(options.reason);
   request.set_drain(options.drain);
+  auto read = [](const std::string& flag, const std::string& text) -> Result<int64_t> {
+    if (text.empty()) return 0;
+    if (auto moment = spec::ParseMoment(text)) return *moment;
+    return InvalidArgument(flag + ": expected a moment, found '" + text + "'",
+                           "such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00");
+  };
+  auto from = read("--from", options.from), until = read("--until", options.until);
+  for (const auto* moment : {&from, &until}) {
+    if (!moment->ok()) return session.console.Fail(moment->status());
+  }
+  request.set_from(*from);
+  request.set_until(*until);
   return AskForNode(session, request, options.undo);
 }
 

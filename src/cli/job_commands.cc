@@ -87,6 +87,20 @@ Json StatusToJson(const protocol::GetJobStatusResponse& response) {
   return json;
 }
 
+// "3 running, 7 waiting, 90 succeeded"
+std::string ArrayText(const protocol::ArrayCounts& counts) {
+  std::string text;
+  auto add = [&text](int64_t number, const char* what) {
+    if (number > 0) text += (text.empty() ? "" : ", ") + std::to_string(number) + " " + what;
+  };
+  add(counts.running(), "running");
+  add(counts.waiting(), "waiting");
+  add(counts.succeeded(), "succeeded");
+  add(counts.failed(), "failed");
+  add(counts.cancelled(), "cancelled");
+  return text;
+}
+
 std::string StatusToText(const protocol::GetJobStatusResponse& response, const Console& console,
                          int64_t now) {
   const protocol::JobStatus& status = response.status();
@@ -113,6 +127,9 @@ std::string StatusToText(const protocol::GetJobStatusResponse& response, const C
       for (const std::string& node : reason.nodes()) nodes += (nodes.empty() ? " (" : ", ") + node;
       line("", reason.message() + nodes + (nodes.empty() ? "" : ")"));
     }
+  }
+  if (status.has_array()) {
+    line("Members", std::to_string(status.array().size()) + ": " + ArrayText(status.array()));
   }
   if (status.error().message() != status.message()) line("Error", status.error().message());
   if (!status.error().details().empty())
@@ -186,6 +203,8 @@ int RunSubmit(const Session& session, const SubmitOptions& options) {
     dependency->set_job_id(id);
     dependency->set_condition(protocol::AFTER_ANY_END);
   }
+  if (options.array > 0) config.mutable_array()->set_size(options.array);
+  if (options.max_parallel > 0) config.mutable_array()->set_max_parallel(options.max_parallel);
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
   std::vector<protocol::Problem> refused;
@@ -259,6 +278,7 @@ int RunPs(const Session& session, const PsOptions& options) {
   request.set_page_token(options.page_token);
   request.set_filter_status(StatusFilter(options.status));
   request.set_user_id(options.user);
+  request.set_array_id(options.array);
   protocol::ListJobsResponse list;
   do {
     auto page =
@@ -298,6 +318,10 @@ int RunPs(const Session& session, const PsOptions& options) {
         job.state() == protocol::JOB_STATE_SUCCEEDED || job.state() == protocol::JOB_STATE_RUNNING
             ? ""
             : (job.error().message().empty() ? job.message() : job.error().message());
+    if (job.has_array()) {
+      const std::string counts = ArrayText(job.array());
+      message = message.empty() ? counts : counts + "; " + message;
+    }
     table.Add({{job.job_id()},
                {job.name()},
                {StateWord(job.state()), StateColour(job.state())},

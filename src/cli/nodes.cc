@@ -2,6 +2,7 @@
 #include <map>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/resources.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -98,7 +99,13 @@ int RunNodes(const Session& session, const NodesOptions& options) {
          {std::to_string(node.attempts_size())},
          {LabelsOf(node)}});
     std::string why = node.quarantined() ? node.quarantine_reason() : node.cordon_reason();
-    if (!why.empty()) notes += node.node_id() + " is " + state + ": " + Printable(why) + "\n";
+    if (node.cordon_from() > 0) {
+      notes += node.node_id() + " will be cordoned in " +
+               FormatAge(node.cordon_from() - ReadClocks().unix.seconds()) +
+               (why.empty() ? "" : ": " + Printable(why)) + "\n";
+    } else if (!why.empty()) {
+      notes += node.node_id() + " is " + state + ": " + Printable(why) + "\n";
+    }
   }
   console.out << table.ToString(console.width, console.unicode, console.colour) << std::flush;
   console.err << notes;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -21,6 +22,8 @@ class Archive {
   // Jobs that have ended, newest first, with a sequence below `before`.
   virtual Result<std::vector<Job>> ListEnded(const JobFilter& filter, int64_t before,
                                              size_t most) = 0;
+  // Whether the id of some job begins so.
+  virtual Result<bool> HasPrefix(const std::string& prefix) = 0;
 };
 
 }  // namespace cyxwiz::control

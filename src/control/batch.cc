@@ -57,12 +57,14 @@ void Control::State::Tell(const NodeEntry& node, EventKind kind, std::string mes
 void Control::State::SetState(JobEntry& entry, JobState to, std::string message) {
   Job& job = entry.job;
   Require(IsLegal(job.state, to), "illegal change of a job's state");
+  Require(to != JobState::kRunning || job.state == JobState::kAssigned || job.array != nullptr,
+          "a job runs that was not assigned");
   Event& event = Tell(job, EventKind::kStateChanged, message);
   event.from = job.state;
   event.to = to;
   if (to != JobState::kAssigned && to != JobState::kRunning && to != JobState::kSucceeded)
     event.cause = job.cause;
-  index.Move(job, to);
+  if (job.member == nullptr) index.Move(job, to);
   counters.jobs_by_state[static_cast<int>(job.state)]--;
   counters.jobs_by_state[static_cast<int>(to)]++;
   if (job.state == JobState::kQueued) LeaveLine(job);
@@ -84,6 +86,7 @@ void Control::State::SetState(JobEntry& entry, JobState to, std::string message)
   }
   if (to == JobState::kQueued) EnterLine(entry);
   MarkChanged(entry);
+  if (IsFinal(to) && job.member != nullptr) EndMember(entry);
 }
 
 void Control::State::FlushProgress() {

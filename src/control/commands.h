@@ -96,6 +96,7 @@ struct CordonNode {
   bool cordoned = true;
   bool drain = false;
   std::string reason;
+  UnixTime from, until;  // when it begins and ends; 0: now, and when somebody ends it
 };
 // What would become of this job if it were submitted now; changes nothing.
 struct PlanJob {

@@ -30,6 +30,9 @@ void Control::State::Fire(const Timer& timer) {
     case TimerKind::kPreempt:
       reschedule = true;
       return;
+    case TimerKind::kCordon:
+      if (NodeEntry* node = FindNode(NodeId{timer.id})) FollowCordon(*node);
+      return;
     case TimerKind::kForget:
       return Forget(timer);
     case TimerKind::kRunLimit:

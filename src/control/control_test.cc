@@ -127,7 +127,7 @@ TEST(JobLifecycle, TheTransitionTableKeepsFinalStatesFinal) {
   for (JobState from : {JobState::kSucceeded, JobState::kFailed, JobState::kCancelled}) {
     for (int to = 1; to <= 7; ++to) EXPECT_FALSE(IsLegal(from, static_cast<JobState>(to)));
   }
-  EXPECT_FALSE(IsLegal(JobState::kQueued, JobState::kRunning));
+  EXPECT_FALSE(IsLegal(JobState::kQueued, JobState::kSucceeded));
 }
 
 TEST(Submit, SameIdAndBodyIsTheSameJobAnotherBodyIsRefused) {

@@ -35,6 +35,7 @@ struct JobEntry {
   MonotonicTime run_end = MonotonicTime::Never(), queue_end = MonotonicTime::Never(),
                 deadline = MonotonicTime::Never();
   int32_t waits_for = 0;                             // jobs that must end first
+  std::shared_ptr<const Terms> member_terms;         // of an array's members, once one has started
   MonotonicTime forget_at = MonotonicTime::Never();  // once it has ended: when it leaves memory
 };
 
@@ -48,7 +49,8 @@ struct NodeEntry {
   UnixTime last_heartbeat;
   MonotonicTime lease_end = MonotonicTime::Never();
   MonotonicTime held_until;
-  int32_t refusals = 0;  // since it last took an attempt
+  MonotonicTime cordon_at = MonotonicTime::Never();  // when a planned cordon is looked at
+  int32_t refusals = 0;                              // since it last took an attempt
   Resources reserved;
   std::set<JobId> jobs;  // whose current attempt is assigned or running here
   // Jobs with different bodies that failed here since one succeeded; text of each failure.

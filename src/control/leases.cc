@@ -70,6 +70,9 @@ void Control::State::Apply(RegisterNode& c) {
     c.node.cordoned = node.node.cordoned;
     c.node.draining = node.node.draining;
     c.node.cordon_reason = std::move(node.node.cordon_reason);
+    c.node.cordon_from = node.node.cordon_from;
+    c.node.cordon_until = node.node.cordon_until;
+    c.node.drain_then = node.node.drain_then;
     c.node.quarantined = node.node.quarantined;
     c.node.quarantine_reason = std::move(node.node.quarantine_reason);
     c.node.failed_probes = node.node.failed_probes;

@@ -160,6 +160,50 @@ TEST(Drain, AttemptsGoElsewhereWithoutCountingAsFailures) {
   EXPECT_EQ(b.Get("a").retries, 0);
 }
 
+TEST(MaintenanceWindow, BeginsAndEndsByItself) {
+  Bench b({.lease = std::chrono::hours(9)});
+  b.Register("n");
+  const int64_t now = b.now().unix.ms;
+  b.Submit("a");
+  b.Progress("a", 1, "n");
+  b.Do(CordonNode{.node = NodeId{"n"},
+                  .drain = true,
+                  .reason = "new disk",
+                  .from = {now + 3'600'000},
+                  .until = {now + 7'200'000}});
+  EXPECT_FALSE(b.nodes.at("n").cordoned);
+  EXPECT_EQ(b.nodes.at("n").cordon_from.ms, now + 3'600'000);
+  EXPECT_FALSE(Stops(b, "a"));
+  b.Pass(std::chrono::minutes(59));
+  b.Restart();
+  b.Register("n", 2, {{{"a"}, 1}});
+  EXPECT_FALSE(b.nodes.at("n").cordoned);
+  b.Pass(std::chrono::minutes(10));
+  EXPECT_TRUE(b.nodes.at("n").draining) << "the restart has not forgotten it";
+  EXPECT_EQ(b.nodes.at("n").cordon_reason, "new disk");
+  b.Complete("a", 1, "n", Outcome::kCancelled);
+  EXPECT_EQ(b.StateOf("a"), "Queued");
+  while (b.now().unix.ms < now + 7'200'000) b.Pass(std::chrono::minutes(10));
+  EXPECT_FALSE(b.nodes.at("n").cordoned);
+  EXPECT_EQ(b.StateOf("a"), "Assigned");
+}
+
+TEST(MaintenanceWindow, IsCalledOffByUncordonAndCheckedForItsEnd) {
+  Bench b({.lease = std::chrono::hours(9)});
+  b.Register("n");
+  const int64_t now = b.now().unix.ms;
+  b.Do(CordonNode{.node = NodeId{"n"}, .from = {now + 2000}, .until = {now + 1000}});
+  EXPECT_EQ(b.reply().status.code(), Code::kInvalidArgument);
+  b.Do(CordonNode{.node = NodeId{"n"}, .from = {now + 60'000}});
+  b.Do(CordonNode{.node = NodeId{"n"}, .cordoned = false});
+  b.Pass(std::chrono::minutes(20));
+  EXPECT_FALSE(b.nodes.at("n").cordoned);
+  b.Do(CordonNode{.node = NodeId{"n"}, .until = {b.now().unix.ms + 60'000}});
+  EXPECT_TRUE(b.nodes.at("n").cordoned);
+  b.Pass(std::chrono::minutes(1));
+  EXPECT_FALSE(b.nodes.at("n").cordoned) << "one that begins at once ends by itself, too";
+}
+
 TEST(Events, TellALifeInOrder) {
   Bench b;
   b.Submit("j");

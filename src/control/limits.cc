@@ -26,7 +26,7 @@ void Control::State::ArmLimits(JobEntry& entry) {
     Duration left = std::chrono::milliseconds(limits.deadline.ms - now.unix.ms);
     ArmLimit(job, TimerKind::kDeadline, std::max(left, Duration::zero()), {}, &entry.deadline);
   }
-  if (job.state == JobState::kRunning) ArmRunLimit(entry);
+  if (job.state == JobState::kRunning && job.array == nullptr) ArmRunLimit(entry);
 }
 
 void Control::State::ArmRunLimit(JobEntry& entry) {
@@ -40,6 +40,10 @@ void Control::State::ArmRunLimit(JobEntry& entry) {
 void Control::State::HitLimit(JobEntry& entry, Cause cause) {
   Job& job = entry.job;
   if (IsFinal(job.state) || job.cancel_requested || job.limit_hit != Cause::kNone) return;
+  if (job.array != nullptr) {
+    job.limit_hit = cause;
+    return StopArray(entry, LimitMessage(job, cause) + ": stopping");
+  }
   if (job.state == JobState::kQueued || job.state == JobState::kPaused)
     return FailByLimit(entry, cause);
   job.limit_hit = cause;

@@ -15,7 +15,7 @@ void Control::State::Load(Snapshot snapshot) {
   }
   bodies.SetNext(last_body + 1);
   for (const Snapshot::Ended& ended : snapshot.ended) {
-    ended_counts.Add(ended.user, ended.type, ended.state, ended.jobs);
+    if (!ended.members) ended_counts.Add(ended.user, ended.type, ended.state, ended.jobs);
     counters.jobs_by_state[static_cast<int>(ended.state)] += ended.jobs;
   }
   for (Node& node : snapshot.nodes) {
@@ -44,7 +44,7 @@ void Control::State::Load(Snapshot snapshot) {
     next_sequence = std::max(next_sequence, j.sequence + 1);
     counters.jobs_by_state[static_cast<int>(j.state)]++;
     checkpoint_files.Add(j.checkpoint);
-    if (j.state == JobState::kAssigned || j.state == JobState::kRunning) {
+    if (j.array == nullptr && (j.state == JobState::kAssigned || j.state == JobState::kRunning)) {
       NodeEntry* node = FindNode(j.node);
       Require(node != nullptr, "a stored attempt without its node");
       node->reserved += j.resources;
@@ -66,7 +66,13 @@ void Control::State::Load(Snapshot snapshot) {
       unfinished.push_back(entry);
     }
   }
-  for (const auto& [id, node] : nodes) PutIntoFleet(node);
+  for (auto& [id, node] : nodes) {
+    PutIntoFleet(node);
+    const Node& n = node.node;
+    if (n.cordon_from.ms == 0 && n.cordon_until.ms == 0) continue;
+    node.cordon_at = now.monotonic;
+    timers.Arm(node.cordon_at, TimerKind::kCordon, id.value);
+  }
   // What users had before, from what is known of their jobs.
   auto remember = [this](const std::string& user, const Resources& resources, UnixTime started,
                          Duration until) {
@@ -75,7 +81,7 @@ void Control::State::Load(Snapshot snapshot) {
   };
   for (const auto& [id, entry] : jobs) {
     const Job& j = entry->job;
-    if (j.started_at.ms == 0) continue;
+    if (j.started_at.ms == 0 || j.array != nullptr) continue;
     remember(j.user, j.resources, j.started_at,
              IsFinal(j.state) ? Since(j.ended_at) : Duration::zero());
   }

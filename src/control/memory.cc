@@ -15,14 +15,24 @@ constexpr Duration kRecalled = std::chrono::seconds(1);
 JobEntry& Control::State::Insert(std::unique_ptr<JobEntry> entry) {
   JobEntry& inserted = *entry;
   by_sequence[inserted.job.sequence] = &inserted;
-  index.Insert(inserted.job);
+  if (inserted.job.member != nullptr) {
+    members[inserted.job.member->array_sequence].insert(inserted.job.sequence);
+  } else {
+    index.Insert(inserted.job);
+  }
   jobs.emplace(inserted.job.id, std::move(entry));
   return inserted;
 }
 
 bool Control::State::Erase(JobEntry& entry) {
   timers.Disarm(entry.forget_at, TimerKind::kForget, entry.job.id.value);
-  index.Erase(entry.job);
+  if (const Member* member = entry.job.member.get()) {
+    auto found = members.find(member->array_sequence);
+    found->second.erase(entry.job.sequence);
+    if (found->second.empty()) members.erase(found);
+  } else {
+    index.Erase(entry.job);
+  }
   by_sequence.erase(entry.job.sequence);
   unflushed.erase(entry.job.sequence);
   bool last = bodies.Drop(entry.job.body);
@@ -42,7 +52,7 @@ void Control::State::Forget(const Timer& timer) {
   JobEntry* entry = Find(JobId{timer.id});
   if (entry == nullptr || entry->forget_at != timer.at) return;
   if (entry->touched) return ArmForget(*entry, kRecalled);  // followers are still to be told
-  ended_counts.Add(entry->job, +1);
+  if (entry->job.member == nullptr) ended_counts.Add(entry->job, +1);
   Erase(*entry);
 }
 
@@ -51,12 +61,16 @@ Result<JobEntry*> Control::State::Recall(const JobId& id) {
   if (entry == nullptr && options.archive != nullptr) {
     auto found = options.archive->FindEnded(id);
     if (!found.ok()) return found.status();
-    if (*found && removed_lately.count((*found)->job.sequence) == 0) {
+    auto is_gone = [this](const Job& job) {
+      return removed_lately.count(job.sequence) > 0 ||
+             (job.member != nullptr && removed_lately.count(job.member->array_sequence) > 0);
+    };
+    if (*found && !is_gone((*found)->job)) {
       auto recalled = std::make_unique<JobEntry>();
       recalled->job = std::move((*found)->job);
       recalled->body = bodies.UseStored(recalled->job.body, (*found)->body).body;
       recalled->stored = true;
-      ended_counts.Add(recalled->job, -1);
+      if (recalled->job.member == nullptr) ended_counts.Add(recalled->job, -1);
       entry = &Insert(std::move(recalled));
     }
   }

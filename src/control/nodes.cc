@@ -44,21 +44,66 @@ void Control::State::PutIntoFleet(const NodeEntry& node) {
 void Control::State::Apply(CordonNode& c) {
   NodeEntry* node = FindNode(c.node);
   if (node == nullptr) return Answer(c.reply_to, NoSuchNode(c.node));
-  bool cordoned = c.cordoned || c.drain;
-  if (cordoned != node->node.cordoned || c.drain != node->node.draining) {
-    node->node.cordoned = cordoned;
-    node->node.draining = c.drain;
-    node->node.cordon_reason = cordoned ? c.reason : "";
-    MarkChanged(*node);
-    Tell(*node, cordoned ? EventKind::kNodeCordoned : EventKind::kNodeUncordoned,
-         c.drain ? "draining" + (c.reason.empty() ? "" : ": " + c.reason) : c.reason);
-    UpdateFleet(*node);
-    if (c.drain) {
-      for (const JobId& id : node->jobs) SendStop(*jobs.at(id), "the node is drained");
-    }
+  const bool cordoned = c.cordoned || c.drain;
+  if (cordoned && c.until.ms > 0 && c.until <= std::max(c.from, now.unix)) {
+    return Answer(c.reply_to,
+                  InvalidArgument("until: expected a moment after its beginning, found " +
+                                      std::to_string(c.until.seconds()),
+                                  "in seconds since 1970, UTC"));
   }
+  const bool planned = cordoned && c.from > now.unix;
+  Node& n = node->node;
+  const UnixTime from = planned ? c.from : UnixTime(), until = cordoned ? c.until : UnixTime();
+  if (n.cordon_from != from || n.cordon_until != until) MarkChanged(*node);
+  n.cordon_from = from;
+  n.cordon_until = until;
+  n.drain_then = planned && c.drain;
+  if (planned) {
+    n.cordon_reason = c.reason;
+    Tell(*node, EventKind::kNodeCordonPlanned, c.reason);
+  } else {
+    SetCordon(*node, cordoned, c.drain, c.reason);
+  }
+  FollowCordon(*node);
   if (!cordoned) ReleaseNode(*node, "by an operator");
   Answer(c.reply_to, OkStatus(), NodeReply{View(*node)});
+}
+
+void Control::State::SetCordon(NodeEntry& node, bool cordoned, bool drain,
+                               const std::string& reason) {
+  if (!cordoned) node.node.cordon_reason.clear();
+  if (cordoned == node.node.cordoned && drain == node.node.draining) return;
+  node.node.cordoned = cordoned;
+  node.node.draining = drain;
+  node.node.cordon_reason = cordoned ? reason : "";
+  MarkChanged(node);
+  Tell(node, cordoned ? EventKind::kNodeCordoned : EventKind::kNodeUncordoned,
+       drain ? "draining" + (reason.empty() ? "" : ": " + reason) : reason);
+  UpdateFleet(node);
+  if (!drain) return;
+  for (const JobId& id : node.jobs) SendStop(*jobs.at(id), "the node is drained");
+}
+
+void Control::State::FollowCordon(NodeEntry& node) {
+  // The calendar may be set meanwhile, so it is looked at again.
+  constexpr Duration kLookAgain = std::chrono::minutes(10);
+  Node& n = node.node;
+  timers.Disarm(node.cordon_at, TimerKind::kCordon, n.id.value);
+  if (n.cordon_from.ms > 0 && n.cordon_from <= now.unix) {
+    n.cordon_from = {};
+    MarkChanged(node);
+    SetCordon(node, true, n.drain_then, std::string(n.cordon_reason));
+  }
+  if (n.cordon_from.ms == 0 && n.cordon_until.ms > 0 && n.cordon_until <= now.unix) {
+    n.cordon_until = {};
+    MarkChanged(node);
+    SetCordon(node, false, false, "as planned");
+  }
+  const UnixTime next = n.cordon_from.ms > 0 ? n.cordon_from : n.cordon_until;
+  if (next.ms == 0) return;
+  Duration wait = std::min<Duration>(std::chrono::milliseconds(next.ms - now.unix.ms), kLookAgain);
+  node.cordon_at = now.monotonic + wait;
+  timers.Arm(node.cordon_at, TimerKind::kCordon, n.id.value);
 }
 
 }  // namespace cyxwiz::control

@@ -25,6 +25,7 @@ void Control::State::Apply(CancelJob& c) {
 
 void Control::State::Cancel(JobEntry& entry, const std::string& reason) {
   Job& job = entry.job;
+  if (job.array != nullptr) return CancelArray(entry, reason);
   bool fresh = !job.cancel_requested;
   if (fresh) {
     job.cancel_requested = true;
@@ -60,17 +61,24 @@ void Control::State::Apply(PauseJob& c) {
   if (job.cancel_requested) {
     return Answer(c.reply_to, FailedPrecondition("job '" + job.id.value + "' is being cancelled"));
   }
+  Pause(*entry);
+  pending.push_back({c.reply_to, job.id, false, false});
+}
+
+void Control::State::Pause(JobEntry& entry) {
+  Job& job = entry.job;
+  if (job.array != nullptr) return PauseArray(entry);
+  if (job.cancel_requested) return;
   if (job.state == JobState::kQueued) {
     job.not_before = {};
-    SetState(*entry, JobState::kPaused, "paused");
+    SetState(entry, JobState::kPaused, "paused");
   } else if (job.state != JobState::kPaused && !job.pause_requested) {
     job.pause_requested = true;
     job.message = "pausing";
     Tell(job, EventKind::kPauseRequested, "");
-    MarkChanged(*entry);
-    SendStop(*entry, "paused");
+    MarkChanged(entry);
+    SendStop(entry, "paused");
   }
-  pending.push_back({c.reply_to, job.id, false, false});
 }
 
 void Control::State::Apply(ResumeJob& c) {
@@ -79,7 +87,9 @@ void Control::State::Apply(ResumeJob& c) {
   JobEntry* entry = *found;
   Job& job = entry->job;
   if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
-  if (job.state == JobState::kPaused) {
+  if (job.array != nullptr) {
+    if (Status resumed = ResumeArray(*entry); !resumed.ok()) return Answer(c.reply_to, resumed);
+  } else if (job.state == JobState::kPaused) {
     SetState(*entry, JobState::kQueued, "");
   } else if (job.pause_requested) {
     return Answer(c.reply_to, FailedPrecondition("job '" + job.id.value + "' is still pausing",
@@ -98,20 +108,28 @@ void Control::State::Apply(SetPriority& c) {
                                               std::to_string(c.priority)));
   }
   if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
-  if (job.priority != c.priority) {
-    Tell(job, EventKind::kPriorityChanged,
-         std::string(PriorityName(job.priority)) + " to " + PriorityName(c.priority));
-    bool in_line = job.state == JobState::kQueued && IsInLine(job);
-    bool placed = job.state == JobState::kAssigned || job.state == JobState::kRunning;
-    if (in_line) LeaveLine(job);
-    if (placed) CountPlaced(job, -1);
-    job.priority = c.priority;
-    if (placed) CountPlaced(job, +1);
-    reschedule |= placed && options.preemption.on;
-    if (in_line) EnterLine(*entry);
-    MarkChanged(*entry);
+  ChangePriority(*entry, c.priority);
+  if (job.array != nullptr) {
+    for (JobEntry* member : LiveMembers(*entry)) ChangePriority(*member, c.priority);
   }
   pending.push_back({c.reply_to, job.id, false, false});
+}
+
+void Control::State::ChangePriority(JobEntry& entry, int32_t priority) {
+  Job& job = entry.job;
+  if (job.priority == priority) return;
+  Tell(job, EventKind::kPriorityChanged,
+       std::string(PriorityName(job.priority)) + " to " + PriorityName(priority));
+  bool in_line = job.state == JobState::kQueued && IsInLine(job);
+  bool placed =
+      job.array == nullptr && (job.state == JobState::kAssigned || job.state == JobState::kRunning);
+  if (in_line) LeaveLine(job);
+  if (placed) CountPlaced(job, -1);
+  job.priority = priority;
+  if (placed) CountPlaced(job, +1);
+  reschedule |= placed && options.preemption.on;
+  if (in_line) EnterLine(entry);
+  MarkChanged(entry);
 }
 
 void Control::State::Apply(RemoveJob& c) {
@@ -124,10 +142,17 @@ void Control::State::Apply(RemoveJob& c) {
                       "job '" + c.job.value + "' has not ended: " + JobStateName(entry->job.state),
                       "cancel it first with 'cyxwiz cancel " + c.job.value + "'"));
   }
+  if (entry->job.member != nullptr) {
+    return Answer(c.reply_to,
+                  FailedPrecondition(
+                      "job '" + c.job.value + "' is a member of an array",
+                      "delete the array: 'cyxwiz delete " + entry->job.member->array.value + "'"));
+  }
   UpdateEffect update{View(*entry), true};
   output->effects.push_back(std::move(update));
   Tell(entry->job, EventKind::kDeleted, "");
   counters.jobs_by_state[static_cast<int>(entry->job.state)]--;
+  if (entry->job.array != nullptr) EraseMembers(*entry);
   if (entry->touched) std::erase(touched, entry);
   if (entry->stored) {
     removals.push_back(DeleteJob{c.job});

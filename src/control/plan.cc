@@ -126,11 +126,13 @@ void Control::State::PlanRoom(const Job& job, PlanReply* reply) const {
     return;
   }
   const LineKey line = LineOf(job);
-  if (quotas.Of(line) == scheduler::Standing::kBlocked) return;
+  const scheduler::Standing standing = quotas.Of(line);
+  if (standing == scheduler::Standing::kBlocked) return;
+  const bool reclaims = !quotas.empty() && standing == scheduler::Standing::kWithin;
   MonotonicTime later;
-  auto preemption =
-      scheduler::PlanPreemption(fleet, job.priority, line.request, now.monotonic,
-                                [&](const NodeId& node) { return Victims(node, line, &later); });
+  auto preemption = scheduler::PlanPreemption(
+      fleet, job.priority, line.request, now.monotonic,
+      [&](const NodeId& node) { return Victims(node, job.priority, reclaims, &later); });
   if (!preemption) return;
   for (int64_t victim : preemption->victims)
     reply->preempts.push_back(by_sequence.at(victim)->job.id);

@@ -13,6 +13,11 @@ constexpr int kMostPlans = 16;
 // Where nothing was found to end, it is looked for again only after this.
 constexpr Duration kLookAgain = std::chrono::seconds(1);
 
+// Whether the line takes back from its own class what is borrowed: who is within a quota does.
+bool Reclaims(const scheduler::Quotas& quotas, const LineKey& line) {
+  return !quotas.empty() && quotas.Of(line) == scheduler::Standing::kWithin;
+}
+
 }  // namespace
 
 void Control::State::CountPlaced(const Job& job, int change) {
@@ -26,12 +31,15 @@ void Control::State::Preempt() {
   for (const auto& [key, line] : lines) {
     scheduler::Standing standing = quotas.Of(key);
     if (standing == scheduler::Standing::kBlocked) continue;
-    bool reclaims = !quotas.empty() && standing == scheduler::Standing::kWithin;
-    if (key.priority < lowest + (reclaims ? 0 : 1)) continue;
-    waiting.emplace_back(RankOf(by_sequence.at(*line.jobs.begin())->job), &key);
+    if (key.priority < lowest + (Reclaims(quotas, key) ? 0 : 1)) continue;
+    const Job& head = by_sequence.at(*line.jobs.begin())->job;
+    waiting.emplace_back(RankOf(head, shares.Of(key.account, now.monotonic), standing), &key);
   }
   std::sort(waiting.begin(), waiting.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
+  scheduler::Quotas promised = quotas;  // with what room is made for
+  for (const scheduler::Claim& claim : fleet.claims())
+    promised.Take(claim.line, claim.line.request.resources);
   int plans = 0;
   for (const auto& [rank, key] : waiting) {
     LineJobs& line = lines.at(*key);
@@ -40,6 +48,7 @@ void Control::State::Preempt() {
                                  [&](const scheduler::Claim& claim) { return claim.line == *key; });
     for (auto job = line.jobs.begin(); job != line.jobs.end(); ++job) {
       if (claimed-- > 0) continue;  // room is made for it already
+      if (promised.Of(*key) == scheduler::Standing::kBlocked) break;
       if (line.preempts_from > now.monotonic) {
         timers.Arm(line.preempts_from, TimerKind::kPreempt, "");
         break;
@@ -49,11 +58,13 @@ void Control::State::Preempt() {
         return;
       }
       MonotonicTime later = MonotonicTime::Never();
+      const bool reclaims = Reclaims(promised, *key);
       auto preemption = scheduler::PlanPreemption(
           fleet, key->priority, key->request, now.monotonic,
-          [&](const NodeId& node) { return Victims(node, *key, &later); });
+          [&](const NodeId& node) { return Victims(node, key->priority, reclaims, &later); });
       if (preemption) {
         MakeRoom(by_sequence.at(*job)->job, *preemption);
+        promised.Take(*key, key->request.resources);
         continue;
       }
       line.preempts_from = now.monotonic + kLookAgain;
@@ -64,16 +75,14 @@ void Control::State::Preempt() {
   }
 }
 
-std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, const LineKey& line,
-                                                       MonotonicTime* later) const {
-  // Who is within a quota takes back from equals what they have borrowed.
-  const bool reclaims = !quotas.empty() && quotas.Of(line) == scheduler::Standing::kWithin;
+std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, int32_t priority,
+                                                       bool reclaims, MonotonicTime* later) const {
   std::vector<scheduler::Victim> victims;
   for (const JobId& id : nodes.at(node).jobs) {
     const JobEntry& entry = *jobs.at(id);
     const Job& job = entry.job;
-    bool lower = job.priority < line.priority || (reclaims && job.priority == line.priority &&
-                                                  quotas.IsBorrowing(job.user, ProjectOf(job)));
+    bool lower = job.priority < priority || (reclaims && job.priority == priority &&
+                                             quotas.IsBorrowing(job.user, ProjectOf(job)));
     if (!lower || job.preemptions >= options.preemption.most || IsToStop(entry)) continue;
     MonotonicTime from = (job.state == JobState::kRunning ? entry.running_since : now.monotonic) +
                          options.preemption.min_run;

@@ -11,6 +11,7 @@ constexpr int32_t kHighestPriority = 3;
 
 void Control::State::EnterLine(JobEntry& entry) {
   if (entry.waits_for > 0) return;
+  if (entry.job.array != nullptr && entry.job.array->room() == 0) return;
   const Job& job = entry.job;
   Duration wait = std::chrono::milliseconds(job.not_before.ms - now.unix.ms);
   if (wait > Duration::zero()) {
@@ -71,9 +72,10 @@ const Job* Control::State::First() const {
   const Job* first = nullptr;
   Rank best;
   for (const auto& [key, line] : lines) {
-    if (quotas.Of(key) == scheduler::Standing::kBlocked) continue;
+    const scheduler::Standing standing = quotas.Of(key);
+    if (standing == scheduler::Standing::kBlocked) continue;
     const Job& head = by_sequence.at(*line.jobs.begin())->job;
-    Rank rank = RankOf(head);
+    Rank rank = RankOf(head, shares.Of(key.account, now.monotonic), standing);
     if (first != nullptr && !(rank < best)) continue;
     first = &head;
     best = rank;

@@ -109,6 +109,24 @@ TEST_F(Queue, ANodeIsKeptForTheJobThatOthersPassBy) {
   EXPECT_EQ(End("large"), std::vector<std::string>{"s3"});
 }
 
+TEST_F(Queue, ANodeIsKeptForTheFirstOfItsLineThoughThatOneHasComeBackSince) {
+  bench_.Register("n", 2);
+  SubmitFor("ann", "x0");
+  SubmitFor("ann", "x1");
+  SubmitFor("ann", "older", 2);
+  bench_.Do(PauseJob{.job = JobId{"older"}});
+  SubmitFor("ann", "younger", 2);
+  SubmitFor("ann", "y");
+  EXPECT_EQ(End("x0"), std::vector<std::string>{"y"}) << "'younger' is passed by";
+  bench_.Do(ResumeJob{.job = JobId{"older"}});
+  bench_.Pass(minutes(2));
+  std::vector<Command> both;
+  for (const char* id : {"x1", "y"})
+    both.push_back(ReportCompletion{.node = NodeId{"n"}, .attempt = {JobId{id}, 1}});
+  bench_.DoBatch(std::move(both));
+  EXPECT_EQ(bench_.StateOf("older"), "Assigned");
+}
+
 TEST_F(Queue, WhenTheJobGoesTheNodeIsFreeAgain) {
   bench_.Register("n", 4);
   SubmitFor("ann", "s0", 2);

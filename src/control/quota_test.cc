@@ -103,6 +103,20 @@ TEST(JobQuotas, WithPreemptionTheLenderTakesItBack) {
   EXPECT_EQ(b.effects<StopEffect>().size(), 0u) << "who borrows takes nothing from equals";
 }
 
+TEST(JobQuotas, NoMoreIsTakenBackThanTheQuotaIsMeantFor) {
+  Bench b({.quotas = {{"user:ann", Cores(2)}}, .preemption = {.on = true, .min_run = seconds(0)}});
+  b.Register("n", 4);
+  for (const char* id : {"1", "2", "3", "4"}) {
+    SubmitAs(b, id, "bob");
+    Start(b, id);
+  }
+  for (const char* id : {"5", "6", "7", "8"}) SubmitAs(b, id, "ann");
+  b.Pass(seconds(2));
+  int yielding = 0;
+  for (const auto& [id, job] : b.jobs) yielding += !job.preempted_for.value.empty();
+  EXPECT_EQ(yielding, 2);
+}
+
 TEST(JobQuotas, CountedAnewAfterARestart) {
   Bench b({.quotas = {{"user:ann", Cores(1, false)}}});
   b.Register("n", 4);

@@ -39,6 +39,11 @@ JobView Control::State::View(const JobEntry& entry) {
   if (job.state == JobState::kQueued) {
     if (entry.waits_for > 0) {
       view.reasons.push_back({"DEPENDENCY", WaitMessage(entry), {}});
+    } else if (job.array != nullptr && job.array->room() == 0) {
+      view.reasons.push_back(
+          {"ARRAY_PARALLEL",
+           std::to_string(job.array->alive()) + " of its members run, as many as it lets",
+           {}});
     } else if (!IsInLine(job)) {
       view.reasons.push_back({"BACKOFF", "waits before the next try", {}});
     } else if (const scheduler::Claim* claim = ClaimOf(job)) {
@@ -66,11 +71,16 @@ NodeView Control::State::View(const NodeEntry& entry) const {
 }
 
 void Control::State::Apply(GetJob& c) {
-  if (auto found = Recall(c.job); !found.ok()) return Answer(c.reply_to, found.status());
+  if (auto found = Recall(c.job); !found.ok()) {
+    if (auto view = ViewUnstarted(c.job); view && found.status().code() == Code::kNotFound)
+      return Answer(c.reply_to, OkStatus(), JobReply{std::move(*view)});
+    return Answer(c.reply_to, found.status());
+  }
   pending.push_back({c.reply_to, c.job, false, false});
 }
 
 void Control::State::Apply(ListJobs& c) {
+  if (!c.filter.array_id.empty()) return ListMembers(c);
   const size_t size = static_cast<size_t>(c.page_size);
   auto page = index.List(c.filter, c.after_sequence, size);
   const int64_t others = ended_counts.Count(c.filter);

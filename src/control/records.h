@@ -2,6 +2,7 @@
 // values.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -112,6 +113,36 @@ struct Terms {
   bool operator==(const Terms&) const = default;
 };
 
+// What makes a job an array: it stands for many that are alike, its members, numbered from 0.
+inline constexpr int64_t kMaxArraySize = 1'000'000;
+inline constexpr size_t kMaxArrayIdBytes = 120;  // of the array's id, so that members have one
+struct Array {
+  int64_t size = 0;
+  int64_t max_parallel = 0;  // members that run or wait to be tried again; 0: no limit
+  int64_t started = 0;       // members below this have become jobs
+  int64_t succeeded = 0, failed = 0, cancelled = 0;
+  AttemptNumber base_attempt = 0;  // members count attempts from here
+  bool operator==(const Array&) const = default;
+
+  int64_t ended() const { return succeeded + failed + cancelled; }
+  int64_t alive() const { return started - ended(); }
+  // How many may start now.
+  int64_t room() const {
+    int64_t left = size - started;
+    return max_parallel == 0 ? left : std::min(left, std::max<int64_t>(max_parallel - alive(), 0));
+  }
+};
+// Of a job that is a member.
+struct Member {
+  JobId array;
+  int64_t array_sequence = 0;
+  int64_t number = 0;
+  bool operator==(const Member&) const = default;
+};
+inline JobId MemberId(const JobId& array, int64_t number) {
+  return {array.value + "." + std::to_string(number)};
+}
+
 // A job's changing part. Small: it is rewritten at every transition.
 struct Job {
   int64_t sequence = 0;  // order of acceptance, unique, only grows
@@ -124,7 +155,9 @@ struct Job {
   int32_t device = 0;  // wire DeviceType; 0 any
   int32_t max_retries = 2;
   int32_t total_epochs = 0;
-  std::shared_ptr<const Terms> terms;  // null: none
+  std::shared_ptr<const Terms> terms;    // null: none
+  std::shared_ptr<const Array> array;    // null: it is none
+  std::shared_ptr<const Member> member;  // null: it is none
 
   JobState state = JobState::kQueued;
   std::string message;                        // why it is in this state, for a person
@@ -163,6 +196,9 @@ struct JobFilter {
   std::string user;              // empty: all
   int32_t type = 0;              // 0: all
   std::vector<JobState> states;  // empty: all
+  JobId array_id;                // the members of this array, and only states count; empty: members
+                                 // are left out
+  int64_t array = 0;             // its sequence: set by the core
 };
 
 // One thing that happened to a job or a node; what is told here never changes.
@@ -180,6 +216,7 @@ enum class EventKind {
   kNodeUncordoned = 11,
   kNodeQuarantined = 12,
   kNodeReleased = 13,
+  kNodeCordonPlanned = 15,
   kPreemptRequested = 14,  // of an attempt that still writes its checkpoint; message: for which job
 };
 const char* EventKindName(EventKind kind);  // "STATE_CHANGED"
@@ -219,6 +256,9 @@ struct Node {
   bool cordoned = false;  // gets no new attempts
   bool draining = false;  // those it has shall end; implies cordoned
   std::string cordon_reason;
+  // A planned cordon begins and ends by itself; 0: it is not planned, or stays.
+  UnixTime cordon_from, cordon_until;
+  bool drain_then = false;  // once it begins
   Labels labels;
   // Gets no new attempts but now and then one to probe it.
   bool quarantined = false;
@@ -250,6 +290,10 @@ struct PutJob {
 struct DeleteJob {
   JobId id;
 };
+// Of the array with this sequence.
+struct DeleteMembers {
+  int64_t array = 0;
+};
 struct PutNode {
   Node node;
 };
@@ -266,8 +310,8 @@ struct PutRemoved {
 struct DeleteRemoved {
   JobId id;
 };
-using Record = std::variant<PutBody, PutJob, DeleteJob, DeleteBody, PutNode, PutEvent, DeleteEvents,
-                            PutRemoved, DeleteRemoved>;
+using Record = std::variant<PutBody, PutJob, DeleteJob, DeleteMembers, DeleteBody, PutNode,
+                            PutEvent, DeleteEvents, PutRemoved, DeleteRemoved>;
 
 // A job that has ended, and its body.
 struct EndedJob {
@@ -291,6 +335,7 @@ struct Snapshot {
     int32_t type = 0;
     JobState state = JobState::kSucceeded;
     int64_t jobs = 0;
+    bool members = false;  // of arrays
   };
   std::vector<Ended> ended;
   std::vector<PastUse> past;  // of those that have ended lately

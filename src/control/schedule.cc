@@ -31,9 +31,7 @@ void Control::State::UpdateHold() {
   };
   if (fleet.hold()) {
     if (!WaitsInLine(fleet.hold()->job) || blocked(fleet.hold()->job)) return fleet.ClearHold();
-    // One that asks for the same and is older may have come back into the line: it goes first.
-    const Job& held = by_sequence.at(fleet.hold()->job)->job;
-    sequence = *lines.at(LineOf(held)).jobs.begin();
+    sequence = fleet.hold()->job;
   } else {
     if (overtaken == 0 || now.monotonic - overtaken_since < options.hold_after) return;
     sequence = overtaken;
@@ -42,6 +40,8 @@ void Control::State::UpdateHold() {
       return;
     }
   }
+  // One that asks for the same and is older may have come back into the line: it goes first.
+  sequence = *lines.at(LineOf(by_sequence.at(sequence)->job)).jobs.begin();
   const Job& job = by_sequence.at(sequence)->job;
   auto hold = scheduler::PlanHold(fleet, sequence, job.priority, RequestOf(job), now.monotonic,
                                   [this](const NodeId& id) { return Occupants(id); });
@@ -69,8 +69,11 @@ void Control::State::PlaceJobs() {
     if (most == 0) continue;
     scheduler::Line one{key, {}, fresh};
     for (int64_t sequence : line.jobs) {
-      if (most-- == 0) break;
-      one.jobs.push_back({sequence, EffectivePriority(by_sequence.at(sequence)->job)});
+      const Job& job = by_sequence.at(sequence)->job;
+      int64_t times = std::min(job.array != nullptr ? job.array->room() : 1, most);
+      const scheduler::Waiting waits{sequence, EffectivePriority(job)};
+      one.jobs.insert(one.jobs.end(), static_cast<size_t>(times), waits);
+      if ((most -= times) == 0) break;
     }
     waiting.push_back(std::move(one));
   }
@@ -78,16 +81,22 @@ void Control::State::PlaceJobs() {
   int32_t lowest = INT32_MAX;
   for (const scheduler::Placement& placement :
        scheduler::Schedule(&fleet, waiting, &shares, now.monotonic, &quotas)) {
-    JobEntry& entry = *by_sequence.at(placement.job);
+    JobEntry& placed = *by_sequence.at(placement.job);
+    JobEntry& entry = placed.job.array != nullptr ? StartMember(placed) : placed;
     NodeEntry& node = *FindNode(placement.node);
     Job& job = entry.job;
     if (int32_t priority = EffectivePriority(job); priority < lowest) {
       lowest = priority;
-      last = job.sequence;
+      last = placement.job;
     } else if (priority == lowest) {
-      last = std::max(last, job.sequence);
+      last = std::max(last, placement.job);
     }
     job.attempt++;
+    if (job.member != nullptr) {
+      JobEntry& array = *Find(job.member->array);
+      array.job.attempt = std::max(array.job.attempt, job.attempt);
+      MarkChanged(array);
+    }
     job.attempt_started_at = {};
     job.node = placement.node;
     job.not_before = {};
@@ -102,9 +111,10 @@ void Control::State::PlaceJobs() {
     output->effects.push_back(AssignEffect{
         {job.id, job.attempt}, placement.node, node.node.endpoint, node.session, job, entry.body});
   }
-  // What a quota stops may fit anywhere once the quota lets it.
-  for (auto& [key, line] : lines) {
-    if (quotas.Of(key) == scheduler::Standing::kBlocked) line.fresh = true;
+  if (!quotas.empty()) {  // what one stops may fit anywhere once it lets it
+    for (auto& [key, line] : lines) {
+      if (quotas.Of(key) == scheduler::Standing::kBlocked) line.fresh = true;
+    }
   }
   if (last != 0) NoteOvertaken(lowest, last);
 }

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -55,8 +56,9 @@ struct Control::State {
   std::map<NodeId, NodeEntry> nodes;
   Bodies bodies;
   RemovedJobs removed;
-  JobIndex index;                     // of the jobs in memory
-  EndedCounts ended_counts;           // of the others
+  JobIndex index;                                          // of the jobs in memory
+  EndedCounts ended_counts;                                // of the others
+  std::unordered_map<int64_t, std::set<int64_t>> members;  // in memory, by their array's sequence
   std::set<int64_t> removed_lately;   // sequences of jobs that the archive may still have
   std::map<LineKey, LineJobs> lines;  // jobs that may be scheduled now
   scheduler::Fleet fleet;             // `nodes`, as the scheduler sees them
@@ -133,10 +135,32 @@ struct Control::State {
   // The job's entry. One that has left memory comes back for a moment. NOT_FOUND: there is none.
   Result<JobEntry*> Recall(const JobId& id);
 
+  // ---- arrays.cc
+  void ChangeArray(JobEntry& array, const std::function<void(Array&)>& change);
+  // The next one becomes a job; the caller places it.
+  JobEntry& StartMember(JobEntry& array);
+  // One has come to its end.
+  void EndMember(const JobEntry& member);
+  // Lets it go on, or end after its last member.
+  void SettleArray(JobEntry& array);
+  // No more members are started.
+  void StopArray(JobEntry& array, const std::string& message);
+  std::vector<JobEntry*> LiveMembers(const JobEntry& array);
+  void CancelArray(JobEntry& array, const std::string& reason);
+  void PauseArray(JobEntry& array);
+  Status ResumeArray(JobEntry& array);
+  // Of one that is removed.
+  void EraseMembers(const JobEntry& array);
+  // A member that has not become a job; nullopt: there is none of this id.
+  std::optional<JobView> ViewUnstarted(const JobId& id);
+  void ListMembers(ListJobs& c);
+
   // ---- submit.cc
   void Apply(SubmitJob& c);
   // Accepts a job whose id is new, or says why not.
   Status Submit(SubmitJob& c);
+  // Whether no id of an array's member means two jobs.
+  Status CheckArrayId(const SubmitJob& c);
   Status CheckTerms(const Job& job);
   void Apply(RetryJob& c);
 
@@ -145,8 +169,11 @@ struct Control::State {
   // Of a job that has not ended.
   void Cancel(JobEntry& entry, const std::string& reason);
   void Apply(CancelJobs& c);
+  // Of a job that has not ended and is not being cancelled.
+  void Pause(JobEntry& entry);
   void Apply(PauseJob& c);
   void Apply(ResumeJob& c);
+  void ChangePriority(JobEntry& entry, int32_t priority);
   void Apply(SetPriority& c);
   void Apply(RemoveJob& c);
 
@@ -227,9 +254,9 @@ struct Control::State {
   // ---- preempt.cc: attempts make room for jobs of a higher class
   // For the lines whose jobs can start nowhere.
   void Preempt();
-  // Attempts on a node that may end for a job of this line. later: is set to when more may, if
-  // that is before.
-  std::vector<scheduler::Victim> Victims(const NodeId& node, const LineKey& line,
+  // Attempts on a node that may end for a job of this class; with reclaims also those of the same
+  // class that borrow. later: is set to when more may, if that is before.
+  std::vector<scheduler::Victim> Victims(const NodeId& node, int32_t priority, bool reclaims,
                                          MonotonicTime* later) const;
   void MakeRoom(const Job& job, const scheduler::Preemption& preemption);
   // After a pass: those that have done their service, or nobody needs any more. True: there were
@@ -304,6 +331,9 @@ struct Control::State {
   // The node is given nothing for a while.
   void LetRest(NodeEntry& node, Duration time);
   void Apply(CordonNode& c);
+  void SetCordon(NodeEntry& node, bool cordoned, bool drain, const std::string& reason);
+  // Begins or ends a planned cordon when it is time, and comes back at the next such time.
+  void FollowCordon(NodeEntry& node);
 
   // ---- quarantine.cc
   // An attempt failed on the node, perhaps by the node's fault. Unlike jobs that fail in a row tell

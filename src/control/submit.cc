@@ -40,6 +40,7 @@ Status Control::State::Submit(SubmitJob& c) {
   }
   if (!quotas.CouldEverRun(LineOf(c.job), &reason))
     return FailedPrecondition(reason, "ask for less in \"resources\"");
+  RETURN_IF_ERROR(CheckArrayId(c));
   if (c.job.terms != nullptr) RETURN_IF_ERROR(CheckTerms(c.job));
   auto entry = std::make_unique<JobEntry>();
   Job& job = entry->job;
@@ -48,6 +49,11 @@ Status Control::State::Submit(SubmitJob& c) {
   job.state = JobState::kQueued;
   job.created_at = now.unix;
   job.attempt = removed.LastAttempt(job.id);
+  if (job.array != nullptr) {
+    auto array = std::make_shared<Array>(*job.array);
+    array->base_attempt = job.attempt;
+    job.array = std::move(array);
+  }
   const BodyEntry& body = bodies.Use(c.body);
   job.body = body.number;
   entry->body = body.body;
@@ -59,6 +65,37 @@ Status Control::State::Submit(SubmitJob& c) {
   ArmLimits(inserted);
   EnterLine(inserted);
   MarkChanged(inserted);
+  return OkStatus();
+}
+
+Status Control::State::CheckArrayId(const SubmitJob& c) {
+  const std::string& id = c.job.id.value;
+  if (c.job.array != nullptr) {
+    if (id.size() > kMaxArrayIdBytes) {
+      return InvalidArgument("job_id: that of an array has at most " +
+                             std::to_string(kMaxArrayIdBytes) + " bytes, found " +
+                             std::to_string(id.size()));
+    }
+    if (c.fresh_id) return OkStatus();
+    // Its members must have theirs to themselves.
+    const std::string prefix = id + ".";
+    bool taken = std::any_of(jobs.begin(), jobs.end(),
+                             [&](const auto& one) { return one.first.value.starts_with(prefix); });
+    if (!taken && options.archive != nullptr) {
+      ASSIGN_OR_RETURN(taken, options.archive->HasPrefix(prefix));
+    }
+    if (taken) {
+      return AlreadyExists("there are jobs whose ids begin with '" + prefix +
+                               "', as those of the array's members would",
+                           "leave job_id empty, or choose another");
+    }
+    return OkStatus();
+  }
+  if (c.fresh_id) return OkStatus();
+  if (ViewUnstarted(c.job.id)) {
+    return AlreadyExists("'" + id + "' is a member of an array that has not started yet",
+                         "choose another job_id");
+  }
   return OkStatus();
 }
 
@@ -93,6 +130,11 @@ void Control::State::Apply(RetryJob& c) {
   if (!found.ok()) return Answer(c.reply_to, found.status());
   JobEntry* entry = *found;
   const Job& old = entry->job;
+  if (old.member != nullptr) {
+    return Answer(c.reply_to,
+                  FailedPrecondition("job '" + old.id.value + "' is a member of an array",
+                                     "retry the array, or submit the member as a job"));
+  }
   if (old.state != JobState::kFailed && old.state != JobState::kCancelled) {
     return Answer(c.reply_to,
                   FailedPrecondition("job '" + old.id.value + "' is " + JobStateName(old.state) +
@@ -114,6 +156,12 @@ void Control::State::Apply(RetryJob& c) {
     terms.after.clear();
     if (terms.limits.deadline.ms <= now.unix.ms) terms.limits.deadline = {};
     if (terms != Terms()) job.terms = std::make_shared<const Terms>(std::move(terms));
+  }
+  if (old.array != nullptr) {
+    Array array;
+    array.size = old.array->size;
+    array.max_parallel = old.array->max_parallel;
+    job.array = std::make_shared<const Array>(array);
   }
   job.retry_of = old.id;
   auto taken = Recall(c.new_job);

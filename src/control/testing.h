@@ -39,8 +39,9 @@ class Bench : public Archive {
     if (!archive_error.ok()) return archive_error;
     std::vector<Job> found;
     for (const Job* job : InOrder()) {
-      bool wanted = IsFinal(job->state) && job->sequence < before &&
-                    (filter.user.empty() || job->user == filter.user) &&
+      bool wanted = IsFinal(job->state) &&
+                    filter.array == (job->member != nullptr ? job->member->array_sequence : 0) &&
+                    job->sequence < before && (filter.user.empty() || job->user == filter.user) &&
                     (filter.type == 0 || job->type == filter.type) &&
                     (filter.states.empty() ||
                      std::count(filter.states.begin(), filter.states.end(), job->state) > 0);
@@ -48,6 +49,11 @@ class Bench : public Archive {
     }
     if (found.size() > most) found.resize(most);
     return found;
+  }
+  Result<bool> HasPrefix(const std::string& prefix) override {
+    if (!archive_error.ok()) return archive_error;
+    auto found = jobs.lower_bound(prefix);
+    return found != jobs.end() && found->first.starts_with(prefix);
   }
 
   Now now() const {
@@ -76,7 +82,7 @@ class Bench : public Archive {
     for (const Job* job : InOrder()) {
       snapshot.last_sequence = job->sequence;
       if (IsFinal(job->state)) {
-        snapshot.ended.push_back({job->user, job->type, job->state, 1});
+        snapshot.ended.push_back({job->user, job->type, job->state, 1, job->member != nullptr});
         snapshot.past.push_back({job->user, job->resources, job->started_at, job->ended_at});
       } else {
         snapshot.jobs.push_back(*job);
@@ -191,6 +197,11 @@ class Bench : public Archive {
     if (auto* r = std::get_if<PutBody>(&record)) bodies[r->number] = r->body;
     if (auto* r = std::get_if<PutNode>(&record)) nodes[r->node.id.value] = r->node;
     if (auto* r = std::get_if<DeleteJob>(&record)) jobs.erase(r->id.value);
+    if (auto* r = std::get_if<DeleteMembers>(&record)) {
+      std::erase_if(jobs, [&](const auto& one) {
+        return one.second.member != nullptr && one.second.member->array_sequence == r->array;
+      });
+    }
     if (auto* r = std::get_if<DeleteBody>(&record)) {
       bool used = std::any_of(jobs.begin(), jobs.end(),
                               [&](const auto& one) { return one.second.body == r->number; });

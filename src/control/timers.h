@@ -22,7 +22,8 @@ enum class TimerKind {
   kDeadline,
   kProbe,
   kPreempt,
-  kForget
+  kForget,
+  kCordon
 };
 struct Timer {
   MonotonicTime at;

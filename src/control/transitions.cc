@@ -8,25 +8,12 @@ namespace {
 
 using enum JobState;
 
-constexpr std::array<std::pair<JobState, JobState>, 18> kLegal = {{
-    {kQueued, kAssigned},
-    {kQueued, kCancelled},
-    {kQueued, kPaused},
-    {kQueued, kFailed},
-    {kAssigned, kRunning},
-    {kAssigned, kQueued},
-    {kAssigned, kSucceeded},
-    {kAssigned, kFailed},
-    {kAssigned, kCancelled},
-    {kAssigned, kPaused},
-    {kRunning, kSucceeded},
-    {kRunning, kFailed},
-    {kRunning, kQueued},
-    {kRunning, kCancelled},
-    {kRunning, kPaused},
-    {kPaused, kQueued},
-    {kPaused, kCancelled},
-    {kPaused, kFailed},
+constexpr std::array<std::pair<JobState, JobState>, 20> kLegal = {{
+    {kQueued, kAssigned}, {kQueued, kCancelled},   {kQueued, kPaused},     {kQueued, kFailed},
+    {kQueued, kRunning},  {kAssigned, kRunning},   {kAssigned, kQueued},   {kAssigned, kSucceeded},
+    {kAssigned, kFailed}, {kAssigned, kCancelled}, {kAssigned, kPaused},   {kRunning, kSucceeded},
+    {kRunning, kFailed},  {kRunning, kQueued},     {kRunning, kCancelled}, {kRunning, kPaused},
+    {kPaused, kQueued},   {kPaused, kCancelled},   {kPaused, kFailed},     {kPaused, kRunning},
 }};
 
 }  // namespace
@@ -138,6 +125,8 @@ const char* EventKindName(EventKind kind) {
       return "NODE_UNCORDONED";
     case EventKind::kNodeQuarantined:
       return "NODE_QUARANTINED";
+    case EventKind::kNodeCordonPlanned:
+      return "NODE_CORDON_PLANNED";
     case EventKind::kPreemptRequested:
       return "PREEMPT_REQUESTED";
     case EventKind::kNodeReleased:

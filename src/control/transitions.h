@@ -11,6 +11,8 @@ namespace cyxwiz::control {
 //              Failed (a short attempt may end before its start was reported), Cancelled, Paused
 //   Running  → Succeeded, Failed, Queued (attempt lost or retried), Cancelled, Paused
 //   Paused   → Queued, Cancelled, Failed (likewise)
+// An array has neither node nor attempt. It is Queued while members may start, Running once none is
+// left to start (so Queued, Paused → Running), Paused as a whole, and ends after its last member.
 // Succeeded, Failed and Cancelled are final.
 bool IsLegal(JobState from, JobState to);
 

@@ -302,6 +302,7 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   job.epochs = reader.Whole({"epochs"}, 1, kMaxEpochs).value_or(0);
   job.estimated_memory = ReadMemory(reader, {"estimated_memory"});
   file.terms = ReadJobTerms(reader, problems);
+  file.array = ReadJobArray(reader, problems);
   reader.RefuseUnknown();
   if (problems->count() > problems_before) {
     AddProblemsOfTheJob(job, problems);

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "spec/job_array.h"
 #include "spec/job_spec.h"
 #include "spec/job_terms.h"
 #include "spec/problem.h"
@@ -30,6 +31,7 @@ struct JobFile {
   int priority = 1;  // number of the wire's JobPriority: 0 low, 1 normal, 2 high, 3 critical
   std::optional<int> max_retries;  // unset: the server's default
   JobTerms terms;
+  JobArray array;
 };
 
 // Reads the form; whether the job itself is right is CheckJob's business. The file is there only

@@ -60,6 +60,18 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
     wire->set_condition(one.any_end ? protocol::AFTER_ANY_END : protocol::AFTER_SUCCESS);
   }
   config.set_project(file.terms.project);
+  if (file.array != spec::JobArray()) {
+    protocol::JobArray* array = config.mutable_array();
+    array->set_size(file.array.size);
+    array->set_max_parallel(file.array.max_parallel);
+    for (const spec::SweepAxis& axis : file.array.grid) {
+      protocol::SweepAxis* wire = array->add_grid();
+      wire->set_name(axis.name);
+      for (const std::string& value : axis.values) wire->add_values(value);
+    }
+    for (const spec::Hyperparameters& point : file.array.points)
+      array->add_points()->mutable_hyperparameters()->insert(point.begin(), point.end());
+  }
   config.mutable_node_labels()->insert(file.terms.node_labels.begin(),
                                        file.terms.node_labels.end());
   return config;
@@ -75,6 +87,25 @@ spec::JobTerms TermsFromConfig(const protocol::JobConfig& config) {
   terms.project = config.project();
   terms.node_labels.insert(config.node_labels().begin(), config.node_labels().end());
   return terms;
+}
+
+spec::JobArray ArrayFromConfig(const protocol::JobConfig& config) {
+  spec::JobArray array;
+  array.size = config.array().size();
+  array.max_parallel = config.array().max_parallel();
+  for (const protocol::SweepAxis& axis : config.array().grid())
+    array.grid.push_back({axis.name(), {axis.values().begin(), axis.values().end()}});
+  for (const protocol::SweepPoint& point : config.array().points())
+    array.points.emplace_back(point.hyperparameters().begin(), point.hyperparameters().end());
+  return array;
+}
+
+void MakeMemberConfig(int64_t number, protocol::JobConfig* config) {
+  spec::Hyperparameters values(config->hyperparameters().begin(), config->hyperparameters().end());
+  spec::MakeMember(ArrayFromConfig(*config), number, &values);
+  config->mutable_hyperparameters()->clear();
+  config->mutable_hyperparameters()->insert(values.begin(), values.end());
+  config->clear_array();
 }
 
 Resources ResourcesFromWire(const protocol::ResourceRequest& wire) {

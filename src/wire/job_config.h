@@ -19,6 +19,12 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file);
 // What the job asks for besides its work. Checks nothing: that is spec::CheckJobTerms's part.
 spec::JobTerms TermsFromConfig(const protocol::JobConfig& config);
 
+// The array that it is; one without members when it is none. Checks nothing: that is
+// spec::CheckJobArray's part.
+spec::JobArray ArrayFromConfig(const protocol::JobConfig& config);
+// Turns the config of an array into that of its member.
+void MakeMemberConfig(int64_t number, protocol::JobConfig* config);
+
 Resources ResourcesFromWire(const protocol::ResourceRequest& wire);
 protocol::ResourceRequest ResourcesToWire(const Resources& resources);
 

@@ -1,6 +1,7 @@
 #include "sim/checker.h"
 
 #include <algorithm>
+#include <array>
 #include <sstream>
 
 #include "control/transitions.h"
@@ -16,8 +17,10 @@ using control::Job;
 using control::JobState;
 using control::Record;
 
-bool IsPlaced(JobState state) {
-  return state == JobState::kAssigned || state == JobState::kRunning;
+// An attempt of it is on a node.
+bool IsOnNode(const Job& job) {
+  return job.array == nullptr &&
+         (job.state == JobState::kAssigned || job.state == JobState::kRunning);
 }
 
 std::string Describe(const control::Terms& terms) {
@@ -53,6 +56,12 @@ std::string Describe(const Job& job) {
   for (const control::Artifact& a : job.artifacts)
     out << " [" << a.name << " " << a.sha256 << " " << a.size << "]";
   if (job.terms != nullptr) out << Describe(*job.terms);
+  if (const control::Array* a = job.array.get()) {
+    out << " array=" << a->size << "," << a->max_parallel << "," << a->started << ","
+        << a->succeeded << "," << a->failed << "," << a->cancelled << "," << a->base_attempt;
+  }
+  if (const control::Member* m = job.member.get())
+    out << " member=" << m->array << "," << m->array_sequence << "," << m->number;
   return out.str();
 }
 
@@ -62,8 +71,9 @@ std::string Describe(const control::Node& node) {
       << " capacity=" << ToString(node.capacity) << " registered=" << node.registered_at.ms
       << " completed=" << node.jobs_completed << " cordoned=" << node.cordoned
       << " draining=" << node.draining << " '" << node.cordon_reason
-      << "' quarantined=" << node.quarantined << " '" << node.quarantine_reason << "' "
-      << node.failed_probes << " devices=";
+      << "' from=" << node.cordon_from.ms << " until=" << node.cordon_until.ms
+      << " then=" << node.drain_then << " quarantined=" << node.quarantined << " '"
+      << node.quarantine_reason << "' " << node.failed_probes << " devices=";
   for (int32_t device : node.devices) out << device << ",";
   return out.str();
 }
@@ -97,6 +107,11 @@ void Replay(const Record& record, Checker::State* state) {
   if (auto* r = std::get_if<control::PutBody>(&record)) state->bodies[r->number] = r->body;
   if (auto* r = std::get_if<control::PutJob>(&record)) state->jobs[r->job.id] = r->job;
   if (auto* r = std::get_if<control::DeleteJob>(&record)) state->jobs.erase(r->id);
+  if (auto* r = std::get_if<control::DeleteMembers>(&record)) {
+    std::erase_if(state->jobs, [&](const auto& one) {
+      return one.second.member != nullptr && one.second.member->array_sequence == r->array;
+    });
+  }
   if (auto* r = std::get_if<control::DeleteBody>(&record)) {
     bool used = std::any_of(state->jobs.begin(), state->jobs.end(),
                             [&](const auto& one) { return one.second.body == r->number; });
@@ -158,6 +173,7 @@ void Checker::Committed(const Status& status) {
   if (status.ok()) {
     for (const Record& record : batch_) Apply(record);
     CheckSold();
+    CheckArrays();
     open_ = false;
   } else if (status.code() == Code::kResourceExhausted) {
     Reach(Place::kCommitRefused);
@@ -185,6 +201,7 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
       Reach(Place::kBatchSurvived);
       for (const Record& record : batch_) Apply(record);
       CheckSold();
+      CheckArrays();
       difference.clear();
     }
   }
@@ -220,7 +237,10 @@ void Checker::CheckChange(const Job& before, const Job& after) const {
   if (made_room && (after.retries != before.retries || before.preempted_for.empty()))
     broken("preemption", "an attempt that made room was counted wrong");
   if (after.body != before.body || after.name != before.name || after.user != before.user ||
-      !(after.resources == before.resources) || after.created_at != before.created_at ||
+      !(after.resources == before.resources) ||
+      (before.array == nullptr) != (after.array == nullptr) ||
+      (before.member == nullptr) != (after.member == nullptr) ||
+      after.created_at != before.created_at ||
       (before.terms == nullptr) != (after.terms == nullptr) ||
       (before.terms != nullptr && *before.terms != *after.terms))
     broken("no job lost", "what was submitted changed");
@@ -266,9 +286,11 @@ void Checker::Apply(const Record& record) {
     if (ended && job.cause == control::Cause::kDependencyFailed) Reach(Place::kDependencyFailed);
     if (ended && job.cause == control::Cause::kKillsNodes) Reach(Place::kKillsNodes);
     if (job.retries > job.max_retries) Break("retries", "too many: " + Describe(job));
-    if (IsPlaced(job.state) && state_.nodes.count(job.node) == 0)
+    if (job.member != nullptr && found == state_.jobs.end()) Reach(Place::kMemberStarted);
+    if (job.array != nullptr && ended) Reach(Place::kArrayEnded);
+    if (IsOnNode(job) && state_.nodes.count(job.node) == 0)
       Break("no job lost", "placed on a node that is not stored: " + Describe(job));
-    if (ended && job.state == JobState::kSucceeded) {
+    if (ended && job.state == JobState::kSucceeded && job.array == nullptr) {
       if (job.artifacts.size() != 1) Break("effects once", "not one result: " + Describe(job));
       const std::string& result = job.artifacts[0].sha256;
       auto made = results_.find(result);
@@ -297,6 +319,8 @@ void Checker::Apply(const Record& record) {
     Fold(Describe(r->event));
     if (r->event.kind == control::EventKind::kNodeQuarantined) Reach(Place::kQuarantined);
     if (r->event.kind == control::EventKind::kNodeReleased) Reach(Place::kReleased);
+    if (r->event.kind == control::EventKind::kNodeUncordoned && r->event.message == "as planned")
+      Reach(Place::kWindowEnded);
     if (!state_.events.empty() && state_.events.rbegin()->first >= r->event.number)
       Break("events in order", "stored after a later one: " + Describe(r->event));
     if (r->event.kind == control::EventKind::kStateChanged &&
@@ -325,12 +349,40 @@ void Checker::CheckPreemption(const Job& victim) const {
   }
 }
 
+void Checker::CheckArrays() const {
+  std::map<int64_t, std::array<int64_t, 8>> by_state;  // of the members of each array
+  for (const auto& [id, job] : state_.jobs) {
+    if (job.member == nullptr) continue;
+    by_state[job.member->array_sequence][static_cast<size_t>(job.state)]++;
+    auto array = state_.jobs.find(job.member->array);
+    if (array == state_.jobs.end() || array->second.sequence != job.member->array_sequence)
+      Break("arrays", "a member without its array: " + Describe(job));
+  }
+  for (const auto& [id, job] : state_.jobs) {
+    if (job.array == nullptr) continue;
+    const control::Array& array = *job.array;
+    const auto& members = by_state[job.sequence];
+    int64_t started = 0;
+    for (int64_t n : members) started += n;
+    bool right = started == array.started &&
+                 members[static_cast<size_t>(JobState::kSucceeded)] == array.succeeded &&
+                 members[static_cast<size_t>(JobState::kFailed)] == array.failed &&
+                 members[static_cast<size_t>(JobState::kCancelled)] == array.cancelled;
+    bool within = array.max_parallel == 0 || array.alive() <= array.max_parallel;
+    bool stops = job.cancel_requested || job.state == JobState::kFailed;
+    bool ends = !IsFinal(job.state) ||
+                (array.alive() == 0 && (array.started == array.size || stops ||
+                                        job.cause == control::Cause::kDependencyFailed));
+    if (!right || !within || !ends) Break("arrays", "its members do not fit it: " + Describe(job));
+  }
+}
+
 void Checker::CheckSold() const {
   std::map<NodeId, Resources> sold;
   std::set<int64_t> used;
   for (const auto& [id, job] : state_.jobs) {
     used.insert(job.body);
-    if (!IsPlaced(job.state)) continue;
+    if (!IsOnNode(job)) continue;
     sold[job.node] = sold[job.node] + job.resources;
     if (job.terms == nullptr) continue;
     for (const control::Dependency& one : job.terms->after) {
@@ -348,7 +400,7 @@ void Checker::CheckSold() const {
     for (const auto& [id, job] : state_.jobs) {
       bool counts = owner == "user:" + job.user ||
                     (job.terms != nullptr && owner == "project:" + job.terms->project);
-      if (counts && IsPlaced(job.state)) held += job.resources;
+      if (counts && IsOnNode(job)) held += job.resources;
     }
     if ((quota.cpu_millis >= 0 && held.cpu_millis > quota.cpu_millis) ||
         (quota.gpus >= 0 && held.gpus > quota.gpus))
@@ -372,6 +424,12 @@ void Checker::CheckView(const control::JobView& view) const {
     if (reason.code == "QUOTA_BORROWING") Reach(Place::kQuotaBorrowing);
   }
   auto found = state_.jobs.find(view.job.id);
+  if (found == state_.jobs.end() && view.job.member != nullptr) {  // it has not started
+    auto array = state_.jobs.find(view.job.member->array);
+    if (array != state_.jobs.end() && array->second.array != nullptr &&
+        view.job.member->number >= array->second.array->started)
+      return;
+  }
   if (found == state_.jobs.end())
     Break("replies are durable",
           "a reply tells of a job that is not stored: " + Describe(view.job));
@@ -430,13 +488,17 @@ void Checker::Replied(const Command& command, const control::Reply& reply, bool 
   }
   if (auto* r = std::get_if<control::ListReply>(&reply.content); r != nullptr && unchanged) {
     for (const control::JobView& view : r->jobs) CheckView(view);
-    if (r->total != static_cast<int64_t>(state_.jobs.size()))
+    const JobId& of = std::get<control::ListJobs>(command).filter.array_id;
+    int64_t stored = std::count_if(state_.jobs.begin(), state_.jobs.end(), [&](const auto& one) {
+      return (one.second.member != nullptr ? one.second.member->array : JobId()) == of;
+    });
+    if (r->total != stored)
       Break("replies are durable", "a list counts " + std::to_string(r->total) +
-                                       " jobs, stored are " + std::to_string(state_.jobs.size()));
+                                       " jobs, stored are " + std::to_string(stored));
   }
   if (auto* r = std::get_if<control::NodesReply>(&reply.content); r != nullptr && unchanged) {
     size_t placed = 0, listed = 0;
-    for (const auto& [id, job] : state_.jobs) placed += IsPlaced(job.state);
+    for (const auto& [id, job] : state_.jobs) placed += IsOnNode(job);
     for (const control::NodeView& view : r->nodes) listed += view.attempts.size();
     if (placed != listed)
       Break("replies are durable", "the nodes list " + std::to_string(listed) +
@@ -503,7 +565,7 @@ void Checker::Counted(const control::Counters& counters) {
 
 void Checker::CheckDeadline(MonotonicTime deadline, MonotonicTime latest) const {
   for (const auto& [id, job] : state_.jobs) {
-    if (IsPlaced(job.state) && deadline > latest)
+    if (IsOnNode(job) && deadline > latest)
       Break("a deadline is pending", "nothing would ever end " + Describe(job));
   }
 }
@@ -527,7 +589,7 @@ void Checker::CheckExecutions(const std::vector<Execution>& executions,
     if (found == state_.jobs.end() || found->second.sequence != e.sequence)
       Break("one live attempt", what + ", but there is no such job");
     const Job& job = found->second;
-    if (!IsPlaced(job.state) || job.attempt != e.attempt.attempt || job.node != e.node)
+    if (!IsOnNode(job) || job.attempt != e.attempt.attempt || job.node != e.node)
       Break("one live attempt", what + ", but the job is not held for it:\n  " + Describe(job));
   }
   for (const auto& [id, resources] : used) {

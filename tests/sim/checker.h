@@ -82,6 +82,7 @@ class Checker {
   void CheckChange(const control::Job& before, const control::Job& after) const;
   void CheckView(const control::JobView& view) const;
   void CheckSold() const;
+  void CheckArrays() const;
   void CheckPreemption(const control::Job& victim) const;
 
   const control::Options options_;  // of the server

@@ -55,6 +55,18 @@ void Client::Call(Command command, const Action& action, int tries) {
 
 void Client::Try(const Action& action, int tries) {
   JobId id{action.job.empty() ? "job" + std::to_string(action.target) : action.job};
+  const bool of_member = action.job.empty() && action.n % 6 == 5;  // perhaps of none that is there
+  switch (action.kind) {
+    case ActionKind::kCancel:
+    case ActionKind::kGet:
+    case ActionKind::kPause:
+    case ActionKind::kResume:
+    case ActionKind::kSetPriority:
+      if (of_member) id = control::MemberId(id, action.n / 6 % 4);
+      break;
+    default:
+      break;
+  }
   switch (action.kind) {
     case ActionKind::kSubmit: {
       // What is submitted depends on n alone, so that asking again asks for the same.
@@ -90,6 +102,13 @@ void Client::Try(const Action& action, int tries) {
           submit.job.terms = std::make_shared<const control::Terms>(std::move(terms));
         }
       }
+      if (random.Chance(0.15)) {
+        control::Array array;
+        array.size = random.Between(1, 6);
+        array.max_parallel = random.Below(4);
+        submit.job.array = std::make_shared<const control::Array>(array);
+        config += " array " + std::to_string(action.n);
+      }
       config.resize(static_cast<size_t>(world_->plan.body_bytes), '.');
       submit.body =
           std::make_shared<control::JobBody>(control::JobBody{config.substr(0, 24), config});
@@ -103,6 +122,9 @@ void Client::Try(const Action& action, int tries) {
     case ActionKind::kGet:
       return Call<control::JobReply>(control::GetJob{.job = id}, action, tries);
     case ActionKind::kList:
+      if (action.n % 4 == 0)
+        return Call<control::ListReply>(control::ListJobs{.filter = {.array_id = id}}, action,
+                                        tries);
       return Call<control::ListReply>(control::ListJobs{}, action, tries);
     case ActionKind::kPause:
       return Call<control::JobReply>(control::PauseJob{.job = id}, action, tries);
@@ -129,12 +151,17 @@ void Client::Try(const Action& action, int tries) {
           control::PlanJob{.request = {{1000, 1000, 0}, 0}, .what_if = {.more_nodes = 1}}, action,
           tries);
     case ActionKind::kCordon: {
+      auto after = [this](int64_t ms) {
+        return UnixTime{world_->server->process()->now().unix.ms + ms};
+      };
       int64_t node = action.n % static_cast<int64_t>(world_->plan.nodes.size());
       return Call<control::NodeReply>(
           control::CordonNode{.node = {"node" + std::to_string(node)},
                               .cordoned = action.length == Duration::zero(),
                               .drain = action.length == Duration::zero() && action.n % 7 < 3,
-                              .reason = "maintenance"},
+                              .reason = "maintenance",
+                              .from = action.n % 3 == 0 ? after(2000) : UnixTime(),
+                              .until = action.n % 3 < 2 ? after(5000) : UnixTime()},
           action, tries);
     }
     case ActionKind::kListNodes:

@@ -52,6 +52,8 @@ class Server::CheckedStore final : public store::JobStore {
     control::Snapshot whole = *snapshot;
     auto ended = store_->ListEnded({}, INT64_MAX, SIZE_MAX);
     if (!ended.ok()) return ended.status();
+    for (const control::Job& job : std::vector<control::Job>(*ended)) AddMembers(job, &*ended);
+    for (const control::Job& job : snapshot->jobs) AddMembers(job, &*ended);
     for (const control::Job& job : *ended) {
       auto found = store_->FindEnded(job.id);
       if (!found.ok()) return found.status();
@@ -62,6 +64,12 @@ class Server::CheckedStore final : public store::JobStore {
     world_->checker.Loaded(whole, *events);
     return snapshot;
   }
+  void AddMembers(const control::Job& array, std::vector<control::Job>* jobs) {
+    if (array.array == nullptr) return;
+    auto members = store_->ListEnded({.array = array.sequence}, INT64_MAX, SIZE_MAX);
+    if (members.ok()) jobs->insert(jobs->end(), members->begin(), members->end());
+  }
+  Result<bool> HasPrefix(const std::string& prefix) override { return store_->HasPrefix(prefix); }
   Result<std::optional<control::EndedJob>> FindEnded(const JobId& id) override {
     auto found = store_->FindEnded(id);
     if (found.ok() && *found) Reach(Place::kRecalled);

@@ -82,6 +82,9 @@ std::string WriteExtra(const control::Node& node) {
   if (node.quarantined)
     json["quarantine"] = {{"reason", node.quarantine_reason},
                           {"failed_probes", node.failed_probes}};
+  if (node.cordon_from.ms != 0) json["cordon_from_ms"] = node.cordon_from.ms;
+  if (node.cordon_until.ms != 0) json["cordon_until_ms"] = node.cordon_until.ms;
+  if (node.drain_then) json["drain_then"] = true;
   return json.empty() ? "" : Dump(json);
 }
 
@@ -92,6 +95,9 @@ Status ReadExtra(std::string_view text, control::Node* node) {
   try {
     GetRare(json, &node->capacity);
     node->labels = json.value("labels", Labels());
+    node->cordon_from.ms = json.value("cordon_from_ms", int64_t{0});
+    node->cordon_until.ms = json.value("cordon_until_ms", int64_t{0});
+    node->drain_then = json.value("drain_then", false);
     if (auto quarantine = json.find("quarantine"); quarantine != json.end()) {
       node->quarantined = true;
       node->quarantine_reason = quarantine->at("reason").get<std::string>();
@@ -184,6 +190,32 @@ Result<control::Checkpoint> ReadCheckpoint(std::string_view text) {
   checkpoint.step = json[2].get<int64_t>();
   ASSIGN_OR_RETURN(checkpoint.files, ArtifactsFromJson(json[3], text));
   return checkpoint;
+}
+
+std::string WriteArray(const control::Job& job) {
+  if (job.array == nullptr) return "";
+  const control::Array& a = *job.array;
+  return Dump(
+      {a.size, a.max_parallel, a.started, a.succeeded, a.failed, a.cancelled, a.base_attempt});
+}
+
+Status ReadArray(std::string_view text, control::Job* job) {
+  if (text.empty()) return OkStatus();
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_array() || json.size() != 7) return NotOurs("array", text);
+  for (const Json& one : json) {
+    if (!one.is_number_integer()) return NotOurs("array", text);
+  }
+  control::Array array;
+  array.size = json[0].get<int64_t>();
+  array.max_parallel = json[1].get<int64_t>();
+  array.started = json[2].get<int64_t>();
+  array.succeeded = json[3].get<int64_t>();
+  array.failed = json[4].get<int64_t>();
+  array.cancelled = json[5].get<int64_t>();
+  array.base_attempt = json[6].get<int32_t>();
+  job->array = std::make_shared<const control::Array>(array);
+  return OkStatus();
 }
 
 std::string WriteDevices(const std::vector<int32_t>& devices) { return Json(devices).dump(); }

@@ -5,6 +5,7 @@
 //   exactly; "nan", "inf", "-inf" as text artifacts
 //   [["weights.safetensors","<sha256>",4096]] devices     [1,2]
 //   terms, extra   objects; what is left out has its default, and an empty text is all defaults
+//   array       [size, max_parallel, started, succeeded, failed, cancelled, base_attempt]
 //   checkpoint  ["000000001234",3,1234,[["manifest.json","<sha256>",400]]]     "" for none
 //
 // The Read functions return DATA_LOSS for text they did not write.
@@ -31,6 +32,9 @@ Result<std::vector<control::Artifact>> ReadArtifacts(std::string_view text);
 // name, epoch, step, files.
 std::string WriteCheckpoint(const control::Checkpoint& checkpoint);
 Result<control::Checkpoint> ReadCheckpoint(std::string_view text);
+
+std::string WriteArray(const control::Job& job);
+Status ReadArray(std::string_view text, control::Job* job);
 
 std::string WriteDevices(const std::vector<int32_t>& devices);
 Result<std::vector<int32_t>> ReadDevices(std::string_view text);

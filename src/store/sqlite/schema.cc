@@ -112,6 +112,18 @@ constexpr Migration kMigrations[] = {
       CREATE INDEX ended_jobs ON jobs (type, state, sequence) WHERE state >= 5;
       CREATE INDEX ended_jobs_of_user ON jobs (user, type, state, sequence) WHERE state >= 5;
     )sql",
+    // 7 -> 8
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN array TEXT NOT NULL DEFAULT '';
+      ALTER TABLE jobs ADD COLUMN member_of INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE jobs ADD COLUMN member_number INTEGER NOT NULL DEFAULT 0;
+      DROP INDEX ended_jobs;
+      DROP INDEX ended_jobs_of_user;
+      CREATE INDEX ended_jobs ON jobs (type, state, sequence) WHERE state >= 5 AND member_of = 0;
+      CREATE INDEX ended_jobs_of_user ON jobs (user, type, state, sequence)
+        WHERE state >= 5 AND member_of = 0;
+      CREATE INDEX members ON jobs (member_of, sequence, state) WHERE member_of > 0;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

@@ -75,7 +75,10 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "limit_hit",
                                             "checkpoint",
                                             "preempted_for",
-                                            "preemptions"};
+                                            "preemptions",
+                                            "array",
+                                            "member_of",
+                                            "member_number"};
 
 std::string JobColumns() {
   std::string text;
@@ -187,6 +190,19 @@ class SqliteStore : public JobStore {
     }
   }
 
+  Result<bool> HasPrefix(const std::string& prefix) override {
+    try {
+      std::string end = prefix;
+      end.back()++;
+      SQLite::Statement any(*database_, "SELECT 1 FROM jobs WHERE id >= ?1 AND id < ?2 LIMIT 1");
+      any.bindNoCopy(1, prefix);
+      any.bindNoCopy(2, end);
+      return any.executeStep();
+    } catch (const SQLite::Exception& e) {
+      return ErrorStatus(path_, e, SystemErrno());
+    }
+  }
+
   Result<std::vector<control::Event>> Events(const control::EventQuery& query) override {
     try {
       return ReadEvents(query);
@@ -266,7 +282,7 @@ class SqliteStore : public JobStore {
   bool RollBack() {
     for (SQLite::Statement* statement :
          {&begin_, &commit_, &put_body_, &insert_job_, &replace_job_, &update_job_, &delete_job_,
-          &delete_body_, &put_node_, &put_event_, &delete_events_, &put_removed_,
+          &delete_members_, &delete_body_, &put_node_, &put_event_, &delete_events_, &put_removed_,
           &delete_removed_}) {
       statement->tryReset();
     }
@@ -291,19 +307,25 @@ class SqliteStore : public JobStore {
   void Apply(const control::PutJob& put) {
     const Job& job = put.job;
     std::string metrics = WriteMetrics(job.metrics), artifacts = WriteArtifacts(job.artifacts),
-                terms = WriteTerms(job), checkpoint = WriteCheckpoint(job.checkpoint);
+                terms = WriteTerms(job), checkpoint = WriteCheckpoint(job.checkpoint),
+                array = WriteArray(job);
     bool is_new = job.sequence > max_sequence_;
     if (is_new) max_sequence_ = job.sequence;
     SQLite::Statement& likely = is_new ? insert_job_ : update_job_;
-    BindJob(likely, job, metrics, artifacts, terms, checkpoint);
+    BindJob(likely, job, metrics, artifacts, terms, checkpoint, array);
     if (Run(likely) == 1) return;
     // A job of this id with another sequence is replaced, or an old one was deleted and came again.
     Delete(job.id);
-    BindJob(replace_job_, job, metrics, artifacts, terms, checkpoint);
+    BindJob(replace_job_, job, metrics, artifacts, terms, checkpoint, array);
     Run(replace_job_);
   }
 
   void Apply(const control::DeleteJob& remove) { Delete(remove.id); }
+
+  void Apply(const control::DeleteMembers& remove) {
+    delete_members_.bind(1, remove.array);
+    Run(delete_members_);
+  }
 
   void Delete(const JobId& id) {
     delete_job_.bindNoCopy(1, id.value);
@@ -424,7 +446,7 @@ class SqliteStore : public JobStore {
 
   static void BindJob(SQLite::Statement& s, const Job& job, const std::string& metrics,
                       const std::string& artifacts, const std::string& terms,
-                      const std::string& checkpoint) {
+                      const std::string& checkpoint, const std::string& array) {
     int i = 0;
     s.bind(++i, job.sequence);
     s.bindNoCopy(++i, job.id.value);
@@ -468,6 +490,9 @@ class SqliteStore : public JobStore {
     s.bindNoCopy(++i, checkpoint);
     s.bindNoCopy(++i, job.preempted_for.value);
     s.bind(++i, job.preemptions);
+    s.bindNoCopy(++i, array);
+    s.bind(++i, job.member != nullptr ? job.member->array_sequence : int64_t{0});
+    s.bind(++i, job.member != nullptr ? job.member->number : int64_t{0});
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -515,6 +540,14 @@ class SqliteStore : public JobStore {
     ASSIGN_OR_RETURN(job.checkpoint, ReadCheckpoint(s.getColumn(i++).getString()));
     job.preempted_for.value = s.getColumn(i++).getString();
     job.preemptions = s.getColumn(i++).getInt();
+    RETURN_IF_ERROR(ReadArray(s.getColumn(i++).getString(), &job));
+    control::Member member;
+    member.array_sequence = s.getColumn(i++).getInt64();
+    member.number = s.getColumn(i++).getInt64();
+    if (member.array_sequence > 0) {
+      member.array.value = job.id.value.substr(0, job.id.value.rfind('.'));
+      job.member = std::make_shared<const control::Member>(std::move(member));
+    }
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
@@ -555,12 +588,14 @@ class SqliteStore : public JobStore {
                                      size_t most) {
     constexpr JobState kStates[] = {JobState::kSucceeded, JobState::kFailed, JobState::kCancelled};
     constexpr int32_t kTypes = 5;
+    if (filter.array > 0) return ReadEndedMembers(filter, before, most);
     std::vector<int64_t> sequences;
-    SQLite::Statement newest(*database_,
-                             std::string("SELECT sequence FROM jobs WHERE ") +
-                                 (filter.user.empty() ? "" : "user = ?5 AND ") +
-                                 "type = ?1 AND state = ?2 AND state >= 5 AND sequence < ?3 "
-                                 "ORDER BY sequence DESC LIMIT ?4");
+    SQLite::Statement newest(
+        *database_,
+        std::string("SELECT sequence FROM jobs WHERE ") +
+            (filter.user.empty() ? "" : "user = ?5 AND ") +
+            "type = ?1 AND state = ?2 AND state >= 5 AND member_of = 0 AND sequence < ?3 "
+            "ORDER BY sequence DESC LIMIT ?4");
     if (!filter.user.empty()) newest.bindNoCopy(5, filter.user);
     newest.bind(3, before);
     newest.bind(4, static_cast<int64_t>(std::min<size_t>(most, INT32_MAX)));
@@ -578,6 +613,28 @@ class SqliteStore : public JobStore {
     }
     std::sort(sequences.begin(), sequences.end(), std::greater<>());
     if (sequences.size() > most) sequences.resize(most);
+    return ReadJobs(sequences);
+  }
+
+  Result<std::vector<Job>> ReadEndedMembers(const control::JobFilter& filter, int64_t before,
+                                            size_t most) {
+    SQLite::Statement newest(
+        *database_,
+        "SELECT sequence, state FROM jobs WHERE member_of = ?1 AND member_of > 0 "
+        "AND state >= 5 AND sequence < ?2 ORDER BY sequence DESC");
+    newest.bind(1, filter.array);
+    newest.bind(2, before);
+    std::vector<int64_t> sequences;
+    while (sequences.size() < most && newest.executeStep()) {
+      JobState state = static_cast<JobState>(newest.getColumn(1).getInt());
+      if (filter.states.empty() ||
+          std::count(filter.states.begin(), filter.states.end(), state) > 0)
+        sequences.push_back(newest.getColumn(0).getInt64());
+    }
+    return ReadJobs(sequences);
+  }
+
+  Result<std::vector<Job>> ReadJobs(const std::vector<int64_t>& sequences) {
     std::vector<Job> jobs;
     SQLite::Statement row(*database_, "SELECT " + JobColumns() + " FROM jobs WHERE sequence = ?1");
     for (int64_t sequence : sequences) {
@@ -604,12 +661,19 @@ class SqliteStore : public JobStore {
       if (auto body = ReadBody(number)) snapshot.bodies.push_back({number, std::move(body)});
     }
     SQLite::Statement ended(*database_,
-                            "SELECT user, type, state, count(*) FROM jobs WHERE state >= 5 "
-                            "GROUP BY user, type, state");
+                            "SELECT user, type, state, count(*) FROM jobs "
+                            "WHERE state >= 5 AND member_of = 0 GROUP BY user, type, state");
     while (ended.executeStep()) {
       snapshot.ended.push_back({ended.getColumn(0).getString(), ended.getColumn(1).getInt(),
                                 static_cast<JobState>(ended.getColumn(2).getInt()),
                                 ended.getColumn(3).getInt64()});
+    }
+    SQLite::Statement members(*database_,
+                              "SELECT state, count(*) FROM jobs "
+                              "WHERE state >= 5 AND member_of > 0 GROUP BY state");
+    while (members.executeStep()) {
+      snapshot.ended.push_back({"", 0, static_cast<JobState>(members.getColumn(0).getInt()),
+                                members.getColumn(1).getInt64(), true});
     }
     SQLite::Statement past(*database_,
                            "SELECT user, cpu_millis, memory_bytes, gpus, started_at, ended_at "
@@ -683,6 +747,8 @@ class SqliteStore : public JobStore {
   SQLite::Statement replace_job_{*database_, InsertJobSql("INSERT")};
   SQLite::Statement update_job_{*database_, UpdateJobSql()};
   SQLite::Statement delete_job_{*database_, "DELETE FROM jobs WHERE id = ?1"};
+  SQLite::Statement delete_members_{*database_,
+                                    "DELETE FROM jobs WHERE member_of = ?1 AND member_of > 0"};
   SQLite::Statement delete_body_{
       *database_,
       "DELETE FROM bodies WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE body = ?1)"};

@@ -55,6 +55,9 @@ Job JobWithEveryField() {
   job.artifacts = {{"weights.safetensors", std::string(64, 'f'), 407080},
                    {"model.json", std::string(64, '0'), 9}};
   job.compute_seconds = 12.125;
+  control::Array array{7, 2, 5, 1, 2, 1, 3};
+  job.array = std::make_shared<const control::Array>(array);
+  job.member = std::make_shared<const control::Member>(control::Member{{"job"}, 77, 4});
   job.preempted_for = {"job-8"};
   job.preemptions = 2;
   job.checkpoint = {"000000001234", 3, 1234, {{"manifest.json", std::string(64, 'e'), 400}}};
@@ -65,6 +68,14 @@ void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.sequence, b.sequence);
   EXPECT_EQ(a.pause_requested, b.pause_requested);
   EXPECT_EQ(a.retry_of, b.retry_of);
+  ASSERT_TRUE((a.array == nullptr) == (b.array == nullptr));
+  if (a.array != nullptr) {
+    EXPECT_EQ(*a.array, *b.array);
+  }
+  ASSERT_TRUE((a.member == nullptr) == (b.member == nullptr));
+  if (a.member != nullptr) {
+    EXPECT_EQ(*a.member, *b.member);
+  }
   EXPECT_EQ(a.preempted_for, b.preempted_for);
   EXPECT_EQ(a.preemptions, b.preemptions);
   EXPECT_EQ(a.checkpoint.name, b.checkpoint.name);
@@ -122,6 +133,9 @@ TEST(SqliteStore, EveryFieldSurvivesAReopen) {
                      true,
                      true,
                      "new disk"};
+  node.cordon_from = {500};
+  node.cordon_until = {900};
+  node.drain_then = true;
   std::vector<Record> records = {PutBody{job.body, body}, PutJob{job}, PutNode{node}};
   ASSERT_TRUE(Open(folder.File())->Commit(records).ok());
 
@@ -143,6 +157,9 @@ TEST(SqliteStore, EveryFieldSurvivesAReopen) {
   EXPECT_TRUE(snapshot.nodes[0].cordoned);
   EXPECT_TRUE(snapshot.nodes[0].draining);
   EXPECT_EQ(snapshot.nodes[0].cordon_reason, node.cordon_reason);
+  EXPECT_EQ(snapshot.nodes[0].cordon_from.ms, 500);
+  EXPECT_EQ(snapshot.nodes[0].cordon_until.ms, 900);
+  EXPECT_TRUE(snapshot.nodes[0].drain_then);
 }
 
 TEST(SqliteStore, EventsAreReadInOrderWithTheSubmissionsOfJobs) {
@@ -260,6 +277,44 @@ TEST(SqliteStore, EndedJobsAreListedNewestFirstByEveryFilter) {
   EXPECT_EQ(listed({.user = "bob", .type = 1, .states = {JobState::kFailed}}, INT64_MAX, 9),
             (Numbers{60, 30}));
   EXPECT_EQ(listed({.states = {JobState::kQueued}}, INT64_MAX, 9), Numbers{});
+}
+
+TEST(SqliteStore, MembersOfAnArrayAreListedAndDeletedByIt) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  std::vector<Record> records = {StoreBody('a'), PutJob{EndedJob(1, "ann")},
+                                 PutJob{EndedJob(2, "ann")}};
+  for (int64_t i = 0; i < 5; ++i) {
+    Job job = EndedJob(3 + i, "ann", 1, i % 2 ? JobState::kFailed : JobState::kSucceeded);
+    job.id = control::MemberId({"job-1"}, i);
+    job.member = std::make_shared<const control::Member>(control::Member{{"job-1"}, 1, i});
+    records.push_back(PutJob{job});
+  }
+  ASSERT_TRUE(store->Commit(records).ok());
+  auto listed = [&](const control::JobFilter& filter, int64_t before, size_t most) {
+    std::vector<std::string> ids;
+    auto jobs = store->ListEnded(filter, before, most);
+    EXPECT_TRUE(jobs.ok()) << jobs.status();
+    for (const Job& job : *jobs) ids.push_back(job.id.value);
+    return ids;
+  };
+  using Ids = std::vector<std::string>;
+  EXPECT_EQ(listed({}, INT64_MAX, 9), (Ids{"job-2", "job-1"})) << "without members";
+  EXPECT_EQ(listed({.user = "ann"}, INT64_MAX, 9), (Ids{"job-2", "job-1"}));
+  EXPECT_EQ(listed({.array = 1}, INT64_MAX, 2), (Ids{"job-1.4", "job-1.3"}));
+  EXPECT_EQ(listed({.states = {JobState::kFailed}, .array = 1}, 6, 9), (Ids{"job-1.1"}));
+  control::Snapshot snapshot = LoadAll(*store);
+  int64_t members = 0, others = 0;
+  for (const auto& one : snapshot.ended) (one.members ? members : others) += one.jobs;
+  EXPECT_EQ(members, 5);
+  EXPECT_EQ(others, 2);
+  EXPECT_EQ((*store->FindEnded({"job-1.2"}))->job.member->array_sequence, 1);
+  EXPECT_TRUE(*store->HasPrefix("job-1."));
+  EXPECT_FALSE(*store->HasPrefix("job-2."));
+  records = {DeleteJob{{"job-1"}}, control::DeleteMembers{1}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_EQ(listed({.array = 1}, INT64_MAX, 9), Ids{});
+  EXPECT_EQ(listed({}, INT64_MAX, 9), Ids{"job-2"});
 }
 
 TEST(SqliteStore, PutReplacesEveryFieldOfAJobAndOfANode) {
