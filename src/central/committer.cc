@@ -1,6 +1,8 @@
 #include "central/committer.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "base/logging.h"
@@ -28,6 +30,27 @@ void SetReplyTo(Command& command, control::ReplyTo to) {
       command);
 }
 
+// What control takes for granted.
+Status CheckReferences(const control::Snapshot& snapshot) {
+  auto not_sound = [](const control::Job& job, const std::string& what) {
+    return DataLoss("job '" + job.id.value + "' (" + JobStateName(job.state) + ") " + what,
+                    "see all that is wrong with `cyxwiz-central-server check`, and go back to a "
+                    "backup with `cyxwiz-central-server restore`");
+  };
+  std::set<int64_t> bodies;
+  for (const control::PutBody& body : snapshot.bodies) bodies.insert(body.number);
+  std::set<NodeId> nodes;
+  for (const control::Node& node : snapshot.nodes) nodes.insert(node.id);
+  for (const control::Job& job : snapshot.jobs) {
+    if (bodies.count(job.body) == 0) return not_sound(job, "has no specification");
+    bool held =
+        job.state == control::JobState::kAssigned || job.state == control::JobState::kRunning;
+    if (held && nodes.count(job.node) == 0)
+      return not_sound(job, "is held by node '" + job.node.value + "', which is not there");
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Status DiskFullStatus() {
@@ -41,6 +64,7 @@ Committer::Committer(store::JobStore* store, Reserve* reserve, Options options)
 Status Committer::Load(Now now) {
   auto snapshot = store_->Load();
   if (!snapshot.ok()) return snapshot.status();
+  RETURN_IF_ERROR(CheckReferences(*snapshot));
   control_.Load(std::move(*snapshot), now);
   counters_ = control_.counters();
   Status reserved = reserve_->MakeFirst();
