@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/failpoint.h"
 #include "base/logging.h"
 
 namespace cyxwiz::central {
@@ -147,7 +148,9 @@ Command Committer::Register(Item& item) {
 // The batch is durable afterwards, or the committer is frozen.
 Status Committer::Commit(Now now) {
   if (output_.records.empty()) return OkStatus();
+  CYXWIZ_FAILPOINT("server.commit.before");
   Status status = store_->Commit(output_.records);
+  CYXWIZ_FAILPOINT("server.commit.after");
   if (status.code() == Code::kResourceExhausted && reserve_->GiveUp()) {
     spdlog::error("{}: new jobs are refused until space returns", status.message());
     disk_ = Disk::kLow;
@@ -184,7 +187,9 @@ void Committer::Deliver(Reply reply) {
   if (found == waiting_.end()) return;  // was told that the outcome is open
   OnReply on_reply = std::move(found->second);
   waiting_.erase(found);
+  CYXWIZ_FAILPOINT("server.reply.before");
   on_reply(std::move(reply));
+  CYXWIZ_FAILPOINT("server.reply.after");
 }
 
 // ---- A full disk ----
