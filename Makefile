@@ -4,7 +4,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-asan sim demo bench format clean help
+.PHONY: build setup test test-asan sim chaos demo bench format clean help
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ sim: setup ## Run the simulator: SEEDS=N from FIRST_SEED=S on, or SEED=x alone, 
 	@rm -f $(BUILD).log
 	@cmake --build $(BUILD) --target sim
 	@$(BUILD)/test/sim --jobs $$(nproc) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first-seed $(FIRST_SEED))
+
+SECONDS ?= 600
+chaos: build ## Kill, freeze and cut off the real binaries, at random for SECONDS=600, by SEED=x
+	@CYXWIZ_CHAOS_SECONDS=$(SECONDS) CYXWIZ_CHAOS_SEED=$(SEED) scripts/test.sh --chaos $(BUILD)
 
 demo: build ## Train Fashion-MNIST on an embedded cluster and print accuracy and where the weights are
 	@scripts/demo.sh $(BUILD)

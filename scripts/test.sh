@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Runs every test against a finished build: unit tests by ctest, then the Python package's tests and the integration tests
-# with the real binaries by pytest.
+# with the real binaries, and tests/chaos, by pytest.
 #
-#   scripts/test.sh [BUILD]          BUILD: the build folder, default build
+#   scripts/test.sh [--chaos] [BUILD]     BUILD: the build folder, default build; --chaos: tests/chaos alone, its long form
+#                                         too when CYXWIZ_CHAOS_SECONDS is set
 #
 # Fails when a test fails, and when there is nothing to run. The Python environment is made in BUILD/venv and brought up
 # to date only when the package or the wire has changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+chaos=
+[ "${1:-}" = --chaos ] && { chaos=yes; shift; }
 build=$(realpath "${1:-build}")
 [ -f "$build/CTestTestfile.cmake" ] || { echo "test: no build in '$build': run make first" >&2; exit 1; }
 export PYTHONDONTWRITEBYTECODE=1
@@ -30,12 +33,20 @@ prepare_python() {
 
 unit() { ctest --test-dir "$build" --no-tests=error --output-on-failure -j2 "$@"; }
 # Of pytest's exit codes only 0 is a success; 5 is "no tests collected".
-python() { CYXWIZ_BUILD=$build "$build/venv/bin/python" -m pytest -p no:cacheprovider -ra "$@" python/tests tests/integration; }
+pytest() { CYXWIZ_BUILD=$build "$build/venv/bin/python" -m pytest -p no:cacheprovider -ra "$@"; }
+python() { pytest "$@" python/tests tests/integration; }
+# With a run of its own, because its fixtures are others.
+chaos() { pytest "$@" tests/chaos; }
 
 prepare_python
+if [ -n "$chaos" ]; then
+  chaos -s --durations=10
+  exit
+fi
 
 # A run that selects nothing must not look like one that passed.
-if unit -R '^no test has this name$' >/dev/null 2>&1 || python -q -k no_test_has_this_name >/dev/null 2>&1; then
+if unit -R '^no test has this name$' >/dev/null 2>&1 || python -q -k no_test_has_this_name >/dev/null 2>&1 ||
+  chaos -q -k no_test_has_this_name >/dev/null 2>&1; then
   echo "test: a run without tests counted as passed; the tools do not do what this script relies on" >&2
   exit 1
 fi
@@ -43,6 +54,7 @@ fi
 failed=()
 unit || failed+=("unit tests (ctest)")
 python --durations=10 || failed+=("Python and integration tests (pytest)")
+chaos --durations=10 || failed+=("tests/chaos (pytest)")
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'test: FAILED: %s\n' "${failed[@]}"

@@ -277,6 +277,11 @@ Result<std::unique_ptr<ArtifactStore>> OpenLocalStore(const std::string& folder,
   return std::unique_ptr<ArtifactStore>(new LocalStore(folder, std::move(lock), max_file_bytes));
 }
 
+Result<std::string> PathInStore(const std::string& folder, const std::string& sha256) {
+  ASSIGN_OR_RETURN(std::string hash, CheckedHash(sha256));
+  return Shards(folder + "/sha256").PathOf(hash) + "/" + hash;
+}
+
 Result<std::string> HashFile(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return ErrnoStatus("cannot open '" + path + "'", errno);

@@ -45,6 +45,10 @@ class ArtifactStore {
 Result<std::unique_ptr<ArtifactStore>> OpenLocalStore(const std::string& folder,
                                                       int64_t max_file_bytes);
 
+// Where the store in `folder` has a file, or would have it: for looking at a store that nobody has
+// open. `sha256` is 64 hex digits, else INVALID_ARGUMENT.
+Result<std::string> PathInStore(const std::string& folder, const std::string& sha256);
+
 // SHA-256 of a file, in hex.
 Result<std::string> HashFile(const std::string& path);
 

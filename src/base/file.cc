@@ -51,15 +51,19 @@ Status WriteFileAtomically(const std::string& path, std::string_view content, in
     if (Status s = WriteAll(fd.get(), content); !s.ok()) {
       return Status(s.code(), "'" + temporary + "': " + s.message());
     }
-    if (::fsync(fd.get()) != 0) return ErrnoStatus("cannot fsync '" + temporary + "'", errno);
-    if (::rename(temporary.c_str(), path.c_str()) != 0)
-      return ErrnoStatus("cannot rename to '" + path + "'", errno);
     return OkStatus();
   }();
-  if (!written.ok()) {
-    ::unlink(temporary.c_str());
-    return written;
-  }
+  if (written.ok()) written = MoveIntoPlace(temporary, path);
+  if (!written.ok()) ::unlink(temporary.c_str());
+  return written;
+}
+
+Status MoveIntoPlace(const std::string& temporary, const std::string& path) {
+  UniqueFd fd(::open(temporary.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return ErrnoStatus("cannot open '" + temporary + "'", errno);
+  if (::fsync(fd.get()) != 0) return ErrnoStatus("cannot fsync '" + temporary + "'", errno);
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return ErrnoStatus("cannot rename '" + temporary + "' to '" + path + "'", errno);
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
   UniqueFd dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -38,6 +38,10 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes = 64u << 
 // open(2).
 Status WriteFileAtomically(const std::string& path, std::string_view content, int mode = 0644);
 
+// Makes the complete file `temporary` the file `path` of the same folder, durably: fsyncs it,
+// renames it, fsyncs the folder.
+Status MoveIntoPlace(const std::string& temporary, const std::string& path);
+
 // Writes all of `data` to `fd`, going on after short writes and signals.
 Status WriteAll(int fd, std::string_view data);
 

@@ -1,8 +1,11 @@
 #include "central/committer.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <utility>
 
+#include "base/failpoint.h"
 #include "base/logging.h"
 
 namespace cyxwiz::central {
@@ -28,6 +31,27 @@ void SetReplyTo(Command& command, control::ReplyTo to) {
       command);
 }
 
+// What control takes for granted.
+Status CheckReferences(const control::Snapshot& snapshot) {
+  auto not_sound = [](const control::Job& job, const std::string& what) {
+    return DataLoss("job '" + job.id.value + "' (" + JobStateName(job.state) + ") " + what,
+                    "see all that is wrong with `cyxwiz-central-server check`, and go back to a "
+                    "backup with `cyxwiz-central-server restore`");
+  };
+  std::set<int64_t> bodies;
+  for (const control::PutBody& body : snapshot.bodies) bodies.insert(body.number);
+  std::set<NodeId> nodes;
+  for (const control::Node& node : snapshot.nodes) nodes.insert(node.id);
+  for (const control::Job& job : snapshot.jobs) {
+    if (bodies.count(job.body) == 0) return not_sound(job, "has no specification");
+    bool held =
+        job.state == control::JobState::kAssigned || job.state == control::JobState::kRunning;
+    if (held && nodes.count(job.node) == 0)
+      return not_sound(job, "is held by node '" + job.node.value + "', which is not there");
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Status DiskFullStatus() {
@@ -41,6 +65,7 @@ Committer::Committer(store::JobStore* store, Reserve* reserve, Options options)
 Status Committer::Load(Now now) {
   auto snapshot = store_->Load();
   if (!snapshot.ok()) return snapshot.status();
+  RETURN_IF_ERROR(CheckReferences(*snapshot));
   control_.Load(std::move(*snapshot), now);
   counters_ = control_.counters();
   Status reserved = reserve_->MakeFirst();
@@ -123,7 +148,9 @@ Command Committer::Register(Item& item) {
 // The batch is durable afterwards, or the committer is frozen.
 Status Committer::Commit(Now now) {
   if (output_.records.empty()) return OkStatus();
+  CYXWIZ_FAILPOINT("server.commit.before");
   Status status = store_->Commit(output_.records);
+  CYXWIZ_FAILPOINT("server.commit.after");
   if (status.code() == Code::kResourceExhausted && reserve_->GiveUp()) {
     spdlog::error("{}: new jobs are refused until space returns", status.message());
     disk_ = Disk::kLow;
@@ -160,7 +187,9 @@ void Committer::Deliver(Reply reply) {
   if (found == waiting_.end()) return;  // was told that the outcome is open
   OnReply on_reply = std::move(found->second);
   waiting_.erase(found);
+  CYXWIZ_FAILPOINT("server.reply.before");
   on_reply(std::move(reply));
+  CYXWIZ_FAILPOINT("server.reply.after");
 }
 
 // ---- A full disk ----

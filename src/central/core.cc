@@ -14,7 +14,8 @@
 namespace cyxwiz::central {
 namespace {
 
-constexpr int kExitStoreFailed = 70;  // EX_SOFTWARE
+constexpr int kExitStoreFailed = 70;   // EX_SOFTWARE
+constexpr int kBackupPagesAStep = 64;  // well below a millisecond
 
 Status StoppingStatus() { return Unavailable("the server is stopping", "try again in a moment"); }
 
@@ -80,6 +81,24 @@ class CoreImpl final : public Core {
     wake_.notify_one();
   }
 
+  void BackUp(std::string path, std::function<void(Status)> on_done) override {
+    Status refused;
+    {
+      std::lock_guard lock(mutex_);
+      if (stopping_) {
+        refused = StoppingStatus();
+      } else if (backing_up_) {
+        refused = ResourceExhausted("another backup is being made", "try again when it is done");
+      } else {
+        backing_up_ = true;
+        backup_path_ = std::move(path);
+        on_backup_ = std::move(on_done);
+      }
+    }
+    if (!refused.ok()) return on_done(std::move(refused));
+    wake_.notify_one();
+  }
+
   control::Counters counters() const override { return committer_.counters(); }
   std::vector<std::string> loaded_checkpoint_files() const override {
     return committer_.checkpoint_files();
@@ -105,6 +124,7 @@ class CoreImpl final : public Core {
       left.swap(queue_);
       left_readings.swap(reads_);
     }
+    EndBackup(StoppingStatus());
     for (Reading& reading : left_readings) reading.on_page(StoppingStatus());
     for (Committer::Item& item : left) Committer::Answer(item, StoppingStatus());
     committer_.AnswerAll(StoppingStatus());
@@ -131,15 +151,43 @@ class CoreImpl final : public Core {
         readings.swap(reads_);
       }
       for (Reading& reading : readings) reading.on_page(store_->Events(reading.query));
+      StepBackup();
     }
+  }
+
+  void StepBackup() {
+    {
+      std::lock_guard lock(mutex_);
+      if (!backing_up_) return;
+    }
+    if (backup_ == nullptr) {
+      auto begun = store_->BeginBackup(backup_path_);
+      if (!begun.ok()) return EndBackup(begun.status());
+      backup_ = std::move(*begun);
+    }
+    Result<bool> complete = backup_->Step(kBackupPagesAStep);
+    if (!complete.ok() || *complete) EndBackup(complete.status());
+  }
+
+  // Does nothing when none is being made. On the core thread, or once that has ended.
+  void EndBackup(const Status& status) {
+    backup_.reset();
+    std::function<void(Status)> on_done;
+    {
+      std::lock_guard lock(mutex_);
+      if (!std::exchange(backing_up_, false)) return;
+      on_done = std::exchange(on_backup_, nullptr);
+    }
+    on_done(status);
   }
 
   // False when the core shall stop.
   bool WaitForWork(std::vector<Committer::Item>* items) {
     MonotonicTime deadline = committer_.NextDeadline();
     std::unique_lock lock(mutex_);
-    options_.clock->Wait(lock, wake_, deadline,
-                         [this] { return stopping_ || !queue_.empty() || !reads_.empty(); });
+    options_.clock->Wait(lock, wake_, deadline, [this] {
+      return stopping_ || backing_up_ || !queue_.empty() || !reads_.empty();
+    });
     if (stopping_) return false;  // Stop answers what waits
     items->swap(queue_);
     return true;
@@ -151,9 +199,14 @@ class CoreImpl final : public Core {
   Committer committer_;  // the core thread's, and Stop's once that has ended
   std::thread thread_;
 
-  std::mutex mutex_;  // of the three below
+  std::unique_ptr<store::Backup> backup_;  // as the committer
+
+  std::mutex mutex_;  // of all below but stopped_
   std::vector<Committer::Item> queue_;
   std::vector<Reading> reads_;
+  bool backing_up_ = false;
+  std::string backup_path_;  // not changed while backing_up_
+  std::function<void(Status)> on_backup_;
   bool stopping_ = false;
   std::condition_variable wake_;
   std::atomic<bool> stopped_ = false;

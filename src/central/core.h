@@ -61,6 +61,11 @@ class Core {
   // on_page there: what has been told to the sink before is among them. UNAVAILABLE after Stop.
   using OnEvents = std::function<void(Result<std::vector<control::Event>>)>;
   virtual void ReadEvents(control::EventQuery query, OnEvents on_page) = 0;
+  // Any thread. Copies the store to a new file at `path` on the core thread, a piece between each
+  // two batches, so that no command waits longer than for one piece. on_done is called once, on the
+  // core thread but for a refusal at once: RESOURCE_EXHAUSTED while another copy is being made,
+  // UNAVAILABLE after Stop. The file is not synced, and of no use after an error.
+  virtual void BackUp(std::string path, std::function<void(Status)> on_done) = 0;
   virtual control::Counters counters() const = 0;  // any thread; as of the last batch
   // The files (SHA-256 in hex) of checkpoints that jobs need; before SetSink.
   virtual std::vector<std::string> loaded_checkpoint_files() const = 0;

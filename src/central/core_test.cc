@@ -181,6 +181,7 @@ class TestDisk {
   }
 
   std::function<void()> on_commit;  // on the core's thread
+  std::atomic<bool> backup_complete = false;
 
  private:
   mutable std::mutex mutex_;
@@ -192,6 +193,16 @@ class TestDisk {
   std::map<JobId, std::vector<Job>> jobs_;
 };
 
+// A copy that is complete when the test says so.
+class TestBackup final : public store::Backup {
+ public:
+  explicit TestBackup(const std::atomic<bool>* complete) : complete_(complete) {}
+  Result<bool> Step(int) override { return complete_->load(); }
+
+ private:
+  const std::atomic<bool>* const complete_;
+};
+
 class TestStore final : public store::JobStore {
  public:
   explicit TestStore(TestDisk* disk) : disk_(disk) {}
@@ -200,6 +211,9 @@ class TestStore final : public store::JobStore {
     return std::vector<control::Event>();
   }
   Status Commit(std::span<const Record> records) override { return disk_->Commit(records); }
+  Result<std::unique_ptr<store::Backup>> BeginBackup(const std::string&) override {
+    return std::unique_ptr<store::Backup>(std::make_unique<TestBackup>(&disk_->backup_complete));
+  }
   Result<std::optional<control::EndedJob>> FindEnded(const JobId&) override {
     return std::optional<control::EndedJob>();
   }
@@ -351,6 +365,32 @@ class Bench {
   std::unique_ptr<Core> core_;
 };
 
+// ---- Backups ----
+
+TEST(CoreBackup, CommandsAreAnsweredWhileOneIsMadeAndThereIsOneAtATime) {
+  Bench b;
+  std::promise<Status> first, second;
+  b.core().BackUp("copy", [&first](const Status& status) { first.set_value(status); });
+  ASSERT_TRUE(b.StatusOf(Bench::Submit("j")).ok());
+  ASSERT_TRUE(b.StatusOf(Bench::Submit("k")).ok());
+  b.core().BackUp("copy", [&second](const Status& status) { second.set_value(status); });
+  EXPECT_EQ(second.get_future().get().code(), Code::kResourceExhausted);
+  std::future<Status> done = first.get_future();
+  EXPECT_EQ(done.wait_for(seconds(0)), std::future_status::timeout);
+  b.disk.backup_complete = true;
+  ASSERT_EQ(done.wait_for(kPatience), std::future_status::ready);
+  EXPECT_TRUE(done.get().ok());
+  b.clock().AwaitIdle();
+}
+
+TEST(CoreBackup, OneThatIsNotCompleteWhenTheServerStopsIsAnswered) {
+  Bench b;
+  std::promise<Status> done;
+  b.core().BackUp("copy", [&done](const Status& status) { done.set_value(status); });
+  b.core().Stop();
+  EXPECT_EQ(done.get_future().get().code(), Code::kUnavailable);
+}
+
 // ---- Commits ----
 
 TEST(CoreCommit, NothingLeavesBeforeTheCommitHasReturned) {
@@ -424,6 +464,9 @@ TEST(CoreCommit, AStoreThatDoesNotLoadIsNotStarted) {
       return Unavailable("not loaded");
     }
     Result<bool> HasPrefix(const std::string&) override { return Unavailable("not loaded"); }
+    Result<std::unique_ptr<store::Backup>> BeginBackup(const std::string&) override {
+      return Unavailable("not loaded");
+    }
   };
   auto core = Core::Start(std::make_unique<Broken>(), {});
   EXPECT_EQ(core.status().code(), Code::kDataLoss);

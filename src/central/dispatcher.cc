@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include "base/failpoint.h"
 #include "base/logging.h"
 #include "central/convert.h"
 #include "cyxwiz/protocol/agent.grpc.pb.h"
@@ -124,8 +125,10 @@ void Dispatcher::CallAssign(control::AssignEffect effect) {
       Token(effect.attempt, effect.node, PermittedBytes(call->request)));
   call->stub = protocol::NodeService::NewStub(channels_->Get(effect.endpoint));
   if (!Begin(&call->context)) return;
+  CYXWIZ_FAILPOINT("server.assign.before");
   call->stub->async()->AssignJob(
       &call->context, &call->request, &call->response, [this, call](grpc::Status status) {
+        CYXWIZ_FAILPOINT("server.assign.after");
         using Kind = control::AssignOutcome::Kind;
         control::AssignOutcome outcome{.attempt = call->attempt, .node = call->node};
         if (!status.ok()) {

@@ -13,6 +13,7 @@
 #include "base/logging.h"
 #include "central/scheduling_config.h"
 #include "central/server.h"
+#include "central/store_commands.h"
 
 namespace cyxwiz::central {
 namespace {
@@ -35,6 +36,10 @@ Status TellReady(int fd, const CentralServer& server) {
 }
 
 int Main(int argc, char** argv) {
+  // gRPC's own log lines say nothing to a person that our errors do not.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  if (argc > 1 && IsStoreCommand(argv[1])) return RunStoreCommand(argc, argv);
+
   // Signals are taken by sigwait below, whichever thread they would have hit.
   sigset_t signals;
   sigemptyset(&signals);
@@ -42,15 +47,15 @@ int Main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  // gRPC's own log lines say nothing to a person that our errors do not.
-  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
 
   ServerOptions options;
   options.data = DefaultDataFolder();
   int64_t lease_ms = 10'000, heartbeat_interval_ms = 2'000, ready_fd = -1;
   std::string log_level = "info";
   Config config("cyxwiz-central-server",
-                "Accepts, stores, schedules and tracks the jobs of a CyxWiz cluster.",
+                "Accepts, stores, schedules and tracks the jobs of a CyxWiz cluster. With 'check', "
+                "'backup', 'restore' or 'export' as first argument it looks after its database "
+                "instead; 'cyxwiz-central-server backup --help' and so on tell how.",
                 "CYXWIZ_SERVER");
   config.Add("data", &options.data, "folder of everything durable; made when it is not there");
   config.Add("grpc.listen", &options.grpc_listen,

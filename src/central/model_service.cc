@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "central/convert.h"
 #include "central/services.h"
@@ -83,7 +84,9 @@ class UploadReactor final : public grpc::ServerReadReactor<protocol::ModelChunk>
       return InvalidArgument("checksum " + Clip(checksum, 80) + " is not the one of model_id, " +
                              sha256_);
     }
+    CYXWIZ_FAILPOINT("server.upload.before");
     auto stored = upload_->Finish(sha256_);
+    CYXWIZ_FAILPOINT("server.upload.after");
     return stored.ok() ? OkStatus() : stored.status();
   }
 

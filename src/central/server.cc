@@ -98,8 +98,8 @@ class CentralServerImpl final : public CentralServer {
  private:
   Status OpenData() {
     RETURN_IF_ERROR(MakeFolder(options_.data, 0700));
-    ASSIGN_OR_RETURN(auto store, store::OpenSqliteStore(options_.data + "/jobs.db"));
-    ASSIGN_OR_RETURN(signer_, security::TokenSigner::Open(options_.data + "/job_token_key.pem"));
+    ASSIGN_OR_RETURN(auto store, store::OpenSqliteStore(DatabaseOf(options_.data)));
+    ASSIGN_OR_RETURN(signer_, security::TokenSigner::Open(TokenKeyOf(options_.data)));
     ASSIGN_OR_RETURN(artifacts_, artifacts::OpenLocalStore(options_.data + "/artifacts",
                                                            options_.max_artifact_bytes));
     ASSIGN_OR_RETURN(checkpoints_, artifacts::OpenLocalStore(options_.data + "/checkpoints",
@@ -107,7 +107,13 @@ class CentralServerImpl final : public CentralServer {
     Core::Options core;
     core.control = options_.control;
     core.reserve_path = options_.data + "/reserve";
-    ASSIGN_OR_RETURN(core_, Core::Start(std::move(store), core));
+    auto started = Core::Start(std::move(store), core);
+    if (Status status = started.status(); status.code() == Code::kDataLoss) {
+      const std::string file = "'" + DatabaseOf(options_.data) + "'";
+      bool named = status.message().find(file) != std::string::npos;
+      return Status(status.code(), (named ? "" : file + ": ") + status.message(), status.hint());
+    }
+    ASSIGN_OR_RETURN(core_, std::move(started));
     return DeleteUnneededCheckpoints();
   }
 
@@ -134,12 +140,13 @@ class CentralServerImpl final : public CentralServer {
                        .checkpoints = checkpoints_.get(),
                        .signer = signer_.get(),
                        .pool = pool_.get(),
+                       .database = DatabaseOf(options_.data),
                        .max_artifact_bytes = options_.max_artifact_bytes,
                        .heartbeat_interval = options_.heartbeat_interval,
                        .lease = options_.control.lease};
-    for (auto make :
-         {MakeJobService, MakeNodeService, MakeJobStatusService, MakeDiscoveryService,
-          MakeModelService, MakeLogService, MakeJobControlService, MakeNodeControlService}) {
+    for (auto make : {MakeJobService, MakeNodeService, MakeJobStatusService, MakeDiscoveryService,
+                      MakeModelService, MakeLogService, MakeJobControlService,
+                      MakeNodeControlService, MakeAdminService}) {
       services_.push_back(make(parts));
     }
     services_.push_back(MakeDeploymentService());
@@ -207,6 +214,9 @@ class CentralServerImpl final : public CentralServer {
 };
 
 }  // namespace
+
+std::string DatabaseOf(const std::string& data) { return data + "/jobs.db"; }
+std::string TokenKeyOf(const std::string& data) { return data + "/job_token_key.pem"; }
 
 Result<std::unique_ptr<CentralServer>> CentralServer::Start(const ServerOptions& options) {
   auto server = std::make_unique<CentralServerImpl>(options);

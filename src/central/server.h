@@ -14,9 +14,10 @@ namespace cyxwiz::central {
 
 struct ServerOptions {
   // Everything durable lies here:
-  //   jobs.db (+ -wal, -shm)   jobs and nodes        artifacts/   files left by jobs
+  //   jobs.db (+ -wal)         jobs and nodes        artifacts/   files left by jobs
   //   checkpoints/   of jobs that have not ended
   //   job_token_key.pem        signs job tokens      reserve      see core.h, "A full disk"
+  //   jobs.db.backup           a backup in the making
   std::string data;
   std::string grpc_listen = "127.0.0.1:50051";  // port 0: a free one
   std::string rest_listen = "127.0.0.1:8080";   // empty: no REST
@@ -29,6 +30,11 @@ struct ServerOptions {
   size_t max_streams = 10'000;
   int max_calls_per_connection = 4096;
 };
+
+// In a data folder: the file of the store.
+std::string DatabaseOf(const std::string& data);
+// The private key that signs job tokens.
+std::string TokenKeyOf(const std::string& data);
 
 class CentralServer {
  public:

@@ -6,6 +6,7 @@
 #include <grpcpp/impl/codegen/service_type.h>
 
 #include <memory>
+#include <string>
 
 #include "artifacts/artifact_store.h"
 #include "base/clock.h"
@@ -30,6 +31,7 @@ struct ServiceParts {
   artifacts::ArtifactStore* checkpoints = nullptr;  // parts of checkpoints: deleted when not needed
   const security::TokenSigner* signer = nullptr;
   WorkPool* pool = nullptr;
+  std::string database;  // path of the store's file; backups are made beside it
   int64_t max_artifact_bytes = 0;
   Duration heartbeat_interval = std::chrono::seconds(2);  // told to nodes
   Duration lease = std::chrono::seconds(10);  // control's; nodes stop their attempts earlier
@@ -43,6 +45,7 @@ std::unique_ptr<grpc::Service> MakeModelService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeLogService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeJobControlService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeNodeControlService(const ServiceParts& parts);
+std::unique_ptr<grpc::Service> MakeAdminService(const ServiceParts& parts);
 // Served by a later release; each method answers UNIMPLEMENTED with a sentence.
 std::unique_ptr<grpc::Service> MakeDeploymentService();
 std::unique_ptr<grpc::Service> MakeTerminalService();

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "artifacts/artifact_store.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/logging.h"
 #include "node/rpc_status.h"
@@ -604,6 +605,7 @@ void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
 void NodeClient::UploadNext(const AttemptId& attempt, Report& report) {
   report.in_flight = true;
   ++calls_;
+  CYXWIZ_FAILPOINT("node.upload.before");
   uploads_[attempt] = FileUpload::Start(model_stub_.get(), report.files[report.uploaded],
                                         identity_.session, [this, attempt](Status status) {
                                           boost::asio::post(io_, [this, attempt, status] {
@@ -623,6 +625,7 @@ void NodeClient::OnUploaded(const AttemptId& attempt, const Status& status) {
     return Advance(attempt);
   }
   if (status.ok()) {
+    CYXWIZ_FAILPOINT("node.upload.after");
     ++report.uploaded;
     report.backoff.Reset();
     return Advance(attempt);
@@ -685,6 +688,7 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
   }
   // After a success too: what the server knows of it can delete.
   if (report.uploaded_checkpoint) *request.mutable_checkpoint() = *report.uploaded_checkpoint;
+  CYXWIZ_FAILPOINT("node.completion.before");
   Send(
       call, kCallTimeout,
       [](auto* stub, auto* c, auto* q, auto* r, auto done) {
@@ -696,6 +700,7 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
         Report& report = *found->second;
         report.in_flight = false;
         if (status.ok()) {
+          CYXWIZ_FAILPOINT("node.completion.after");
           // Also when it says that the attempt was not current any more: then nobody waits for it.
           if (Status said = InBand(done.response); !said.ok()) {
             spdlog::info("attempt {}/{}: {}", attempt.job.value, attempt.attempt, said.message());

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "base/failpoint.h"
 #include "node/attempt_log.h"
 #include "node/rpc_status.h"
 #include "security/job_token.h"
@@ -219,7 +220,9 @@ grpc::ServerUnaryReactor* NodeServiceImpl::AssignJob(grpc::CallbackServerContext
     context_.client->AfterRegistration([this, reactor, request, response] {
       Result<Assignment> assignment = AssignmentOf(context_, *request);
       if (!assignment.ok()) return reactor->Finish(ToGrpc(assignment.status()));
+      CYXWIZ_FAILPOINT("node.assign.before");
       Status taken = context_.executor->Assign(*std::move(assignment));
+      CYXWIZ_FAILPOINT("node.assign.after");
       response->set_job_id(request->job().job_id());
       response->set_accepted(taken.ok());
       response->set_status(taken.ok() ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);

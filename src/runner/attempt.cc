@@ -17,6 +17,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/failpoint.h"
 #include "base/text.h"
 #include "data/dataset.h"
 #include "runner/safetensors.h"
@@ -257,6 +258,7 @@ Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
                    const std::string& folder, std::vector<std::string>* files) {
   const std::string weights = "weights.safetensors", model = "model.json";
   RETURN_IF_ERROR(MakeFolder(folder));
+  CYXWIZ_FAILPOINT("runner.result.before");
   // "format": "pt" is what the loaders of transformers and PyTorch look for.
   RETURN_IF_ERROR(WriteSafetensors(folder + "/" + weights, trained.weights, {{"format", "pt"}}));
   Metrics metrics = trained.metrics;
@@ -281,6 +283,7 @@ Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
   }
   RETURN_IF_ERROR(WriteFileAtomically(
       folder + "/" + model, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+  CYXWIZ_FAILPOINT("runner.result.after");
   *files = {weights, model};
   return OkStatus();
 }

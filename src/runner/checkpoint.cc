@@ -12,6 +12,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "runner/safetensors.h"
@@ -223,7 +224,9 @@ Result<Checkpoint> WriteCheckpoint(const std::string& folder, const std::string&
   ASSIGN_OR_RETURN(FileHash hash, HashFile(path + "/" + kStateFile));
   checkpoint.files.push_back({kStateFile, hash.sha256, hash.size});
   std::string manifest = ManifestOf(checkpoint, identity).dump(2) + "\n";
+  CYXWIZ_FAILPOINT("runner.checkpoint.before");
   RETURN_IF_ERROR(WriteFileAtomically(path + "/" + kManifestFile, manifest));
+  CYXWIZ_FAILPOINT("runner.checkpoint.after");
   RETURN_IF_ERROR(SyncFolder(folder));
   checkpoint.files.push_back(
       {kManifestFile, Sha256Of(manifest), static_cast<int64_t>(manifest.size())});

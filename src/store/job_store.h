@@ -11,6 +11,16 @@
 
 namespace cyxwiz::store {
 
+// A copy of a store in the making, written in steps between which the store may be used. Of the
+// store's thread, and gone before the store.
+class Backup {
+ public:
+  virtual ~Backup() = default;
+  // Copies at most so many pages of 4 KiB. True: the copy is complete and holds all that was
+  // committed before this call; it is not synced. After an error it is of no use.
+  virtual Result<bool> Step(int pages) = 0;
+};
+
 // One thread at a time. After any failed Commit the store must not be used again (except a full
 // disk, see below).
 class JobStore : public control::Archive {
@@ -22,6 +32,8 @@ class JobStore : public control::Archive {
   // One transaction, durable when it returns ok. RESOURCE_EXHAUSTED: the disk is full, nothing of
   // the batch was stored and the store stays usable; any other error: end the process.
   virtual Status Commit(std::span<const control::Record> records) = 0;
+  // Begins to copy the store into a new file at `path`; what is there is overwritten.
+  virtual Result<std::unique_ptr<Backup>> BeginBackup(const std::string& path) = 0;
 };
 
 // Opens or creates `path` (WAL, synchronous=EXTRA, exclusive). FAILED_PRECONDITION for a schema

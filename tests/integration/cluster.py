@@ -135,8 +135,9 @@ class Program:
 class NodeProgram:
     """A Server Node that can be killed and started again with its data on its old ports."""
 
-    def __init__(self, cluster: "Cluster", name: str, *, cpus: int, memory: str, env: Dict[str, str], arguments: List[str]):
-        self.cluster, self.name, self.env = cluster, name, env
+    def __init__(self, cluster: "Cluster", name: str, *, cpus: int, memory: str, env: Dict[str, str], arguments: List[str],
+                 server: str = ""):
+        self.cluster, self.name, self.env, self.server = cluster, name, env, server
         self.data = cluster.folder / name
         self._arguments = ["--cpus", str(cpus), "--memory", memory, *arguments]
         self._listen, self._terminal = "127.0.0.1:0", "127.0.0.1:0"
@@ -146,8 +147,8 @@ class NodeProgram:
         roots = [a for root in self.cluster.data_roots for a in ("--data-roots", root)]
         self.program = Program(
             self.name,
-            [str(BIN / "cyxwiz-server-node"), "--data", str(self.data), "--server", self.cluster.address, "--listen",
-             self._listen, "--terminal-listen", self._terminal, "--runner", str(BIN / "cyxwiz-runner"), *roots,
+            [str(BIN / "cyxwiz-server-node"), "--data", str(self.data), "--server", self.server or self.cluster.address,
+             "--listen", self._listen, "--terminal-listen", self._terminal, "--runner", str(BIN / "cyxwiz-runner"), *roots,
              *self._arguments],
             self.cluster.folder / f"{self.name}.log", self.env)
         self.id, self.endpoint = self.program.ready["node_id"], self.program.ready["endpoint"]
@@ -210,21 +211,21 @@ class Cluster:
 
     # ---- processes ----
 
-    def start_server(self) -> None:
+    def start_server(self, env: Optional[Dict[str, str]] = None) -> None:
         roots = [a for root in self.data_roots for a in ("--data-roots", root)]
         self.server = Program(
             "server",
             [str(BIN / "cyxwiz-central-server"), "--data", str(self.data), "--grpc-listen", self._grpc, "--rest-listen",
              self._rest, *roots, *self._arguments],
-            self.folder / "server.log")
+            self.folder / "server.log", env)
         # A restart takes the same ports, so that nodes and clients find it again.
         self._grpc = self.address = self.server.ready["grpc"]
         self._rest = self.server.ready["rest"].replace("http://", "")
 
     def add_node(self, name: str = "", *, cpus: int = 2, memory: str = "4GiB", env: Optional[Dict[str, str]] = None,
-                 arguments: Optional[List[str]] = None) -> NodeProgram:
+                 arguments: Optional[List[str]] = None, server: str = "") -> NodeProgram:
         node = NodeProgram(self, name or f"node{len(self.nodes) + 1}", cpus=cpus, memory=memory, env=env or {},
-                           arguments=arguments or [])
+                           arguments=arguments or [], server=server)
         self.nodes.append(node)
         return node
 

@@ -103,6 +103,9 @@ class Server::CheckedStore final : public store::JobStore {
     world_->checker.Committed(status);
     return status;
   }
+  Result<std::unique_ptr<store::Backup>> BeginBackup(const std::string& path) override {
+    return store_->BeginBackup(path);
+  }
 
  private:
   std::unique_ptr<store::JobStore> store_;

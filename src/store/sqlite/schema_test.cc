@@ -59,10 +59,7 @@ TEST(Schema, ANewerFileIsRefusedWithBothVersionsAndNotTouched) {
   TempFolder folder;
   ASSERT_TRUE(Open(folder.File()));
   int64_t newer = static_cast<int64_t>(Migrations().size()) + 7;
-  {
-    SQLite::Database database(folder.File(), SQLite::OPEN_READWRITE);
-    database.exec("PRAGMA user_version = " + std::to_string(newer));
-  }
+  Change(folder.File(), "PRAGMA user_version = " + std::to_string(newer));
   Status status = OpenSqliteStore(folder.File()).status();
   EXPECT_EQ(status.code(), Code::kFailedPrecondition);
   EXPECT_NE(status.message().find(folder.File()), std::string::npos) << status;

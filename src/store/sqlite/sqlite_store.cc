@@ -1,5 +1,6 @@
 #include "store/sqlite/sqlite_store.h"
 
+#include <SQLiteCpp/Backup.h>
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -19,8 +20,11 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/logging.h"
 #include "base/text.h"
 #include "store/sqlite/columns.h"
+#include "store/sqlite/log_check.h"
+#include "store/sqlite/page_checksums.h"
 
 namespace cyxwiz::store {
 namespace {
@@ -136,28 +140,110 @@ Status FileError(const std::string& what, int error, const std::string& path) {
   return Status(code, status.message(), hint);
 }
 
-// Held while the store is open. The lock goes with the descriptor, so a killed
-// process leaves none.
+Status FullDisk(const std::string& path) {
+  return ResourceExhausted("no space left to store jobs in '" + path + "'",
+                           "free disk space; the server goes on by itself");
+}
+
+Status Damaged(const std::string& path, const std::string& why) {
+  return DataLoss("'" + path + "' is not a sound database: " + why,
+                  "see what is wrong with `cyxwiz-central-server check`, go back to a backup with "
+                  "`cyxwiz-central-server restore`, or save what can be read with `sqlite3 '" +
+                      path + "' .recover`");
+}
+
+constexpr char kBootId[] = "/proc/sys/kernel/random/boot_id";
+
+// "" when it cannot be read.
+std::string ReadSmall(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char text[100];
+  ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : 0;
+  return std::string(text, n > 0 ? static_cast<size_t>(n) : 0);
+}
+
+// path.lock: the process that has the store, and the boot of the machine in which a server last
+// opened it.
+std::string BootOf(const std::string& holder) {
+  size_t line = holder.find('\n');
+  return line == std::string::npos ? "" : holder.substr(line + 1);
+}
+
+void WriteHolder(int lock, const std::string& boot) {
+  std::string holder = std::to_string(::getpid()) + "\n" + boot;
+  // Not needed for the store to be sound, so a full disk here is no reason to stop.
+  if (::ftruncate(lock, 0) != 0 || ::pwrite(lock, holder.data(), holder.size(), 0) < 0) {
+  }
+}
+
+// Whether the machine has run on since a server had the store last.
+bool PowerStayed(const std::string& path) {
+  std::string boot = ReadSmall(kBootId);
+  return !boot.empty() && BootOf(ReadSmall(path + ".lock")) == boot;
+}
+
+}  // namespace
+
 Result<UniqueFd> LockStore(const std::string& path) {
   std::string lock_path = path + ".lock";
   UniqueFd fd(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return FileError("cannot create '" + lock_path + "'", errno, path);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return FileError("cannot lock '" + lock_path + "'", errno, path);
-    char holder[32] = {};
-    ssize_t n = ::pread(fd.get(), holder, sizeof holder - 1, 0);
-    auto pid = ParseInt(std::string_view(holder, n > 0 ? static_cast<size_t>(n) : 0));
+    std::string holder = ReadSmall(lock_path);
+    auto pid = ParseInt(holder.substr(0, holder.find('\n')));
     return FailedPrecondition(
         "'" + path + "' is already open in " +
             (pid ? "process " + std::to_string(*pid) : std::string("another process")),
         "stop that server, or give this one a data folder of its own");
   }
-  std::string pid = std::to_string(::getpid());
-  // Only for the message above, so a full disk here is no reason to stop.
-  if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), pid.data(), pid.size(), 0) < 0) {
-  }
+  WriteHolder(fd.get(), BootOf(ReadSmall(lock_path)));
   return fd;
 }
+
+Result<UniqueFd> LockToRead(const std::string& path) {
+  if (::access(path.c_str(), F_OK) != 0) {
+    Status missing = ErrnoStatus("cannot open '" + path + "'", errno);
+    return Status(missing.code(), missing.message(), "name a server's data folder, or a backup");
+  }
+  if (::access((path + ".lock").c_str(), F_OK) != 0) return UniqueFd();
+  return LockStore(path);
+}
+
+Status ErrorStatus(const std::string& path, const SQLite::Exception& e, int error) {
+  std::string what = "'" + path + "': " + e.what();
+  switch (e.getErrorCode()) {
+    case SQLITE_FULL:
+      return FullDisk(path);
+    case SQLITE_IOERR:
+      if (e.getExtendedErrorCode() == SQLITE_IOERR_DATA)
+        return Damaged(path, "a page does not have the content that was written");
+      // A quota shows as an I/O error. A failed fsync is fatal whatever its
+      // reason: the kernel may have dropped the pages.
+      if ((error == ENOSPC || error == EDQUOT) && e.getExtendedErrorCode() == SQLITE_IOERR_WRITE) {
+        return FullDisk(path);
+      }
+      return Internal(what + (error != 0 ? ": " + ErrnoStatus("errno", error).message() : ""),
+                      "check the disk and the kernel's log");
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return Damaged(path, e.what());
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return FailedPrecondition("'" + path + "' is open in another program",
+                                "close it there (an sqlite3 shell?) and start again");
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+      return PermissionDenied(what,
+                              "the user that runs the server needs to "
+                              "write to this file and its folder");
+    default:
+      return Internal(what);
+  }
+}
+
+namespace {
 
 class SqliteStore : public JobStore {
  public:
@@ -231,53 +317,16 @@ class SqliteStore : public JobStore {
     }
   }
 
-  // What a failure of SQLite means for a person. error: errno of the system
-  // call behind it, 0 when not known.
-  static Status ErrorStatus(const std::string& path, const SQLite::Exception& e, int error) {
-    std::string what = "'" + path + "': " + e.what();
-    switch (e.getErrorCode()) {
-      case SQLITE_FULL:
-        return FullDisk(path);
-      case SQLITE_IOERR:
-        // A quota shows as an I/O error. A failed fsync is fatal whatever its
-        // reason: the kernel may have dropped the pages.
-        if ((error == ENOSPC || error == EDQUOT) &&
-            e.getExtendedErrorCode() == SQLITE_IOERR_WRITE) {
-          return FullDisk(path);
-        }
-        return Internal(what + (error != 0 ? ": " + ErrnoStatus("errno", error).message() : ""),
-                        "check the disk and the kernel's log");
-      case SQLITE_CORRUPT:
-      case SQLITE_NOTADB:
-        return Damaged(path, e.what());
-      case SQLITE_BUSY:
-      case SQLITE_LOCKED:
-        return FailedPrecondition("'" + path + "' is open in another program",
-                                  "close it there (an sqlite3 shell?) and start again");
-      case SQLITE_CANTOPEN:
-      case SQLITE_READONLY:
-      case SQLITE_PERM:
-        return PermissionDenied(what,
-                                "the user that runs the server needs to "
-                                "write to this file and its folder");
-      default:
-        return Internal(what);
+  Result<std::unique_ptr<Backup>> BeginBackup(const std::string& path) override {
+    try {
+      return store::BeginBackup(*database_, path);
+    } catch (const SQLite::Exception& e) {
+      return ErrorStatus(path, e, 0);
     }
-  }
-
-  static Status Damaged(const std::string& path, const std::string& why) {
-    return DataLoss("'" + path + "' is not a sound database: " + why,
-                    "restore a backup, save what can be read with `sqlite3 '" + path +
-                        "' .recover`, or move it and its -wal file away to begin empty");
   }
 
  private:
   int SystemErrno() { return sqlite3_system_errno(database_->getHandle()); }
-
-  static Status FullDisk(const std::string& path) {
-    return ResourceExhausted("no space left to store jobs in '" + path + "'",
-                             "free disk space; the server goes on by itself");
-  }
 
   bool RollBack() {
     for (SQLite::Statement* statement :
@@ -791,8 +840,43 @@ void GoThrough(SQLite::Database& database, int which, bool rewrite) {
   if (rewrite) check(file->pMethods->xSync(file, SQLITE_SYNC_NORMAL));
 }
 
+// Otherwise closing copies the log into the file and deletes it.
+void KeepLogOnClose(SQLite::Database& database, bool on) {
+  sqlite3_db_config(database.getHandle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, on ? 1 : 0, nullptr);
+}
+
+// Whether the log ends in a commit that is cut short; DATA_LOSS when it is damaged. Throws
+// SQLite::Exception.
+Result<bool> CheckLogOf(SQLite::Database& database, const std::string& path, bool power_stayed) {
+  // The log is looked for with the first read.
+  database.execAndGet("SELECT count(*) FROM sqlite_schema");
+  if (database.execAndGet("PRAGMA journal_mode").getString() != "wal") return false;
+  sqlite3_file* log = nullptr;
+  sqlite3_file_control(database.getHandle(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (log == nullptr || log->pMethods == nullptr) return false;
+  auto cut_short = CheckLog(log, power_stayed);
+  if (cut_short.status().code() == Code::kDataLoss)
+    return Damaged(path, cut_short.status().message());
+  if (!cut_short.ok()) return Internal("'" + path + "': " + cut_short.status().message());
+  return cut_short;
+}
+
 // Throws SQLite::Exception.
-Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOptions& options) {
+Status CheckSchema(SQLite::Database& database, const std::string& path) {
+  const auto newest = static_cast<int64_t>(Migrations().size());
+  ASSIGN_OR_RETURN(int64_t version, SchemaVersion(database, path, newest));
+  if (version == newest) return OkStatus();
+  return FailedPrecondition("'" + path + "' has schema version " + std::to_string(version) +
+                                ", and this program reads version " + std::to_string(newest),
+                            "start a server on it, which brings it to that version");
+}
+
+// Throws SQLite::Exception.
+Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOptions& options,
+             bool power_stayed) {
+  ReserveChecksums(database);
+  // Until it is known to be sound nothing is changed, also not by closing it.
+  KeepLogOnClose(database, true);
   // Exclusive from the first read on: no other program sees or touches the
   // file, and no shared memory is needed.
   database.exec("PRAGMA locking_mode = EXCLUSIVE");
@@ -800,6 +884,7 @@ Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOp
   // file use the log must not come back after a power failure.
   database.exec("PRAGMA synchronous = EXTRA");
   database.exec("PRAGMA cell_size_check = ON");
+  ASSIGN_OR_RETURN(bool cut_short, CheckLogOf(database, path, power_stayed));
   ASSIGN_OR_RETURN(int64_t version,
                    SchemaVersion(database, path, static_cast<int64_t>(options.migrations.size())));
   std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
@@ -825,23 +910,97 @@ Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOp
       // The check counts an I/O error as damage, but a disk that cannot be read is another matter.
       GoThrough(database, SQLITE_FCNTL_FILE_POINTER, false);
       sound = check();
-      if (sound != "ok") return SqliteStore::Damaged(path, sound);
+      if (sound != "ok") return Damaged(path, sound);
     }
     // An earlier process may have ended between a write to the log and its sync, or because that
     // sync failed. What it wrote can be read, so we go on from it, but it is not on the disk, and
     // after a failed sync no later one would put it there.
     GoThrough(database, SQLITE_FCNTL_JOURNAL_POINTER, true);
   }
+  if (cut_short) {
+    spdlog::warn("'{}': its log ends in a commit that was not completed; nothing of it is used",
+                 path);
+    // The log begins anew, so that no later look at it takes the rest for something else.
+    int result = sqlite3_wal_checkpoint_v2(database.getHandle(), "main", SQLITE_CHECKPOINT_TRUNCATE,
+                                           nullptr, nullptr);
+    if (result != SQLITE_OK) throw SQLite::Exception(database.getHandle(), result);
+  }
+  KeepLogOnClose(database, false);
   return Migrate(database, path, options.migrations);
 }
 
+class SqliteBackup final : public Backup {
+ public:
+  SqliteBackup(SQLite::Database& from, const std::string& path)
+      : path_(path), to_(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, 0, ChecksumVfs("")) {
+    SetChecksums(to_, HasChecksums(from));
+    // A copy that was not completed is never used.
+    to_.exec("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF; PRAGMA cache_size = -1024");
+    backup_.emplace(to_, from);
+  }
+  Result<bool> Step(int pages) override {
+    try {
+      int result = backup_->executeStep(pages);
+      if (result == SQLITE_DONE) return true;
+      if (result == SQLITE_OK) return false;
+      return Internal("'" + path_ + "': " + sqlite3_errstr(result));
+    } catch (const SQLite::Exception& e) {
+      return ErrorStatus(path_, e, sqlite3_system_errno(to_.getHandle()));
+    }
+  }
+
+ private:
+  const std::string path_;
+  SQLite::Database to_;
+  std::optional<SQLite::Backup> backup_;  // gone before both databases
+};
+
 }  // namespace
+
+Result<std::unique_ptr<SQLite::Database>> OpenToRead(const std::string& path) {
+  std::error_code error;
+  bool has_log = std::filesystem::file_size(path + "-wal", error) > 0 && !error;
+  std::string uri = "file:";
+  for (char c : path) {
+    if (c == '%' || c == '?' || c == '#') {
+      uri += c == '%' ? "%25" : c == '?' ? "%3f" : "%23";
+    } else {
+      uri += c;
+    }
+  }
+  // Without a log nothing of the file can change. With one it is read as a server would, which
+  // needs the lock for writing.
+  auto database = std::make_unique<SQLite::Database>(
+      has_log ? path : uri + "?immutable=1",
+      has_log ? SQLite::OPEN_READWRITE : SQLite::OPEN_READONLY | SQLite::OPEN_URI, 0,
+      ChecksumVfs(""));
+  KeepLogOnClose(*database, true);
+  database->exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA query_only = ON");
+  database->exec("PRAGMA cell_size_check = ON");
+  auto log = CheckLogOf(*database, path, PowerStayed(path));
+  if (!log.ok()) return log.status();
+  return database;
+}
+
+std::unique_ptr<Backup> BeginBackup(SQLite::Database& database, const std::string& path) {
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);
+  UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  return std::make_unique<SqliteBackup>(database, path);
+}
 
 Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path,
                                                   const SqliteOptions& options) {
+  const bool power_stayed = options.vfs.empty() && PowerStayed(path);
   UniqueFd lock;
-  if (options.vfs.empty()) {
+  if (options.read_only) {
+    ASSIGN_OR_RETURN(lock, LockToRead(path));
+  } else if (options.vfs.empty()) {
     ASSIGN_OR_RETURN(lock, LockStore(path));
+    if (::access((path + ".incoming").c_str(), F_OK) == 0) {
+      return FailedPrecondition("a restore into '" + path + "' was not finished",
+                                "run `cyxwiz-central-server restore` again, with --replace");
+    }
     // Created here, so that only its owner can read it; SQLite takes an empty
     // file for an empty database.
     UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -850,14 +1009,20 @@ Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path,
 
   std::unique_ptr<SQLite::Database> database;
   try {
-    database = std::make_unique<SQLite::Database>(
-        path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, 0, options.vfs);
-    RETURN_IF_ERROR(SetUp(*database, path, options));
+    if (options.read_only) {
+      ASSIGN_OR_RETURN(database, OpenToRead(path));
+      RETURN_IF_ERROR(CheckSchema(*database, path));
+    } else {
+      database = std::make_unique<SQLite::Database>(
+          path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, 0, ChecksumVfs(options.vfs));
+      RETURN_IF_ERROR(SetUp(*database, path, options, power_stayed));
+      if (lock) WriteHolder(lock.get(), ReadSmall(kBootId));
+    }
     return std::unique_ptr<JobStore>(
         std::make_unique<SqliteStore>(path, std::move(lock), std::move(database)));
   } catch (const SQLite::Exception& e) {
     int error = database ? sqlite3_system_errno(database->getHandle()) : 0;
-    return SqliteStore::ErrorStatus(path, e, error);
+    return ErrorStatus(path, e, error);
   }
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "store/sqlite/page_checksums.h"
 #include "store/sqlite/sqlite_store.h"
 
 namespace cyxwiz::store {
@@ -26,6 +27,13 @@ class TempFolder {
  private:
   std::string path_;
 };
+
+// Changes a file behind the store's back, with right checksums.
+inline void Change(const std::string& path, const std::string& sql) {
+  SQLite::Database database(path, SQLite::OPEN_READWRITE, 0, ChecksumVfs(""));
+  database.exec("PRAGMA locking_mode = EXCLUSIVE");
+  database.exec(sql);
+}
 
 inline std::unique_ptr<JobStore> Open(const std::string& path, const SqliteOptions& options = {}) {
   Result<std::unique_ptr<JobStore>> store = OpenSqliteStore(path, options);
