@@ -66,9 +66,19 @@ TEST(Loss, IsPyTorchs) {
 
 TEST(Loss, BalancedWeightsMakeUpForRareClasses) {
   data::Split split;
+  split.samples = 6;
   split.labels = std::vector<int64_t>{0, 0, 0, 1, 2, 2};
   at::Tensor weights =
       ClassWeights(Training({{"class_weights", "balanced"}}), split, {0, 1, 2, 3}, 4, at::kCPU);
+  EXPECT_TRUE(at::allclose(weights, at::tensor({4.0f / 12, 1.0f, 0.0f, 0.0f})));
+}
+
+TEST(Loss, BalancedWeightsCountEachPosition) {
+  data::Split split;
+  split.samples = 3;
+  split.labels = std::vector<uint8_t>{0, 0, 0, 1, 2, 2};
+  at::Tensor weights =
+      ClassWeights(Training({{"class_weights", "balanced"}}), split, {0, 1}, 4, at::kCPU);
   EXPECT_TRUE(at::allclose(weights, at::tensor({4.0f / 12, 1.0f, 0.0f, 0.0f})));
 }
 
@@ -357,6 +367,51 @@ TEST(Training, EachLossLearnsItsTarget) {
         Trained(MakeJob(two, {{"loss", loss}, {"epochs", "60"}, {"learning_rate", "0.05"}}));
     EXPECT_GT(result.metrics["test_accuracy"], 0.9) << loss;
   }
+}
+
+// The next byte of "abacabadabacaba..." in windows that begin anywhere.
+TEST(Training, ASequenceIsLearntAtEachPosition) {
+  Job job = MakeJob(R"({"type":"dense","units":2})", {});
+  spec::JobDescription description;
+  description.name = "text";
+  description.model_definition =
+      R"({"layers":[{"type":"input","shape":[6]},
+                    {"type":"embedding","input_dim":256,"output_dim":8},
+                    {"type":"lstm","units":24,"return_sequences":true},
+                    {"type":"dense","units":256}]})";
+  description.dataset_uri = "file:///nowhere/corpus.txt?sequence_length=6";
+  description.hyperparameters = {{"epochs", "40"},
+                                 {"learning_rate", "0.02"},
+                                 {"seed", "1"},
+                                 {"metrics", "accuracy,perplexity,top_2_accuracy,f1"},
+                                 {"batch_size", "16"}};
+  spec::Problems problems;
+  auto spec = spec::CheckJob(description, nullptr, &problems);
+  ASSERT_TRUE(spec) << problems.ToString();
+  job.spec = *spec;
+  for (data::Split* split : {&job.dataset.train, &job.dataset.test}) {
+    std::vector<uint8_t> features, labels;
+    for (uint8_t i = 0; features.size() < 6 * 64; ++i) {
+      const char* period = "abacabad";
+      for (uint8_t k = 0; k < 6; ++k) {
+        features.push_back(static_cast<uint8_t>(period[(i * 7 + k) % 8]));
+        labels.push_back(static_cast<uint8_t>(period[(i * 7 + k + 1) % 8]));
+      }
+    }
+    split->samples = 64;
+    split->scale.divisor = 1;
+    split->features = features;
+    split->labels = labels;
+  }
+  TrainingResult result = Trained(job);
+  // From its second byte on, or its fourth, a window tells what follows; a whole half of the
+  // positions is an "a" after another byte.
+  EXPECT_GT(result.metrics["test_accuracy"], 0.75);
+  EXPECT_LE(result.metrics["test_accuracy"], 1);
+  EXPECT_LT(result.metrics["test_loss"], 0.7);
+  EXPECT_NEAR(result.metrics["test_perplexity"], std::exp(result.metrics["test_loss"]), 1e-3);
+  EXPECT_GE(result.metrics["test_top_2_accuracy"], result.metrics["test_accuracy"]);
+  EXPECT_NEAR(result.metrics["train_accuracy"], result.metrics["test_accuracy"], 0.1);
 }
 
 TEST(Training, AnAutoencoderLearnsItsInput) {
