@@ -94,7 +94,7 @@ Fault DecodeJpeg(std::string_view content, const std::string& path, int64_t chan
 #else
 
 Fault DecodeJpeg(std::string_view, const std::string& path, int64_t, bool, Picture*) {
-  return {Code::kUnimplemented,
+  return {Code::kUnavailable,
           "this program was built without libjpeg and cannot read '" + path + "'", "a PNG file",
           "a JPEG file", "install libjpeg62-turbo-dev and build again"};
 }

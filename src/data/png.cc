@@ -37,7 +37,7 @@ Fault DecodePng(std::string_view content, const std::string& path, int64_t chann
 #else
 
 Fault DecodePng(std::string_view, const std::string& path, int64_t, bool, Picture*) {
-  return {Code::kUnimplemented,
+  return {Code::kUnavailable,
           "this program was built without libpng and cannot read '" + path + "'", "a JPEG file",
           "a PNG file", "install libpng-dev and build again"};
 }

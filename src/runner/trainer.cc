@@ -176,6 +176,14 @@ void Trainer::CheckTargets() const {
     return;
   }
   const bool input = training_.target == spec::Target::kInput;
+  const data::ByteScale& scale = dataset_.train.scale;
+  if (input && (scale.divisor < 255 || !scale.mean.empty())) {
+    throw FailureError{{"user_error",
+                        "the loss compares with numbers from 0 to 1, which the inputs are not",
+                        scale.mean.empty() ? "set \"loss\" to \"mse\""
+                                           : "leave normalize out, or set \"loss\" to \"mse\"",
+                        "$.hyperparameters.loss"}};
+  }
   for (const data::Split* split : {&dataset_.train, &dataset_.test}) {
     const auto* values = input ? std::get_if<std::vector<float>>(&split->features)
                                : std::get_if<std::vector<float>>(&split->labels);

@@ -439,6 +439,14 @@ TEST(Training, RefusesTargetsThatTheLossCannotTake) {
   TrainingResult result = Train(job.spec, job.dataset, 1, &silent);
   EXPECT_EQ(result.failure.cause, "user_error");
   EXPECT_NE(result.failure.message.find("found 1.5 among the inputs"), std::string::npos);
+  // Bytes are from 0 to 1 unless they are normalised.
+  job.dataset.train.features = std::vector<uint8_t>(400, 255);
+  job.dataset.test = {};
+  EXPECT_EQ(Train(job.spec, job.dataset, 1, &silent).end, End::kSucceeded);
+  job.dataset.train.scale.mean = job.dataset.train.scale.deviation = {1, 1};
+  result = Train(job.spec, job.dataset, 1, &silent);
+  EXPECT_EQ(result.failure.cause, "user_error");
+  EXPECT_NE(result.failure.hint.find("leave normalize out"), std::string::npos);
 }
 
 TEST(Training, ClassWeightsOfNothingHideAClass) {

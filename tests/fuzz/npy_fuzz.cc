@@ -7,7 +7,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1) return 0;
   using namespace std::string_literals;
   const std::string good =
-      "\x93NUMPY\1\0\x3a\0{'descr': '|u1', 'fortran_order': False, 'shape': (2,)}    \n\0\1"s;
+      "\x93NUMPY\1\0\x3c\0{'descr': '|u1', 'fortran_order': False, 'shape': (2,)}    \n\0\1"s;
   const std::string_view input = TextOf(data + 1, size - 1);
   folder.Write("x.npy", data[0] % 2 == 0 ? input : std::string_view(good));
   folder.Write("y.npy", data[0] % 2 == 0 ? std::string_view(good) : input);
