@@ -124,39 +124,42 @@ Fault ReadFeatures(ArraySource* array, int64_t values, Split* split) {
   return {};
 }
 
-// *classes: 0 when they are numbers.
+// *classes: 0 when they are numbers. Where only is looked (split is null), none is kept.
 Fault ReadLabels(ArraySource* array, int64_t values, int64_t* classes, Split* split) {
   const bool whole = array->type != ElementType::kFloat32 && array->type != ElementType::kFloat64;
   std::vector<int64_t> numbers;
   std::vector<float> floats;
-  bool in_range = true;
-  int64_t most = 0;
+  bool in_range = whole;
+  int64_t most = 0, place = 0;
+  Fault inexact;  // of whole numbers that cannot be targets; no fault while they are classes
   RETURN_IF_FAULT(WithType(array->type, [&]<typename T>() {
     return ReadValues<T>(array, values, [&](T value) -> Fault {
+      float number = 0;
+      // Only the first is worth a message.
+      Fault fault = inexact.ok() ? ToFloat(*array, place, 1, value, &number) : Fault();
+      ++place;
       if constexpr (std::is_integral_v<T>) {
         const int64_t label = static_cast<int64_t>(value);
         in_range = in_range && label >= 0 && label < kMaxArrayClasses;
         most = std::max(most, label);
-        numbers.push_back(label);
+        if (!fault.ok() && inexact.ok()) inexact = std::move(fault);
+        if (split != nullptr) numbers.push_back(label);
       } else {
-        float number = 0;
-        RETURN_IF_FAULT(ToFloat(*array, static_cast<int64_t>(floats.size()), 1, value, &number));
-        floats.push_back(number);
+        if (!fault.ok()) return fault;
+        if (split != nullptr) floats.push_back(number);
       }
       return {};
     });
   }));
-  *classes = whole && in_range ? most + 1 : 0;
-  if (*classes > 0) {
-    if (split != nullptr) split->labels = std::move(numbers);
-    return {};
+  *classes = in_range ? most + 1 : 0;
+  if (!in_range && !inexact.ok()) return inexact;
+  if (split == nullptr) return {};
+  if (in_range) {
+    split->labels = std::move(numbers);
+  } else {
+    for (int64_t number : numbers) floats.push_back(static_cast<float>(number));
+    split->labels = std::move(floats);
   }
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    float number = 0;
-    RETURN_IF_FAULT(ToFloat(*array, static_cast<int64_t>(i), 1, numbers[i], &number));
-    floats.push_back(number);
-  }
-  if (split != nullptr) split->labels = std::move(floats);
   return {};
 }
 

@@ -128,6 +128,15 @@ TEST_F(ArraysTest, FloatsAndNegativeLabelsMakeARegression) {
   EXPECT_EQ(Targets(LoadOk(NpyUri()).train), (std::vector<float>{-1, 1, 2}));
 }
 
+TEST_F(ArraysTest, TargetsMustBeExact) {
+  WriteNpy(good_x_, Npy("<i8", "(3,)", Packed<int64_t>({-1, 1 << 24, 2})));
+  EXPECT_EQ(Targets(LoadOk(NpyUri()).train)[1], 16777216.0f);
+  ExpectNpyWrong(good_x_, Npy("<i8", "(3,)", Packed<int64_t>({-1, 2, INT64_MAX})),
+                 {"y.npy', row 3 is too large to be exact", "9223372036854775807"});
+  ExpectNpyWrong(good_x_, Npy("<i8", "(3,)", Packed<int64_t>({INT64_MIN, 2, 1})),
+                 {"y.npy', row 1 is too large to be exact"});
+}
+
 TEST_F(ArraysTest, OtherVersionsAndGzipAreRead) {
   for (int version : {2, 3}) {
     WriteNpy(Npy("<f4", "(3, 2)", Packed(kSix), version), good_y_);

@@ -19,7 +19,7 @@ namespace cyxwiz::data {
 namespace {
 
 constexpr int64_t kMaxValueBytes = int64_t{4} << 30;
-constexpr size_t kMaxImages = 10'000'000;
+constexpr size_t kMaxImages = 1'000'000;
 constexpr size_t kMaxClasses = 65536;
 
 bool IsImageName(const std::string& name) {

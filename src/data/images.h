@@ -7,7 +7,7 @@
 // class, in the order of the files' names. Names that begin with a dot, and files with other
 // endings, are passed over.
 //
-// Limits: 10 million images, 65536 classes, 4 GiB of values; those of picture.h.
+// Limits: a million images, 65536 classes, 4 GiB of values; those of picture.h.
 #pragma once
 
 #include <string>

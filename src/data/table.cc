@@ -137,6 +137,7 @@ class TableReader {
   using Type = Column::Type;
   using Cells = std::vector<std::string_view>;
   static constexpr int64_t kSamplesBeforeReserve = 1000;
+  static constexpr size_t kBytesBesideCategory = 100;
 
   static bool LooksLikeHeader(const std::vector<std::string>& first, const Cells& second) {
     bool all_text = true;
@@ -325,7 +326,15 @@ class TableReader {
                    "at most " + std::to_string(kMaxCategoryBytes) + " bytes",
                    std::to_string(cell.size()) + " bytes", IgnoreHint(place));
     }
-    *category = columns_[place].categories.Add(cell, most);
+    Categories& categories = columns_[place].categories;
+    const size_t before = categories.size();
+    *category = categories.Add(cell, most);
+    if (categories.size() > before) category_bytes_ += cell.size() + kBytesBesideCategory;
+    if (category_bytes_ > kMaxCategoriesBytes) {
+      return TooLarge("CSV file '" + path_ + "' holds too many different texts",
+                      "at most " + FormatBytes(kMaxCategoriesBytes) + " in all columns",
+                      "more by line " + std::to_string(line_), IgnoreHint(place));
+    }
     if (*category >= 0) return {};
     return Wrong(Where(place) + " holds too many different texts",
                  "at most " + std::to_string(most), "more: '" + Shown(cell) + "'",
@@ -559,6 +568,7 @@ class TableReader {
   int64_t samples_ = 0, skipped_ = 0;
   std::vector<float> values_;  // a category its number in the order in which they came
   std::vector<double> labels_;
+  size_t category_bytes_ = 0;
   bool misses_ = false;
   bool is_class_ = true;
   double most_ = 0;

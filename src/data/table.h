@@ -11,8 +11,8 @@
 // Labels that are texts are classes in sorted order. Labels that are all whole numbers from 0 to
 // 65535 are classes of these numbers; any other numbers make it a regression.
 //
-// Limits: 65536 columns, 1000 categories a feature of 256 bytes each, 65536 classes; the features 4
-// GiB of memory; and those of csv.h.
+// Limits: 65536 columns, 1000 categories a feature of 256 bytes each, 65536 classes, 64 MiB for all
+// of these texts; the features 4 GiB of memory; and those of csv.h.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,7 @@ inline constexpr int64_t kMaxTableBytes = int64_t{4} << 30;
 inline constexpr int64_t kMaxTableClasses = 65536;
 inline constexpr size_t kMaxCategories = 1000;
 inline constexpr size_t kMaxCategoryBytes = 256;
+inline constexpr size_t kMaxCategoriesBytes = 64 << 20;
 
 // Reads the file at `path`, which is resolved. When it is only looked into, features beyond
 // checked_text_bytes of text are not checked to be numbers; records, texts and labels always are.

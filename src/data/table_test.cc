@@ -187,6 +187,14 @@ TEST_F(TableTest, CategoriesAreBounded) {
   for (int i = 0; i <= 1000; ++i) many += "t" + std::to_string(i) + ",0\n";
   ExpectTextWrong(many, {"line 1002, column 1 ('a')", "at most 1000", "ignore=a"});
   ExpectTextWrong("a,y\n" + std::string(257, 'x') + ",0\n", {"too long", "256 bytes"});
+  // Many columns of few categories each: 60000 x 13 x 101 bytes.
+  std::string columns;
+  for (int record = 0; record < 13; ++record) {
+    for (int i = 0; i < 60000; ++i) columns += {static_cast<char>('a' + record), ','};
+    columns += "0\n";
+  }
+  ExpectWrong(Csv(Write("table.csv", columns), "header=false"), Code::kResourceExhausted,
+              {"too many different texts", "64 MiB", "line 12"});
   std::string wide;
   for (size_t i = 0; i <= kMaxTableColumns; ++i) wide += "1,";
   ExpectWrong(Csv(Write("table.csv", wide + "1\n")), Code::kResourceExhausted,
