@@ -220,8 +220,9 @@ Fault ReadArrays(ArraySource features, ArraySource labels, Raw* raw) {
                  Count(labels.shape[0], "label"));
   }
   if (labels.shape.size() == 2 && labels.shape[1] == 1) labels.shape.pop_back();
-  if (labels.shape.size() != 1) {
-    return Wrong(labels.place + " has the wrong shape for labels", "one label a sample",
+  if (labels.shape.size() > 2) {
+    return Wrong(labels.place + " has the wrong shape for labels",
+                 "one label a sample, or a class for each position of a sequence",
                  ShapeText(labels.shape));
   }
   spec::DatasetInfo& info = raw->info;
@@ -235,6 +236,12 @@ Fault ReadArrays(ArraySource features, ArraySource labels, Raw* raw) {
     RETURN_IF_FAULT(ReadFeatures(&features, values, split));
   }
   RETURN_IF_FAULT(ReadLabels(&labels, label_values, &info.classes, split));
+  info.label_shape.assign(labels.shape.begin() + 1, labels.shape.end());
+  if (!info.label_shape.empty() && info.classes == 0) {
+    return Wrong(labels.place + " holds several numbers for each sample",
+                 "one number a sample, or classes: whole numbers from 0 to 65535",
+                 ShapeText(labels.shape));
+  }
   raw->label_bytes = info.classes > 0 ? 8 : 4;
   return {};
 }

@@ -3,7 +3,8 @@
 // Elements are unsigned bytes, 32- and 64-bit integers and floats, little endian, row-major. The
 // first dimension counts the samples. Bytes are pixels, which the model sees as value / 255; other
 // numbers are as they are, finite, and as floats of 32 bits: whole numbers beyond 2^24 are refused.
-// Labels have one dimension; whole numbers that are all from 0 to 65535 are classes.
+// Labels that are whole numbers from 0 to 65535 are classes: one a sample, or with two dimensions
+// one for each position of a sequence. Any others are the numbers of a regression, one a sample.
 //
 // Limits: 4 GiB of features in memory, 2^28 labels. Sizes are checked against the file before
 // memory is taken.

@@ -128,6 +128,18 @@ TEST_F(ArraysTest, FloatsAndNegativeLabelsMakeARegression) {
   EXPECT_EQ(Targets(LoadOk(NpyUri()).train), (std::vector<float>{-1, 1, 2}));
 }
 
+TEST_F(ArraysTest, LabelsOfTwoDimensionsAreClassesOfPositions) {
+  WriteNpy(good_x_, Npy("<i4", "(3, 2)", Packed<int32_t>({0, 5, 1, 0, 2, 2})));
+  Dataset dataset = LoadOk(NpyUri());
+  EXPECT_EQ(dataset.info.label_shape, std::vector<int64_t>{2});
+  EXPECT_EQ(dataset.info.classes, 6);
+  EXPECT_EQ(dataset.info.bytes_in_memory, 3 * (2 * 4 + 2 * 8));
+  EXPECT_EQ(Classes(dataset.train), (std::vector<int64_t>{0, 5, 1, 0, 2, 2}));
+  ExpectNpyWrong(good_x_, Npy("<f4", "(3, 2)", Packed(kSix)),
+                 {"several numbers for each sample", "3x2"});
+  ExpectNpyWrong(good_x_, Npy("|u1", "(3, 2, 1)", "abcdef"), {"wrong shape for labels", "3x2x1"});
+}
+
 TEST_F(ArraysTest, TargetsMustBeExact) {
   WriteNpy(good_x_, Npy("<i8", "(3,)", Packed<int64_t>({-1, 1 << 24, 2})));
   EXPECT_EQ(Targets(LoadOk(NpyUri()).train)[1], 16777216.0f);
