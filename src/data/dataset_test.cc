@@ -195,5 +195,32 @@ TEST_F(FileInspectorTest, FashionMnistIsInspectedWithoutUnpackingItsImages) {
   EXPECT_EQ(inspector.reads(), 1);
 }
 
+TEST_F(FileInspectorTest, ALoaderGivesWhatItInspected) {
+  const std::string path = Write("table.csv", "a,b\n1,0\n2,1\n");
+  Loader loader(roots());
+  spec::Problems problems;
+  auto info = loader.Inspect(Csv(path), &problems);
+  ASSERT_TRUE(info) << problems.ToString();
+  EXPECT_EQ(info->train_samples, 2);
+  // It is read no second time.
+  std::filesystem::remove(path);
+  auto dataset = loader.Take(Csv(path));
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ(dataset->train.samples, 2);
+  EXPECT_EQ(dataset->info.description, info->description);
+  EXPECT_EQ(loader.Take(Csv(path)).status().code(), Code::kNotFound);
+  // What is not inspected, since nothing has to be seen for it, is loaded.
+  EXPECT_EQ(loader.Take(spec::DatasetUri())->train.samples, 1000);
+}
+
+TEST_F(FileInspectorTest, ALoaderSaysWhyItFoundNothing) {
+  Loader loader(roots());
+  EXPECT_TRUE(loader.status().ok());
+  spec::Problems problems;
+  EXPECT_FALSE(loader.Inspect(Csv(folder_ + "/absent.csv"), &problems));
+  EXPECT_EQ(problems.count(), 1u);
+  EXPECT_EQ(loader.status().code(), Code::kNotFound);
+}
+
 }  // namespace
 }  // namespace cyxwiz::data
