@@ -4,7 +4,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-asan sim chaos demo bench format clean help
+.PHONY: build setup test test-asan sim chaos fuzz demo bench format clean help
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,9 +33,13 @@ sim: setup ## Run the simulator: SEEDS=N from FIRST_SEED=S on, or SEED=x alone, 
 	@cmake --build $(BUILD) --target sim
 	@$(BUILD)/test/sim --jobs $$(nproc) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first-seed $(FIRST_SEED))
 
-SECONDS ?= 600
+chaos: SECONDS ?= 600
 chaos: build ## Kill, freeze and cut off the real binaries, at random for SECONDS=600, by SEED=x
 	@CYXWIZ_CHAOS_SECONDS=$(SECONDS) CYXWIZ_CHAOS_SEED=$(SEED) scripts/test.sh --chaos $(BUILD)
+
+fuzz: SECONDS ?= 60
+fuzz: setup ## Fuzz the readers of data and models with clang, SECONDS=n each, or one alone: TARGET=csv
+	@scripts/fuzz.sh build-fuzz $(SECONDS) $(TARGET)
 
 demo: build ## Train Fashion-MNIST on an embedded cluster and print accuracy and where the weights are
 	@scripts/demo.sh $(BUILD)
@@ -47,4 +51,4 @@ format: ## Format the C++ sources
 	@git ls-files '*.cc' '*.h' | xargs clang-format -i
 
 clean: ## Remove build folders (the libtorch cache stays)
-	@rm -rf build build-asan build-tsan build-debug
+	@rm -rf build build-asan build-tsan build-debug build-fuzz

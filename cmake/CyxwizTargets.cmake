@@ -20,6 +20,9 @@ endif()
 add_library(cyxwiz_flags INTERFACE)
 # -Wrestrict of g++ 12 warns of plain std::string concatenation, -Wmaybe-uninitialized of moved std::variant (GCC bugs 105651, 80635).
 target_compile_options(cyxwiz_flags INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers -Wno-restrict -Wno-maybe-uninitialized -fno-omit-frame-pointer)
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  target_compile_options(cyxwiz_flags INTERFACE -Wno-unknown-warning-option)  # g++'s, above
+endif()
 target_include_directories(cyxwiz_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")
 target_compile_definitions(cyxwiz_flags INTERFACE CYXWIZ_VERSION="${PROJECT_VERSION}")
 if(CYXWIZ_SANITIZE)

@@ -45,18 +45,23 @@ ByteSource::~ByteSource() {
   if (stream_open_) ::inflateEnd(&stream_);
 }
 
-Fault ByteSource::Open(const std::string& path) {
-  path_ = path;
+Fault OpenRegular(const std::string& path, UniqueFd* fd, int64_t* bytes) {
   // O_NONBLOCK: a pipe must not make us wait; it is refused below.
-  fd_.Reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
-  if (!fd_) return SystemFault("cannot open", path, "a readable file", errno);
+  fd->Reset(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+  if (!*fd) return SystemFault("cannot open", path, "a readable file", errno);
   struct stat info;
-  if (::fstat(fd_.get(), &info) != 0) return SystemFault("cannot inspect", path, "a file", errno);
+  if (::fstat(fd->get(), &info) != 0) return SystemFault("cannot inspect", path, "a file", errno);
   if (!S_ISREG(info.st_mode)) {
     return Wrong("'" + path + "' is not a file", "a regular file",
                  S_ISDIR(info.st_mode) ? "a folder" : "a pipe, socket or device");
   }
-  file_bytes_ = info.st_size;
+  *bytes = info.st_size;
+  return {};
+}
+
+Fault ByteSource::Open(const std::string& path) {
+  path_ = path;
+  RETURN_IF_FAULT(OpenRegular(path, &fd_, &file_bytes_));
   ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   unsigned char magic[2] = {0, 0};
   if (::pread(fd_.get(), magic, sizeof magic, 0) < 0) {

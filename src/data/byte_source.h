@@ -13,22 +13,33 @@
 
 namespace cyxwiz::data {
 
-// Reads a file once, from its beginning. One thread at a time.
-class ByteSource {
+// Opens a file to read. `path` is a resolved one: a symlink at its end is an error, and so is
+// anything but a regular file.
+Fault OpenRegular(const std::string& path, UniqueFd* fd, int64_t* bytes);
+
+// Bytes that are read once, from their beginning. One thread at a time.
+class ByteReader {
+ public:
+  virtual ~ByteReader() = default;
+  // Reads `size` bytes, fewer only at the end. *got says how many, also after a fault.
+  virtual Fault Read(void* buffer, size_t size, size_t* got) = 0;
+  // Whether there can be `bytes` in all.
+  virtual bool CanHold(int64_t bytes) const = 0;
+};
+
+// Reads a file.
+class ByteSource : public ByteReader {
  public:
   ByteSource() = default;
-  ~ByteSource();
+  ~ByteSource() override;
   ByteSource(const ByteSource&) = delete;
   ByteSource& operator=(const ByteSource&) = delete;
 
-  // `path` is a resolved one: a symlink at its end is an error, and so is anything but a regular
-  // file.
   Fault Open(const std::string& path);
 
-  // Reads `size` bytes, fewer only at the end. *got says how many, also when a gzip file turns out
-  // to be cut off or damaged, which is a fault. The checksum of a gzip file is checked by the read
-  // that meets its end: to have a whole file checked, read until *got < size.
-  Fault Read(void* buffer, size_t size, size_t* got);
+  // A gzip file that is cut off or damaged is a fault. Its checksum is checked by the read that
+  // meets its end: to have a whole file checked, read until *got < size.
+  Fault Read(void* buffer, size_t size, size_t* got) override;
 
   const std::string& path() const { return path_; }
   bool compressed() const { return compressed_; }
@@ -39,7 +50,7 @@ class ByteSource {
 
   // Whether the file can unpack to `bytes`: exact for a plain file, deflate's best ratio (1032:1)
   // for gzip.
-  bool CanHold(int64_t bytes) const;
+  bool CanHold(int64_t bytes) const override;
   // Whether the length that the last four bytes of a gzip file declare is `bytes` (modulo 2^32).
   // False proves nothing, since a gzip file may have several members; true makes truncation
   // unlikely without unpacking it all.

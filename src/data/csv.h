@@ -1,50 +1,68 @@
-// Comma-separated values: numbers, one sample a record, one column of them the label. Internal to
-// src/data.
+// Delimiter-separated values: a file of records, these of cells. Internal to src/data.
 //
-//   file   = [UTF-8 byte order mark] [header] record*
-//   record = cell ("," cell)* (LF | CRLF | end of file)      empty lines are skipped
-//   cell   = text without comma, line end and leading quote, or a quoted text with "" for a quote
-//   (RFC 4180)
+//   file   = [UTF-8 byte order mark] record*
+//   record = cell (delimiter cell)* (LF | CRLF | end of file)      empty lines are skipped
+//   cell   = text without delimiter, line end and leading quote, or a quoted text with "" for a
+//            quote (RFC 4180)
 //
-// Spaces and tabs around a number are ignored. Numbers are decimal and finite and fit a 32-bit
-// float. The header, when has_header does not say, is there if a cell of the first record that is
-// not empty is not a number. Labels that are all whole numbers from 0 to 65535 are classes; any
-// other (negative, fractional, larger) makes it a regression. A file may be gzip.
+// A file may be gzip.
 //
-// Limits: a record has at most 1 MiB, the file 4 GiB of text, the features 4 GiB of memory.
+// Limits: a record has at most 1 MiB, the file 4 GiB of text. The reader's memory is fixed, however
+// long a line is.
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
-#include <variant>
+#include <string_view>
 #include <vector>
 
 #include "data/byte_source.h"
-#include "data/dataset.h"
+#include "data/fault.h"
 
 namespace cyxwiz::data {
 
 inline constexpr size_t kMaxCsvRecordBytes = 1 << 20;
 inline constexpr int64_t kMaxCsvTextBytes = int64_t{4} << 30;
-inline constexpr int64_t kMaxCsvFeatureBytes = int64_t{4} << 30;
-inline constexpr int64_t kMaxCsvClasses = 65536;
 
-struct CsvOptions {
-  std::string label_column;        // empty: the last one
-  std::optional<bool> has_header;  // unset: found out
-  // Features beyond this much text are not checked to be numbers; records, cells and labels always
-  // are.
-  int64_t checked_text_bytes = INT64_MAX;
+// One thread.
+class RecordReader {
+ public:
+  explicit RecordReader(char delimiter) : delimiter_(delimiter) {}
+
+  // `path` is a resolved one.
+  Fault Open(const std::string& path);
+
+  // The next record that is not an empty line; *done at the end. The cells are valid until the next
+  // call; quoted ones are unescaped.
+  Fault Next(std::vector<std::string_view>* cells, bool* done);
+
+  // Of the record that Next gave, from 1.
+  int64_t line() const { return line_; }
+  // "'file.csv', line 7"
+  std::string Place() const { return "'" + source_.path() + "', line " + std::to_string(line_); }
+  // Read so far.
+  int64_t text_bytes() const { return source_.bytes_read() - static_cast<int64_t>(end_ - begin_); }
+  const ByteSource& source() const { return source_; }
+
+ private:
+  static constexpr size_t kBufferBytes = 4 << 20;
+  static_assert(kBufferBytes >= 2 * (kMaxCsvRecordBytes + 2));
+
+  Fault Fill();
+  // Takes one record from the buffer, which holds all of it unless it is too long.
+  Fault Split(std::vector<std::string_view>* cells);
+  // A quoted cell that begins at **at; leaves *at on the delimiter, line end or limit behind it.
+  Fault SplitQuoted(char** at, char* limit, std::vector<std::string_view>* cells);
+  bool IsEndOfFile(const char* at) const { return at_end_ && at == buffer_.get() + end_; }
+  Fault TooLong() const;
+
+  const char delimiter_;
+  ByteSource source_;
+  std::unique_ptr<char[]> buffer_;
+  size_t begin_ = 0, end_ = 0;
+  bool at_end_ = false;
+  int64_t line_ = 1, next_line_ = 1;
 };
-
-struct CsvTable {
-  int64_t samples = 0;
-  int64_t features = 0;
-  int64_t classes = 0;  // 0: regression
-};
-
-// Reads the file at `path`, which is resolved. The samples go to *split when it is not null.
-Fault ReadCsv(const std::string& path, const CsvOptions& options, CsvTable* table, Split* split);
 
 }  // namespace cyxwiz::data

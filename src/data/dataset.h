@@ -9,25 +9,38 @@
 #include <variant>
 #include <vector>
 
+#include "base/json.h"
 #include "base/status.h"
 #include "spec/dataset.h"
 
 namespace cyxwiz::data {
 
+// How features that are bytes become what the model sees: (byte / divisor - mean) / deviation.
+struct ByteScale {
+  float divisor = 255;
+  // Of each group of values that are scaled alike; empty: not scaled.
+  std::vector<float> mean, deviation;
+  int64_t inner = 1;  // value i of a sample belongs to group i / inner modulo their number
+};
+
 // Samples and labels as plain arrays, row-major, sample after sample.
 struct Split {
   int64_t samples = 0;
-  // samples x product(sample_shape). Bytes are IDX pixels as stored (the model sees value / 255);
-  // floats are as they are.
+  // samples x product(sample_shape). Bytes are as stored; floats are what the model sees.
   std::variant<std::vector<uint8_t>, std::vector<float>> features;
-  // One a sample: class numbers, or the targets of a regression.
-  std::variant<std::vector<int64_t>, std::vector<float>> labels;
+  ByteScale scale;  // of bytes
+  // samples x product(label_shape): class numbers, or the targets of a regression.
+  // Bytes are class numbers of text.
+  std::variant<std::vector<int64_t>, std::vector<float>, std::vector<uint8_t>> labels;
 };
 
 struct Dataset {
   spec::DatasetInfo info;
   Split train;
   Split test;  // samples == 0 when there is none
+  // What a user of the model has to know of the data, for model.json: the columns and categories
+  // of a table, the names of the classes in order, mean and deviation.
+  Json details = Json::object();
 };
 
 // The folders below which file:// data may lie (configuration key data_roots). Any number of
@@ -48,10 +61,11 @@ class Roots {
   std::vector<std::string> folders_;
 };
 
-// Inspects headers, sizes and labels: the label files of IDX and the whole of a CSV are read, but a
-// CSV's features are checked to be numbers only in its first 64 MiB of text. What was found out,
-// good or bad, is remembered for the last 256 data sets until one of their files changes (path,
-// inode, size, times). Any number of threads; reading happens outside the lock.
+// Inspects headers, sizes and labels: labels and the whole of a table are read, but a table's
+// features are checked to be numbers only in its first 64 MiB of text, and of a folder of images
+// the first one is looked at. What was found out, good or bad, is remembered for the last 256 data
+// sets, folders of images left out, until one of their files changes (path, inode, size, times).
+// Any number of threads; reading happens outside the lock.
 class FileInspector : public spec::DatasetInspector {
  public:
   // must_see: whether data that is not there or not below a root is an error here (nodes, and a
@@ -70,6 +84,23 @@ class FileInspector : public spec::DatasetInspector {
   const Roots roots_;
   const bool must_see_;
   const std::unique_ptr<Cache> cache_;
+};
+
+// Inspects a data set by loading it, so that who needs its samples too reads it once. One thread.
+class Loader : public spec::DatasetInspector {
+ public:
+  explicit Loader(Roots roots) : roots_(std::move(roots)) {}
+  std::optional<spec::DatasetInfo> Inspect(const spec::DatasetUri& uri,
+                                           spec::Problems* problems) override;
+  // Why Inspect found nothing; OK when it found the data set, or was not called.
+  const Status& status() const { return status_; }
+  // The data set that was inspected, or, when none was, the one that `uri` names. Once.
+  Result<Dataset> Take(const spec::DatasetUri& uri);
+
+ private:
+  const Roots roots_;
+  std::optional<Dataset> dataset_;
+  Status status_;
 };
 
 // Loads a data set whole. Errors: INVALID_ARGUMENT for content that is wrong (the message names

@@ -52,19 +52,17 @@ TEST_F(FileInspectorTest, OptionsAreToldApart) {
   FileInspector inspector(roots(), true);
   std::string path = WriteOld("table.csv", "a,b\n1,0\n7,2\n");
   EXPECT_EQ(InspectOk(&inspector, Csv(path))->classes, 3);
-  EXPECT_EQ(InspectOk(&inspector, Csv(path, "a"))->classes, 8);
+  EXPECT_EQ(InspectOk(&inspector, Csv(path, "label=a"))->classes, 8);
   EXPECT_EQ(InspectOk(&inspector, Csv(path))->classes, 3);
   EXPECT_EQ(inspector.reads(), 2);
-  spec::DatasetUri no_header = Csv(path);
-  no_header.has_header = false;
-  EXPECT_NE(InspectWrong(&inspector, no_header).find("line 1"), std::string::npos);
+  EXPECT_EQ(InspectOk(&inspector, Csv(path, "header=false"))->train_samples, 3);
 }
 
 TEST_F(FileInspectorTest, WhatIsWrongIsRememberedToo) {
   FileInspector inspector(roots(), true);
-  std::string path = WriteOld("table.csv", "a,b\nx,0\n");
+  std::string path = WriteOld("table.csv", "a,b\n1,0\nx,0\n");
   std::string first = InspectWrong(&inspector, Csv(path));
-  EXPECT_NE(first.find("line 2, column 1"), std::string::npos) << first;
+  EXPECT_NE(first.find("line 3, column 1"), std::string::npos) << first;
   EXPECT_EQ(InspectWrong(&inspector, Csv(path)), first);
   EXPECT_EQ(inspector.reads(), 1);
   WriteOld("table.csv", "a,b\n1,0\n");
@@ -115,7 +113,7 @@ TEST_F(FileInspectorTest, ManyThreadsInspectAtOnce) {
   std::vector<std::string> paths;
   for (int i = 0; i < 5; ++i)
     paths.push_back(WriteOld(std::to_string(i) + ".csv", "a,b\n1," + std::to_string(i) + "\n"));
-  std::string bad = WriteOld("bad.csv", "a,b\nx,0\n");
+  std::string bad = WriteOld("bad.csv", "a,b\n1,0\nx,0\n");
   std::atomic<int> right{0};
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
@@ -135,8 +133,8 @@ TEST_F(FileInspectorTest, ManyThreadsInspectAtOnce) {
 
 TEST_F(FileInspectorTest, DataThatIsNotVisibleIsAProblemOnlyWhereItMustBeSeen) {
   std::string path = Write("below/table.csv", "a,b\n1,0\n");
-  for (const spec::DatasetUri& uri :
-       {Csv(path), Csv("/absent/table.csv"), Folder("/absent"), Pair("/absent", "/absent2")}) {
+  for (const spec::DatasetUri& uri : {Csv(path), Csv("/absent/table.csv"),
+                                      DataTest::Folder("/absent"), Pair("/absent", "/absent2")}) {
     for (const Roots& roots : {Roots({}), Roots({folder_ + "/other"})}) {
       spec::Problems problems;
       EXPECT_FALSE(FileInspector(roots, false).Inspect(uri, &problems));
@@ -156,7 +154,7 @@ TEST_F(FileInspectorTest, DataThatIsNotVisibleIsAProblemOnlyWhereItMustBeSeen) {
 TEST_F(FileInspectorTest, DataThatIsVisibleAndWrongIsAProblemEverywhere) {
   spec::Problems problems;
   FileInspector inspector(roots(), false);
-  EXPECT_FALSE(inspector.Inspect(Csv(Write("table.csv", "a,b\nx,0\n")), &problems));
+  EXPECT_FALSE(inspector.Inspect(Csv(Write("table.csv", "a,b\n1,0\nx,0\n")), &problems));
   EXPECT_EQ(problems.count(), 1u);
   EXPECT_FALSE(inspector.Inspect(Folder(folder_), &problems));
   EXPECT_EQ(problems.count(), 2u) << "a visible folder without IDX files";
@@ -195,6 +193,33 @@ TEST_F(FileInspectorTest, FashionMnistIsInspectedWithoutUnpackingItsImages) {
   EXPECT_EQ(info->description, "IDX images 28x28, 60000 train and 10000 test samples, 10 classes");
   InspectOk(&inspector, Folder(path));
   EXPECT_EQ(inspector.reads(), 1);
+}
+
+TEST_F(FileInspectorTest, ALoaderGivesWhatItInspected) {
+  const std::string path = Write("table.csv", "a,b\n1,0\n2,1\n");
+  Loader loader(roots());
+  spec::Problems problems;
+  auto info = loader.Inspect(Csv(path), &problems);
+  ASSERT_TRUE(info) << problems.ToString();
+  EXPECT_EQ(info->train_samples, 2);
+  // It is read no second time.
+  std::filesystem::remove(path);
+  auto dataset = loader.Take(Csv(path));
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ(dataset->train.samples, 2);
+  EXPECT_EQ(dataset->info.description, info->description);
+  EXPECT_EQ(loader.Take(Csv(path)).status().code(), Code::kNotFound);
+  // What is not inspected, since nothing has to be seen for it, is loaded.
+  EXPECT_EQ(loader.Take(spec::DatasetUri())->train.samples, 1000);
+}
+
+TEST_F(FileInspectorTest, ALoaderSaysWhyItFoundNothing) {
+  Loader loader(roots());
+  EXPECT_TRUE(loader.status().ok());
+  spec::Problems problems;
+  EXPECT_FALSE(loader.Inspect(Csv(folder_ + "/absent.csv"), &problems));
+  EXPECT_EQ(problems.count(), 1u);
+  EXPECT_EQ(loader.status().code(), Code::kNotFound);
 }
 
 }  // namespace

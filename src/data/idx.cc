@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/resources.h"
+#include "data/raw.h"
 
 namespace cyxwiz::data {
 namespace {
@@ -15,12 +16,6 @@ struct Header {
 
   int64_t total_bytes() const { return header_bytes + values; }
 };
-
-std::string ToText(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (int64_t dim : shape) text += (text.empty() ? "" : "x") + std::to_string(dim);
-  return text;
-}
 
 std::string Hex(const unsigned char* bytes, size_t count) {
   std::string text;
@@ -92,25 +87,25 @@ Fault ReadHeader(ByteSource* source, bool labels, Header* header) {
   for (size_t i = 0; i < header->dims.size(); ++i) {
     if (header->dims[i] == 0) {
       return Wrong("IDX file " + file + " holds nothing", "every dimension to be at least 1",
-                   ToText(header->dims));
+                   ShapeText(header->dims));
     }
   }
   if (too_large) {
     return TooLarge("IDX file " + file + " is too large",
                     "at most " + FormatBytes(kMaxIdxBytes) + " of values",
-                    ToText(header->dims) + " values");
+                    ShapeText(header->dims) + " values");
   }
   if (!source->CanHold(header->total_bytes())) {
     return Wrong("IDX file " + file + " is cut off",
                  Count(header->total_bytes(), "byte") + " as its header declares (" +
-                     ToText(header->dims) + ")",
+                     ShapeText(header->dims) + ")",
                  Count(source->file_bytes(), source->compressed() ? "compressed byte" : "byte"),
                  "copy or download the file again");
   }
   if (!source->compressed() && source->file_bytes() > header->total_bytes()) {
     return Wrong("IDX file " + file + " goes on after its last value",
                  Count(header->total_bytes(), "byte") + " as its header declares (" +
-                     ToText(header->dims) + ")",
+                     ShapeText(header->dims) + ")",
                  Count(source->file_bytes(), "byte"));
   }
   return {};
@@ -134,7 +129,7 @@ Fault ReadValues(ByteSource* source, const Header& header, size_t chunk, Room ro
     }
     if (fault.code != Code::kInvalidArgument) return fault;
     fault.expected = Count(header.total_bytes(), "byte") + " as its header declares (" +
-                     ToText(header.dims) + ")";
+                     ShapeText(header.dims) + ")";
     fault.found = Count(found, "byte") + (fault.found.empty() ? "" : ", then " + fault.found);
     return fault;
   }
@@ -142,10 +137,10 @@ Fault ReadValues(ByteSource* source, const Header& header, size_t chunk, Room ro
   size_t got = 0;
   RETURN_IF_FAULT(source->Read(&beyond, 1, &got));
   if (got == 0) return {};
-  return Wrong(
-      "IDX file '" + source->path() + "' goes on after its last value",
-      Count(header.total_bytes(), "byte") + " as its header declares (" + ToText(header.dims) + ")",
-      "at least one more");
+  return Wrong("IDX file '" + source->path() + "' goes on after its last value",
+               Count(header.total_bytes(), "byte") + " as its header declares (" +
+                   ShapeText(header.dims) + ")",
+               "at least one more");
 }
 
 Fault ReadAll(ByteSource* source, const Header& header, std::vector<uint8_t>* values) {

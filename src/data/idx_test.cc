@@ -87,13 +87,12 @@ TEST_F(IdxTest, AMissingPartOfAFolderIsNamed) {
   ExpectWrong(Folder(folder_ + "/set"), Code::kNotFound,
               {"train-images-idx3-ubyte or train-images-idx3-ubyte.gz", "an empty folder"});
   Write("set/train-images-idx3-ubyte", Idx({6, 2, 3}));
-  Write("set/readme.txt", "");
-  ExpectWrong(Folder(folder_ + "/set"), Code::kNotFound,
-              {"train-labels-idx1-ubyte", "'readme.txt'"});
+  Write("set/readme", "");
+  ExpectWrong(Folder(folder_ + "/set"), Code::kNotFound, {"train-labels-idx1-ubyte", "'readme'"});
   Write("set/train-labels-idx1-ubyte", Idx({6}));
   Write("set/t10k-labels-idx1-ubyte", Idx({6}));
   ExpectWrong(Folder(folder_ + "/set"), Code::kNotFound, {"t10k-images"});
-  ExpectWrong(Folder(folder_ + "/set/readme.txt"), Code::kInvalidArgument,
+  ExpectWrong(Folder(folder_ + "/set/readme"), Code::kInvalidArgument,
               {"is not a folder", "?labels="});
 }
 

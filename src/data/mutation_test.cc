@@ -108,10 +108,13 @@ TEST_F(MutationTest, Csv) {
   const std::string table =
       "length,\"the \"\"width\"\"\",kind\r\n1,2.5,0\r\n\"-3\",4e-2,1\n\n5,6,2\n7.25,\"8\",1\n";
   for (int i = 0; i < kRounds && !HasFailure(); ++i) {
-    spec::DatasetUri uri =
-        DataTest::Csv(Write("table.csv", Damage(table)), i % 3 == 0 ? "kind" : "");
-    if (i % 5 == 0) uri.has_header = i % 2 == 0;
-    Read(uri);
+    static const char* const kParameters[] = {"",
+                                              "label=kind",
+                                              "header=true&missing=mean&normalize=true",
+                                              "header=false&missing=skip",
+                                              "categorical=length&encoding=index&missing=zero",
+                                              "test_split=0.4&split=stratified"};
+    Read(DataTest::Csv(Write("table.csv", Damage(table)), kParameters[i % 6]));
   }
   ExpectBoth();
 }

@@ -67,25 +67,21 @@ class DataTest : public testing::Test {
   }
   Roots roots() const { return Roots({folder_}); }
 
-  static spec::DatasetUri Uri(spec::DatasetUri::Kind kind, const std::string& path) {
-    spec::DatasetUri uri;
-    uri.kind = kind;
-    uri.path = path;
-    uri.text = "file://" + path;
-    return uri;
+  // As it is written, "{}" being the test's folder.
+  spec::DatasetUri Uri(std::string text) const {
+    for (size_t at; (at = text.find("{}")) != text.npos;) text.replace(at, 2, folder_);
+    spec::Problems problems;
+    auto uri = spec::ParseDatasetUri(text, &problems);
+    EXPECT_TRUE(uri) << problems.ToString();
+    return uri.value_or(spec::DatasetUri());
   }
-  static spec::DatasetUri Folder(const std::string& path) {
-    return Uri(spec::DatasetUri::Kind::kIdxFolder, path);
+  spec::DatasetUri Folder(const std::string& path) const { return Uri("file://" + path); }
+  spec::DatasetUri Pair(const std::string& images, const std::string& labels) const {
+    return Uri("file://" + images + "?labels=" + labels);
   }
-  static spec::DatasetUri Pair(const std::string& images, const std::string& labels) {
-    spec::DatasetUri uri = Uri(spec::DatasetUri::Kind::kIdxPair, images);
-    uri.labels_path = labels;
-    return uri;
-  }
-  static spec::DatasetUri Csv(const std::string& path, const std::string& label = "") {
-    spec::DatasetUri uri = Uri(spec::DatasetUri::Kind::kCsv, path);
-    uri.label_column = label;
-    return uri;
+  // parameters: "label=a&header=true"
+  spec::DatasetUri Csv(const std::string& path, const std::string& parameters = "") const {
+    return Uri("file://" + path + (parameters.empty() ? "" : "?" + parameters));
   }
 
   // Loads and inspects; both must agree.
@@ -102,6 +98,7 @@ class DataTest : public testing::Test {
     EXPECT_EQ(info->classes, dataset->info.classes);
     EXPECT_EQ(info->bytes_in_memory, dataset->info.bytes_in_memory);
     EXPECT_EQ(info->description, dataset->info.description);
+    EXPECT_EQ(info->label_shape, dataset->info.label_shape);
     EXPECT_EQ(dataset->train.samples, info->train_samples);
     EXPECT_EQ(dataset->test.samples, info->test_samples);
     return std::move(dataset).value();

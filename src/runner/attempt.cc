@@ -254,7 +254,8 @@ std::string WeightsHash(std::vector<TensorView> tensors) {
   return hash.Finish();
 }
 
-Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
+// data: what a user of the model has to know of it.
+Status WriteResult(const spec::JobSpec& job, const Json& data, const TrainingResult& trained,
                    const std::string& folder, std::vector<std::string>* files) {
   const std::string weights = "weights.safetensors", model = "model.json";
   RETURN_IF_ERROR(MakeFolder(folder));
@@ -281,6 +282,7 @@ Status WriteResult(const spec::JobSpec& job, const TrainingResult& trained,
     }
     json["confusion_matrix"] = {{"part", matrix->part}, {"counts", rows}};
   }
+  if (!data.empty()) json["data"] = data;
   RETURN_IF_ERROR(WriteFileAtomically(
       folder + "/" + model, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   CYXWIZ_FAILPOINT("runner.result.after");
@@ -297,13 +299,14 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
     return;
   }
   spec::Problems problems;
-  data::FileInspector inspector(roots, /*must_see=*/true);
-  std::optional<spec::JobSpec> job = spec::CheckJob(start.job, &inspector, &problems);
+  data::Loader loader(roots);
+  std::optional<spec::JobSpec> job = spec::CheckJob(start.job, &loader, &problems);
   if (!job) {
-    result->failure = FailureOf(problems);
+    result->failure =
+        loader.status().ok() ? FailureOf(problems) : FailureOf(loader.status(), "$.dataset");
     return;
   }
-  Result<data::Dataset> dataset = data::Load(job->dataset_uri, roots);
+  Result<data::Dataset> dataset = loader.Take(job->dataset_uri);
   if (!dataset.ok()) {
     result->failure = FailureOf(dataset.status(), "$.dataset");
     return;
@@ -343,7 +346,8 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   if (trained.end != End::kSucceeded) return;
 
   auto write_begin = Clock::now();
-  if (Status written = WriteResult(*job, trained, start.folder, &result->files); !written.ok()) {
+  if (Status written = WriteResult(*job, dataset->details, trained, start.folder, &result->files);
+      !written.ok()) {
     result->end = End::kFailed;
     bool full = written.code() == Code::kResourceExhausted;
     result->failure = {full ? "disk_full" : "internal",

@@ -5,14 +5,29 @@
 
 namespace cyxwiz::runner {
 
+namespace {
+
+void GatherBytes(const std::vector<uint8_t>& bytes, const data::ByteScale& scale,
+                 int64_t sample_values, const int64_t* indices, int64_t count, float* out) {
+  const size_t groups = scale.mean.size();
+  for (int64_t row = 0; row < count; ++row, out += sample_values) {
+    const uint8_t* in = bytes.data() + indices[row] * sample_values;
+    for (int64_t i = 0; i < sample_values; ++i) out[i] = static_cast<float>(in[i]) / scale.divisor;
+    if (groups == 0) continue;
+    for (int64_t begin = 0; begin < sample_values; begin += scale.inner) {
+      const size_t group = static_cast<size_t>(begin / scale.inner) % groups;
+      const float mean = scale.mean[group], deviation = scale.deviation[group];
+      for (int64_t i = begin; i < begin + scale.inner; ++i) out[i] = (out[i] - mean) / deviation;
+    }
+  }
+}
+
+}  // namespace
+
 void GatherFeatures(const data::Split& split, int64_t sample_values, const int64_t* indices,
                     int64_t count, float* out) {
   if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&split.features)) {
-    for (int64_t row = 0; row < count; ++row, out += sample_values) {
-      const uint8_t* in = bytes->data() + indices[row] * sample_values;
-      for (int64_t i = 0; i < sample_values; ++i) out[i] = static_cast<float>(in[i]) / 255.0f;
-    }
-    return;
+    return GatherBytes(*bytes, split.scale, sample_values, indices, count, out);
   }
   const auto& floats = std::get<std::vector<float>>(split.features);
   for (int64_t row = 0; row < count; ++row, out += sample_values) {
@@ -21,9 +36,16 @@ void GatherFeatures(const data::Split& split, int64_t sample_values, const int64
   }
 }
 
-void GatherClasses(const data::Split& split, const int64_t* indices, int64_t count, int64_t* out) {
-  const auto& labels = std::get<std::vector<int64_t>>(split.labels);
-  for (int64_t row = 0; row < count; ++row) out[row] = labels[static_cast<size_t>(indices[row])];
+void GatherClasses(const data::Split& split, int64_t positions, const int64_t* indices,
+                   int64_t count, int64_t* out) {
+  std::visit(
+      [&](const auto& labels) {
+        for (int64_t row = 0; row < count; ++row, out += positions) {
+          const auto* in = labels.data() + indices[row] * positions;
+          std::copy(in, in + positions, out);
+        }
+      },
+      split.labels);
 }
 
 void GatherNumbers(const data::Split& split, const int64_t* indices, int64_t count, float* out) {

@@ -8,13 +8,14 @@
 namespace cyxwiz::runner {
 
 // Copies samples indices[0 .. count) of `split` to `out` (count x sample_values floats), sample
-// after sample. Bytes become value / 255: one pass over a quarter of the memory that floats would
+// after sample. Bytes are scaled on the way: one pass over a quarter of the memory that floats would
 // take, and as fast (measured).
 void GatherFeatures(const data::Split& split, int64_t sample_values, const int64_t* indices,
                     int64_t count, float* out);
 
-// Copies class numbers; the split must hold int64 labels.
-void GatherClasses(const data::Split& split, const int64_t* indices, int64_t count, int64_t* out);
+// Copies class numbers, `positions` of each sample; the labels must be classes.
+void GatherClasses(const data::Split& split, int64_t positions, const int64_t* indices,
+                   int64_t count, int64_t* out);
 // Copies labels as numbers, class numbers too.
 void GatherNumbers(const data::Split& split, const int64_t* indices, int64_t count, float* out);
 

@@ -191,6 +191,12 @@ std::string IdentityOf(const spec::JobSpec& job, const data::Dataset& dataset) {
   for (const data::Split* split : {&dataset.train, &dataset.test}) {
     std::visit([&](const auto& values) { AddValues(&hash, values); }, split->features);
     std::visit([&](const auto& values) { AddValues(&hash, values); }, split->labels);
+    if (split->scale.mean.empty()) continue;
+    AddValues(&hash, split->scale.mean);
+    AddValues(&hash, split->scale.deviation);
+  }
+  if (const auto& augmentation = job.dataset_uri.augmentation; augmentation.any()) {
+    AddValues(&hash, std::vector<int64_t>{augmentation.flip, augmentation.crop});
   }
   return hash.Finish();
 }

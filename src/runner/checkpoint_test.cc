@@ -81,14 +81,16 @@ constexpr const char* kGraph =
                   {"type":"transformer_encoder","num_heads":2,"feed_forward":16},
                   {"type":"lstm","units":8},{"type":"dense","units":4}]})";
 
+// parameters: of the URI of images, "?flip=true".
 Training Make(const std::string& name, const char* model,
-              std::map<std::string, std::string> hyperparameters) {
+              std::map<std::string, std::string> hyperparameters,
+              const std::string& parameters = "") {
   const bool images = model == kConvolutional || model == kGraph;
   spec::JobDescription description;
   description.name = name;
   description.model_definition = model;
-  description.dataset_uri =
-      images ? "file:///nowhere/images.csv" : "mock://random_data?samples=90&test_samples=20";
+  description.dataset_uri = images ? "file:///nowhere/images" + parameters
+                                   : "mock://random_data?samples=90&test_samples=20";
   hyperparameters.insert({"epochs", "3"});
   hyperparameters.insert({"batch_size", "16"});
   hyperparameters.insert({"seed", "7"});
@@ -121,6 +123,7 @@ std::vector<Training> Trainings() {
       Make("convolutional, adam", kConvolutional, {}),
       Make("convolutional, adamw", kConvolutional, {{"optimizer", "adamw"}}),
       Make("graph with attention and lstm", kGraph, {}),
+      Make("augmented", kConvolutional, {}, "?flip=true&crop=2"),
       Make("convolutional, nesterov", kConvolutional,
            {{"optimizer", "sgd"}, {"momentum", "0.9"}, {"nesterov", "true"}}),
       Make("rmsprop", kDense,
@@ -428,6 +431,12 @@ TEST(Checkpoint, IdentityIsOfModelHyperparametersAndData) {
   Training changed = Make("a", kDense, {});
   std::get<std::vector<float>>(changed.dataset.train.features)[3] += 1;
   EXPECT_TRUE(add(changed));
+  Training images = Make("a", kConvolutional, {});
+  EXPECT_TRUE(add(images));
+  images.dataset.train.scale.mean = images.dataset.train.scale.deviation = {1, 1, 1};
+  EXPECT_TRUE(add(images));
+  EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?flip=true")));
+  EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?crop=1")));
   // Neither what it is called nor how often it is saved.
   EXPECT_FALSE(add(Make("b", kDense, {{"checkpoint_seconds", "1"}})));
 }

@@ -63,14 +63,23 @@ at::Tensor ClassWeights(const spec::TrainingSpec& training, const data::Split& s
                         const std::vector<int64_t>& trained, int64_t classes, at::Device device) {
   std::vector<float> weights(training.class_weights.begin(), training.class_weights.end());
   if (training.balanced_class_weights) {
-    const auto& labels = std::get<std::vector<int64_t>>(split.labels);
     std::vector<int64_t> counts(static_cast<size_t>(classes));
-    for (int64_t place : trained) ++counts[static_cast<size_t>(labels[static_cast<size_t>(place)])];
+    double labels_trained = 0;
+    std::visit(
+        [&](const auto& labels) {
+          const size_t positions = labels.size() / static_cast<size_t>(split.samples);
+          labels_trained = static_cast<double>(trained.size() * positions);
+          for (int64_t place : trained) {
+            const auto* label = labels.data() + static_cast<size_t>(place) * positions;
+            for (size_t i = 0; i < positions; ++i) ++counts[static_cast<size_t>(label[i])];
+          }
+        },
+        split.labels);
     for (int64_t count : counts) {
-      weights.push_back(count == 0 ? 0
-                                   : static_cast<float>(static_cast<double>(trained.size()) /
-                                                        (static_cast<double>(classes) *
-                                                         static_cast<double>(count))));
+      weights.push_back(count == 0
+                            ? 0
+                            : static_cast<float>(labels_trained / (static_cast<double>(classes) *
+                                                                   static_cast<double>(count))));
     }
   }
   if (weights.empty()) return {};

@@ -6,8 +6,11 @@
 
 namespace cyxwiz::runner {
 
-Score::Score(at::Device device, spec::Task task, bool accuracy)
-    : device_(device), task_(task), accuracy_(accuracy && task != spec::Task::kNumbers) {}
+Score::Score(at::Device device, spec::Task task, bool accuracy, int64_t positions)
+    : device_(device),
+      task_(task),
+      accuracy_(accuracy && task != spec::Task::kNumbers),
+      positions_(positions) {}
 
 void Score::Add(double loss, const at::Tensor& output, const Feed& batch) {
   samples_ += batch.count();
@@ -21,7 +24,7 @@ void Score::Add(double loss, const at::Tensor& output, const Feed& batch) {
     return;
   }
   correct_ += CountCorrect(scores.data_ptr<float>(), batch.classes().data_ptr<int64_t>(),
-                           batch.count(), scores.size(-1));
+                           batch.count() * positions_, scores.size(-1));
 }
 
 void Score::Add(const at::Tensor& loss, const at::Tensor& output, const Feed& batch) {
@@ -35,7 +38,7 @@ void Score::Add(const at::Tensor& loss, const at::Tensor& output, const Feed& ba
   device_loss_.add_(loss.detach(), batch.count());
   if (!accuracy_) return;
   device_correct_.add_(task_ == spec::Task::kBinary ? output.gt(0).eq(batch.y().gt(0.5)).sum()
-                                                    : output.argmax(1).eq(batch.classes()).sum());
+                                                    : output.argmax(-1).eq(batch.classes()).sum());
 }
 
 bool Score::Diverged(bool exact) const {
@@ -47,7 +50,8 @@ void Score::Report(const std::string& part, Metrics* metrics) const {
   if (samples_ == 0) return;
   (*metrics)[part + "_loss"] = loss_sum() / static_cast<double>(samples_);
   if (accuracy_) {
-    (*metrics)[part + "_accuracy"] = static_cast<double>(correct()) / static_cast<double>(samples_);
+    (*metrics)[part + "_accuracy"] =
+        static_cast<double>(correct()) / static_cast<double>(samples_ * positions_);
   }
 }
 

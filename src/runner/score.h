@@ -14,8 +14,8 @@ namespace cyxwiz::runner {
 // One thread.
 class Score {
  public:
-  // accuracy: whether to count it.
-  Score(at::Device device, spec::Task task, bool accuracy);
+  // accuracy: whether to count it. positions: labels of a sample.
+  Score(at::Device device, spec::Task task, bool accuracy, int64_t positions);
 
   // On the CPU.
   void Add(double loss, const at::Tensor& output, const Feed& batch);
@@ -39,6 +39,7 @@ class Score {
   at::Device device_;
   spec::Task task_;
   bool accuracy_;
+  int64_t positions_;
   int64_t samples_ = 0, correct_ = 0;
   double loss_ = 0, last_loss_ = 0;
   at::Tensor device_loss_, device_correct_;

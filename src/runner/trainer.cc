@@ -59,6 +59,9 @@ Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int thr
       device_(ChooseDevice(job)),
       task_(spec::TaskOf(job.training, job.model)),
       wants_accuracy_(Wants(job.training, spec::Metric::Kind::kAccuracy)),
+      positions_(task_ == spec::Task::kClasses && job.model.output_shape.size() == 2
+                     ? job.model.output_shape[0]
+                     : 1),
       kept_(training_.monitor_greater, 0),
       stopping_(training_.monitor_greater, training_.min_delta),
       score_(NewScore()) {
@@ -173,6 +176,14 @@ void Trainer::CheckTargets() const {
     return;
   }
   const bool input = training_.target == spec::Target::kInput;
+  const data::ByteScale& scale = dataset_.train.scale;
+  if (input && (scale.divisor < 255 || !scale.mean.empty())) {
+    throw FailureError{{"user_error",
+                        "the loss compares with numbers from 0 to 1, which the inputs are not",
+                        scale.mean.empty() ? "set \"loss\" to \"mse\""
+                                           : "leave normalize out, or set \"loss\" to \"mse\"",
+                        "$.hyperparameters.loss"}};
+  }
   for (const data::Split* split : {&dataset_.train, &dataset_.test}) {
     const auto* values = input ? std::get_if<std::vector<float>>(&split->features)
                                : std::get_if<std::vector<float>>(&split->labels);
@@ -303,6 +314,7 @@ bool Trainer::RunEpoch() {
   std::vector<int64_t> order = Permutation(static_cast<int64_t>(train_indices_.size()),
                                            training_.seed, static_cast<uint64_t>(epoch_));
   for (int64_t& place : order) place = train_indices_[static_cast<size_t>(place)];
+  feed_->BeginEpoch(epoch_);
   auto last_counted = begin;
   auto count_seconds = [&] {
     auto now = Clock::now();

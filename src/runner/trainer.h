@@ -93,7 +93,7 @@ class Trainer {
   class Averaged;
   bool wants_average() const { return training_.ema_decay > 0; }
 
-  Score NewScore() const { return Score(device_, task_, wants_accuracy_); }
+  Score NewScore() const { return Score(device_, task_, wants_accuracy_, positions_); }
 
   const spec::JobSpec& job_;
   const spec::TrainingSpec& training_;
@@ -103,6 +103,7 @@ class Trainer {
   const at::Device device_;
   const spec::Task task_;
   const bool wants_accuracy_;
+  const int64_t positions_;  // labels of a sample that are classes
   int64_t batch_size_ = 0, samples_per_epoch_ = 0;
   int threads_ = 1;
   std::vector<int64_t> train_indices_, validation_indices_;

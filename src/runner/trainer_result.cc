@@ -84,7 +84,11 @@ bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& ind
     score.Add((*loss_)(output, feed.y()), output, feed);
     if (evaluation.wanted()) {
       at::Tensor labels = feed.classes();
-      if (task_ == spec::Task::kClasses) labels = labels.narrow(0, 0, feed.count());
+      if (task_ == spec::Task::kClasses) {
+        // Each position counts as a sample.
+        labels = labels.narrow(0, 0, feed.count()).flatten();
+        output = output.flatten(0, -2);
+      }
       if (task_ == spec::Task::kBinary) labels = feed.y().flatten().gt(0.5).to(at::kLong);
       evaluation.Add(output, loss_->PredictionOf(output), feed.y(), labels);
     }

@@ -66,9 +66,19 @@ TEST(Loss, IsPyTorchs) {
 
 TEST(Loss, BalancedWeightsMakeUpForRareClasses) {
   data::Split split;
+  split.samples = 6;
   split.labels = std::vector<int64_t>{0, 0, 0, 1, 2, 2};
   at::Tensor weights =
       ClassWeights(Training({{"class_weights", "balanced"}}), split, {0, 1, 2, 3}, 4, at::kCPU);
+  EXPECT_TRUE(at::allclose(weights, at::tensor({4.0f / 12, 1.0f, 0.0f, 0.0f})));
+}
+
+TEST(Loss, BalancedWeightsCountEachPosition) {
+  data::Split split;
+  split.samples = 3;
+  split.labels = std::vector<uint8_t>{0, 0, 0, 1, 2, 2};
+  at::Tensor weights =
+      ClassWeights(Training({{"class_weights", "balanced"}}), split, {0, 1}, 4, at::kCPU);
   EXPECT_TRUE(at::allclose(weights, at::tensor({4.0f / 12, 1.0f, 0.0f, 0.0f})));
 }
 
@@ -359,6 +369,51 @@ TEST(Training, EachLossLearnsItsTarget) {
   }
 }
 
+// The next byte of "abacabadabacaba..." in windows that begin anywhere.
+TEST(Training, ASequenceIsLearntAtEachPosition) {
+  Job job = MakeJob(R"({"type":"dense","units":2})", {});
+  spec::JobDescription description;
+  description.name = "text";
+  description.model_definition =
+      R"({"layers":[{"type":"input","shape":[6]},
+                    {"type":"embedding","input_dim":256,"output_dim":8},
+                    {"type":"lstm","units":24,"return_sequences":true},
+                    {"type":"dense","units":256}]})";
+  description.dataset_uri = "file:///nowhere/corpus.txt?sequence_length=6";
+  description.hyperparameters = {{"epochs", "40"},
+                                 {"learning_rate", "0.02"},
+                                 {"seed", "1"},
+                                 {"metrics", "accuracy,perplexity,top_2_accuracy,f1"},
+                                 {"batch_size", "16"}};
+  spec::Problems problems;
+  auto spec = spec::CheckJob(description, nullptr, &problems);
+  ASSERT_TRUE(spec) << problems.ToString();
+  job.spec = *spec;
+  for (data::Split* split : {&job.dataset.train, &job.dataset.test}) {
+    std::vector<uint8_t> features, labels;
+    for (uint8_t i = 0; features.size() < 6 * 64; ++i) {
+      const char* period = "abacabad";
+      for (uint8_t k = 0; k < 6; ++k) {
+        features.push_back(static_cast<uint8_t>(period[(i * 7 + k) % 8]));
+        labels.push_back(static_cast<uint8_t>(period[(i * 7 + k + 1) % 8]));
+      }
+    }
+    split->samples = 64;
+    split->scale.divisor = 1;
+    split->features = features;
+    split->labels = labels;
+  }
+  TrainingResult result = Trained(job);
+  // From its second byte on, or its fourth, a window tells what follows; a whole half of the
+  // positions is an "a" after another byte.
+  EXPECT_GT(result.metrics["test_accuracy"], 0.75);
+  EXPECT_LE(result.metrics["test_accuracy"], 1);
+  EXPECT_LT(result.metrics["test_loss"], 0.7);
+  EXPECT_NEAR(result.metrics["test_perplexity"], std::exp(result.metrics["test_loss"]), 1e-3);
+  EXPECT_GE(result.metrics["test_top_2_accuracy"], result.metrics["test_accuracy"]);
+  EXPECT_NEAR(result.metrics["train_accuracy"], result.metrics["test_accuracy"], 0.1);
+}
+
 TEST(Training, AnAutoencoderLearnsItsInput) {
   const std::string layers =
       R"({"type":"dense","units":8,"activation":"tanh"},{"type":"dense","units":2)";
@@ -384,6 +439,14 @@ TEST(Training, RefusesTargetsThatTheLossCannotTake) {
   TrainingResult result = Train(job.spec, job.dataset, 1, &silent);
   EXPECT_EQ(result.failure.cause, "user_error");
   EXPECT_NE(result.failure.message.find("found 1.5 among the inputs"), std::string::npos);
+  // Bytes are from 0 to 1 unless they are normalised.
+  job.dataset.train.features = std::vector<uint8_t>(400, 255);
+  job.dataset.test = {};
+  EXPECT_EQ(Train(job.spec, job.dataset, 1, &silent).end, End::kSucceeded);
+  job.dataset.train.scale.mean = job.dataset.train.scale.deviation = {1, 1};
+  result = Train(job.spec, job.dataset, 1, &silent);
+  EXPECT_EQ(result.failure.cause, "user_error");
+  EXPECT_NE(result.failure.hint.find("leave normalize out"), std::string::npos);
 }
 
 TEST(Training, ClassWeightsOfNothingHideAClass) {

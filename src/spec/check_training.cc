@@ -88,18 +88,18 @@ void CheckClassOutput(const CheckedModel& checked, const DatasetInfo* dataset,
   if (dataset != nullptr && classes == 0) {
     problems->Add({kLossPath, loss + " needs classes as labels", "labels 0, 1, 2, ...",
                    "real numbers", "set \"loss\" to \"mse\""});
-  } else if (output[0] == 1) {
+  } else if (output.back() == 1) {
     problems->Add({path, loss + " needs an output for each class",
                    classes > 0 ? "at least [" + class_count + "]" : "at least [2]", found,
                    "two classes take 2 units; for one real number set \"loss\" to \"mse\""});
-  } else if (output[0] < classes) {
+  } else if (output.back() < classes) {
     problems->Add({path, "the labels go beyond the model's outputs",
                    "at least [" + class_count + "], for labels 0 to " + std::to_string(classes - 1),
                    found, "set units to " + class_count});
   } else if (!training.class_weights.empty() &&
-             static_cast<int64_t>(training.class_weights.size()) != output[0]) {
+             static_cast<int64_t>(training.class_weights.size()) != output.back()) {
     problems->Add({"$.hyperparameters.class_weights", "needs a weight for each output of the model",
-                   std::to_string(output[0]) + " weights",
+                   std::to_string(output.back()) + " weights",
                    std::to_string(training.class_weights.size()), ""});
   }
 }
@@ -120,6 +120,36 @@ void CheckNumberOutput(const CheckedModel& checked, const DatasetInfo* dataset,
                    "[" + std::to_string(classes) + "]", ToString(output),
                    "set \"loss\" to \"cross_entropy\" and units to " + std::to_string(classes)});
   }
+}
+
+// Labels at each position of a sequence.
+void CheckSequenceOutput(const CheckedModel& checked, const DatasetInfo* dataset, int64_t positions,
+                         const TrainingSpec& training, Problems* problems) {
+  const Shape& output = checked.spec.output_shape;
+  if (training.loss != Loss::kCrossEntropy) {
+    problems->Add({kLossPath, "the data has a class at each position", "cross_entropy",
+                   LossName(training.loss), ""});
+  } else if (output.size() != 2 || output[0] != positions) {
+    const int64_t classes = dataset != nullptr ? dataset->classes : 2;
+    problems->Add({LastLayer(checked).layer_path,
+                   "the model does not give the classes at each position of the sequence",
+                   ToString({positions, classes}), ToString(output),
+                   "an lstm or gru needs \"return_sequences\": true; end with {\"type\": "
+                   "\"dense\", \"units\": " +
+                       std::to_string(classes) + "}"});
+  } else {
+    CheckClassOutput(checked, dataset, training, problems);
+  }
+}
+
+// How many labels a sample has; 0: one. What is not known of data that is not seen, the model
+// tells.
+int64_t PositionsOf(const ModelSpec& model, const DatasetInfo* dataset,
+                    const TrainingSpec& training) {
+  if (dataset != nullptr) return dataset->label_shape.empty() ? 0 : dataset->label_shape[0];
+  return training.loss == Loss::kCrossEntropy && model.output_shape.size() == 2
+             ? model.output_shape[0]
+             : 0;
 }
 
 bool Fits(Kind kind, const TrainingSpec& training, Task task, int64_t outputs) {
@@ -158,6 +188,8 @@ void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset,
   const bool classes = training.loss == Loss::kCrossEntropy || training.loss == Loss::kKl;
   if (training.target == Target::kInput) {
     CheckReconstruction(checked, training, problems);
+  } else if (const int64_t positions = PositionsOf(model, dataset, training); positions > 0) {
+    CheckSequenceOutput(checked, dataset, positions, training, problems);
   } else if (model.output_shape.size() != 1) {
     LastLayer last(checked);
     problems->Add({checked.PathOf(model.layers.size() - 1), "the model's output is not flat",
@@ -174,7 +206,8 @@ void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset,
 
 void CheckMetrics(const ModelSpec& model, TrainingSpec* training, Problems* problems) {
   const Task task = TaskOf(*training, model);
-  const int64_t outputs = ElementCount(model.output_shape);
+  const int64_t outputs =
+      task == Task::kNumbers ? ElementCount(model.output_shape) : model.output_shape.back();
   if (training->metrics.empty()) {
     if (task != Task::kNumbers) {
       training->metrics = {{Kind::kAccuracy, "accuracy"}};

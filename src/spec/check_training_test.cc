@@ -62,6 +62,37 @@ TEST(Output, AnActivationAtTheEndBelongsToTheLoss) {
                        "set \"loss\" to \"cross_entropy\""));
 }
 
+TEST(Output, ASequenceOfLabelsNeedsTheClassesAtEachPosition) {
+  DatasetInfo text;
+  text.sample_shape = text.label_shape = {16};
+  text.train_samples = 100;
+  text.classes = 256;
+  const std::string embedding = R"({"type":"embedding","input_dim":256,"output_dim":8},)";
+  const std::string lstm = R"({"type":"lstm","units":8,"return_sequences":true},)";
+  auto check = [&](const std::string& layers, std::map<std::string, std::string> hyperparameters,
+                   std::optional<DatasetInfo> seen) {
+    return Check(With(embedding + layers, std::move(hyperparameters)), std::move(seen));
+  };
+  const std::string right = lstm + R"({"type":"dense","units":256})";
+  EXPECT_TRUE(check(right, {}, text).spec);
+  EXPECT_EQ(MetricNames(check(right, {{"metrics", "accuracy,perplexity,top_5_accuracy"}}, text)),
+            "accuracy perplexity top_5_accuracy ");
+  EXPECT_TRUE(SaysOnly(check(right, {{"loss", "mse"}}, text).problems, "$.hyperparameters.loss",
+                       "a class at each position: expected cross_entropy"));
+  EXPECT_TRUE(SaysOnly(check(lstm + R"({"type":"dense","units":255})", {}, text).problems,
+                       "$.model.layers[2].units", "at least [256]"));
+  EXPECT_TRUE(SaysOnly(
+      check(R"({"type":"lstm","units":8},{"type":"dense","units":256})", {}, text).problems,
+      "$.model.layers[2]", "expected [16, 256], found [256]"));
+  // Where the data has one label a sample, or is not seen.
+  DatasetInfo flat = text;
+  flat.label_shape = {};
+  EXPECT_TRUE(SaysOnly(check(right, {}, flat).problems, "$.model.layers[2]", "is not flat"));
+  JobDescription unseen = With(embedding + right, {});
+  unseen.model_definition.insert(1, R"("input_shape": [16], )");
+  EXPECT_TRUE(Check(unseen, std::nullopt).spec);
+}
+
 TEST(Output, AnAutoencoderGivesBackItsInputsShapeOrAllItsValues) {
   std::map<std::string, std::string> input{{"loss", "mse"}, {"target", "input"}};
   EXPECT_TRUE(Check(WithUnits(784, input)).spec);

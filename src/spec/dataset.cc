@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <initializer_list>
+#include <span>
 #include <utility>
 
 #include "base/resources.h"
+#include "base/text.h"
 #include "spec/count.h"
 #include "spec/object_reader.h"
 
@@ -90,6 +93,237 @@ void ReadMock(std::string_view source, ObjectReader& reader, DatasetUri* uri, Pr
   }
 }
 
+using Kind = DatasetUri::Kind;
+
+// What goes by a name in "format=", and by the ends of files' names.
+struct Format {
+  std::string_view name;
+  Kind kind;
+  const char* ends;  // how a message names it
+};
+constexpr Format kFormats[] = {
+    {"csv", Kind::kTable, "a path that ends in .csv or .tsv"},
+    {"tsv", Kind::kTable, "a path that ends in .csv or .tsv"},
+    {"text", Kind::kText, "a path that ends in .txt"},
+    {"txt", Kind::kText, "a path that ends in .txt"},
+    {"npy", Kind::kNpy, "a path that ends in .npy"},
+    {"npz", Kind::kNpz, "a path that ends in .npz or .safetensors"},
+    {"safetensors", Kind::kSafetensors, "a path that ends in .npz or .safetensors"},
+    {"idx", Kind::kIdxFolder, "IDX files"},
+    {"images", Kind::kImageFolder, "a folder with format=images"},
+};
+
+const Format* FormatOf(std::string_view path) {
+  if (HasSuffix(path, ".gz")) path.remove_suffix(3);
+  for (const Format& format : kFormats) {
+    if (format.kind == Kind::kIdxFolder || format.kind == Kind::kImageFolder) continue;
+    if (HasSuffix(path, "." + std::string(format.name))) return &format;
+  }
+  return nullptr;
+}
+
+// Reads the parameters of a file, those of its kind; the others are refused with the kind that they
+// are for.
+class FileReader {
+ public:
+  FileReader(ObjectReader* reader, DatasetUri* uri) : reader_(*reader), uri_(*uri) {}
+
+  void Read() {
+    ReadKind();
+    ReadLabels();
+    if (For({"label", "label_type", "header", "delimiter", "columns", "ignore", "categorical",
+             "encoding", "missing", "split_column"},
+            {Kind::kTable})) {
+      ReadTable();
+    }
+    if (For({"sequence_length"}, {Kind::kText})) {
+      uri_.sequence_length =
+          reader_.Whole({"sequence_length"}, 1, kMaxSequenceLength).value_or(uri_.sequence_length);
+    }
+    if (For({"features"}, {Kind::kNpz, Kind::kSafetensors})) {
+      uri_.features_name = reader_.Text({"features"}).value_or(uri_.features_name);
+    }
+    if (For({"size", "channels"}, {Kind::kImageFolder})) ReadImages();
+    if (uri_.kind != Kind::kTable && uri_.kind != Kind::kText &&
+        For({"flip", "crop"}, {uri_.kind})) {
+      uri_.augmentation.flip = reader_.Bool({"flip"}).value_or(false);
+      uri_.augmentation.crop = reader_.Whole({"crop"}, 0, kMaxImageSide).value_or(0);
+    } else {
+      (void)For({"flip", "crop"}, {Kind::kImageFolder});
+    }
+    if (uri_.kind == Kind::kText) {
+      (void)For({"normalize", "normalise"}, {Kind::kTable});
+    } else {
+      uri_.normalize = reader_.Bool({"normalize", "normalise"}).value_or(false);
+    }
+    ReadSplit();
+  }
+
+ private:
+  void ReadKind() {
+    const Format* format = FormatOf(uri_.path);
+    uri_.kind = format != nullptr ? format->kind : Kind::kIdxFolder;
+    static constexpr Choice kChoices[] = {
+        {"csv", 0},   {"tsv", 1}, {"text", 2},        {"txt", 3, /*alias=*/true},
+        {"npy", 4},   {"npz", 5}, {"safetensors", 6}, {"idx", 7},
+        {"images", 8}};
+    if (auto chosen = reader_.OneOf({"format"}, kChoices)) {
+      format = &kFormats[static_cast<size_t>(*chosen)];
+      uri_.kind = format->kind;
+    }
+    if (format != nullptr && format->name == "tsv") uri_.table.delimiter = '\t';
+  }
+
+  void ReadLabels() {
+    if (uri_.kind == Kind::kNpz || uri_.kind == Kind::kSafetensors) {
+      uri_.labels_name = reader_.Text({"labels"}).value_or(uri_.labels_name);
+      return;
+    }
+    auto labels = reader_.Text({"labels"});
+    if (uri_.kind == Kind::kTable && labels) {
+      reader_.Refuse({"labels"}, "is for files of arrays", "\"label\"",
+                     "name the label's column with label=");
+    } else if ((uri_.kind == Kind::kText || uri_.kind == Kind::kImageFolder) && labels) {
+      reader_.Refuse({"labels"}, "is for files of arrays", "no labels",
+                     uri_.kind == Kind::kText ? "each byte's label is the one after it"
+                                              : "each image's label is its folder");
+    } else if (uri_.kind == Kind::kNpy && !labels) {
+      reader_.Refuse({"labels"}, "is missing", "/absolute/path/of/labels.npy");
+    } else if (labels) {
+      if (uri_.kind == Kind::kIdxFolder) uri_.kind = Kind::kIdxPair;
+      uri_.labels_path = *labels;
+      if (!labels->starts_with('/')) {
+        reader_.Refuse({"labels"}, "is not an absolute path", "/absolute/path/of/labels-file");
+      }
+    }
+  }
+
+  void ReadTable() {
+    TableOptions& table = uri_.table;
+    table.label = reader_.Text({"label"}).value_or("");
+    static constexpr Choice kLabels[] = {
+        {"classes", static_cast<int>(TableOptions::Labels::kClasses)},
+        {"numbers", static_cast<int>(TableOptions::Labels::kNumbers)}};
+    Choose({"label_type"}, kLabels, &table.labels);
+    table.has_header = reader_.Bool({"header"});
+    if (auto delimiter = reader_.Text({"delimiter"})) {
+      if (SameName(*delimiter, "tab")) *delimiter = "\t";
+      bool good = delimiter->size() == 1 && (*delimiter == "\t" || (*delimiter)[0] > ' ') &&
+                  (*delimiter)[0] < 127 && *delimiter != "\"" &&
+                  !std::isalnum(static_cast<unsigned char>((*delimiter)[0])) &&
+                  std::string_view(".+-").find((*delimiter)[0]) == std::string_view::npos;
+      if (good) {
+        table.delimiter = (*delimiter)[0];
+      } else {
+        reader_.Refuse({"delimiter"}, "cannot separate cells",
+                       "one character such as , ; | or the word tab");
+      }
+    }
+    table.columns = Names({"columns"});
+    table.ignored = Names({"ignore"});
+    table.categorical = Names({"categorical"});
+    if (!table.columns.empty() && !table.ignored.empty()) {
+      reader_.Refuse({"ignore"}, "does not go with columns", "one of both",
+                     "leave the column out of columns");
+    }
+    static constexpr Choice kEncodings[] = {
+        {"one_hot", static_cast<int>(TableOptions::Encoding::kOneHot)},
+        {"index", static_cast<int>(TableOptions::Encoding::kIndex)}};
+    Choose({"encoding"}, kEncodings, &table.encoding);
+    static constexpr Choice kMissing[] = {
+        {"refuse", static_cast<int>(TableOptions::Missing::kRefuse)},
+        {"mean", static_cast<int>(TableOptions::Missing::kMean)},
+        {"zero", static_cast<int>(TableOptions::Missing::kZero)},
+        {"skip", static_cast<int>(TableOptions::Missing::kSkip)}};
+    Choose({"missing"}, kMissing, &table.missing);
+    uri_.test_split.column = reader_.Text({"split_column"}).value_or("");
+  }
+
+  void ReadImages() {
+    if (auto size = reader_.Text({"size"})) {
+      size_t cross = size->find('x');
+      auto height = ParseInt(size->substr(0, cross));
+      auto width = cross == size->npos ? height : ParseInt(size->substr(cross + 1));
+      if (height && width && *height >= 1 && *height <= kMaxImageSide && *width >= 1 &&
+          *width <= kMaxImageSide) {
+        uri_.images.height = *height;
+        uri_.images.width = *width;
+      } else {
+        reader_.Refuse(
+            {"size"}, "is not a size",
+            "height x width from 1 to " + std::to_string(kMaxImageSide) + ", such as 32x32");
+      }
+    }
+    if (auto channels = reader_.Whole({"channels"}, 1, 3)) {
+      uri_.images.channels = *channels;
+      if (*channels == 2) reader_.Refuse({"channels"}, "is out of range", "1 (gray) or 3 (colour)");
+    }
+  }
+
+  void ReadSplit() {
+    TestSplit& split = uri_.test_split;
+    if (uri_.kind == Kind::kText) split.mode = TestSplit::Mode::kEnd;
+    split.ratio = reader_.Real({"test_split"}, {.min = 0, .max = 1, .below_max = true}).value_or(0);
+    static constexpr Choice kModes[] = {
+        {"random", static_cast<int>(TestSplit::Mode::kRandom)},
+        {"end", static_cast<int>(TestSplit::Mode::kEnd)},
+        {"stratified", static_cast<int>(TestSplit::Mode::kStratified)}};
+    Choose({"split"}, kModes, &split.mode);
+    split.seed = static_cast<uint64_t>(reader_.Whole({"split_seed"}, 0, kUncountable).value_or(0));
+    if (split.mode == TestSplit::Mode::kStratified && uri_.kind == Kind::kText) {
+      reader_.Refuse({"split"}, "is for data of classes", "end or random");
+    }
+    for (const char* name : {"split", "split_seed"}) {
+      if (reader_.Find({name}) != nullptr && split.ratio == 0) {
+        reader_.Refuse({name}, "says how to split, and nothing is", "test_split beside it",
+                       "add test_split=0.2");
+      }
+    }
+    if (!split.column.empty() && split.ratio > 0) {
+      reader_.Refuse({"test_split"}, "does not go with split_column", "one of both");
+    }
+  }
+
+  template <typename Enum>
+  void Choose(const Key& key, std::span<const Choice> choices, Enum* chosen) {
+    if (auto value = reader_.OneOf(key, choices)) *chosen = static_cast<Enum>(*value);
+  }
+
+  std::vector<std::string> Names(const Key& key) {
+    std::vector<std::string> names;
+    auto text = reader_.Text(key);
+    if (!text) return names;
+    for (std::string_view rest = *text;;) {
+      std::string_view name = rest.substr(0, rest.find(','));
+      names.emplace_back(name);
+      if (name.empty()) {
+        reader_.Refuse(key, "lists a name that is empty", "names of columns, separated by commas");
+        return {};
+      }
+      if (name.size() == rest.size()) return names;
+      rest.remove_prefix(name.size() + 1);
+    }
+  }
+
+  // Whether the URI is of one of these kinds. Parameters of `names` that a URI of another kind has
+  // are refused.
+  bool For(std::initializer_list<const char*> names, std::initializer_list<Kind> kinds) {
+    if (std::find(kinds.begin(), kinds.end(), uri_.kind) != kinds.end()) return true;
+    for (const char* name : names) {
+      if (reader_.Find({name}) == nullptr) continue;
+      const char* expected = "";
+      for (const Format& format : kFormats) {
+        if (format.kind == *kinds.begin()) expected = format.ends;
+      }
+      reader_.Refuse({name}, "is for other data", expected);
+    }
+    return false;
+  }
+
+  ObjectReader& reader_;
+  DatasetUri& uri_;
+};
+
 void ReadFile(std::string_view source, ObjectReader& reader, DatasetUri* uri, Problems* problems) {
   if (source.starts_with("localhost/")) source.remove_prefix(9);
   auto path = Decode(source);
@@ -102,29 +336,7 @@ void ReadFile(std::string_view source, ObjectReader& reader, DatasetUri* uri, Pr
   } else {
     uri->path = *path;
   }
-  auto labels = reader.Text({"labels"});
-  if (HasSuffix(uri->path, ".csv") || HasSuffix(uri->path, ".csv.gz")) {
-    uri->kind = DatasetUri::Kind::kCsv;
-    uri->label_column = reader.Text({"label"}).value_or("");
-    uri->has_header = reader.Bool({"header"});
-    if (labels) {
-      reader.Refuse({"labels"}, "is for IDX files", "\"label\"",
-                    "name the label's column with label=");
-    }
-  } else if (labels) {
-    uri->kind = DatasetUri::Kind::kIdxPair;
-    uri->labels_path = *labels;
-    if (!labels->starts_with('/')) {
-      reader.Refuse({"labels"}, "is not an absolute path", "/absolute/path/of/labels-file");
-    }
-  } else {
-    uri->kind = DatasetUri::Kind::kIdxFolder;
-    for (const char* name : {"label", "header"}) {
-      if (reader.Find({name}) != nullptr) {
-        reader.Refuse({name}, "is for CSV files", "a path that ends in .csv or .csv.gz");
-      }
-    }
-  }
+  FileReader(&reader, uri).Read();
 }
 
 }  // namespace

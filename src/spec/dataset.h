@@ -12,6 +12,45 @@
 
 namespace cyxwiz::spec {
 
+// How a table is read.
+struct TableOptions {
+  enum class Missing { kRefuse, kMean, kZero, kSkip };
+  enum class Encoding { kOneHot, kIndex };
+  enum class Labels { kInferred, kClasses, kNumbers };
+  std::string label;  // name of its column; empty: the last one
+  Labels labels = Labels::kInferred;
+  // Unset: found out from the first two records.
+  std::optional<bool> has_header;
+  char delimiter = ',';
+  std::vector<std::string> columns;      // the features; empty: all but the label
+  std::vector<std::string> ignored;      // columns that are no features
+  std::vector<std::string> categorical;  // columns of categories though they hold numbers
+  Encoding encoding = Encoding::kOneHot;
+  Missing missing = Missing::kRefuse;
+};
+
+// What images become.
+struct ImageOptions {
+  int64_t height = 0, width = 0;  // 0: those of the first image, which all others must have
+  int64_t channels = 0;           // 1 (gray) or 3 (red, green, blue); 0: as the first image
+};
+
+// What part of the samples is set aside for the test, of data that has no such part.
+struct TestSplit {
+  enum class Mode { kRandom, kEnd, kStratified };
+  double ratio = 0;  // 0: none
+  Mode mode = Mode::kRandom;
+  uint64_t seed = 0;
+  std::string column;  // kTable: its cells say "train" or "test"; empty: by ratio
+};
+
+// How the images of each epoch differ from those of the one before.
+struct Augmentation {
+  bool flip = false;  // left and right, every other one
+  int64_t crop = 0;   // moved by up to so many pixels each way, black coming in
+  bool any() const { return flip || crop > 0; }
+};
+
 // A parsed dataset_uri.
 //
 //   mock://random_data?samples=1000&test_samples=200&features=10&classes=10&seed=0&noise=0.5
@@ -21,17 +60,41 @@ namespace cyxwiz::spec {
 //       present, t10k-images-..., t10k-labels-...
 //   file:///images-file?labels=/labels-file
 //       a pair of IDX files
-//   file:///table.csv?label=column&header=true|false
-//       CSV; label names a column (default: the last one)
+//   file:///table.csv, file:///table.tsv
+//       a table; see TableOptions
+//   file:///text.txt?sequence_length=128
+//       text, a byte a token
+//   file:///features.npy?labels=/labels.npy
+//       two NumPy arrays
+//   file:///arrays.npz?features=features&labels=labels, file:///tensors.safetensors?...
+//       two named arrays
+//   file:///folder?format=images&size=32x32&channels=3
+//       PNG and JPEG, a folder a class
 struct DatasetUri {
-  enum class Kind { kMock, kIdxFolder, kIdxPair, kCsv };
+  enum class Kind {
+    kMock,
+    kIdxFolder,
+    kIdxPair,
+    kTable,
+    kText,
+    kNpy,
+    kNpz,
+    kSafetensors,
+    kImageFolder
+  };
   Kind kind = Kind::kMock;
-  std::string text;          // as given
-  std::string path;          // file kinds: absolute, as given (not yet resolved)
-  std::string labels_path;   // kIdxPair
-  std::string label_column;  // kCsv; empty means the last column
-  // kCsv; unset means: the first row is a header when a cell is not a number.
-  std::optional<bool> has_header;
+  std::string text;         // as given
+  std::string path;         // file kinds: absolute, as given (not yet resolved)
+  std::string labels_path;  // kIdxPair, kNpy
+  TableOptions table;
+  ImageOptions images;
+  int64_t sequence_length = 128;  // kText
+  // kNpz, kSafetensors: names of the arrays
+  std::string features_name = "features", labels_name = "labels";
+  // File kinds
+  TestSplit test_split;
+  bool normalize = false;  // to mean 0 and deviation 1, as the training samples have them
+  Augmentation augmentation;
   // kMock
   int64_t samples = 1000;
   int64_t test_samples = 200;
@@ -41,10 +104,14 @@ struct DatasetUri {
   double noise = 0.5;  // standard deviation of each feature around its class's centre
 };
 
-// Parses and checks a URI's form; touches no file (whether a path without an extension is a folder
-// or a file is decided by its name: ".csv"/".csv.gz" is a CSV, "?labels=" makes a pair, anything
-// else an IDX folder). Percent-encoded characters are decoded in paths and parameters; a path's own
-// "?" must be written %3F. Problems have path "$.dataset".
+inline constexpr int64_t kMaxSequenceLength = 65536;
+inline constexpr int64_t kMaxImageSide = 16384;
+
+// Parses and checks a URI's form; touches no file: what a path is follows from "format=", or from
+// the end of its name, also before ".gz" (".csv", ".tsv", ".txt", ".npy", ".npz", ".safetensors");
+// of the others "?labels=" makes a pair of IDX files, anything else is an IDX folder.
+// Percent-encoded characters are decoded in paths and parameters; a path's own "?" must be written
+// %3F. Problems have path "$.dataset".
 std::optional<DatasetUri> ParseDatasetUri(const std::string& text, Problems* problems);
 
 // What a data set holds.
@@ -55,6 +122,9 @@ struct DatasetInfo {
   int64_t test_samples = 0;  // 0: the data set has no test part
   // Classification labels are 0 .. classes-1; 0 when labels are real numbers (regression).
   int64_t classes = 0;
+  // Of the labels of one sample: {} is one label, {n} are n, one a position of a sequence or n
+  // numbers.
+  std::vector<int64_t> label_shape;
   int64_t bytes_in_memory = 0;  // loaded, as the runner keeps it
   std::string description;  // "IDX images 28x28, 60000 train and 10000 test samples, 10 classes"
 };

@@ -50,19 +50,71 @@ TEST(DatasetUri, FilesAreToldApartByName) {
   DatasetUri pair = Parse("file:///d/images-idx3-ubyte.gz?labels=/d/labels-idx1-ubyte.gz");
   EXPECT_EQ(pair.kind, Kind::kIdxPair);
   EXPECT_EQ(pair.labels_path, "/d/labels-idx1-ubyte.gz");
-  DatasetUri csv = Parse("file:///d/iris.csv?label=species&header=true");
-  EXPECT_EQ(csv.kind, Kind::kCsv);
-  EXPECT_EQ(csv.label_column, "species");
-  EXPECT_EQ(csv.has_header, true);
-  EXPECT_EQ(Parse("file:///d/IRIS.CSV.GZ").kind, Kind::kCsv);
-  EXPECT_EQ(Parse("file:///d/iris.csv").has_header, std::nullopt);
+  for (const auto& [text, kind] : std::initializer_list<std::pair<const char*, Kind>>{
+           {"file:///d/iris.csv", Kind::kTable},
+           {"file:///d/IRIS.CSV.GZ", Kind::kTable},
+           {"file:///d/iris.tsv", Kind::kTable},
+           {"file:///d/iris?format=csv", Kind::kTable},
+           {"file:///d/corpus.txt", Kind::kText},
+           {"file:///d/corpus.txt.gz", Kind::kText},
+           {"file:///d/corpus.csv?format=text", Kind::kText},
+           {"file:///d/x.npy?labels=/d/y.npy", Kind::kNpy},
+           {"file:///d/a.npz", Kind::kNpz},
+           {"file:///d/a.safetensors", Kind::kSafetensors},
+           {"file:///d/photos?format=images", Kind::kImageFolder},
+           {"file:///d/odd.csv?format=idx", Kind::kIdxFolder}}) {
+    EXPECT_EQ(Parse(text).kind, kind) << text;
+  }
   EXPECT_EQ(Parse("file://localhost/d/x").path, "/d/x");
+}
+
+TEST(DatasetUri, TablesTakeTheirParameters) {
+  using Table = TableOptions;
+  DatasetUri uri = Parse(
+      "file:///d/t.csv?label=species&header=true&delimiter=;&ignore=id,a%20b&categorical=zip"
+      "&encoding=index&missing=mean&label_type=classes&split_column=part&normalize=true");
+  EXPECT_EQ(uri.table.label, "species");
+  EXPECT_EQ(uri.table.has_header, true);
+  EXPECT_EQ(uri.table.delimiter, ';');
+  EXPECT_EQ(uri.table.ignored, (std::vector<std::string>{"id", "a b"}));
+  EXPECT_EQ(uri.table.categorical, std::vector<std::string>{"zip"});
+  EXPECT_EQ(uri.table.encoding, Table::Encoding::kIndex);
+  EXPECT_EQ(uri.table.missing, Table::Missing::kMean);
+  EXPECT_EQ(uri.table.labels, Table::Labels::kClasses);
+  EXPECT_EQ(uri.test_split.column, "part");
+  EXPECT_TRUE(uri.normalize);
+  DatasetUri plain = Parse("file:///d/t.csv");
+  EXPECT_EQ(plain.table.has_header, std::nullopt);
+  EXPECT_EQ(plain.table.delimiter, ',');
+  EXPECT_FALSE(plain.normalize);
+  EXPECT_EQ(Parse("file:///d/t.tsv").table.delimiter, '\t');
+  EXPECT_EQ(Parse("file:///d/t.csv?delimiter=tab").table.delimiter, '\t');
+  EXPECT_EQ(Parse("file:///d/t.csv?columns=a,b").table.columns.size(), 2u);
+}
+
+TEST(DatasetUri, SplitsImagesAndTextTakeTheirs) {
+  DatasetUri split = Parse("file:///d/t.csv?test_split=0.2&split=stratified&split_seed=7");
+  EXPECT_EQ(split.test_split.ratio, 0.2);
+  EXPECT_EQ(split.test_split.mode, TestSplit::Mode::kStratified);
+  EXPECT_EQ(split.test_split.seed, 7u);
+  EXPECT_EQ(Parse("file:///d/t.csv?test_split=0.2").test_split.mode, TestSplit::Mode::kRandom);
+  DatasetUri text = Parse("file:///d/t.txt?test_split=0.2&sequence_length=64");
+  EXPECT_EQ(text.test_split.mode, TestSplit::Mode::kEnd);
+  EXPECT_EQ(text.sequence_length, 64);
+  DatasetUri images = Parse("file:///d?format=images&size=24x32&channels=3&flip=true&crop=4");
+  EXPECT_EQ(images.images.height, 24);
+  EXPECT_EQ(images.images.width, 32);
+  EXPECT_EQ(images.images.channels, 3);
+  EXPECT_TRUE(images.augmentation.flip);
+  EXPECT_EQ(images.augmentation.crop, 4);
+  EXPECT_EQ(Parse("file:///d?format=images&size=16").images.width, 16);
+  EXPECT_EQ(Parse("file:///d/a.npz?features=x&labels=y").labels_name, "y");
 }
 
 TEST(DatasetUri, PercentCodesAreDecoded) {
   EXPECT_EQ(Parse("file:///my%20data/a%3Fb%25").path, "/my data/a?b%");
   EXPECT_EQ(Parse("file:///my data/ü").path, "/my data/ü");
-  EXPECT_EQ(Parse("file:///t.csv?label=a%26b%3dc+d").label_column, "a&b=c+d");
+  EXPECT_EQ(Parse("file:///t.csv?label=a%26b%3dc+d").table.label, "a&b=c+d");
 }
 
 TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
@@ -89,6 +141,28 @@ TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
            {"file:///d/images?label=x", "ends in .csv"},
            {"file:///d/x.csv?labels=/y", "label="},
            {"file:///d/x.csv?header=maybe", "true or false"},
+           {"file:///d/x.csv?delimiter=ab", "cannot separate cells"},
+           {"file:///d/x.csv?delimiter=1", "cannot separate cells"},
+           {"file:///d/x.csv?delimiter=%22", "cannot separate cells"},
+           {"file:///d/x.csv?columns=a,,b", "a name that is empty"},
+           {"file:///d/x.csv?columns=a&ignore=b", "does not go with columns"},
+           {"file:///d/x.csv?missing=guess", "one of refuse, mean, zero, skip"},
+           {"file:///d/x.csv?sequence_length=3", "ends in .txt"},
+           {"file:///d/x.csv?flip=true", "format=images"},
+           {"file:///d/x.csv?test_split=1", "out of range"},
+           {"file:///d/x.csv?split=end", "add test_split=0.2"},
+           {"file:///d/x.csv?split_column=a&test_split=0.5", "does not go with split_column"},
+           {"file:///d/x.csv?format=parquet", "one of csv, tsv, text, npy, npz"},
+           {"file:///d/x.txt?sequence_length=0", "from 1 to 65536"},
+           {"file:///d/x.txt?labels=/y", "the one after it"},
+           {"file:///d/x.txt?test_split=0.5&split=stratified", "end or random"},
+           {"file:///d/x.npy", "labels is missing"},
+           {"file:///d/x.npy?labels=y.npy", "not an absolute path"},
+           {"file:///d?format=images&size=0x3", "is not a size"},
+           {"file:///d?format=images&size=32x", "is not a size"},
+           {"file:///d?format=images&size=99999", "is not a size"},
+           {"file:///d?format=images&channels=2", "1 (gray) or 3"},
+           {"file:///d/x.npz?size=3", "format=images"},
            {"file:///a\nb", "control characters"},
            {"file:///\xff", "plain text"},
            {"file:///" + std::string(5000, 'a'), "at most 4096"},

@@ -169,6 +169,19 @@ TEST(JobFile, MemoryTakesUnits) {
   }
 }
 
+// What the data of the examples is like.
+DatasetInfo AsSeen(const DatasetUri& uri) {
+  DatasetInfo info = FashionMnist();
+  if (uri.kind == DatasetUri::Kind::kText) {
+    info.sample_shape = info.label_shape = {uri.sequence_length};
+    info.classes = 256;
+  } else if (uri.kind == DatasetUri::Kind::kTable) {
+    info.sample_shape = {8};
+    info.classes = 0;
+  }
+  return info;
+}
+
 TEST(JobFile, EveryExampleIsARightJob) {
   int examples = 0;
   for (const auto& entry : std::filesystem::directory_iterator(CYXWIZ_EXAMPLES)) {
@@ -177,7 +190,10 @@ TEST(JobFile, EveryExampleIsARightJob) {
     auto text = ReadFile(entry.path());
     ASSERT_TRUE(text.ok()) << text.status();
     JobFile file = Parse(*text);
-    auto [spec, problems] = Check(file.description);
+    Problems in_uri;
+    auto uri = ParseDatasetUri(file.description.dataset_uri, &in_uri);
+    ASSERT_TRUE(uri) << in_uri.ToString();
+    auto [spec, problems] = Check(file.description, AsSeen(*uri));
     EXPECT_TRUE(spec) << problems.ToString();
     ++examples;
   }

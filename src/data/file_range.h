@@ -1,0 +1,36 @@
+// A range of a plain file. Internal to src/data.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/file.h"
+#include "data/byte_source.h"
+#include "data/fault.h"
+
+namespace cyxwiz::data {
+
+class FileRange : public ByteReader {
+ public:
+  // As ByteSource::Open, without unpacking; the range is the whole file.
+  Fault Open(const std::string& path);
+  int64_t size() const { return end_ - at_; }
+
+  // Makes the range `size` bytes from `offset` of the file on, which lie within it.
+  void Narrow(int64_t offset, int64_t size) {
+    at_ = offset;
+    end_ = offset + size;
+  }
+  Fault Read(void* buffer, size_t size, size_t* got) override;
+  bool CanHold(int64_t bytes) const override { return size() >= bytes; }
+
+  // Reads anywhere in the file; fewer than `size` only at its end.
+  Fault ReadAt(int64_t offset, void* buffer, size_t size, size_t* got) const;
+
+ private:
+  std::string path_;
+  UniqueFd fd_;
+  int64_t at_ = 0, end_ = 0;
+};
+
+}  // namespace cyxwiz::data

@@ -1,0 +1,273 @@
+#include "data/prepare.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "data/random.h"
+#include "spec/count.h"
+
+namespace cyxwiz::data {
+namespace {
+
+using spec::TestSplit;
+
+int64_t ElementsOf(const std::vector<int64_t>& shape) { return spec::ElementCount(shape); }
+
+// ---- the test part
+
+// How many samples become the test part.
+Fault CountTest(const TestSplit& split, const Raw& raw, int64_t* count) {
+  const spec::DatasetInfo& info = raw.info;
+  *count = raw.told_test;
+  if (raw.tells_test) {
+    if (info.train_samples > raw.told_test) return {};
+    return Wrong("the data set has no sample to train on",
+                 "'train' in at least one cell of the column '" + Shown(split.column) + "'",
+                 "'test' in all " + std::to_string(info.train_samples));
+  }
+  if (split.ratio == 0) return {};
+  if (info.test_samples > 0) {
+    return Wrong("the data set has a test part of its own", "no test_split",
+                 Count(info.test_samples, "test sample"), "leave test_split out");
+  }
+  if (info.train_samples < 2) {
+    return Wrong("one sample cannot be split", "at least 2 samples",
+                 std::to_string(info.train_samples), "leave test_split out");
+  }
+  if (split.mode == TestSplit::Mode::kStratified &&
+      (info.classes == 0 || !info.label_shape.empty())) {
+    return Wrong("a stratified split needs a class for each sample", "labels that are classes",
+                 info.classes == 0 ? "real numbers" : "several labels a sample",
+                 "use split=random");
+  }
+  *count = std::clamp<int64_t>(std::llround(split.ratio * static_cast<double>(info.train_samples)),
+                               1, info.train_samples - 1);
+  return {};
+}
+
+// Which samples they are. A stratified split is one at even distances among the samples sorted by
+// class, in random order within each: it has the right size, and of each class its part, rounded.
+std::vector<bool> ChooseTest(const TestSplit& split, const Split& all, int64_t count) {
+  const int64_t samples = all.samples;
+  std::vector<bool> is_test(static_cast<size_t>(samples));
+  if (split.mode == TestSplit::Mode::kEnd) {
+    std::fill(is_test.end() - count, is_test.end(), true);
+    return is_test;
+  }
+  const auto* classes = split.mode == TestSplit::Mode::kStratified
+                            ? std::get_if<std::vector<int64_t>>(&all.labels)
+                            : nullptr;
+  std::vector<int64_t> order(static_cast<size_t>(samples));
+  std::iota(order.begin(), order.end(), 0);
+  auto key = [&](int64_t i) {
+    return std::tuple(classes == nullptr ? 0 : (*classes)[static_cast<size_t>(i)],
+                      RandomAt(split.seed, static_cast<uint64_t>(i)), i);
+  };
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return key(a) < key(b); });
+  // floor(i * count / samples), one more with each that is chosen; without a product that
+  // overflows.
+  int64_t rest = samples / 2;
+  for (int64_t i : order) {
+    rest += count;
+    if (rest < samples) continue;
+    rest -= samples;
+    is_test[static_cast<size_t>(i)] = true;
+  }
+  return is_test;
+}
+
+// Moves the rows that is_test says from one array to another; in order.
+template <typename T>
+void MoveRows(const std::vector<bool>& is_test, std::vector<T>* train, std::vector<T>* test) {
+  const size_t width = train->size() / is_test.size();
+  const size_t moved = static_cast<size_t>(std::count(is_test.begin(), is_test.end(), true));
+  test->reserve(moved * width);
+  auto out = train->begin();
+  for (size_t i = 0; i < is_test.size(); ++i) {
+    auto row = train->begin() + static_cast<std::ptrdiff_t>(i * width);
+    auto end = row + static_cast<std::ptrdiff_t>(width);
+    if (is_test[i]) {
+      test->insert(test->end(), row, end);
+    } else {
+      out = out == row ? end : std::copy(row, end, out);
+    }
+  }
+  train->erase(out, train->end());
+}
+
+template <typename Variant>
+void MoveRowsOf(const std::vector<bool>& is_test, Variant* train, Variant* test) {
+  std::visit(
+      [&](auto& values) {
+        std::decay_t<decltype(values)> moved;
+        MoveRows(is_test, &values, &moved);
+        *test = std::move(moved);
+      },
+      *train);
+}
+
+void SetTestAside(const std::vector<bool>& is_test, int64_t count, Dataset* dataset) {
+  MoveRowsOf(is_test, &dataset->train.features, &dataset->test.features);
+  MoveRowsOf(is_test, &dataset->train.labels, &dataset->test.labels);
+  dataset->train.samples -= count;
+  dataset->test.samples = count;
+}
+
+// ---- missing values and scale
+
+// Calls use(values, width) for the features of both parts.
+template <typename Use>
+void ForFloats(Dataset* dataset, Use use) {
+  for (Split* split : {&dataset->train, &dataset->test}) {
+    if (auto* values = std::get_if<std::vector<float>>(&split->features)) use(values);
+  }
+}
+
+void FillMeans(size_t width, Dataset* dataset) {
+  std::vector<double> sums(width), counts(width);
+  const auto& trained = std::get<std::vector<float>>(dataset->train.features);
+  for (size_t i = 0; i < trained.size(); ++i) {
+    if (std::isnan(trained[i])) continue;
+    sums[i % width] += static_cast<double>(trained[i]);
+    ++counts[i % width];
+  }
+  for (size_t i = 0; i < width; ++i) sums[i] = counts[i] == 0 ? 0 : sums[i] / counts[i];
+  ForFloats(dataset, [&](std::vector<float>* values) {
+    for (size_t i = 0; i < values->size(); ++i) {
+      if (std::isnan((*values)[i])) (*values)[i] = static_cast<float>(sums[i % width]);
+    }
+  });
+}
+
+// How the values of a sample fall into groups that are scaled alike: value i belongs to group
+// i / inner % groups.
+struct Groups {
+  explicit Groups(const std::vector<int64_t>& shape) {
+    if (shape.size() == 3) {  // channels first
+      count = static_cast<size_t>(shape[0]);
+      inner = static_cast<size_t>(shape[1] * shape[2]);
+    } else {
+      count = static_cast<size_t>(shape.back());
+    }
+  }
+  size_t count = 1, inner = 1;
+  size_t of(size_t i) const { return i / inner % count; }
+};
+
+// Of the training samples' values as the model would see them.
+template <typename T>
+void Measure(const std::vector<T>& values, const Groups& groups, double unit,
+             std::vector<float>* mean, std::vector<float>* deviation) {
+  std::vector<double> sums(groups.count), squares(groups.count);
+  // Less the first value, so that large ones do not cancel.
+  std::vector<double> first(groups.count);
+  for (size_t g = 0; g < groups.count; ++g) {
+    first[g] = static_cast<double>(values[g * groups.inner]) * unit;
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t g = groups.of(i);
+    const double value = static_cast<double>(values[i]) * unit - first[g];
+    sums[g] += value;
+    squares[g] += value * value;
+  }
+  const double count = static_cast<double>(values.size() / groups.count);
+  mean->resize(groups.count);
+  deviation->resize(groups.count);
+  for (size_t g = 0; g < groups.count; ++g) {
+    const double m = sums[g] / count;
+    const double d = std::sqrt(std::max(0.0, squares[g] / count - m * m));
+    (*mean)[g] = static_cast<float>(m + first[g]);
+    const float narrow = static_cast<float>(d);
+    // A feature that is always the same, but for rounding, becomes 0.
+    (*deviation)[g] =
+        std::isfinite(narrow) && d > 1e-7 * std::abs(m + first[g]) && narrow > 0 ? narrow : 1.0f;
+  }
+}
+
+void Normalize(const Raw& raw, Dataset* dataset) {
+  const Groups groups(raw.info.sample_shape);
+  std::vector<float> mean, deviation;
+  if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&dataset->train.features)) {
+    Measure(*bytes, groups, 1.0 / 255, &mean, &deviation);
+    // The bytes stay: they are scaled as they are fed to the model.
+    for (Split* split : {&dataset->train, &dataset->test}) {
+      split->scale.mean = mean;
+      split->scale.deviation = deviation;
+      split->scale.inner = static_cast<int64_t>(groups.inner);
+    }
+  } else {
+    Measure(std::get<std::vector<float>>(dataset->train.features), groups, 1, &mean, &deviation);
+    for (size_t g = 0; g < raw.is_category.size(); ++g) {
+      if (!raw.is_category[g]) continue;
+      mean[g] = 0;
+      deviation[g] = 1;
+    }
+    ForFloats(dataset, [&](std::vector<float>* values) {
+      for (size_t i = 0; i < values->size(); ++i) {
+        const size_t g = groups.of(i);
+        (*values)[i] = ((*values)[i] - mean[g]) / deviation[g];
+      }
+    });
+  }
+  dataset->details["normalize"] = {{"mean", mean}, {"deviation", deviation}};
+}
+
+// ---- the description
+
+void Describe(Raw* raw) {
+  spec::DatasetInfo& info = raw->info;
+  const int64_t sample_bytes =
+      spec::Sum(spec::Product(ElementsOf(info.sample_shape), raw->value_bytes),
+                spec::Product(ElementsOf(info.label_shape), raw->label_bytes));
+  info.bytes_in_memory =
+      spec::Product(spec::Sum(info.train_samples, info.test_samples), sample_bytes);
+  info.description = raw->format + ", " + std::to_string(info.train_samples) + " train ";
+  if (info.test_samples > 0) {
+    info.description += "and " + std::to_string(info.test_samples) + " test ";
+  }
+  info.description +=
+      "samples, " + (info.classes == 0 ? "regression"
+                                       : std::to_string(info.classes) +
+                                             (info.classes == 1 ? " class" : " classes"));
+}
+
+}  // namespace
+
+Fault Prepare(const spec::DatasetUri& uri, Raw* raw) {
+  spec::DatasetInfo& info = raw->info;
+  if (uri.augmentation.any()) {
+    const auto& shape = info.sample_shape;
+    if (shape.size() != 3) {
+      return Wrong("flip and crop are for images", "samples of [channels, height, width]",
+                   ShapeText(shape), "leave them out");
+    }
+    if (uri.augmentation.crop >= std::min(shape[1], shape[2])) {
+      return Wrong("crop moves the images out of sight", "less than their height and width",
+                   std::to_string(uri.augmentation.crop));
+    }
+  }
+  int64_t test = 0;
+  RETURN_IF_FAULT(CountTest(uri.test_split, *raw, &test));
+  info.train_samples -= test;
+  info.test_samples += test;
+  Describe(raw);
+  Dataset* dataset = raw->dataset;
+  if (dataset == nullptr) return {};
+  if (test > 0) {
+    dataset->test.scale = dataset->train.scale;
+    SetTestAside(raw->tells_test ? raw->is_test : ChooseTest(uri.test_split, dataset->train, test),
+                 test, dataset);
+  }
+  if (raw->fills_mean) FillMeans(static_cast<size_t>(ElementsOf(info.sample_shape)), dataset);
+  if (uri.normalize) Normalize(*raw, dataset);
+  dataset->info = info;
+  return {};
+}
+
+}  // namespace cyxwiz::data

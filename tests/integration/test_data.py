@@ -1,0 +1,99 @@
+"""Data of each format, from a file to a trained model, with the real programs."""
+
+import json
+import pathlib
+import shutil
+import struct
+import zipfile
+import zlib
+
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
+LICENSES = "/usr/share/common-licenses"
+
+
+def example(name, **hyperparameters):
+    job = json.loads((EXAMPLES / name).read_text())
+    job["hyperparameters"].update(hyperparameters)
+    return job
+
+
+def train(cluster, job, folder):
+    """Runs the job; the metrics at its end, and its model.json."""
+    (folder / "job.json").write_text(json.dumps(job))
+    done = cluster.cli("submit", str(folder / "job.json"), "--wait", "--json", timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    final = json.loads(done.stdout.splitlines()[-1])
+    done = cluster.cli("download", final["job_id"], "-o", str(folder / "model"))
+    assert done.returncode == 0, done.stderr
+    return final["metrics"], json.loads((folder / "model" / "model.json").read_text())
+
+
+def test_text_is_learnt_byte_by_byte(make_cluster, tmp_path):
+    cluster = make_cluster(data_roots=[LICENSES])
+    cluster.add_node()
+    # ln(256) = 5.55 is the loss of knowing nothing, about 3.2 that of knowing how often each byte occurs.
+    for name in ("gpl-3-gpt.json", "gpl-3-lstm.json"):
+        folder = tmp_path / name
+        folder.mkdir()
+        metrics, _ = train(cluster, example(name, epochs=1), folder)
+        after = train(cluster, example(name, epochs=6), folder)[0]
+        assert after["test_loss"] < metrics["test_loss"] < 5, (metrics, after)
+        assert after["test_loss"] < 2.9 and after["test_accuracy"] > 0.25, after
+        assert after["test_perplexity"] < 256, after
+
+
+def test_a_table_with_categories_and_missing_values(make_cluster, tmp_path):
+    shutil.copy(EXAMPLES / "data" / "flats.csv", tmp_path)
+    cluster = make_cluster(data_roots=[str(tmp_path)])
+    cluster.add_node()
+    job = example("flats.json")
+    job["dataset"] = job["dataset"].replace("/srv/data", str(tmp_path))
+    metrics, model = train(cluster, job, tmp_path)
+    assert metrics["test_r2"] > 0.9, metrics
+    data = model["data"]
+    assert data["label"] == "rent"
+    assert data["columns"][0] == {"name": "city", "categories": ["bergen", "oslo", "tromso"], "encoding": "one_hot"}
+    assert len(data["normalize"]["mean"]) == 9 == model["model"]["input_shape"][0]
+
+
+def png(value, side):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    rows = (b"\0" + bytes([value]) * side) * side
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def test_a_folder_of_images(make_cluster, tmp_path):
+    for name, low in (("dark", 20), ("light", 180)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(30):
+            (tmp_path / "set" / name / f"{i}.png").write_bytes(png(low + i, 10 + i % 3))
+    cluster = make_cluster(data_roots=[str(tmp_path)])
+    cluster.add_node()
+    job = {"model": {"layers": [{"type": "flatten"}, {"type": "dense", "units": 2}]},
+           "hyperparameters": {"learning_rate": 0.05, "epochs": 10, "batch_size": 8, "seed": 1},
+           "dataset": f"file://{tmp_path}/set?format=images&size=8&normalize=true&flip=true&crop=1"
+                      "&test_split=0.25&split=stratified"}
+    metrics, model = train(cluster, job, tmp_path)
+    assert metrics["test_accuracy"] == 1, metrics
+    assert model["data"]["classes"] == ["dark", "light"]
+
+
+def npy(descr, shape, values):
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + values
+
+
+def test_numpy_arrays(make_cluster, tmp_path):
+    labels = [i % 2 for i in range(64)]
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("features.npy", npy("<f4", (64, 2), struct.pack("<128f", *(
+            v for label in labels for v in (label - 0.5, 0.5)))))
+        archive.writestr("labels.npy", npy("<i8", (64,), struct.pack("<64q", *labels)))
+    cluster = make_cluster(data_roots=[str(tmp_path)])
+    cluster.add_node()
+    job = {"model": {"layers": [{"type": "dense", "units": 2}]},
+           "hyperparameters": {"learning_rate": 0.1, "epochs": 5, "batch_size": 8},
+           "dataset": f"file://{tmp_path}/a.npz?test_split=0.25"}
+    assert train(cluster, job, tmp_path)[0]["test_accuracy"] == 1
