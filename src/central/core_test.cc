@@ -182,6 +182,7 @@ class TestDisk {
 
   std::function<void()> on_commit;  // on the core's thread
   std::atomic<bool> backup_complete = false;
+  control::Snapshot loaded;
 
  private:
   mutable std::mutex mutex_;
@@ -206,7 +207,7 @@ class TestBackup final : public store::Backup {
 class TestStore final : public store::JobStore {
  public:
   explicit TestStore(TestDisk* disk) : disk_(disk) {}
-  Result<control::Snapshot> Load() override { return control::Snapshot(); }
+  Result<control::Snapshot> Load() override { return disk_->loaded; }
   Result<std::vector<control::Event>> Events(const control::EventQuery&) override {
     return std::vector<control::Event>();
   }
@@ -364,6 +365,25 @@ class Bench {
   std::shared_ptr<TestClock> clock_ = std::make_shared<TestClock>();
   std::unique_ptr<Core> core_;
 };
+
+// ---- Loading ----
+
+TEST(CoreLoad, AStoreWhoseJobsLackWhatControlNeedsIsRefused) {
+  auto start = [](const std::function<void(Job&)>& change, bool with_body) {
+    TestDisk disk;
+    Job job{.sequence = 1, .id = {"j"}, .body = 1, .state = JobState::kRunning};
+    change(job);
+    disk.loaded.jobs = {job};
+    if (with_body) disk.loaded.bodies = {{1, std::make_shared<JobBody>(JobBody{"sha", "config"})}};
+    disk.loaded.nodes = {{.id = {"n"}}};
+    return Core::Start(std::make_unique<TestStore>(&disk), {}).status();
+  };
+  EXPECT_TRUE(start([](Job& job) { job.node = {"n"}; }, true).ok());
+  EXPECT_EQ(start([](Job& job) { job.node = {"n"}; }, false).code(), Code::kDataLoss);
+  EXPECT_EQ(start([](Job& job) { job.node = {"m"}; }, true).code(), Code::kDataLoss);
+  auto array = std::make_shared<control::Array>(control::Array{.size = 2, .started = 2});
+  EXPECT_TRUE(start([&](Job& job) { job.array = array; }, true).ok()) << "it is on no node";
+}
 
 // ---- Backups ----
 

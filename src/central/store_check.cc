@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "artifacts/artifact_store.h"
+#include "central/ended_jobs.h"
 #include "central/server.h"
 #include "control/transitions.h"
 #include "security/job_token.h"
@@ -91,7 +92,8 @@ class Checker {
     for (const Job& job : snapshot.jobs) {
       CheckJob(job);
       if (bodies.count(job.body) == 0) Add(job, "has no specification");
-      bool held = job.state == JobState::kAssigned || job.state == JobState::kRunning;
+      bool held = job.array == nullptr &&
+                  (job.state == JobState::kAssigned || job.state == JobState::kRunning);
       if (held && nodes.count(job.node) == 0)
         Add(job, "is held by node '" + job.node.value + "', which is not known");
       if (held && job.attempt < 1)
@@ -103,31 +105,28 @@ class Checker {
   }
 
   Status CheckEnded(const control::Snapshot& snapshot) {
-    using Kind = std::tuple<std::string, int32_t, JobState>;
+    using Kind = std::tuple<std::string, int32_t, JobState, bool>;  // the last: members of arrays
     std::map<Kind, int64_t> counted;
-    for (int64_t before = INT64_MAX;;) {
-      ASSIGN_OR_RETURN(std::vector<Job> jobs, store_->ListEnded({}, before, kPage));
-      for (const Job& job : jobs) {
-        before = job.sequence;
-        ++counted[{job.user, job.type, job.state}];
-        CheckJob(job);
-        if (job.ended_at.ms == 0) Add(job, "has no time at which it ended");
-        for (const control::Artifact& file : job.artifacts)
-          CheckFile(job, "artifact", "artifacts", file);
-        auto found = store_->FindEnded(job.id);
-        if (!found.ok()) {
-          Add(job, "has no specification");
-        } else if (*found) {
-          CheckBody(job.body, *(*found)->body);
-        } else {
-          Add(job, "is listed but not found by its id");
-        }
+    RETURN_IF_ERROR(ForEachEnded(*store_, snapshot, [&](const Job& job) {
+      job.member == nullptr ? ++counted[{job.user, job.type, job.state, false}]
+                            : ++counted[{"", 0, job.state, true}];
+      CheckJob(job);
+      if (job.ended_at.ms == 0) Add(job, "has no time at which it ended");
+      for (const control::Artifact& file : job.artifacts)
+        CheckFile(job, "artifact", "artifacts", file);
+      auto found = store_->FindEnded(job.id);
+      if (!found.ok()) {
+        Add(job, "has no specification");
+      } else if (*found) {
+        CheckBody(job.body, *(*found)->body);
+      } else {
+        Add(job, "is listed but not found by its id");
       }
-      if (jobs.size() < kPage) break;
-    }
+      return OkStatus();
+    }));
     std::map<Kind, int64_t> stored;
     for (const control::Snapshot::Ended& ended : snapshot.ended)
-      stored[{ended.user, ended.type, ended.state}] += ended.jobs;
+      stored[{ended.user, ended.type, ended.state, ended.members}] += ended.jobs;
     if (counted != stored) {
       Add("the counts of jobs that have ended are not those of their rows: a state or a type is "
           "none that there is");

@@ -175,6 +175,21 @@ TEST(CheckData, EventsThatAreNotKeptAnyMoreAreNotMissed) {
   EXPECT_EQ(folder.Check().problems, std::vector<std::string>());
 }
 
+TEST(CheckData, MembersOfArraysAreLookedAtToo) {
+  Folder folder;
+  folder.waiting.array = std::make_shared<control::Array>(control::Array{.size = 2, .started = 1});
+  folder.waiting.state = JobState::kRunning;  // an array has no node
+  folder.done.member = std::make_shared<control::Member>(control::Member{{"waiting"}, 3, 0});
+  folder.done.id = {"waiting.0"};
+  for (control::Event& event : folder.events)
+    if (event.sequence == 1) event.job = folder.done.id;
+  CheckReport report = folder.Check();
+  EXPECT_EQ(report.problems, std::vector<std::string>());
+  EXPECT_EQ(report.jobs, 3);
+  std::filesystem::remove(folder.FileOf("artifacts", folder.done.artifacts[0]));
+  ExpectOne(folder.CheckAgain(false), "job 'waiting.0' (Succeeded) lacks its artifact");
+}
+
 TEST(CheckData, AMissingArtifactAndOneOfAnotherSizeAreNamedWithTheirFile) {
   Folder folder;
   std::string file = folder.FileOf("artifacts", folder.done.artifacts[0]);

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "base/json.h"
+#include "central/ended_jobs.h"
 #include "cyxwiz/protocol/common.pb.h"
 #include "cyxwiz/protocol/job.pb.h"
 #include "security/job_token.h"
@@ -55,6 +56,11 @@ Json ToJson(const Job& job, const control::JobBody& body) {
                {"compute_seconds", Number(job.compute_seconds)},
                {"metrics", Json::object()},
                {"artifacts", Json::array()}};
+  if (job.array != nullptr) json["array_size"] = job.array->size;
+  if (job.member != nullptr) {
+    json["array"] = job.member->array.value;
+    json["index"] = job.member->number;
+  }
   if (!job.retry_of.empty()) json["retry_of"] = job.retry_of.value;
   if (job.terms != nullptr && !job.terms->project.empty()) json["project"] = job.terms->project;
   if (job.error.code != 0 || !job.error.message.empty())
@@ -113,15 +119,10 @@ class Exporter {
       if (body == bodies.end()) return DataLoss("job '" + job.id.value + "' has no specification");
       RETURN_IF_ERROR(WriteJob(job, *body->second));
     }
-    for (int64_t before = INT64_MAX;;) {
-      ASSIGN_OR_RETURN(std::vector<Job> jobs, store_.ListEnded({}, before, kPage));
-      for (const Job& job : jobs) {
-        before = job.sequence;
-        ASSIGN_OR_RETURN(auto found, store_.FindEnded(job.id));
-        if (found) RETURN_IF_ERROR(WriteJob(job, *found->body));
-      }
-      if (jobs.size() < kPage) break;
-    }
+    RETURN_IF_ERROR(ForEachEnded(store_, snapshot, [this](const Job& job) -> Status {
+      ASSIGN_OR_RETURN(auto found, store_.FindEnded(job.id));
+      return found ? WriteJob(job, *found->body) : OkStatus();
+    }));
     return ForEachEvent({.limit = kPage},
                         [this](const control::Event& event) { return Write(ToJson(event)); });
   }

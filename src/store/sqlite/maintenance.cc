@@ -53,7 +53,17 @@ void Prepare(const std::string& copy) {
   }
   const std::string skip = " SET attempt = attempt + " + std::to_string(kAttemptsSkippedByRestore);
   SQLite::Transaction transaction(database);
-  database.exec("UPDATE jobs" + skip + " WHERE state < 5");
+  // Older schemas have no arrays.
+  bool arrays = database
+                    .execAndGet(
+                        "SELECT count(*) FROM pragma_table_info('jobs') "
+                        "WHERE name = 'array'")
+                    .getInt() == 1;
+  database.exec("UPDATE jobs" + skip + " WHERE state < 5" + (arrays ? " AND array = ''" : ""));
+  if (arrays) {  // whose members count attempts from the last number of the column
+    database.exec("UPDATE jobs SET array = json_set(array, '$[6]', json_extract(array, '$[6]') + " +
+                  std::to_string(kAttemptsSkippedByRestore) + ") WHERE state < 5 AND array <> ''");
+  }
   if (database.tableExists("removed")) database.exec("UPDATE removed" + skip);
   transaction.commit();
 }

@@ -31,6 +31,13 @@ Status CopyAll(Backup& backup, int pages = 1000) {
   }
 }
 
+// A store of the first schema, with one node.
+void MakeOlder(const std::string& path) {
+  SQLite::Database database(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+  ASSERT_TRUE(Migrate(database, path, Migrations().first(1)).ok());
+  database.exec("INSERT INTO nodes VALUES ('n', 'h:1', x'', 1000, 1, 0, '[1]', 0, 0)");
+}
+
 // The number of its jobs, after every check that there is.
 size_t SoundJobs(const std::string& path) {
   auto damage = FindDamage(path);
@@ -118,12 +125,8 @@ TEST(Maintenance, AStoreThatIsOpenAMissingOneAndAnOlderOneAreNotRead) {
   EXPECT_FALSE(std::filesystem::exists(folder.File("none")));
   store.reset();
 
-  SqliteOptions options;
-  std::vector<Migration> older(Migrations().begin(), Migrations().end() - 1);
-  options.migrations = older;
   TempFolder old;
-  // It lacks nothing that the store's statements need.
-  ASSERT_TRUE(Open(old.File(), options));
+  MakeOlder(old.File());
   EXPECT_TRUE(FindDamage(old.File())->empty());
   Status status = OpenSqliteStoreToRead(old.File()).status();
   EXPECT_EQ(status.code(), Code::kFailedPrecondition) << status;
@@ -149,10 +152,12 @@ TEST(Maintenance, ARestoreBringsTheBackupWithAttemptNumbersBeyondThoseGivenSince
   running.attempt = 3;
   ended.state = control::JobState::kSucceeded;
   ended.attempt = 1;
+  control::Job array = QueuedJob(4);
+  array.array = std::make_shared<control::Array>(control::Array{.size = 9, .base_attempt = 5});
   {
     auto store = Open(folder.File());
     std::vector<Record> records = {StoreBody('a'), PutJob{running}, PutJob{ended},
-                                   control::PutRemoved{{{"gone"}, 3, 2}}};
+                                   control::PutRemoved{{{"gone"}, 3, 2}}, PutJob{array}};
     ASSERT_TRUE(store->Commit(records).ok());
     ASSERT_TRUE(CopyAll(**store->BeginBackup(folder.File("copy"))).ok());
     running.attempt = 7;
@@ -162,13 +167,15 @@ TEST(Maintenance, ARestoreBringsTheBackupWithAttemptNumbersBeyondThoseGivenSince
   ASSERT_TRUE(RestoreSqliteStore(folder.File("copy"), folder.File()).ok());
   auto store = Open(folder.File());
   control::Snapshot snapshot = LoadAll(*store);
-  EXPECT_EQ(JobIds(snapshot), std::vector<std::string>{"job-1"});
+  EXPECT_EQ(JobIds(snapshot), (std::vector<std::string>{"job-1", "job-4"}));
+  EXPECT_EQ(snapshot.jobs[1].attempt, 0);
+  EXPECT_EQ(snapshot.jobs[1].array->base_attempt, 5 + kAttemptsSkippedByRestore);
   EXPECT_EQ(snapshot.jobs[0].attempt, 3 + kAttemptsSkippedByRestore);
   EXPECT_EQ(snapshot.removed[0].attempt, 2 + kAttemptsSkippedByRestore);
   EXPECT_EQ((*store->FindEnded({"job-2"}))->job.attempt, 1);
   // What was there is put aside.
   EXPECT_EQ(JobIds(LoadAll(**OpenSqliteStoreToRead(folder.File("jobs.db.replaced")))),
-            (std::vector<std::string>{"job-1", "job-9"}));
+            (std::vector<std::string>{"job-1", "job-4", "job-9"}));
 }
 
 TEST(Maintenance, AnUnfinishedRestoreKeepsServersOutAndIsRunAgain) {
@@ -197,12 +204,9 @@ TEST(Maintenance, AnUnfinishedRestoreKeepsServersOutAndIsRunAgain) {
 
 TEST(Maintenance, ABackupOfAnOlderSchemaCanBeRestored) {
   TempFolder folder;
-  SqliteOptions options;
-  std::vector<Migration> older(Migrations().begin(), Migrations().end() - 1);
-  options.migrations = older;
-  StoreJobs(*Open(folder.File("old"), options), 1, 10);
+  MakeOlder(folder.File("old"));
   ASSERT_TRUE(RestoreSqliteStore(folder.File("old"), folder.File()).ok());
-  EXPECT_EQ(LoadAll(*Open(folder.File())).jobs.size(), 10u);
+  EXPECT_EQ(LoadAll(*Open(folder.File())).nodes.size(), 1u);
 }
 
 }  // namespace
