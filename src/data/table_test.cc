@@ -194,7 +194,7 @@ TEST_F(TableTest, CategoriesAreBounded) {
     columns += "0\n";
   }
   ExpectWrong(Csv(Write("table.csv", columns), "header=false"), Code::kResourceExhausted,
-              {"too many different texts", "64 MiB", "line 12"});
+              {"too many different texts", "64.0 MiB", "line 12"});
   std::string wide;
   for (size_t i = 0; i <= kMaxTableColumns; ++i) wide += "1,";
   ExpectWrong(Csv(Write("table.csv", wide + "1\n")), Code::kResourceExhausted,
