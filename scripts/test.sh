@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs every test against a finished build: unit tests by ctest, then the Python package's tests and the integration tests
-# with the real binaries by pytest.
+# Runs every test against a finished build: unit tests by ctest, then the Python package's tests, the integration tests
+# with the real binaries, and those of exported models by pytest.
 #
 #   scripts/test.sh [BUILD]          BUILD: the build folder, default build
 #
 # Fails when a test fails, and when there is nothing to run. The Python environment is made in BUILD/venv and brought up
-# to date only when the package or the wire has changed.
+# to date only when the package or the wire has changed; ONNX Runtime and its like have one of their own, BUILD/export-venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$(realpath "${1:-build}")
@@ -28,14 +28,27 @@ prepare_python() {
   echo "$wanted" >"$build/venv/.installed"
 }
 
+prepare_export() {
+  local wanted
+  wanted=$(/usr/bin/python3 --version; cat tests/export/requirements.txt)
+  [ "$(cat "$build/export-venv/.installed" 2>/dev/null)" = "$wanted" ] && return
+  echo "test: installing ONNX Runtime into $build/export-venv"
+  /usr/bin/python3 -m venv --clear "$build/export-venv"
+  "$build/export-venv/bin/pip" install --quiet --disable-pip-version-check -r tests/export/requirements.txt
+  echo "$wanted" >"$build/export-venv/.installed"
+}
+
 unit() { ctest --test-dir "$build" --no-tests=error --output-on-failure -j2 "$@"; }
 # Of pytest's exit codes only 0 is a success; 5 is "no tests collected".
 python() { CYXWIZ_BUILD=$build "$build/venv/bin/python" -m pytest -p no:cacheprovider -ra "$@" python/tests tests/integration; }
+export_models() { CYXWIZ_BUILD=$build "$build/export-venv/bin/python" -m pytest -p no:cacheprovider -ra "$@" tests/export; }
 
 prepare_python
+prepare_export
 
 # A run that selects nothing must not look like one that passed.
-if unit -R '^no test has this name$' >/dev/null 2>&1 || python -q -k no_test_has_this_name >/dev/null 2>&1; then
+if unit -R '^no test has this name$' >/dev/null 2>&1 || python -q -k no_test_has_this_name >/dev/null 2>&1 ||
+  export_models -q -k no_test_has_this_name >/dev/null 2>&1; then
   echo "test: a run without tests counted as passed; the tools do not do what this script relies on" >&2
   exit 1
 fi
@@ -43,6 +56,7 @@ fi
 failed=()
 unit || failed+=("unit tests (ctest)")
 python --durations=10 || failed+=("Python and integration tests (pytest)")
+export_models -q || failed+=("tests of exported models (pytest)")
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf 'test: FAILED: %s\n' "${failed[@]}"
