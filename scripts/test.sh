@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs every test against a finished build: unit tests by ctest, then the Python package's tests and the integration tests
-# with the real binaries, and tests/chaos, by pytest.
+# Runs every test against a finished build: unit tests by ctest, then the Python package's tests, the integration tests
+# with the real binaries, those of exported models, and tests/chaos, by pytest.
 #
 #   scripts/test.sh [--chaos] [BUILD]     BUILD: the build folder, default build; --chaos: tests/chaos alone, its long form
 #                                         too when CYXWIZ_CHAOS_SECONDS is set
 #
 # Fails when a test fails, and when there is nothing to run. The Python environment is made in BUILD/venv and brought up
-# to date only when the package or the wire has changed.
+# to date only when the package or the wire has changed; ONNX Runtime and its like have one of their own, BUILD/export-venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 chaos=
@@ -31,10 +31,21 @@ prepare_python() {
   echo "$wanted" >"$build/venv/.installed"
 }
 
+prepare_export() {
+  local wanted
+  wanted=$(/usr/bin/python3 --version; cat tests/export/requirements.txt)
+  [ "$(cat "$build/export-venv/.installed" 2>/dev/null)" = "$wanted" ] && return
+  echo "test: installing ONNX Runtime into $build/export-venv"
+  /usr/bin/python3 -m venv --clear "$build/export-venv"
+  "$build/export-venv/bin/pip" install --quiet --disable-pip-version-check -r tests/export/requirements.txt
+  echo "$wanted" >"$build/export-venv/.installed"
+}
+
 unit() { ctest --test-dir "$build" --no-tests=error --output-on-failure -j2 "$@"; }
 # Of pytest's exit codes only 0 is a success; 5 is "no tests collected".
 pytest() { CYXWIZ_BUILD=$build "$build/venv/bin/python" -m pytest -p no:cacheprovider -ra "$@"; }
 python() { pytest "$@" python/tests tests/integration; }
+export_models() { CYXWIZ_BUILD=$build "$build/export-venv/bin/python" -m pytest -p no:cacheprovider -ra "$@" tests/export; }
 # With a run of its own, because its fixtures are others.
 chaos() { pytest "$@" tests/chaos; }
 
@@ -43,10 +54,11 @@ if [ -n "$chaos" ]; then
   chaos -s --durations=10
   exit
 fi
+prepare_export
 
 # A run that selects nothing must not look like one that passed.
 if unit -R '^no test has this name$' >/dev/null 2>&1 || python -q -k no_test_has_this_name >/dev/null 2>&1 ||
-  chaos -q -k no_test_has_this_name >/dev/null 2>&1; then
+  export_models -q -k no_test_has_this_name >/dev/null 2>&1 || chaos -q -k no_test_has_this_name >/dev/null 2>&1; then
   echo "test: a run without tests counted as passed; the tools do not do what this script relies on" >&2
   exit 1
 fi
@@ -54,6 +66,7 @@ fi
 failed=()
 unit || failed+=("unit tests (ctest)")
 python --durations=10 || failed+=("Python and integration tests (pytest)")
+export_models -q || failed+=("tests of exported models (pytest)")
 chaos --durations=10 || failed+=("tests/chaos (pytest)")
 
 if [ ${#failed[@]} -gt 0 ]; then

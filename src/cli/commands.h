@@ -72,6 +72,12 @@ struct DownloadOptions {
   std::string folder;  // empty: a folder named like the job
 };
 
+struct ExportOptions {
+  std::string source;           // id of a job, or a folder
+  std::string format = "onnx";  // "onnx", "safetensors"
+  std::string folder;           // empty: a folder named like the job, or the source
+};
+
 int RunSubmit(const Session& session, const SubmitOptions& options);
 int RunPs(const Session& session, const PsOptions& options);
 int RunStatus(const Session& session, const std::string& job_id);
@@ -90,6 +96,7 @@ int RunCordon(const Session& session, const CordonOptions& options);
 int RunDelete(const Session& session, const std::string& job_id);
 int RunNodes(const Session& session, const NodesOptions& options);
 int RunDownload(const Session& session, const DownloadOptions& options);
+int RunExport(const Session& session, const ExportOptions& options);
 
 // Reads a job file ("-": standard input) into a configuration, or says what is wrong with it and
 // returns the exit code.

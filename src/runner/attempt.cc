@@ -18,9 +18,10 @@
 #include <utility>
 
 #include "base/failpoint.h"
+#include "base/safetensors.h"
 #include "base/text.h"
 #include "data/dataset.h"
-#include "runner/safetensors.h"
+#include "runner/event_file.h"
 #include "runner/sha256.h"
 
 namespace cyxwiz::runner {
@@ -35,6 +36,10 @@ constexpr double kWritingsApart = 4;
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double UnixSeconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 void LogLine(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
@@ -144,6 +149,8 @@ class Observer : public TrainingObserver {
     hooks_.started(started, result_.load_seconds * 1e3, SecondsSince(begin_) * 1e3);
   }
   void OnProgress(const Progress& progress) override {
+    step_ = progress.step;
+    if (progress.end_of_epoch) events_.AddEpoch(UnixSeconds(), progress);
     if (hooks_.progress) hooks_.progress(progress);
   }
   Directive Asked() override {
@@ -198,6 +205,16 @@ class Observer : public TrainingObserver {
   }
   void Log(const std::string& line) override { LogLine(line); }
 
+  // What TensorBoard shows of this attempt. `tested`: what was measured after the last epoch.
+  const EventFile& EndEvents(const Metrics& tested) {
+    Metrics metrics;
+    for (const auto& [name, value] : tested) {
+      if (name.starts_with("test_")) metrics[name] = value;
+    }
+    if (!metrics.empty()) events_.Add(UnixSeconds(), step_, metrics);
+    return events_;
+  }
+
  private:
   const AttemptHooks& hooks_;
   Clock::time_point begin_;
@@ -209,6 +226,8 @@ class Observer : public TrainingObserver {
   std::optional<Clock::time_point> wanted_at_;   // when the one that is being copied was wanted
   std::deque<double> pauses_;                    // seconds, of those that are being written
   Fault fault_;
+  EventFile events_{UnixSeconds()};
+  int64_t step_ = 0;  // last reported
   std::vector<std::unique_ptr<char[]>> taken_;
 };
 
@@ -254,8 +273,8 @@ std::string WeightsHash(std::vector<TensorView> tensors) {
   return hash.Finish();
 }
 
-// data: what a user of the model has to know of it.
-Status WriteResult(const spec::JobSpec& job, const Json& data, const TrainingResult& trained,
+Status WriteResult(const spec::JobSpec& job, const data::Dataset& dataset,
+                   const TrainingResult& trained, const EventFile& events,
                    const std::string& folder, std::vector<std::string>* files) {
   const std::string weights = "weights.safetensors", model = "model.json";
   RETURN_IF_ERROR(MakeFolder(folder));
@@ -265,12 +284,14 @@ Status WriteResult(const spec::JobSpec& job, const Json& data, const TrainingRes
   Metrics metrics = trained.metrics;
   metrics.erase("samples_per_second");
   metrics.erase("learning_rate");
+  const bool bytes = std::holds_alternative<std::vector<uint8_t>>(dataset.train.features);
   Json json{{"format", "cyxwiz-model"},
             {"version", 1},
             {"weights", weights},
             {"model", spec::ModelToJson(job.model)},
             {"training", spec::TrainingToJson(job.training)},
             {"dataset", job.dataset_uri.text},
+            {"input", {{"type", bytes ? "uint8" : "float32"}, {"divisor", bytes ? 255 : 1}}},
             {"metrics", metrics},
             {"weights_sha256", WeightsHash(trained.weights)},
             {"libtorch", LibtorchVersion()}};
@@ -282,11 +303,12 @@ Status WriteResult(const spec::JobSpec& job, const Json& data, const TrainingRes
     }
     json["confusion_matrix"] = {{"part", matrix->part}, {"counts", rows}};
   }
-  if (!data.empty()) json["data"] = data;
+  if (!dataset.details.empty()) json["data"] = dataset.details;
   RETURN_IF_ERROR(WriteFileAtomically(
       folder + "/" + model, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+  RETURN_IF_ERROR(WriteFileAtomically(folder + "/" + events.name(), events.bytes()));
   CYXWIZ_FAILPOINT("runner.result.after");
-  *files = {weights, model};
+  *files = {weights, model, events.name()};
   return OkStatus();
 }
 
@@ -346,7 +368,8 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   if (trained.end != End::kSucceeded) return;
 
   auto write_begin = Clock::now();
-  if (Status written = WriteResult(*job, dataset->details, trained, start.folder, &result->files);
+  const EventFile& events = observer.EndEvents(trained.metrics);
+  if (Status written = WriteResult(*job, *dataset, trained, events, start.folder, &result->files);
       !written.ok()) {
     result->end = End::kFailed;
     bool full = written.code() == Code::kResourceExhausted;

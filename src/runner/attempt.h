@@ -49,7 +49,7 @@ struct AttemptResult {
 //
 // weights.safetensors holds the tensors under PyTorch's names; model.json is the model in canonical
 // form, how it was trained, and its metrics. Neither holds a time: the same job gives the same
-// bytes.
+// bytes. An event file for TensorBoard holds the metrics of each epoch of this attempt.
 //
 // Checkpoints are written to the folder "checkpoints" beside them, every checkpoint_seconds and
 // when the attempt yields. With start.resume it goes on from the newest usable one there.

@@ -15,7 +15,7 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "runner/safetensors.h"
+#include "base/safetensors.h"
 #include "runner/sha256.h"
 
 namespace cyxwiz::runner {

@@ -1,7 +1,7 @@
 // The types of values that both libtorch and safetensors know.
 #pragma once
 
-#include "runner/safetensors.h"
+#include "base/safetensors.h"
 #include "runner/torch_headers.h"
 
 namespace cyxwiz::runner {

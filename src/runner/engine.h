@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "base/safetensors.h"
 #include "data/dataset.h"
-#include "runner/safetensors.h"
 #include "spec/job_spec.h"
 
 namespace cyxwiz::runner {

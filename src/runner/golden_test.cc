@@ -5,8 +5,8 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/safetensors.h"
 #include "runner/module.h"
-#include "runner/safetensors.h"
 #include "spec/check_model.h"
 #include "spec/layers.h"
 

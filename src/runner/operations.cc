@@ -1,6 +1,6 @@
 #include "runner/operations.h"
 
-#include <algorithm>
+#include "spec/layers.h"
 
 namespace cyxwiz::runner {
 
@@ -24,17 +24,12 @@ const OperationKind& FindOperationKind(std::string_view type) {
   throw std::logic_error("no operation for the layer " + std::string(type));
 }
 
-std::pair<int64_t, int64_t> SamePadding(int64_t in, int64_t out, int64_t window, int64_t stride) {
-  int64_t total = std::max<int64_t>((out - 1) * stride + window - in, 0);
-  return {total / 2, total - total / 2};
-}
-
 std::vector<int64_t> SamePaddings(const spec::Shape& input, const spec::Shape& output,
                                   const spec::Sizes& window, const spec::Sizes& strides) {
   std::vector<int64_t> paddings;
   bool any = false;
   for (size_t i = window.size(); i-- > 0;) {
-    auto [begin, end] = SamePadding(input[i + 1], output[i + 1], window[i], strides[i]);
+    auto [begin, end] = spec::SamePadding(input[i + 1], output[i + 1], window[i], strides[i]);
     paddings.push_back(begin);
     paddings.push_back(end);
     any = any || end > 0;

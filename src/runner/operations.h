@@ -80,8 +80,6 @@ at::Tensor Activate(const spec::ActivationOptions& activation, const at::Tensor&
 // With PyTorch's defaults.
 at::Tensor Activate(spec::Activation activation, const at::Tensor& x);
 
-// Zeros needed in one direction so that `out` windows fit, the odd one at the end.
-std::pair<int64_t, int64_t> SamePadding(int64_t in, int64_t out, int64_t window, int64_t stride);
 // For constant_pad_nd: pairs of begin and end, the last direction first; empty when there is
 // nothing to pad. input, output: channels and a size in each direction.
 std::vector<int64_t> SamePaddings(const spec::Shape& input, const spec::Shape& output,

@@ -1,5 +1,7 @@
 #include "spec/layers.h"
 
+#include <algorithm>
+
 #include "spec/layer_families.h"
 
 namespace cyxwiz::spec {
@@ -164,6 +166,11 @@ std::string ToText(const Sizes& sizes) {
   std::string text;
   for (int64_t size : sizes) text += (text.empty() ? "" : "x") + std::to_string(size);
   return text;
+}
+
+std::pair<int64_t, int64_t> SamePadding(int64_t in, int64_t out, int64_t window, int64_t stride) {
+  int64_t total = std::max<int64_t>((out - 1) * stride + window - in, 0);
+  return {total / 2, total - total / 2};
 }
 
 }  // namespace cyxwiz::spec

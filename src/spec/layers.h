@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "spec/model_spec.h"
@@ -61,5 +62,8 @@ int64_t ParametersOf(const LayerSpec& layer);
 int64_t BufferBytesOf(const LayerSpec& layer);
 // Cost of a layer with its activation, from its options and shapes.
 LayerCost CostOf(const LayerSpec& layer);
+
+// Zeros needed in one direction so that `out` windows fit, the odd one at the end.
+std::pair<int64_t, int64_t> SamePadding(int64_t in, int64_t out, int64_t window, int64_t stride);
 
 }  // namespace cyxwiz::spec

@@ -18,6 +18,7 @@ ALLOWED = {
     "spec": ["base"],
     "data": ["base", "spec"],
     "runner": ["base", "spec", "data"],
+    "export": ["base", "spec"],
     "scheduler": ["base", "spec"],
     "control": ["base", "spec", "scheduler"],
     "store": ["base", "control/records.h", "control/archive.h"],
@@ -26,7 +27,7 @@ ALLOWED = {
     "wire": ["base", "spec"],
     "central": ["base", "spec", "data", "scheduler", "control", "store", "artifacts", "security", "wire"],
     "node": ["base", "spec", "security", "artifacts", "wire"],
-    "cli": ["base", "spec", "wire"],
+    "cli": ["base", "spec", "wire", "export"],
 }
 
 # What is not ours, and the folders that may see it.

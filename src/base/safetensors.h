@@ -21,7 +21,7 @@
 
 #include "base/status.h"
 
-namespace cyxwiz::runner {
+namespace cyxwiz {
 
 enum class DataType { kFloat32, kInt64, kUint8 };
 
@@ -57,10 +57,12 @@ struct SafetensorsFile {
 
 inline constexpr size_t kMaxSafetensorsHeaderBytes =
     100u << 20;  // the limit of the reference implementation
+inline constexpr size_t kMaxSafetensorsBytes = size_t{8} << 30;  // of a file that is read whole
 
 // Reads and checks a whole file of at most max_bytes. DATA_LOSS, saying what is wrong, for a file
 // that breaks the format; UNIMPLEMENTED for a data type other than F32, I64
 // and U8.
-Result<SafetensorsFile> ReadSafetensors(const std::string& path, size_t max_bytes = 8ull << 30);
+Result<SafetensorsFile> ReadSafetensors(const std::string& path,
+                                        size_t max_bytes = kMaxSafetensorsBytes);
 
-}  // namespace cyxwiz::runner
+}  // namespace cyxwiz

@@ -1,4 +1,4 @@
-#include "runner/safetensors.h"
+#include "base/safetensors.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@
 #include "base/file.h"
 #include "base/json.h"
 
-namespace cyxwiz::runner {
+namespace cyxwiz {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
@@ -190,4 +190,4 @@ Result<SafetensorsFile> ReadSafetensors(const std::string& path, size_t max_byte
   return file;
 }
 
-}  // namespace cyxwiz::runner
+}  // namespace cyxwiz
