@@ -36,9 +36,9 @@ def test_text_is_learnt_byte_by_byte(make_cluster, tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         metrics, _ = train(cluster, example(name, epochs=1), folder)
-        after = train(cluster, example(name, epochs=6), folder)[0]
+        after = train(cluster, example(name, epochs=4), folder)[0]
         assert after["test_loss"] < metrics["test_loss"] < 5, (metrics, after)
-        assert after["test_loss"] < 2.9 and after["test_accuracy"] > 0.25, after
+        assert after["test_loss"] < 2.9 and after["test_accuracy"] > 0.2, after
         assert after["test_perplexity"] < 256, after
 
 
