@@ -16,6 +16,7 @@ class FakeCore final : public Core {
     asked.push_back(query);
     answer = std::move(on_page);
   }
+  void BackUp(std::string, std::function<void(Status)>) override {}
   control::Counters counters() const override { return {}; }
   std::vector<std::string> loaded_checkpoint_files() const override { return {}; }
   Status Ready() const override { return OkStatus(); }
