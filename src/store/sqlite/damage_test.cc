@@ -185,6 +185,22 @@ TEST(Damage, ALogThatIsCutShortLosesOnlyTheCommitThatIsNotComplete) {
   }
 }
 
+// A power failure while the log was begun anew: all of it had been copied into the file.
+TEST(Damage, AHeaderOfTheLogThatIsLostDoesNotMatterOnceTheFileHasItAll) {
+  Killed killed(true);
+  auto closed = killed.OpenWith(killed.file, killed.log);
+  ASSERT_TRUE(closed.ok()) << closed.status();
+  *closed = nullptr;
+  const std::string whole = Content(killed.folder.File());
+  std::string log = killed.log;
+  std::fill_n(log.begin(), 32, '\0');
+  auto store = killed.OpenWith(whole, log);
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_EQ(Digest(**store), killed.digest);
+  *store = nullptr;
+  EXPECT_EQ(killed.OpenWith(killed.file, log).status().code(), Code::kDataLoss);
+}
+
 // What a power failure leaves: the last commit in part, in any order, and the lock of another boot.
 TEST(Damage, ACommitThatAPowerFailureLeftInPartIsGivenUpAndLeavesNothingBehind) {
   Killed killed(true);

@@ -1,13 +1,16 @@
 #include "store/sqlite/log_check.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 
 namespace cyxwiz::store {
 namespace {
 
 constexpr int kHeaderBytes = 32, kFrameHeaderBytes = 24, kPageBytes = 4096;
+constexpr int kReservedAt = 20;          // in the header of a database file
 constexpr uint32_t kMagic = 0x377f0682;  // the last bit: checksums of big-endian words
 
 uint32_t BigEndian(const unsigned char* bytes) {
@@ -29,9 +32,44 @@ void AddTo(Pair* sum, bool big_endian, const unsigned char* bytes, int count) {
   }
 }
 
+using Frame = std::array<unsigned char, kFrameHeaderBytes + kPageBytes>;
+using Page = std::array<unsigned char, kPageBytes>;
+
+// Whether the database file has what the commits in the log's frames with these salts have last
+// written. False, too, when something cannot be read.
+bool IsInFile(sqlite3_file* log, sqlite3_int64 log_size, const Pair& salts, sqlite3_file* file) {
+  std::map<uint32_t, sqlite3_int64> written, committed;  // where a page lies in the log
+  uint32_t pages = 0;                                    // of the database after the last commit
+  Frame frame;
+  for (sqlite3_int64 at = kHeaderBytes; at + std::ssize(frame) <= log_size;
+       at += std::ssize(frame)) {
+    if (log->pMethods->xRead(log, frame.data(), kFrameHeaderBytes, at) != SQLITE_OK) return false;
+    if (PairAt(frame.data() + 8) != salts) break;
+    written[BigEndian(frame.data())] = at;
+    if (uint32_t size = BigEndian(frame.data() + 4); size != 0) {
+      pages = size;
+      for (const auto& [page, place] : written) committed[page] = place;
+      written.clear();
+    }
+  }
+  Page in_file;
+  if (file->pMethods->xRead(file, in_file.data(), kPageBytes, 0) != SQLITE_OK) return false;
+  const int content = kPageBytes - in_file[kReservedAt];
+  for (const auto& [page, place] : committed) {
+    if (page > pages) continue;
+    const sqlite3_int64 at = (sqlite3_int64{page} - 1) * kPageBytes;
+    if (log->pMethods->xRead(log, frame.data(), static_cast<int>(frame.size()), place) !=
+            SQLITE_OK ||
+        file->pMethods->xRead(file, in_file.data(), kPageBytes, at) != SQLITE_OK ||
+        !std::equal(in_file.begin(), in_file.begin() + content, frame.begin() + kFrameHeaderBytes))
+      return false;
+  }
+  return true;
+}
+
 }  // namespace
 
-Result<bool> CheckLog(sqlite3_file* log, bool power_stayed) {
+Result<bool> CheckLog(sqlite3_file* log, sqlite3_file* file, bool power_stayed) {
   auto failed = [](int result) {
     return Internal(std::string("the log cannot be read: ") + sqlite3_errstr(result));
   };
@@ -52,7 +90,7 @@ Result<bool> CheckLog(sqlite3_file* log, bool power_stayed) {
 
   bool right = header_right;
   int64_t number = 0, wrong = 0, ends = 0, last_end = 0;  // of commits that SQLite does not see
-  std::array<unsigned char, kFrameHeaderBytes + kPageBytes> frame;
+  Frame frame;
   for (sqlite3_int64 at = kHeaderBytes; at + std::ssize(frame) <= size; at += std::ssize(frame)) {
     ++number;
     int result = log->pMethods->xRead(log, frame.data(), static_cast<int>(frame.size()), at);
@@ -70,6 +108,7 @@ Result<bool> CheckLog(sqlite3_file* log, bool power_stayed) {
     ++ends;
     last_end = number;
   }
+  if (!header_right && ends > 0 && IsInFile(log, size, salts, file)) return true;
   const std::string where =
       header_right ? "in frame " + std::to_string(wrong) : std::string("in its header");
   if (ends > 1)

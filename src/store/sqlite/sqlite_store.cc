@@ -851,10 +851,11 @@ Result<bool> CheckLogOf(SQLite::Database& database, const std::string& path, boo
   // The log is looked for with the first read.
   database.execAndGet("SELECT count(*) FROM sqlite_schema");
   if (database.execAndGet("PRAGMA journal_mode").getString() != "wal") return false;
-  sqlite3_file* log = nullptr;
+  sqlite3_file *log = nullptr, *file = nullptr;
   sqlite3_file_control(database.getHandle(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  sqlite3_file_control(database.getHandle(), "main", SQLITE_FCNTL_FILE_POINTER, &file);
   if (log == nullptr || log->pMethods == nullptr) return false;
-  auto cut_short = CheckLog(log, power_stayed);
+  auto cut_short = CheckLog(log, file, power_stayed);
   if (cut_short.status().code() == Code::kDataLoss)
     return Damaged(path, cut_short.status().message());
   if (!cut_short.ok()) return Internal("'" + path + "': " + cut_short.status().message());
