@@ -102,7 +102,7 @@ def test_a_runner_is_killed_at_each_of_its_failpoints(chaos, tmp_path):
         node.env = {"CYXWIZ_FAILPOINT": f"{name}:1:{fired}"}
         node.start()
         job_id = f"job-{name}"
-        assert history.submit(job_id, work()) == "ok"
+        assert history.submit(job_id, work(2)) == "ok"
         chaos.succeed(job_id)
         assert fired.exists(), "the runner did not come to its failpoint"
         assert chaos.status(job_id).retries == 1

@@ -33,9 +33,11 @@ def test_gives_what_the_runner_gives(case, cyxwiz):
     values = load_file(case / "values.safetensors")
     x, y = values["x"], values["y"]
     assert given.type == ("tensor(uint8)" if x.dtype == np.uint8 else "tensor(float)")
-    np.testing.assert_allclose(predict(session, x), y, rtol=1e-5, atol=1e-5)
+    # Values near zero carry the rounding of the large ones beside them.
+    near = 1e-5 * max(1, np.abs(y).max())
+    np.testing.assert_allclose(predict(session, x), y, rtol=1e-5, atol=near)
     for size in (1, 2):
-        np.testing.assert_allclose(predict(session, x[:size]), y[:size], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(predict(session, x[:size]), y[:size], rtol=1e-5, atol=near)
 
 
 def test_weights_have_the_names_of_the_file(cases, cyxwiz):

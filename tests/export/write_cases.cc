@@ -45,15 +45,16 @@ void Disturb(Model* model) {
   }
 }
 
+// divisor: of values that are bytes.
 void Write(const std::string& folder, const spec::ModelSpec& spec, const std::string& dataset,
-           const at::Tensor& raw) {
+           const at::Tensor& raw, float divisor) {
   at::manual_seed(7);
   Model model(spec, at::kCPU);
   Disturb(&model);
   at::NoGradGuard no_grad;
   const bool bytes = raw.scalar_type() == at::kByte;
   at::Tensor x = raw.to(at::kFloat);
-  if (bytes) x.div_(255);
+  if (bytes) x.div_(divisor);
   at::Tensor y = model.Forward(x, /*training=*/false, /*logits=*/false).contiguous();
   Check(MakeFolder(folder));
   std::vector<TensorView> weights;
@@ -65,12 +66,13 @@ void Write(const std::string& folder, const spec::ModelSpec& spec, const std::st
                          {{"x", DataTypeOf(raw), raw.sizes().vec(), raw.data_ptr()},
                           {"y", DataTypeOf(y), y.sizes().vec(), y.data_ptr()}},
                          {}));
-  Json json{{"format", "cyxwiz-model"},
-            {"version", 1},
-            {"weights", "weights.safetensors"},
-            {"model", spec::ModelToJson(spec)},
-            {"dataset", dataset},
-            {"input", {{"type", bytes ? "uint8" : "float32"}, {"divisor", bytes ? 255 : 1}}}};
+  Json json{
+      {"format", "cyxwiz-model"},
+      {"version", 1},
+      {"weights", "weights.safetensors"},
+      {"model", spec::ModelToJson(spec)},
+      {"dataset", dataset},
+      {"input", {{"type", bytes ? "uint8" : "float32"}, {"divisor", bytes ? divisor : 1.0f}}}};
   Check(WriteFileAtomically(folder + "/model.json", json.dump()));
 }
 
@@ -92,7 +94,7 @@ void WriteCase(const std::string& folder, const Json& one) {
   if (!model.complete) throw std::runtime_error(problems.ToString());
   at::manual_seed(1);
   Write(folder + "/" + one["name"].get<std::string>(), model.spec, "mock://random_data",
-        Inputs(model.spec));
+        Inputs(model.spec), 1);
 }
 
 at::Tensor FirstSamples(const data::Split& split, const spec::Shape& sample) {
@@ -118,7 +120,8 @@ void WriteExample(const std::string& folder, const std::string& path, const std:
   }
   data::Dataset dataset = Checked(data::Load(job->dataset_uri, roots));
   Write(folder + "/" + std::filesystem::path(path).stem().string(), job->model,
-        job->dataset_uri.text, FirstSamples(dataset.test, job->model.input_shape));
+        job->dataset_uri.text, FirstSamples(dataset.test, job->model.input_shape),
+        dataset.test.scale.divisor);
 }
 
 int Main(int argc, char** argv) {

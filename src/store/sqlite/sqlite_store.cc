@@ -888,7 +888,10 @@ Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOp
   ASSIGN_OR_RETURN(bool cut_short, CheckLogOf(database, path, power_stayed));
   ASSIGN_OR_RETURN(int64_t version,
                    SchemaVersion(database, path, static_cast<int64_t>(options.migrations.size())));
-  std::string mode = database.execAndGet("PRAGMA journal_mode = WAL").getString();
+  // To its end, where it is committed; execAndGet stops at the first row and says nothing of that.
+  std::string mode;
+  for (SQLite::Statement pragma(database, "PRAGMA journal_mode = WAL"); pragma.executeStep();)
+    mode = pragma.getColumn(0).getString();
   if (mode != "wal") {
     return FailedPrecondition(
         "'" + path + "' cannot use a write-ahead log (journal mode is '" + mode + "')",
