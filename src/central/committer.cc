@@ -305,7 +305,11 @@ void Committer::ReadFrozen(Item& item, Now now) {
 // Whether the reply to a read would be the same after a crash. What is *not* in it counts too: a
 // job whose deletion waits, or one that left the states asked for.
 bool Committer::IsDurable(const Command& read, const Reply& reply) const {
-  if (auto* get = std::get_if<control::GetJob>(&read)) return !uncommitted_.contains(get->job);
+  if (auto* get = std::get_if<control::GetJob>(&read)) {
+    // Of a member that has not started its array tells.
+    const JobId array{get->job.value.substr(0, get->job.value.rfind('.'))};
+    return !uncommitted_.contains(get->job) && !uncommitted_.contains(array);
+  }
   if (std::holds_alternative<control::ListJobs>(read) ||
       std::holds_alternative<control::ExplainJob>(read) ||
       std::holds_alternative<control::PlanJob>(read)) {
