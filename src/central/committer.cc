@@ -307,8 +307,7 @@ void Committer::ReadFrozen(Item& item, Now now) {
 bool Committer::IsDurable(const Command& read, const Reply& reply) const {
   if (auto* get = std::get_if<control::GetJob>(&read)) {
     // Of a member that has not started its array tells.
-    const JobId array{get->job.value.substr(0, get->job.value.rfind('.'))};
-    return !uncommitted_.contains(get->job) && !uncommitted_.contains(array);
+    return !uncommitted_.contains(get->job) && !uncommitted_.contains(control::ArrayIdOf(get->job));
   }
   if (std::holds_alternative<control::ListJobs>(read) ||
       std::holds_alternative<control::ExplainJob>(read) ||

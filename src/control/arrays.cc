@@ -23,18 +23,10 @@ JobEntry& Control::State::StartMember(JobEntry& array) {
   const int64_t number = of.array->started;
   auto entry = std::make_unique<JobEntry>();
   Job& job = entry->job;
-  job.id = MemberId(of.id, number);
+  job = AskedLike(of, MemberId(of.id, number));
   Require(Find(job.id) == nullptr, "a member of an array was started twice");
   job.sequence = next_sequence++;
   job.member = std::make_shared<const Member>(Member{of.id, of.sequence, number});
-  job.name = of.name;
-  job.user = of.user;
-  job.type = of.type;
-  job.priority = of.priority;
-  job.resources = of.resources;
-  job.device = of.device;
-  job.max_retries = of.max_retries;
-  job.total_epochs = of.total_epochs;
   job.created_at = of.created_at;
   job.attempt = of.array->base_attempt;
   if (of.terms != nullptr) {  // what comes before the first start is the array's
@@ -169,10 +161,10 @@ void Control::State::EraseMembers(const JobEntry& array) {
 }
 
 std::optional<JobView> Control::State::ViewUnstarted(const JobId& id) {
-  size_t dot = id.value.rfind('.');
-  if (dot == std::string::npos || dot + 1 == id.value.size()) return std::nullopt;
-  auto number = ParseInt(std::string_view(id.value).substr(dot + 1));
-  auto found = Recall(JobId{id.value.substr(0, dot)});
+  const JobId array_id = ArrayIdOf(id);
+  if (array_id.empty() || array_id.value.size() + 1 == id.value.size()) return std::nullopt;
+  auto number = ParseInt(std::string_view(id.value).substr(array_id.value.size() + 1));
+  auto found = Recall(array_id);
   if (!number || !found.ok() || (*found)->job.array == nullptr) return std::nullopt;
   const Array& array = *(*found)->job.array;
   if (*number < array.started || *number >= array.size || MemberId((*found)->job.id, *number) != id)

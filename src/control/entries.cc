@@ -1,5 +1,7 @@
 #include "control/entries.h"
 
+#include <utility>
+
 namespace cyxwiz::control {
 
 const Limits& LimitsOf(const Job& job) {
@@ -10,6 +12,20 @@ const Limits& LimitsOf(const Job& job) {
 scheduler::Request RequestOf(const Job& job) {
   if (job.terms == nullptr) return {job.resources, job.device, {}, {}};
   return {job.resources, job.device, job.terms->labels, job.terms->limits.run};
+}
+
+Job AskedLike(const Job& job, JobId id) {
+  Job like;
+  like.id = std::move(id);
+  like.name = job.name;
+  like.user = job.user;
+  like.type = job.type;
+  like.priority = job.priority;
+  like.resources = job.resources;
+  like.device = job.device;
+  like.max_retries = job.max_retries;
+  like.total_epochs = job.total_epochs;
+  return like;
 }
 
 const std::string& ProjectOf(const Job& job) {

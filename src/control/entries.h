@@ -87,6 +87,8 @@ struct LineJobs {
 const Limits& LimitsOf(const Job& job);
 const std::string& ProjectOf(const Job& job);  // empty: none
 scheduler::Request RequestOf(const Job& job);
+// A new job of this id that asks for what `job` asks for; without its terms, and no array.
+Job AskedLike(const Job& job, JobId id);
 LineKey LineOf(const Job& job);
 
 }  // namespace cyxwiz::control

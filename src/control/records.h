@@ -142,6 +142,11 @@ struct Member {
 inline JobId MemberId(const JobId& array, int64_t number) {
   return {array.value + "." + std::to_string(number)};
 }
+// The array whose member this may be, by its id; empty when it can be of none.
+inline JobId ArrayIdOf(const JobId& member) {
+  size_t dot = member.value.rfind('.');
+  return {dot == std::string::npos ? "" : member.value.substr(0, dot)};
+}
 
 // A job's changing part. Small: it is rewritten at every transition.
 struct Job {

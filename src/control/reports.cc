@@ -17,16 +17,24 @@ void AddMetrics(const std::map<std::string, double>& metrics, Job* job) {
 
 }  // namespace
 
-void Control::State::Apply(ReportProgress& c) {
+template <typename Report>
+JobEntry* Control::State::Reported(const Report& c) {
   if (auto known = Recall(c.attempt.job); !known.ok()) {
     if (known.status().code() == Code::kNotFound) Refuse(c.checkpoint);
-    return Answer(c.reply_to, known.status());
+    Answer(c.reply_to, known.status());
+    return nullptr;
   }
   JobEntry* entry = Current(c.attempt, c.node);
   if (entry == nullptr) {
     Refuse(c.checkpoint);
-    return Answer(c.reply_to, OkStatus(), ReportReply{false, NotCurrent(c.attempt, c.node)});
+    Answer(c.reply_to, OkStatus(), ReportReply{false, NotCurrent(c.attempt, c.node)});
   }
+  return entry;
+}
+
+void Control::State::Apply(ReportProgress& c) {
+  JobEntry* entry = Reported(c);
+  if (entry == nullptr) return;
   Accept(*entry);
   Job& job = entry->job;
   Keep(*entry, std::move(c.checkpoint));
@@ -64,15 +72,8 @@ void Control::State::Apply(ReportProgress& c) {
 }
 
 void Control::State::Apply(ReportCompletion& c) {
-  if (auto known = Recall(c.attempt.job); !known.ok()) {
-    if (known.status().code() == Code::kNotFound) Refuse(c.checkpoint);
-    return Answer(c.reply_to, known.status());
-  }
-  JobEntry* entry = Current(c.attempt, c.node);
-  if (entry == nullptr) {
-    Refuse(c.checkpoint);
-    return Answer(c.reply_to, OkStatus(), ReportReply{false, NotCurrent(c.attempt, c.node)});
-  }
+  JobEntry* entry = Reported(c);
+  if (entry == nullptr) return;
   Job& job = entry->job;
   Keep(*entry, std::move(c.checkpoint));
   using Outcome = ReportCompletion::Outcome;

@@ -305,6 +305,9 @@ struct Control::State {
   static void StepBack(Job& job);
 
   // ---- reports.cc: what nodes tell of attempts
+  // The entry whose current attempt a report is of. nullptr: of no such one, and it is answered.
+  template <typename Report>
+  JobEntry* Reported(const Report& c);
   void Apply(ReportProgress& c);
   void Apply(ReportCompletion& c);
 

@@ -141,16 +141,7 @@ void Control::State::Apply(RetryJob& c) {
                                          ": only failed and cancelled jobs can be retried",
                                      IsFinal(old.state) ? "" : "wait until it has ended"));
   }
-  Job job;
-  job.id = c.new_job;
-  job.name = old.name;
-  job.user = old.user;
-  job.type = old.type;
-  job.priority = old.priority;
-  job.resources = old.resources;
-  job.device = old.device;
-  job.max_retries = old.max_retries;
-  job.total_epochs = old.total_epochs;
+  Job job = AskedLike(old, c.new_job);
   if (old.terms != nullptr) {  // but not what it came after: that is over
     Terms terms = *old.terms;
     terms.after.clear();

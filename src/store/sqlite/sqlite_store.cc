@@ -594,7 +594,7 @@ class SqliteStore : public JobStore {
     member.array_sequence = s.getColumn(i++).getInt64();
     member.number = s.getColumn(i++).getInt64();
     if (member.array_sequence > 0) {
-      member.array.value = job.id.value.substr(0, job.id.value.rfind('.'));
+      member.array = control::ArrayIdOf(job.id);
       job.member = std::make_shared<const control::Member>(std::move(member));
     }
     if (state < static_cast<int>(control::JobState::kQueued) ||
