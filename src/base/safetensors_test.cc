@@ -6,23 +6,10 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/testing.h"
 
 namespace cyxwiz {
 namespace {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "base-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 TEST(Safetensors, GivesBackWhatWasWritten) {
   TemporaryFolder folder;

@@ -38,26 +38,12 @@ struct ZipMember {
   bool deflate = false;
 };
 
-std::string Deflated(const std::string& content) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&stream, content.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
-  stream.avail_in = static_cast<uInt>(content.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
 // As numpy.savez writes it: an extra field in the local header. said: what each member is said to
 // unpack to, when that is a lie.
 std::string Zip(const std::vector<ZipMember>& members, std::optional<uint64_t> said = {}) {
   std::string archive, directory;
   for (const ZipMember& member : members) {
-    const std::string data = member.deflate ? Deflated(member.content) : member.content;
+    const std::string data = member.deflate ? Deflated(member.content, -15) : member.content;
     const uint64_t crc = crc32(0, reinterpret_cast<const Bytef*>(member.content.data()),
                                static_cast<uInt>(member.content.size()));
     const std::string common = Little(20, 2) + Little(0, 2) + Little(member.deflate ? 8 : 0, 2) +

@@ -14,9 +14,10 @@
 
 namespace cyxwiz::data {
 
-inline std::string Gzip(std::string_view content) {
+// window_bits: as zlib's deflateInit2; they choose the wrapping, too.
+inline std::string Deflated(std::string_view content, int window_bits) {
   z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  EXPECT_EQ(deflateInit2(&stream, 6, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
   std::string out(deflateBound(&stream, content.size()) + 64, '\0');
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
   stream.avail_in = static_cast<uInt>(content.size());
@@ -27,6 +28,8 @@ inline std::string Gzip(std::string_view content) {
   deflateEnd(&stream);
   return out;
 }
+
+inline std::string Gzip(std::string_view content) { return Deflated(content, 15 + 16); }
 
 inline std::string IdxHeader(const std::vector<uint32_t>& dims, unsigned char type = 0x08) {
   std::string text = {'\0', '\0', static_cast<char>(type), static_cast<char>(dims.size())};

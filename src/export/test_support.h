@@ -2,9 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/safetensors.h"
+#include "base/testing.h"
 
 namespace cyxwiz::exporting {
 
@@ -19,17 +18,10 @@ inline constexpr char kDense[] =
     R"({"input_shape": [3], "layers": [{"type": "dense", "units": 2, "name": "d"}]})";
 inline const Json kFloats = {{"type", "float32"}, {"divisor", 1}};
 
-class TestFolder {
+class TestFolder : public TemporaryFolder {
  public:
-  TestFolder() {
-    std::string pattern = testing::TempDir() + "/cyxwiz_export_XXXXXX";
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TestFolder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
   void Write(const std::string& name, const std::string& content) {
-    EXPECT_TRUE(WriteFileAtomically(path_ + "/" + name, content).ok());
+    EXPECT_TRUE(WriteFileAtomically(*this / name, content).ok());
   }
   void WriteModel(const std::string& model, const Json& input, const Json& data = Json()) {
     Json json{{"format", "cyxwiz-model"}, {"version", 1}, {"input", input}};
@@ -44,11 +36,8 @@ class TestFolder {
     for (const auto& [name, shape] : shapes) {
       tensors.push_back({name, DataType::kFloat32, shape, zeros.data()});
     }
-    EXPECT_TRUE(WriteSafetensors(path_ + "/weights.safetensors", tensors, {}).ok());
+    EXPECT_TRUE(WriteSafetensors(*this / "weights.safetensors", tensors, {}).ok());
   }
-
- private:
-  std::string path_;
 };
 
 }  // namespace cyxwiz::exporting

@@ -1,28 +1,15 @@
 #include "node/attempt_log.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/testing.h"
 #include "node/log_book.h"
 
 namespace cyxwiz::node {
 namespace {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = std::filesystem::temp_directory_path().string() + "/cyxwiz-XXXXXX";
-    path_ = ::mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 std::unique_ptr<AttemptLog> Open(const std::string& folder, int64_t max_bytes) {
   auto log = AttemptLog::Open(folder, max_bytes);

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/testing.h"
 #include "runner/attempt.h"
 #include "runner/checkpoint.h"
 #include "runner/engine.h"
@@ -22,20 +23,6 @@ namespace cyxwiz::runner {
 namespace {
 
 using End = TrainingResult::End;
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "checkpoint-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // ---- trainings to interrupt
 

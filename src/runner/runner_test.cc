@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/safetensors.h"
+#include "base/testing.h"
 #include "runner/attempt.h"
 #include "runner/batches.h"
 #include "runner/engine.h"
@@ -24,20 +25,6 @@ namespace {
 
 using End = TrainingResult::End;
 constexpr const char* kFashionMnist = "/usr/share/datasets/fashion-mnist";
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "runner-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 spec::JobDescription MockJob() {
   spec::JobDescription job;

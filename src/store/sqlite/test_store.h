@@ -2,30 +2,20 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/testing.h"
 #include "store/sqlite/page_checksums.h"
 #include "store/sqlite/sqlite_store.h"
 
 namespace cyxwiz::store {
 
-class TempFolder {
+class TempFolder : public TemporaryFolder {
  public:
-  TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cyxwiz-store-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TempFolder() { std::filesystem::remove_all(path_); }
-  std::string File(const std::string& name = "jobs.db") const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
+  std::string File(const std::string& name = "jobs.db") const { return *this / name; }
 };
 
 // Changes a file behind the store's back, with right checksums.
