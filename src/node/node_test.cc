@@ -914,6 +914,11 @@ TEST_F(NodeTest, AnAttemptThatYieldsBringsItsCheckpointBeforeItsEnd) {
 TEST_F(NodeTest, StopAttemptLetsYieldWhenItIsAskedTo) {
   Begin("job-1", "checkpoints");
   ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  {
+    // Else a report of progress may tell of the checkpoint before the attempt has ended.
+    std::lock_guard lock(server_->mutex);
+    server_->refuse_uploads = 2;
+  }
   protocol::StopAttemptRequest request;
   request.set_job_id("job-1");
   request.set_attempt(1);
