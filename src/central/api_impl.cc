@@ -643,7 +643,7 @@ class ApiImpl final : public Api {
 
   void OnSubmitted(control::Reply reply, const Done<protocol::SubmitJobResponse>& done) const {
     if (!reply.status.ok()) return done(std::move(reply.status), {});
-    const control::JobView& view = std::get<control::SubmitReply>(reply.content).view;
+    const control::JobView& view = *std::get<control::SubmitReply>(reply.content).view;
     const control::Job& job = view.job;
     protocol::SubmitJobResponse response;
     response.set_job_id(job.id.value);

@@ -255,10 +255,10 @@ class TestSink final : public EffectSink {
   }
   void Tell(const control::Event&) override {}
   void Update(const control::UpdateEffect& effect) override {
-    if (!effect.removed) ExpectDurable(*disk_, effect.view.job);
+    if (!effect.removed) ExpectDurable(*disk_, effect.view->job);
     std::lock_guard lock(mutex_);
-    states_.push_back(effect.view.job.id.value + " " +
-                      (effect.removed ? "removed" : JobStateName(effect.view.job.state)));
+    states_.push_back(effect.view->job.id.value + " " +
+                      (effect.removed ? "removed" : JobStateName(effect.view->job.state)));
   }
 
   std::vector<AttemptId> assigned() const {
@@ -300,7 +300,7 @@ class Bench {
     core_->Post(std::move(command), [this, reply](Reply r) {
       if (auto* job = std::get_if<JobReply>(&r.content)) ExpectDurable(disk, job->view.job);
       if (auto* job = std::get_if<control::SubmitReply>(&r.content))
-        ExpectDurable(disk, job->view.job);
+        ExpectDurable(disk, job->view->job);
       reply->set_value(std::move(r));
     });
     return future;
@@ -426,7 +426,7 @@ TEST(CoreCommit, NothingLeavesBeforeTheCommitHasReturned) {
   b.disk.Release();
   Reply reply = Bench::Get(std::move(submitted));
   ASSERT_TRUE(reply.status.ok());
-  EXPECT_EQ(std::get<control::SubmitReply>(reply.content).view.job.node.value, "n");
+  EXPECT_EQ(std::get<control::SubmitReply>(reply.content).view->job.node.value, "n");
   b.clock().AwaitIdle();
   EXPECT_EQ(b.sink.assigned(), (std::vector<AttemptId>{{JobId{"j"}, 1}}));
   EXPECT_EQ(b.sink.states(), std::vector<std::string>{"j Assigned"});

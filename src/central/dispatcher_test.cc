@@ -270,10 +270,10 @@ TEST_F(DispatcherTest, UpdatesGoToTheHub) {
   auto stream = std::make_shared<UpdateStream>(
       [&](const protocol::JobUpdateStream&) { return ++updates > 0; }, [](Status) {});
   ASSERT_TRUE(hub_.Add("j", stream).ok());
-  control::UpdateEffect update{.view = {.job = {.id = JobId{"j"}}}};
-  stream->Start(StreamHub::ToUpdate(update.view), false);
-  update.view.job.attempt = 1;
-  dispatcher_->Update(update);
+  control::JobView view{.job = {.id = JobId{"j"}}};
+  stream->Start(StreamHub::ToUpdate(view), false);
+  view.job.attempt = 1;
+  dispatcher_->Update({.view = std::make_shared<const control::JobView>(std::move(view))});
   EXPECT_EQ(updates, 2);
 }
 

@@ -104,17 +104,17 @@ void StreamHub::Publish(const control::UpdateEffect& update) {
   std::vector<std::shared_ptr<UpdateStream>> followers;
   {
     std::lock_guard lock(mutex_);
-    auto found = streams_.find(update.view.job.id.value);
+    auto found = streams_.find(update.view->job.id.value);
     if (found == streams_.end()) return;
     followers = found->second;
   }
   if (update.removed) {
     for (auto& follower : followers)
-      follower->End(NotFound("job '" + update.view.job.id.value + "' was deleted"));
+      follower->End(NotFound("job '" + update.view->job.id.value + "' was deleted"));
     return;
   }
-  UpdateStream::Update message = ToUpdate(update.view);
-  bool final = control::IsFinal(update.view.job.state);
+  UpdateStream::Update message = ToUpdate(*update.view);
+  bool final = control::IsFinal(update.view->job.state);
   for (auto& follower : followers) follower->Offer(message, final);
 }
 

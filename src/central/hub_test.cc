@@ -203,7 +203,7 @@ TEST(UpdateStream, WhatIsOfferedFromWithinItsCallbackIsNotLost) {
 // ---- The hub ----
 
 void Publish(StreamHub& hub, JobView view, bool removed = false) {
-  hub.Publish({.view = std::move(view), .removed = removed});
+  hub.Publish({.view = std::make_shared<const JobView>(std::move(view)), .removed = removed});
 }
 
 TEST(StreamHub, EachFollowerGetsItsJobsUpdates) {

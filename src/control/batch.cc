@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <iterator>
+#include <unordered_map>
 
 #include "control/messages.h"
 #include "control/state.h"
@@ -105,6 +106,8 @@ void Control::State::Finish() {
     node->changed = false;
     output->records.push_back(PutNode{node->node});
   }
+  std::unordered_map<const JobEntry*, std::shared_ptr<const JobView>> views;
+  views.reserve(touched.size());
   for (JobEntry* entry : touched) {
     if (entry->changed || !entry->stored) {
       BodyEntry& body = bodies.at(entry->job.body);
@@ -117,7 +120,9 @@ void Control::State::Finish() {
       unflushed.erase(entry->job.sequence);
     }
     entry->touched = false;
-    output->effects.push_back(UpdateEffect{View(*entry), false});
+    auto view = std::make_shared<const JobView>(View(*entry));
+    output->effects.push_back(UpdateEffect{view, false});
+    views.emplace(entry, std::move(view));
   }
   for (Event& event : events) {
     // A submission is stored as the job itself.
@@ -136,7 +141,11 @@ void Control::State::Finish() {
     if (entry == nullptr) {
       Answer(reply.to, NoSuchJob(reply.job));
     } else if (reply.is_submit) {
-      Answer(reply.to, OkStatus(), SubmitReply{View(*entry), reply.existed});
+      auto view = views.find(entry);
+      Answer(reply.to, OkStatus(),
+             SubmitReply{
+                 view != views.end() ? view->second : std::make_shared<const JobView>(View(*entry)),
+                 reply.existed});
     } else {
       Answer(reply.to, OkStatus(), JobReply{View(*entry)});
     }

@@ -191,7 +191,7 @@ struct JobView {
 };
 
 struct SubmitReply {
-  JobView view;
+  std::shared_ptr<const JobView> view;  // never null
   bool existed = false;
 };  // existed: same id and body were accepted before
 struct JobReply {
@@ -276,7 +276,7 @@ struct ReleaseEffect {
 };
 // The job changed: tell those who follow it.
 struct UpdateEffect {
-  JobView view;
+  std::shared_ptr<const JobView> view;  // never null
   bool removed = false;
 };
 // Something happened: tell those who follow events. In order of their numbers.

@@ -17,7 +17,7 @@ TEST(JobLifecycle, AFreeNodeIsNamedInTheReplyToSubmit) {
   Bench b;
   b.Register("n");
   b.Submit("j");
-  const Job& job = b.reply<SubmitReply>().view.job;
+  const Job& job = b.reply<SubmitReply>().view->job;
   EXPECT_EQ(job.state, JobState::kAssigned);
   EXPECT_EQ(job.node.value, "n");
   EXPECT_EQ(job.attempt, 1);
@@ -30,7 +30,7 @@ TEST(JobLifecycle, AFreeNodeIsNamedInTheReplyToSubmit) {
 TEST(JobLifecycle, WithoutANodeAJobWaitsAndSaysSo) {
   Bench b;
   b.Submit("j");
-  const JobView& view = b.reply<SubmitReply>().view;
+  const JobView& view = *b.reply<SubmitReply>().view;
   EXPECT_EQ(view.job.state, JobState::kQueued);
   ASSERT_EQ(view.reasons.size(), 1u);
   EXPECT_EQ(view.reasons[0].code, "NO_NODES");
@@ -133,10 +133,10 @@ TEST(JobLifecycle, TheTransitionTableKeepsFinalStatesFinal) {
 TEST(Submit, SameIdAndBodyIsTheSameJobAnotherBodyIsRefused) {
   Bench b;
   b.Submit("j", 1, 1, "one");
-  int64_t sequence = b.reply<SubmitReply>().view.job.sequence;
+  int64_t sequence = b.reply<SubmitReply>().view->job.sequence;
   b.Submit("j", 1, 1, "one");
   EXPECT_TRUE(b.reply<SubmitReply>().existed);
-  EXPECT_EQ(b.reply<SubmitReply>().view.job.sequence, sequence);
+  EXPECT_EQ(b.reply<SubmitReply>().view->job.sequence, sequence);
   b.Submit("j", 1, 1, "two");
   EXPECT_EQ(b.reply().status.code(), Code::kAlreadyExists);
   EXPECT_EQ(b.control().counters().submitted, 1);

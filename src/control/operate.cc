@@ -148,7 +148,7 @@ void Control::State::Apply(RemoveJob& c) {
                       "job '" + c.job.value + "' is a member of an array",
                       "delete the array: 'cyxwiz delete " + entry->job.member->array.value + "'"));
   }
-  UpdateEffect update{View(*entry), true};
+  UpdateEffect update{std::make_shared<const JobView>(View(*entry)), true};
   output->effects.push_back(std::move(update));
   Tell(entry->job, EventKind::kDeleted, "");
   counters.jobs_by_state[static_cast<int>(entry->job.state)]--;

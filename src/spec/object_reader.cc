@@ -121,33 +121,38 @@ std::string OrSizes(size_t count) {
 
 ObjectReader::ObjectReader(const Json& object, std::string path, Problems* problems, Values values)
     : object_(object), path_(std::move(path)), problems_(problems), values_(values) {
-  entries_.reserve(16);
+  entries_.reserve(object_.size());
+  for (auto member = object_.begin(); member != object_.end(); ++member)
+    entries_.push_back({member.key(), &*member, false});
+  asked_.reserve(16);
 }
 
-const ObjectReader::Entry& ObjectReader::Look(const Key& key) {
-  for (const Entry& entry : entries_) {
-    if (entry.key.name == key.name) return entry;
-  }
-  Entry entry{key, key.name, nullptr};
+// Objects have few members, so comparing with each is faster than a search for every name.
+const ObjectReader::Entry* ObjectReader::Look(const Key& key) {
+  asked_.push_back(key);
+  Entry* found = nullptr;
   for (std::string_view name : {key.name, key.alias, key.second_alias}) {
     if (name.empty()) continue;
-    auto found = object_.find(name);
-    if (found == object_.end()) continue;
-    if (entry.value != nullptr) {
+    auto entry = std::find_if(entries_.begin(), entries_.end(),
+                              [name](const Entry& one) { return one.name == name; });
+    if (entry == entries_.end()) continue;
+    if (found == nullptr) {
+      found = &*entry;
+    } else if (!entry->known) {
       problems_->Add({values_ == Values::kQuery ? path_ : Member(path_, name),
-                      std::string(name) + " and " + std::string(entry.given) +
+                      std::string(name) + " and " + std::string(found->name) +
                           " are two names of the same thing",
                       "one of them", "both", "leave one out"});
-      continue;
     }
-    entry.given = name;
-    entry.value = &*found;
+    entry->known = true;
   }
-  entries_.push_back(entry);
-  return entries_.back();
+  return found;
 }
 
-const Json* ObjectReader::Find(const Key& key) { return Look(key).value; }
+const Json* ObjectReader::Find(const Key& key) {
+  const Entry* entry = Look(key);
+  return entry == nullptr ? nullptr : entry->value;
+}
 
 // A number that came as a text is shown as the number it is.
 std::string ObjectReader::ShownValue(const Json& value) const {
@@ -160,10 +165,11 @@ std::string ObjectReader::ShownValue(const Json& value) const {
 
 void ObjectReader::Refuse(const Key& key, const std::string& what, std::string expected,
                           std::string hint) {
-  const Entry& entry = Look(key);
-  problems_->Add({values_ == Values::kQuery ? path_ : Member(path_, entry.given),
-                  std::string(entry.given) + " " + what, std::move(expected),
-                  entry.value == nullptr ? "nothing" : ShownValue(*entry.value), std::move(hint)});
+  const Entry* entry = Look(key);
+  std::string_view name = entry == nullptr ? key.name : entry->name;
+  problems_->Add({values_ == Values::kQuery ? path_ : Member(path_, name),
+                  std::string(name) + " " + what, std::move(expected),
+                  entry == nullptr ? "nothing" : ShownValue(*entry->value), std::move(hint)});
 }
 
 void ObjectReader::RefuseObject(std::string message, std::string expected, std::string found,
@@ -335,30 +341,28 @@ bool ObjectReader::Matches(const Key& key, int64_t inferred, const std::string& 
 }
 
 void ObjectReader::RefuseUnknown() {
-  size_t known = 0;
-  for (const Entry& entry : entries_) known += entry.value != nullptr;
-  if (known == object_.size()) return;
+  auto known = [](const Entry& entry) { return entry.known; };
+  if (std::all_of(entries_.begin(), entries_.end(), known)) return;
   std::vector<std::string> names;
-  for (const Entry& entry : entries_) {
-    for (std::string_view name : {entry.key.name, entry.key.alias, entry.key.second_alias}) {
+  std::string listed;
+  for (size_t i = 0; i < asked_.size(); ++i) {
+    const Key& key = asked_[i];
+    auto same = [&key](const Key& one) { return one.name == key.name; };
+    if (std::any_of(asked_.begin(), asked_.begin() + i, same)) continue;
+    for (std::string_view name : {key.name, key.alias, key.second_alias}) {
       if (!name.empty()) names.emplace_back(name);
     }
-  }
-  std::string listed;
-  for (const Entry& entry : entries_) {
     if (!listed.empty()) listed += ", ";
-    listed += entry.key.name;
+    listed += key.name;
   }
-  for (const auto& [name, value] : object_.items()) {
-    bool is_known = false;
-    for (const std::string& candidate : names) is_known = is_known || candidate == name;
-    if (is_known) continue;
+  for (const Entry& entry : entries_) {
+    if (entry.known) continue;
     // The nearest name is dear to find; an object of a hundred thousand wrong keys must not hold up
     // the server.
     bool full = problems_->count() >= Problems::kMost;
-    problems_->Add({values_ == Values::kQuery ? path_ : Member(path_, name),
-                    "there is no " + Shown(std::string_view(name)) + " here", "one of " + listed,
-                    Shown(std::string_view(name)), full ? "" : DidYouMean(name, names)});
+    problems_->Add({values_ == Values::kQuery ? path_ : Member(path_, entry.name),
+                    "there is no " + Shown(entry.name) + " here", "one of " + listed,
+                    Shown(entry.name), full ? "" : DidYouMean(std::string(entry.name), names)});
   }
 }
 

@@ -107,12 +107,14 @@ class ObjectReader {
   const std::string& path() const { return path_; }
 
  private:
+  // A member of the object.
   struct Entry {
-    Key key;
-    std::string_view given;  // the name it was found under
+    std::string_view name;
     const Json* value = nullptr;
+    bool known = false;  // it was asked for
   };
-  const Entry& Look(const Key& key);
+  // The entry of that key under whichever of its names; nullptr when absent.
+  const Entry* Look(const Key& key);
   std::string ShownValue(const Json& value) const;
 
   const Json& object_;
@@ -120,6 +122,7 @@ class ObjectReader {
   Problems* const problems_;
   const Values values_;
   std::vector<Entry> entries_;
+  std::vector<Key> asked_;  // may hold one twice
 };
 
 }  // namespace cyxwiz::spec

@@ -462,7 +462,7 @@ void Checker::Replied(const Command& command, const control::Reply& reply, bool 
       Reach(Place::kAdopted);
   }
   if (auto* r = std::get_if<control::SubmitReply>(&reply.content)) {
-    CheckView(r->view);
+    CheckView(*r->view);
     const auto& submit = std::get<control::SubmitJob>(command);
     const Job& job = state_.jobs.at(submit.job.id);
     bool same_terms = submit.job.terms == nullptr
