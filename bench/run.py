@@ -57,17 +57,17 @@ class Program:
 
 
 class Cluster:
-    """A server, and a node when asked for, on fresh data."""
+    """A server, and as many nodes as are asked for, on fresh data."""
 
-    def __init__(self, build, folder, node):
+    def __init__(self, build, folder, nodes):
         self.folder = pathlib.Path(folder)
         self.programs = []
         self.server = self._start(build / "bin/cyxwiz-central-server", "--data", self.folder / "server", "--grpc-listen",
                                   "127.0.0.1:0", "--rest-listen", "127.0.0.1:0", name="server")
         self.address = self.server.ready["grpc"]
-        if node:
-            self.node = self._start(build / "bin/cyxwiz-server-node", "--data", self.folder / "node", "--server", self.address,
-                                    "--listen", "127.0.0.1:0", "--terminal-listen", "127.0.0.1:0", name="node")
+        self.nodes = [self._start(build / "bin/cyxwiz-server-node", "--data", self.folder / f"node-{i}", "--server", self.address,
+                                  "--listen", "127.0.0.1:0", "--terminal-listen", "127.0.0.1:0", name=f"node-{i}")
+                      for i in range(nodes)]
 
     def _start(self, *arguments, name):
         program = Program(arguments, self.folder / f"{name}.log")
@@ -83,10 +83,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(build, node=False):
+def cluster(build, nodes=0):
     # On the disk of the build folder: a temporary folder may be in memory, where fsync costs nothing.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=build) as folder:
-        running = Cluster(build, folder, node)
+        running = Cluster(build, folder, nodes)
         try:
             yield running
         finally:
@@ -141,15 +141,90 @@ def measure_submit(build, rounds, seconds):
     return result
 
 
+QUEUED = 100_000  # jobs that wait while a submit's time is measured, and at a restart
+PROBE = 5_000  # submits whose times are compared; few beside QUEUED
+
+
+def measure_queue(build, rounds):
+    """Time of a durable SubmitJob with an empty queue and with QUEUED jobs in it, alternating."""
+    empty, full = [], []
+    with cluster(build) as filled:
+        control(build, "fill", filled.address, IN_FLIGHT, QUEUED)
+        for _ in range(rounds):
+            with cluster(build) as fresh:
+                control(build, "fill", fresh.address, IN_FLIGHT, 500)  # warm
+                empty.append(control(build, "fill", fresh.address, IN_FLIGHT, PROBE))
+            full.append(control(build, "fill", filled.address, IN_FLIGHT, PROBE))
+    return {"empty_ms": statistics.median(r["p99_ms"] for r in empty), "full_ms": statistics.median(r["p99_ms"] for r in full),
+            "ratio": statistics.median(f["p99_ms"] / e["p99_ms"] for f, e in zip(full, empty))}
+
+
+def measure_restart(build, count, same):
+    """Seconds from the start of a server that was killed with `count` jobs waiting until it serves."""
+    with cluster(build) as running:
+        control(build, "fill", running.address, IN_FLIGHT, count, *(["same"] if same else []))
+        running.server.process.kill()
+        running.server.process.wait()
+        began = time.perf_counter()
+        again = Program([build / "bin/cyxwiz-central-server", "--data", running.folder / "server", "--grpc-listen", "127.0.0.1:0",
+                         "--rest-listen", "127.0.0.1:0"], running.folder / "again.log")
+        took = time.perf_counter() - began
+        resident = int(re.search(r"VmRSS:\s*(\d+)", pathlib.Path(f"/proc/{again.process.pid}/status").read_text())[1])
+        again.stop()
+    return {"jobs": count, "same_body": same, "seconds": took, "resident_mib": resident >> 10}
+
+
+LONG_JOB = {"name": "long", "model": {"layers": [{"type": "dense", "units": 10}]},
+            "hyperparameters": {"epochs": 100_000, "batch_size": 32, "threads": 1}, "dataset": "mock://random_data?samples=2000&features=16"}
+
+
+def measure_node_death(build, rounds):
+    """Seconds from kill -9 of a node until its job runs on another one: the lease, and what comes on top."""
+    def cli(address, *arguments):
+        done = subprocess.run([str(build / "bin/cyxwiz"), "--server", address, *arguments, "--json"], stdout=subprocess.PIPE, text=True,
+                              check=True)
+        return json.loads(done.stdout)
+
+    took = []
+    for _ in range(rounds):
+        with cluster(build, nodes=2) as running:
+            job_file = running.folder / "long.json"
+            job_file.write_text(json.dumps(LONG_JOB))
+            job = cli(running.address, "submit", str(job_file))["job_id"]
+            with subprocess.Popen([str(build / "bin/cyxwiz"), "--server", running.address, "events", job, "--follow", "--json"],
+                                  stdout=subprocess.PIPE, text=True) as events:
+                def wait_for_running(attempt):
+                    for line in events.stdout:
+                        event = json.loads(line)
+                        if event.get("to") == "JOB_STATE_RUNNING" and event.get("attempt") == attempt:
+                            return
+                    sys.exit("bench: the events ended before the job ran")
+
+                wait_for_running(1)
+                node = cli(running.address, "status", job)["current_node_id"]
+                victim = next(one for one in running.nodes if one.ready["node_id"] == node)
+                began = time.perf_counter()
+                victim.process.kill()
+                wait_for_running(2)
+                took.append(time.perf_counter() - began)
+                events.terminate()
+    return {"seconds": statistics.median(took), "all": took}
+
+
+def measure_fairness(build):
+    done = subprocess.run([str(build / "bench/bench_fairness")], stdout=subprocess.PIPE, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 STARTED = re.compile(r"attempt (\S+)/\d+ started: fork_ms=([\d.]+) load_ms=([\d.]+) first_step_ms=([\d.]+) total_ms=([\d.]+)")
 
 
 def measure_first_step(build, count):
     """Submit to first training step, with its parts from both ends of the wire."""
-    with cluster(build, node=True) as running:
+    with cluster(build, nodes=1) as running:
         control(build, "first-step", running.address, 5)  # warm
         result = control(build, "first-step", running.address, count)
-        node = {m[1]: [float(m[i]) for i in range(2, 6)] for m in STARTED.finditer(running.log("node"))}
+        node = {m[1]: [float(m[i]) for i in range(2, 6)] for m in STARTED.finditer(running.log("node-0"))}
     columns = {name: [] for name in ("submit", "dispatch", "fork", "load", "first_step", "other", "total", "seen")}
     for job, accepted, seen in zip(result["job_ids"], result["accepted_ms"], result["running_ms"]):
         if job not in node:
@@ -191,10 +266,10 @@ def children(pid):
 
 def measure_idle(build, seconds):
     """Share of one core that a server and a node use while there is nothing to do."""
-    with cluster(build, node=True) as running:
+    with cluster(build, nodes=1) as running:
         time.sleep(2)  # what starting leaves behind
         groups = {"server": [running.server.process.pid],
-                  "node": [running.node.process.pid, *children(running.node.process.pid)]}
+                  "node": [running.nodes[0].process.pid, *children(running.nodes[0].process.pid)]}
         before = {name: sum(map(cpu_seconds, pids)) for name, pids in groups.items()}
         time.sleep(seconds)
         return {name: (sum(map(cpu_seconds, pids)) - before[name]) / seconds for name, pids in groups.items()}
@@ -238,7 +313,7 @@ def measure_peers(python):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def write(path, facts, submit, first, jobs, peers, placement, idle, training):
+def write(path, facts, submit, queue, restart, first, jobs, peers, placement, death, fairness, idle, training):
     out = ["# Measured", "",
            "Written by `make bench`. One noisy machine: trust the ratios, whose sides ran alternately within this run; measure again "
            "before you rely on a rate.", "", "| machine | |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in facts if v), ""]
@@ -254,6 +329,15 @@ def write(path, facts, submit, first, jobs, peers, placement, idle, training):
             out.append(f"| {label} | {row['per_second']:,.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {row['ratio']:.2f} | "
                        f"{goal} | {verdict(row['ratio'] >= 0.40) if goal else ''} |")
         out.append("")
+    if queue:
+        out += ["## Beside a long queue", "",
+                f"The slowest hundredth of {PROBE:,} durable submits, {IN_FLIGHT} in flight: {queue['empty_ms']:.1f} ms with an empty queue, "
+                f"{queue['full_ms']:.1f} ms while {QUEUED:,} jobs wait: {queue['ratio']:.2f} times (goal: at most 1.5, met: {verdict(queue['ratio'] <= 1.5)}).", ""]
+    if restart:
+        out += ["## A server that was killed", "",
+                "From the start of the program until it serves, with jobs waiting in its store (goal: 1,000,000 in at most 10 s).", "",
+                "| jobs | their specifications | seconds | resident MiB |", "| ---: | --- | ---: | ---: |",
+                *(f"| {r['jobs']:,} | {'one' if r['same_body'] else 'all different'} | {r['seconds']:.2f} | {r['resident_mib']:,} |" for r in restart), ""]
     if first:
         out += ["## From submit to the first training step", "",
                 f"{first['count']} jobs one after another on a warm node: MLP 784-128-10 on a small data set that the runner "
@@ -294,6 +378,19 @@ def write(path, facts, submit, first, jobs, peers, placement, idle, training):
                 "| nodes | queued jobs | p50 | p99 | submit, a job | bytes a job |", "| ---: | ---: | ---: | ---: | ---: | ---: |",
                 *(f"| {p['nodes']:,} | {p['queued']:,} | {p['p50_us']:.0f} | {p['p99_us']:.0f} | {p['submit_us']:.0f} | {p['bytes_per_job']:,} |"
                   for p in placement), ""]
+    if death:
+        out += ["## A node that dies", "",
+                f"From kill -9 of a node until its job runs on another one: {death['seconds']:.1f} s (median of {', '.join(f'{s:.1f}' for s in death['all'])}), "
+                "of which the lease is 10 s less the age of the last heartbeat.", ""]
+    if fairness:
+        days = sorted({f["day"] for f in fairness})
+        users = list(dict.fromkeys(f["user"] for f in fairness))
+        cell = {(f["user"], f["day"]): f"{f['share']:.0%} of {f['fair']:.0%}" if f["fair"] or f["share"] else "" for f in fairness}
+        out += ["## Fair share over a simulated week", "",
+                "20 nodes of 16 cores, four users of the same class with jobs of 1, 4, 8 and 2 cores (`bench/fairness`): the part of each day's core hours that "
+                "a user had, and what its weight entitled it to.", "",
+                "| user | " + " | ".join(f"day {d}" for d in days) + " |", "| --- |" + " --- |" * len(days),
+                *(f"| {u} | " + " | ".join(cell[u, d] for d in days) + " |" for u in users), ""]
     if idle:
         out += ["## Idle", "", "Processor time while nothing happens but heartbeats, as a share of one core (goal: below 1 %).", "",
                 "| | share | met |", "| --- | ---: | --- |",
@@ -329,7 +426,7 @@ def main():
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of each load")
-    parser.add_argument("--only", default="submit,first-step,jobs,peers,placement,idle,training", help="which to measure")
+    parser.add_argument("--only", default="submit,queue,restart,first-step,jobs,peers,placement,death,fairness,idle,training", help="which to measure")
     parser.add_argument("--python", default=os.environ.get("CYXWIZ_BENCH_PYTHON", "python3"),
                         help="the Python whose PyTorch, if any, runs the DataLoader loop")
     parser.add_argument("--peers-python", default=os.environ.get("CYXWIZ_BENCH_PEERS", "python3"),
@@ -355,13 +452,17 @@ def main():
         return json.loads(done.stdout)
 
     submit = step("submit", measure_submit, build, args.rounds, args.seconds)
+    queue = step("queue", measure_queue, build, args.rounds)
+    restart = step("restart", lambda: [measure_restart(build, count, same) for count, same in ((QUEUED, False), (900_000, True))])
     first = step("first-step", measure_first_step, build, 100)
     jobs = step("jobs", measure_jobs, build, 2000, 3)
     peers = step("peers", measure_peers, args.peers_python)
     placement = step("placement", measure_placement, build)
+    death = step("death", measure_node_death, build, 3)
+    fairness = step("fairness", measure_fairness, build)
     idle = step("idle", measure_idle, build, 10)
     training = step("training", train)
-    write(args.output, machine(build), submit, first, jobs, peers, placement, idle, training)
+    write(args.output, machine(build), submit, queue, restart, first, jobs, peers, placement, death, fairness, idle, training)
     print(f"bench: wrote {args.output}", file=sys.stderr)
 
 

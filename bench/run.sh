@@ -8,5 +8,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$(realpath "${1:-build}")
 shift || true
-cmake --build "$build" --target bench_control bench_placement plain_loop cyxwiz-central-server cyxwiz-server-node cyxwiz-runner
+cmake --build "$build" --target bench_control bench_placement bench_fairness plain_loop cyxwiz-central-server cyxwiz-server-node cyxwiz-runner cyxwiz
 exec /usr/bin/python3 bench/run.py "$build" "$@"

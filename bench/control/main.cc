@@ -1,13 +1,13 @@
 // Load generators for the control plane, driven by bench/run.py. Each prints one line of JSON.
 //
-//   bench_control echo-server                              serves echoes until standard input ends;
-//   prints its address bench_control echo SERVER IN_FLIGHT SECONDS            empty calls with
-//   messages of SubmitJob's size bench_control submit SERVER IN_FLIGHT SECONDS [same]   durable
-//   SubmitJob calls; same: one body for all bench_control jobs SERVER IN_FLIGHT COUNT PARALLEL jobs
-//   from submit to acknowledged completion, executed by a
-//                                                          node that returns at once
-//   bench_control first-step SERVER COUNT                  submit to first training step, one job
-//   at a time
+// clang-format off
+//   bench_control echo-server                              serves echoes until standard input ends; prints its address
+//   bench_control echo SERVER IN_FLIGHT SECONDS            empty calls with messages of SubmitJob's size
+//   bench_control submit SERVER IN_FLIGHT SECONDS [same]   durable SubmitJob calls; same: one body for all
+//   bench_control fill SERVER IN_FLIGHT COUNT [same]       so many of them
+//   bench_control jobs SERVER IN_FLIGHT COUNT PARALLEL     from submit to acknowledged completion, executed by a node that returns at once
+//   bench_control first-step SERVER COUNT                  submit to first training step, one job at a time
+// clang-format on
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -57,6 +57,9 @@ int Run(const std::vector<std::string>& a) {
     out = ToJson(cyxwiz::bench::SubmitLoad(a[1], std::stoi(a[2]), std::stod(a[3]), INT64_MAX,
                                            a.size() == 5));
     out["message_bytes"] = cyxwiz::bench::SubmitRequestBytes();
+  } else if ((a.size() == 4 || (a.size() == 5 && a[4] == "same")) && a[0] == "fill") {
+    out = ToJson(
+        cyxwiz::bench::SubmitLoad(a[1], std::stoi(a[2]), 3600, std::stoll(a[3]), a.size() == 5));
   } else if (a.size() == 5 && a[0] == "jobs") {
     out = Jobs(a[1], std::stoi(a[2]), std::stoll(a[3]), std::stoi(a[4]));
   } else if (a.size() == 3 && a[0] == "first-step") {
