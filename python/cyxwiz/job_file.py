@@ -187,8 +187,10 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
                 config.resources.named[str(own)] = number
         elif name in ("cpu_millis", "gpus"):
             _number(config.resources, name, amount, where)
+        elif name == "nodes":
+            _number(config, name, amount, where)
         else:
-            known = ("cpus", "cpu_millis", "memory", "gpus", "disk", "named")
+            known = ("cpus", "cpu_millis", "memory", "gpus", "disk", "named", "nodes")
             raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, known)}; the keys are {', '.join(known)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from cyxwiz.protocol import control_pb2, job_pb2, node_pb2
 
@@ -49,6 +49,7 @@ class FailureCause(enum.Enum):
     DEADLINE = 15
     DEPENDENCY_FAILED = 16
     KILLS_NODES = 17
+    PEER_LOST = 18
 
 
 class Priority(enum.IntEnum):
@@ -167,6 +168,8 @@ class JobStatus:
     #: Of a member: its array's id, and its number.
     array_id: str = ""
     array_number: int = 0
+    #: Of a job on several nodes that runs: the node of each rank.
+    rank_nodes: Tuple[str, ...] = ()
     #: Only from Client.status and Client.wait, once the job has ended.
     result: Optional[JobResult] = None
 
@@ -351,6 +354,7 @@ def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResu
         array=_array(status.array) if status.HasField("array") else None,
         array_id=status.array_id,
         array_number=status.array_number,
+        rank_nodes=tuple(status.rank_nodes),
         result=result_from_wire(result) if result is not None else None,
     )
 

@@ -131,7 +131,7 @@ def test_limits_dependencies_and_labels_arrive():
         "after": ["prepare", {"job": "cleanup", "condition": "end"}],
         "node_labels": {"zone": "west"},
         "project": "vision",
-        "resources": {"disk": "10GiB", "named": {"licence": 2}},
+        "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4},
     })
     limits = config.limits
     assert (limits.run_seconds, limits.queue_seconds, limits.deadline, limits.log_bytes) == (5400, 60, 1798135200, 1 << 20)
@@ -139,6 +139,7 @@ def test_limits_dependencies_and_labels_arrive():
         ("prepare", job_pb2.AFTER_SUCCESS), ("cleanup", job_pb2.AFTER_ANY_END)]
     assert dict(config.node_labels) == {"zone": "west"}
     assert config.project == "vision"
+    assert config.nodes == 4
     assert config.resources.disk_bytes == 10 << 30 and dict(config.resources.named) == {"licence": 2}
     assert cyxwiz.job_config(after="prepare").after[0].job_id == "prepare"
     moment = datetime(2026, 12, 24, 19, 0, tzinfo=timezone(timedelta(hours=1)))

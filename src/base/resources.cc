@@ -10,6 +10,16 @@ bool Resources::IsNegative() const {
          std::any_of(named.begin(), named.end(), [](const NamedAmount& n) { return n.amount < 0; });
 }
 
+Resources Resources::operator*(int64_t times) const {
+  Resources product = *this;
+  product.cpu_millis *= times;
+  product.memory_bytes *= times;
+  product.gpus *= times;
+  product.disk_bytes *= times;
+  for (NamedAmount& n : product.named) n.amount *= times;
+  return product;
+}
+
 int64_t Resources::Named(std::string_view name) const {
   auto at =
       std::lower_bound(named.begin(), named.end(), name,

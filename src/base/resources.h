@@ -41,6 +41,7 @@ struct Resources {
   }
   Resources operator+(const Resources& o) const { return Resources(*this) += o; }
   Resources operator-(const Resources& o) const { return Resources(*this) -= o; }
+  Resources operator*(int64_t times) const;
   bool IsNegative() const;
   // 0 when there is none of that name.
   int64_t Named(std::string_view name) const;

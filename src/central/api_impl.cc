@@ -464,6 +464,7 @@ class ApiImpl final : public Api {
         command.request.labels = job.terms->labels;
         command.request.run_limit = job.terms->limits.run;
         command.project = job.terms->project;
+        command.request.nodes = job.terms->nodes;
       }
       Ask<control::PlanReply>(
           core_, std::move(command), done,

@@ -44,10 +44,10 @@ Status CheckReferences(const control::Snapshot& snapshot) {
   for (const control::Node& node : snapshot.nodes) nodes.insert(node.id);
   for (const control::Job& job : snapshot.jobs) {
     if (bodies.count(job.body) == 0) return not_sound(job, "has no specification");
-    bool held = job.array == nullptr && (job.state == control::JobState::kAssigned ||
-                                         job.state == control::JobState::kRunning);
-    if (held && nodes.count(job.node) == 0)
-      return not_sound(job, "is held by node '" + job.node.value + "', which is not there");
+    for (const NodeId& node : control::NodesWith(job)) {
+      if (nodes.count(node) == 0)
+        return not_sound(job, "is held by node '" + node.value + "', which is not there");
+    }
   }
   return OkStatus();
 }

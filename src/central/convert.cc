@@ -124,6 +124,9 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
     status->set_array_id(job.member->array.value);
     status->set_array_number(job.member->number);
   }
+  if (job.gang != nullptr && !control::NodesWith(job).empty()) {
+    for (const control::Gang::Rank& rank : job.gang->ranks) status->add_rank_nodes(rank.node.value);
+  }
   if (job.checkpoint.exists()) ToCheckpoint(job.checkpoint, status->mutable_checkpoint());
 }
 

@@ -90,6 +90,12 @@ std::string Dispatcher::Token(const AttemptId& attempt, const NodeId& node,
                                               : security::HexEncode(security::Sha256(permitted))});
 }
 
+std::string Dispatcher::GangSecret(const AttemptId& attempt) const {
+  // Ed25519 signs the same with the same, so nothing need be kept; and only this server can.
+  return security::HexEncode(
+      security::Sha256(signer_->Sign({.attempt = attempt, .node = {"rendezvous"}})));
+}
+
 void Dispatcher::Assign(control::AssignEffect effect) {
   worker_.Post([this, effect = std::move(effect)]() mutable { CallAssign(std::move(effect)); });
 }
@@ -119,6 +125,13 @@ void Dispatcher::CallAssign(control::AssignEffect effect) {
   *call->request.mutable_resources() = ResourcesToWire(effect.job.resources);
   if (effect.job.checkpoint.exists()) {
     ToCheckpoint(effect.job.checkpoint, call->request.mutable_checkpoint());
+  }
+  if (effect.ranks > 1) {
+    protocol::GangRank* gang = call->request.mutable_gang();
+    gang->set_rank(effect.rank);
+    gang->set_size(effect.ranks);
+    gang->set_rendezvous(effect.rendezvous);
+    gang->set_secret(GangSecret(effect.attempt));
   }
   // Last, because the token is for all of the request.
   call->request.set_authorization_token(

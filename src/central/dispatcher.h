@@ -51,6 +51,8 @@ class Dispatcher : public EffectSink {
   // False once the dispatcher ends: the call must not be made.
   bool Begin(grpc::ClientContext* context);
   void End(grpc::ClientContext* context);
+  // What the ranks of an attempt, and nobody else, have in common.
+  std::string GangSecret(const AttemptId& attempt) const;
   // permitted: the bytes of the AssignJob request that the token is for; empty: for none.
   std::string Token(const AttemptId& attempt, const NodeId& node,
                     const std::string& permitted = "") const;

@@ -112,6 +112,7 @@ class FakeNode final : public protocol::NodeService::CallbackService {
 class FakeSigner final : public security::TokenSigner {
  public:
   std::string Sign(const security::JobClaims& claims) const override {
+    if (claims.node.value == "rendezvous") return "secret of " + claims.attempt.job.value;
     EXPECT_GT(claims.expires_at, ReadClocks().unix.seconds());
     return claims.attempt.job.value + "/" + std::to_string(claims.attempt.attempt) + "/" +
            claims.node.value + (claims.request_sha256.empty() ? "" : "/" + claims.request_sha256);
@@ -207,6 +208,27 @@ TEST_F(DispatcherTest, AnAcceptedAssignment) {
   EXPECT_EQ(request.job().job_id(), "j");
   EXPECT_EQ(request.job().name(), "a job");
   EXPECT_EQ(request.resources().cpu_millis(), 1500);
+}
+
+TEST_F(DispatcherTest, ARankLearnsItsPlaceAndTheSecretOfItsGang) {
+  FakeNode node;
+  control::AssignEffect assignment = Assignment(node.endpoint());
+  dispatcher_->Assign(assignment);
+  EXPECT_FALSE(node.assigned.Take().has_gang());
+  assignment.rank = 1;
+  assignment.ranks = 2;
+  assignment.rendezvous = "127.0.0.1:29512";
+  dispatcher_->Assign(assignment);
+  protocol::AssignJobRequest request = node.assigned.Take();
+  EXPECT_EQ(request.gang().rank(), 1);
+  EXPECT_EQ(request.gang().size(), 2);
+  EXPECT_EQ(request.gang().rendezvous(), "127.0.0.1:29512");
+  EXPECT_EQ(request.gang().secret(), security::HexEncode(security::Sha256("secret of j")));
+  EXPECT_EQ(request.authorization_token(),
+            "j/3/n/" + security::HexEncode(security::Sha256(PermittedBytes(request))))
+      << "the token is for this rank alone";
+  outcomes_.Take();
+  outcomes_.Take();
 }
 
 TEST_F(DispatcherTest, ANodeThatDeclinesHasRefused) {

@@ -80,6 +80,7 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
     terms.after.push_back({{std::move(one.job_id)}, one.any_end});
   terms.labels = std::move(from.node_labels);
   terms.project = std::move(from.project);
+  terms.nodes = static_cast<int32_t>(from.nodes);
   if (terms == control::Terms()) return nullptr;
   return std::make_shared<const control::Terms>(std::move(terms));
 }

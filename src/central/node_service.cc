@@ -12,6 +12,7 @@
 #include <set>
 #include <utility>
 
+#include "base/listen_address.h"
 #include "central/convert.h"
 #include "central/services.h"
 #include "cyxwiz/protocol/node.grpc.pb.h"
@@ -277,6 +278,21 @@ Result<control::Node> NodeOf(const protocol::NodeInfo& info) {
     return InvalidArgument(
         "info.capacity: a node needs some CPU and memory, found " + ToString(node.capacity),
         "send capacity, or cpu_cores and ram_total");
+  }
+  if (info.rendezvous_ports() != 0) {
+    if (info.rendezvous_port() < 1 || info.rendezvous_ports() < 0 ||
+        info.rendezvous_ports() > 65536 - info.rendezvous_port()) {
+      return InvalidArgument(
+          "info.rendezvous_port, rendezvous_ports: expected ports from 1 to "
+          "65535, found " +
+          std::to_string(info.rendezvous_ports()) + " from " +
+          std::to_string(info.rendezvous_port()));
+    }
+    // What ranks tell each other is not encrypted in this release.
+    if (ParseListenAddress(node.endpoint, "info.endpoint").ok()) {
+      node.rendezvous_port = info.rendezvous_port();
+      node.rendezvous_ports = info.rendezvous_ports();
+    }
   }
   node.info = info.SerializeAsString();
   return node;

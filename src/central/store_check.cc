@@ -92,11 +92,12 @@ class Checker {
     for (const Job& job : snapshot.jobs) {
       CheckJob(job);
       if (bodies.count(job.body) == 0) Add(job, "has no specification");
-      bool held = job.array == nullptr &&
-                  (job.state == JobState::kAssigned || job.state == JobState::kRunning);
-      if (held && nodes.count(job.node) == 0)
-        Add(job, "is held by node '" + job.node.value + "', which is not known");
-      if (held && job.attempt < 1)
+      const std::vector<NodeId> held = control::NodesWith(job);
+      for (const NodeId& node : held) {
+        if (nodes.count(node) == 0)
+          Add(job, "is held by node '" + node.value + "', which is not known");
+      }
+      if (!held.empty() && job.attempt < 1)
         Add(job, "is in attempt " + std::to_string(job.attempt) + "; they count from 1");
       if (job.ended_at.ms != 0) Add(job, "has a time at which it ended");
       for (const control::Artifact& file : job.checkpoint.files)

@@ -118,6 +118,11 @@ std::string StatusToText(const protocol::GetJobStatusResponse& response, const C
     if (!status.current_node_id().empty()) state += " on " + status.current_node_id();
   }
   line("State", state);
+  if (status.rank_nodes_size() > 0) {
+    std::string nodes;
+    for (const std::string& node : status.rank_nodes()) nodes += (nodes.empty() ? "" : ", ") + node;
+    line("Ranks", nodes);
+  }
   if (!IsFinal(status.state()) || status.state() != protocol::JOB_STATE_SUCCEEDED)
     line("Why", status.message());
   // The message says the first of several reasons.

@@ -17,6 +17,7 @@ bool IsRetried(Cause cause) {
     case Cause::kRunnerCrashed:
     case Cause::kDataUnavailable:
     case Cause::kInternal:
+    case Cause::kPeerLost:
       return true;
     default:
       return false;
@@ -25,33 +26,28 @@ bool IsRetried(Cause cause) {
 
 }  // namespace
 
-void Control::State::Release(JobEntry& entry) {
-  NodeEntry* node = FindNode(entry.job.node);
-  Require(node != nullptr && node->jobs.erase(entry.job.id) == 1, "an attempt is not on its node");
-  node->reserved -= entry.job.resources;
-  Require(!node->reserved.IsNegative(), "a node has given back more than it gave");
-  fleet.GiveBack(entry.job.node, entry.job.resources);
-  quotas.GiveBack(entry.job.user, ProjectOf(entry.job), entry.job.resources);
-  CountPlaced(entry.job, -1);
-  if (!entry.job.preempted_for.empty()) fleet.EndVictim(entry.job.sequence);
-  entry.job.preempted_for = {};
-  shares.GiveBack(entry.job.user, entry.job.resources, now.monotonic);
-  if (node->node.quarantined) ArmProbe(*node);
-  DisarmAssign(entry);
-  DisarmLimit(entry.job, TimerKind::kRunLimit, &entry.run_end);
+void Control::State::Release(JobEntry& entry, NodeEntry& node) {
+  const Job& job = entry.job;
+  const NodeId& id = node.node.id;
+  Require(node.jobs.erase(job.id) == 1, "an attempt is not on its node");
+  node.reserved -= job.resources;
+  Require(!node.reserved.IsNegative(), "a node has given back more than it gave");
+  fleet.GiveBack(id, job.resources);
+  quotas.GiveBack(job.user, ProjectOf(job), job.resources);
+  CountPlaced(job, -1);
+  if (!job.preempted_for.empty()) fleet.EndVictim(job.sequence, id);
+  shares.GiveBack(job.user, job.resources, now.monotonic);
+  if (node.node.quarantined) ArmProbe(node);
+  DisarmAssign(entry, RankEntryOn(entry, id));
   reschedule = true;
 }
 
-void Control::State::DisarmAssign(JobEntry& entry) {
-  if (!entry.accepted)
-    timers.Disarm(entry.last_seen + options.assign_timeout, TimerKind::kAssign, entry.job.id.value);
-}
-
-void Control::State::Accept(JobEntry& entry) {
-  DisarmAssign(entry);
-  if (!entry.accepted) nodes.at(entry.job.node).refusals = 0;
-  entry.accepted = true;
-  entry.last_seen = now.monotonic;
+void Control::State::Accept(JobEntry& entry, NodeEntry& node) {
+  RankEntry& rank = RankEntryOn(entry, node.node.id);
+  DisarmAssign(entry, rank);
+  if (!rank.accepted) node.refusals = 0;
+  rank.accepted = true;
+  rank.last_seen = now.monotonic;
 }
 
 Duration Control::State::Backoff(int32_t failures) const {
@@ -90,10 +86,41 @@ void Control::State::StepBack(Job& job) {
       std::clamp(static_cast<double>(job.checkpoint.epoch - 1) / job.total_epochs, 0.0, 1.0);
 }
 
-void Control::State::Lose(JobEntry& entry, Cause cause, const std::string& why, Duration wait) {
+void Control::State::EndAttempt(JobEntry& entry, const AttemptEnd& end) {
+  const JobId preempted_for = std::exchange(entry.job.preempted_for, {});
+  DisarmLimit(entry.job, TimerKind::kRunLimit, &entry.run_end);
+  switch (end.kind) {
+    case AttemptEnd::Kind::kSucceeded:
+      return Succeed(entry);
+    case AttemptEnd::Kind::kFailed:
+      return Fail(entry, end);
+    case AttemptEnd::Kind::kLost:
+      return Lose(entry, end, preempted_for);
+    case AttemptEnd::Kind::kNone:
+      Require(false, "an attempt ended in no way");
+  }
+}
+
+void Control::State::Succeed(JobEntry& entry) {
   Job& job = entry.job;
-  const JobId preempted_for = job.preempted_for;
-  Release(entry);
+  job.pause_requested = false;
+  job.progress = 1;
+  job.current_epoch = job.total_epochs;
+  job.cause = Cause::kNone;
+  job.error = {};
+  SetState(entry, JobState::kSucceeded, "");
+}
+
+AttemptEnd Control::State::Lost(Cause cause, std::string why, Duration wait) {
+  AttemptEnd end{AttemptEnd::Kind::kLost, cause, {}, wait};
+  end.error.message = std::move(why);
+  return end;
+}
+
+void Control::State::Lose(JobEntry& entry, const AttemptEnd& end, const JobId& preempted_for) {
+  Job& job = entry.job;
+  const std::string& why = end.error.message;
+  if (end.took_node) job.nodes_lost++;
   counters.attempts_lost++;
   if (job.cancel_requested) {
     SetState(entry, JobState::kCancelled, CancelMessage(job));
@@ -101,7 +128,7 @@ void Control::State::Lose(JobEntry& entry, Cause cause, const std::string& why, 
   }
   if (job.limit_hit != Cause::kNone) return FailByLimit(entry, job.limit_hit);
   job.error = {};
-  if (cause != Cause::kNodeLost) job.nodes_lost = 0;
+  if (end.cause != Cause::kNodeLost) job.nodes_lost = 0;
   if (job.nodes_lost >= options.max_nodes_lost) {
     job.cause = Cause::kKillsNodes;
     job.error = {static_cast<int32_t>(Code::kAborted),
@@ -111,8 +138,8 @@ void Control::State::Lose(JobEntry& entry, Cause cause, const std::string& why, 
     SetState(entry, JobState::kFailed, job.error.message);
     return;
   }
-  job.cause = cause;
-  if (cause == Cause::kNodeDrained && !preempted_for.empty()) {
+  job.cause = end.cause;
+  if (end.cause == Cause::kNodeDrained && !preempted_for.empty()) {
     job.cause = Cause::kPreempted;
     job.preemptions++;
   }
@@ -123,51 +150,67 @@ void Control::State::Lose(JobEntry& entry, Cause cause, const std::string& why, 
     SetState(entry, JobState::kPaused, PausedMessage(job));
     return;
   }
-  job.not_before = {wait > Duration::zero() ? now.unix.ms + Milliseconds(wait) : 0};
+  job.not_before = {end.wait > Duration::zero() ? now.unix.ms + Milliseconds(end.wait) : 0};
   SetState(entry, JobState::kQueued,
            "queued again: " + (job.cause == Cause::kPreempted
                                    ? "it made room for job '" + preempted_for.value + "'"
                                    : why));
 }
 
-void Control::State::LoseWithNode(JobEntry& entry, const std::string& why) {
-  if (entry.job.state == JobState::kRunning && !entry.adopted) entry.job.nodes_lost++;
-  Lose(entry, Cause::kNodeLost, why);
+void Control::State::LoseWithNode(JobEntry& entry, NodeEntry& node, const std::string& why) {
+  AttemptEnd end = Lost(Cause::kNodeLost, why);
+  end.took_node = entry.job.state == JobState::kRunning && !entry.adopted;
+  EndRank(entry, node, std::move(end));
 }
 
 void Control::State::SendStop(const JobEntry& entry, const std::string& reason) {
-  if (const NodeEntry* node = FindNode(entry.job.node)) {
-    output->effects.push_back(StopEffect{{entry.job.id, entry.job.attempt},
-                                         node->node.id,
-                                         node->node.endpoint,
-                                         reason,
-                                         IsToYield(entry)});
+  for (const NodeId& id : NodesWith(entry.job)) {
+    const NodeEntry& node = nodes.at(id);
+    output->effects.push_back(StopEffect{
+        {entry.job.id, entry.job.attempt}, id, node.node.endpoint, reason, IsToYield(entry)});
   }
+}
+
+bool Control::State::IsDrained(const Job& job) const {
+  if (job.gang == nullptr) return nodes.at(job.node).node.draining;
+  return std::any_of(
+      job.gang->ranks.begin(), job.gang->ranks.end(),
+      [this](const Gang::Rank& rank) { return !rank.ended && nodes.at(rank.node).node.draining; });
 }
 
 bool Control::State::IsToStop(const JobEntry& entry) const {
   const Job& job = entry.job;
   return job.cancel_requested || job.pause_requested || job.limit_hit != Cause::kNone ||
-         !job.preempted_for.empty() || nodes.at(job.node).node.draining;
+         !job.preempted_for.empty() || IsDrained(job) ||
+         (job.gang != nullptr && job.gang->end.kind != AttemptEnd::Kind::kNone);
 }
 
-bool Control::State::IsToYield(const JobEntry& entry) {
-  return !entry.job.cancel_requested && entry.job.limit_hit == Cause::kNone;
+bool Control::State::IsToYield(const JobEntry& entry) const {
+  const Job& job = entry.job;
+  if (job.cancel_requested || job.limit_hit != Cause::kNone) return false;
+  return job.gang == nullptr || job.gang->end.kind == AttemptEnd::Kind::kNone ||
+         job.gang->end.yields;
 }
 
 JobEntry* Control::State::Current(const AttemptId& attempt, const NodeId& node) {
+  const NodeEntry* on = FindNode(node);
+  if (on == nullptr || on->jobs.count(attempt.job) == 0) return nullptr;
   JobEntry* entry = Find(attempt.job);
-  if (entry == nullptr || entry->job.node != node) return nullptr;
-  if (entry->job.state != JobState::kAssigned && entry->job.state != JobState::kRunning)
-    return nullptr;
   return attempt.attempt == 0 || attempt.attempt == entry->job.attempt ? entry : nullptr;
 }
 
 std::string Control::State::StopMessage(const JobEntry& entry) const {
-  if (entry.job.cancel_requested) return CancelMessage(entry.job);
-  if (entry.job.limit_hit != Cause::kNone) return LimitMessage(entry.job, entry.job.limit_hit);
-  if (entry.job.pause_requested) return "paused";
-  return entry.job.preempted_for.empty() ? "the node is drained" : RoomMessage(entry.job);
+  const Job& job = entry.job;
+  if (job.cancel_requested) return CancelMessage(job);
+  if (job.limit_hit != Cause::kNone) return LimitMessage(job, job.limit_hit);
+  if (!IsToYield(entry)) {
+    const AttemptEnd& end = job.gang->end;
+    return end.kind == AttemptEnd::Kind::kSucceeded
+               ? "the result is there: the other ranks end"
+               : "stopping the other ranks: " + end.error.message;
+  }
+  if (job.pause_requested) return "paused";
+  return job.preempted_for.empty() ? "the node is drained" : RoomMessage(job);
 }
 
 std::string Control::State::NotCurrent(const AttemptId& attempt, const NodeId& node) {
@@ -177,12 +220,18 @@ std::string Control::State::NotCurrent(const AttemptId& attempt, const NodeId& n
          "' is not the current one of job '" + job.id.value + "'";
 }
 
-void Control::State::Fail(JobEntry& entry, NodeEntry& node, ReportCompletion& c) {
+void Control::State::Fail(JobEntry& entry, const AttemptEnd& end) {
   Job& job = entry.job;
-  job.cause = c.cause == Cause::kNone ? Cause::kInternal : c.cause;
-  job.error = std::move(c.error);
+  if (job.cancel_requested) {
+    job.cause = Cause::kCancelled;
+    job.error = {};
+    SetState(entry, JobState::kCancelled, CancelMessage(job));
+    return;
+  }
+  if (job.limit_hit != Cause::kNone) return FailByLimit(entry, job.limit_hit);
+  job.cause = end.cause;
+  job.error = end.error;
   job.nodes_lost = 0;
-  if (MayBeTheNodes(job.cause)) Suspect(node, entry, CauseName(job.cause));
   if (!IsRetried(job.cause) || job.retries >= job.max_retries) {
     SetState(entry, JobState::kFailed, job.error.message);
     return;

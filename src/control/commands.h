@@ -256,6 +256,9 @@ struct Reply {
 // that was late starts nothing once the node has registered again.
 struct AssignEffect {
   AttemptId attempt;
+  // Of a gang: which of how many ranks, and host:port at which rank 0 meets the others.
+  int32_t rank = 0, ranks = 1;
+  std::string rendezvous;
   NodeId node;
   std::string endpoint;
   std::string session;

@@ -11,7 +11,7 @@ const Limits& LimitsOf(const Job& job) {
 
 scheduler::Request RequestOf(const Job& job) {
   if (job.terms == nullptr) return {job.resources, job.device, {}, {}};
-  return {job.resources, job.device, job.terms->labels, job.terms->limits.run};
+  return {job.resources, job.device, job.terms->labels, job.terms->limits.run, job.terms->nodes};
 }
 
 Job AskedLike(const Job& job, JobId id) {
@@ -32,6 +32,8 @@ const std::string& ProjectOf(const Job& job) {
   static const std::string kNone;
   return job.terms != nullptr ? job.terms->project : kNone;
 }
+
+int32_t NodesOf(const Job& job) { return job.terms != nullptr ? job.terms->nodes : 1; }
 
 LineKey LineOf(const Job& job) { return {job.priority, RequestOf(job), job.user, ProjectOf(job)}; }
 

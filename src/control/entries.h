@@ -7,12 +7,20 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "control/records.h"
 #include "scheduler/scheduler.h"
 
 namespace cyxwiz::control {
+
+// A rank of the current attempt; a job that is no gang has one.
+struct RankEntry {
+  bool accepted = false;    // the node has said yes, or has been heard of it
+  bool started = false;     // its start has been reported
+  MonotonicTime last_seen;  // when its node last listed or reported it
+};
 
 struct JobEntry {
   Job job;
@@ -23,9 +31,9 @@ struct JobEntry {
   bool touched = false;     // followers must be told with this batch
   int32_t node_faults = 0;  // attempts that a node's own trouble ended, for their backoff
   // Of the current attempt:
-  bool accepted = false;    // the node has said yes, or has been heard of it
-  MonotonicTime last_seen;  // when its node last listed or reported it
-  bool adopted = false;     // begun under an earlier run of this server
+  RankEntry rank;
+  std::unique_ptr<std::vector<RankEntry>> other_ranks;  // of a gang: from rank 1 on
+  bool adopted = false;                                 // begun under an earlier run of this server
   // Since when it has run, and since when work would be lost with it: at the earliest the start of
   // this server.
   MonotonicTime running_since, saved_at;
@@ -52,7 +60,7 @@ struct NodeEntry {
   MonotonicTime cordon_at = MonotonicTime::Never();  // when a planned cordon is looked at
   int32_t refusals = 0;                              // since it last took an attempt
   Resources reserved;
-  std::set<JobId> jobs;  // whose current attempt is assigned or running here
+  std::set<JobId> jobs;  // whose current attempt, or a rank of it, is assigned or running here
   // Jobs with different bodies that failed here since one succeeded; text of each failure.
   std::map<int64_t, std::string> failures;
 };
@@ -86,6 +94,7 @@ struct LineJobs {
 
 const Limits& LimitsOf(const Job& job);
 const std::string& ProjectOf(const Job& job);  // empty: none
+int32_t NodesOf(const Job& job);               // that it needs at once
 scheduler::Request RequestOf(const Job& job);
 // A new job of this id that asks for what `job` asks for; without its terms, and no array.
 Job AskedLike(const Job& job, JobId id);

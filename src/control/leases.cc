@@ -29,7 +29,7 @@ void Control::State::EndLease(const Timer& timer) {
   node->lease_end = MonotonicTime::Never();
   EndSession(*node);
   std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
-  for (const JobId& id : here) LoseWithNode(*jobs.at(id), "node " + timer.id + " was lost");
+  for (const JobId& id : here) LoseWithNode(*jobs.at(id), *node, "node " + timer.id + " was lost");
 }
 
 void Control::State::EndSession(NodeEntry& node) {
@@ -47,7 +47,7 @@ HeartbeatReply Control::State::Claim(NodeEntry& node, const std::vector<AttemptI
       reply.stop.push_back(id);
       continue;
     }
-    Accept(*entry);
+    Accept(*entry, node);
     if (!IsToStop(*entry)) continue;
     (IsToYield(*entry) ? reply.yield : reply.stop).push_back({id.job, entry->job.attempt});
   }
@@ -97,10 +97,11 @@ void Control::State::Apply(RegisterNode& c) {
       return a.job == id && (a.attempt == 0 || a.attempt == entry.job.attempt);
     });
     if (runs) continue;
-    if (entry.accepted) {
-      LoseWithNode(entry, "node " + node.node.id.value + " was restarted");
+    if (RankEntryOn(entry, node.node.id).accepted) {
+      LoseWithNode(entry, node, "node " + node.node.id.value + " was restarted");
     } else {
-      Lose(entry, Cause::kNodeLost, "node " + node.node.id.value + " did not take it");
+      EndRank(entry, node,
+              Lost(Cause::kNodeLost, "node " + node.node.id.value + " did not take it"));
     }
   }
   Answer(c.reply_to, OkStatus(), RegisterReply{node.node.id, std::move(stop)});
@@ -130,8 +131,9 @@ void Control::State::Apply(Heartbeat& c) {
   std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
   for (const JobId& id : here) {
     JobEntry& entry = *jobs.at(id);
-    if (entry.accepted && now.monotonic - entry.last_seen > options.lease) {
-      Lose(entry, Cause::kNodeLost, "node " + c.node.value + " no longer runs it");
+    const RankEntry& rank = RankEntryOn(entry, c.node);
+    if (rank.accepted && now.monotonic - rank.last_seen > options.lease) {
+      EndRank(entry, *node, Lost(Cause::kNodeLost, "node " + c.node.value + " no longer runs it"));
     }
   }
   Answer(c.reply_to, OkStatus(), std::move(reply));
@@ -140,22 +142,23 @@ void Control::State::Apply(Heartbeat& c) {
 void Control::State::Apply(AssignOutcome& c) {
   JobEntry* entry = Current(c.attempt, c.node);
   if (entry == nullptr || entry->job.state != JobState::kAssigned) return;
+  NodeEntry& node = nodes.at(c.node);
   if (c.kind == AssignOutcome::Kind::kAccepted) {
-    Accept(*entry);
+    Accept(*entry, node);
     if (IsToStop(*entry)) SendStop(*entry, StopMessage(*entry));
     return;
   }
-  if (entry->accepted) return;  // its node was heard to run it meanwhile
+  // Its node was heard to run it meanwhile.
+  if (RankEntryOn(*entry, c.node).accepted) return;
   if (c.kind == AssignOutcome::Kind::kUnreachable) {
-    return DoubtAssignment(*entry, "could not be reached: " + c.message);
+    return DoubtAssignment(*entry, node, "could not be reached: " + c.message);
   }
-  NodeEntry& node = *FindNode(c.node);
   LetRest(node, Backoff(++node.refusals));
-  Lose(*entry, Cause::kNodeRejected, "node " + c.node.value + " refused it: " + c.message);
+  EndRank(*entry, node,
+          Lost(Cause::kNodeRejected, "node " + c.node.value + " refused it: " + c.message));
 }
 
-void Control::State::DoubtAssignment(JobEntry& entry, const std::string& what) {
-  NodeEntry& node = *FindNode(entry.job.node);
+void Control::State::DoubtAssignment(JobEntry& entry, NodeEntry& node, const std::string& what) {
   EndSession(node);
   entry.job.message = "node " + node.node.id.value + " " + what;
   MarkChanged(entry);
@@ -163,11 +166,12 @@ void Control::State::DoubtAssignment(JobEntry& entry, const std::string& what) {
 
 void Control::State::EndAssign(const Timer& timer) {
   JobEntry* entry = Find(JobId{timer.id});
-  if (entry == nullptr || entry->job.state != JobState::kAssigned || entry->accepted ||
-      entry->last_seen + options.assign_timeout != timer.at) {
-    return;
+  if (entry == nullptr || entry->job.state != JobState::kAssigned) return;
+  for (const NodeId& id : NodesWith(entry->job)) {
+    const RankEntry& rank = RankEntryOn(*entry, id);
+    if (!rank.accepted && rank.last_seen + options.assign_timeout == timer.at)
+      DoubtAssignment(*entry, nodes.at(id), "did not answer");
   }
-  DoubtAssignment(*entry, "did not answer");
 }
 
 }  // namespace cyxwiz::control

@@ -45,19 +45,21 @@ void Control::State::Load(Snapshot snapshot) {
     counters.jobs_by_state[static_cast<int>(j.state)]++;
     checkpoint_files.Add(j.checkpoint);
     if (j.array == nullptr && (j.state == JobState::kAssigned || j.state == JobState::kRunning)) {
-      NodeEntry* node = FindNode(j.node);
-      Require(node != nullptr, "a stored attempt without its node");
-      node->reserved += j.resources;
-      shares.Take(j.user, j.resources, now.monotonic);
-      quotas.Take(LineOf(j), j.resources);
-      node->jobs.insert(j.id);
-      CountPlaced(j, +1);
       entry->running_since = entry->saved_at = now.monotonic;
-      entry->accepted = entry->adopted = true;
-      entry->last_seen = now.monotonic;
-      if (node->lease_end == MonotonicTime::Never()) {
-        node->lease_end = now.monotonic + options.lease;
-        timers.Arm(node->lease_end, TimerKind::kLease, node->node.id.value);
+      entry->adopted = true;
+      BeginRanks(*entry, {true, j.state == JobState::kRunning, now.monotonic});
+      for (const NodeId& id : NodesWith(j)) {
+        NodeEntry* node = FindNode(id);
+        Require(node != nullptr, "a stored attempt without its node");
+        node->reserved += j.resources;
+        shares.Take(j.user, j.resources, now.monotonic);
+        quotas.Take(LineOf(j), j.resources);
+        node->jobs.insert(j.id);
+        CountPlaced(j, +1);
+        if (node->lease_end == MonotonicTime::Never()) {
+          node->lease_end = now.monotonic + options.lease;
+          timers.Arm(node->lease_end, TimerKind::kLease, node->node.id.value);
+        }
       }
     }
     if (IsFinal(j.state)) {
@@ -82,7 +84,7 @@ void Control::State::Load(Snapshot snapshot) {
   for (const auto& [id, entry] : jobs) {
     const Job& j = entry->job;
     if (j.started_at.ms == 0 || j.array != nullptr) continue;
-    remember(j.user, j.resources, j.started_at,
+    remember(j.user, scheduler::TotalOf(RequestOf(j)), j.started_at,
              IsFinal(j.state) ? Since(j.ended_at) : Duration::zero());
   }
   for (const PastUse& use : snapshot.past)

@@ -30,6 +30,7 @@ void Control::State::PutIntoFleet(const NodeEntry& node) {
   state.capacity = n.capacity;
   state.free = n.capacity - node.reserved;
   state.devices = n.devices;
+  state.gangs = n.rendezvous_ports > 0;
   if (!n.labels.empty()) state.labels = std::make_shared<const Labels>(n.labels);
   Resources total = shares.total() + n.capacity;
   if (const scheduler::NodeState* earlier = fleet.Find(n.id)) {

@@ -121,13 +121,12 @@ void Control::State::ChangePriority(JobEntry& entry, int32_t priority) {
   Tell(job, EventKind::kPriorityChanged,
        std::string(PriorityName(job.priority)) + " to " + PriorityName(priority));
   bool in_line = job.state == JobState::kQueued && IsInLine(job);
-  bool placed =
-      job.array == nullptr && (job.state == JobState::kAssigned || job.state == JobState::kRunning);
+  const auto placed = std::ssize(NodesWith(job));
   if (in_line) LeaveLine(job);
-  if (placed) CountPlaced(job, -1);
+  CountPlaced(job, -placed);
   job.priority = priority;
-  if (placed) CountPlaced(job, +1);
-  reschedule |= placed && options.preemption.on;
+  CountPlaced(job, placed);
+  reschedule |= placed > 0 && options.preemption.on;
   if (in_line) EnterLine(entry);
   MarkChanged(entry);
 }

@@ -127,7 +127,7 @@ void Control::State::PlanRoom(const Job& job, PlanReply* reply) const {
   }
   const LineKey line = LineOf(job);
   const scheduler::Standing standing = quotas.Of(line);
-  if (standing == scheduler::Standing::kBlocked) return;
+  if (standing == scheduler::Standing::kBlocked || line.request.nodes > 1) return;
   const bool reclaims = !quotas.empty() && standing == scheduler::Standing::kWithin;
   MonotonicTime later;
   auto preemption = scheduler::PlanPreemption(
@@ -151,6 +151,7 @@ void Control::State::Apply(PlanJob& c) {
   terms.labels = c.request.labels;
   terms.limits.run = c.request.run_limit;
   terms.project = c.project;
+  terms.nodes = c.request.nodes;
   job.terms = std::make_shared<const Terms>(std::move(terms));
   job.created_at = now.unix;
   Plan(job, c.what_if, &reply);
@@ -172,7 +173,11 @@ void Control::State::Apply(ExplainJob& c) {
   }
   if (fleet.hold() && fleet.hold()->job == job.sequence && !reply.estimated_start) {
     const scheduler::Hold& hold = *fleet.hold();
-    reply.estimate_basis = "node '" + hold.node.value + "' is kept for it";
+    std::string nodes;
+    for (const scheduler::Hold::Place& place : hold.places)
+      nodes += (nodes.empty() ? "'" : ", '") + place.node.value + "'";
+    reply.estimate_basis = hold.places.size() == 1 ? "node " + nodes + " is kept for it"
+                                                   : "nodes " + nodes + " are kept for it";
     if (hold.start != MonotonicTime::Never()) {
       reply.estimated_start = UnixTime{now.unix.ms + Milliseconds(hold.start - now.monotonic)};
       reply.estimate_basis += ": at the latest then, by the limits of what runs there";

@@ -20,7 +20,7 @@ bool Reclaims(const scheduler::Quotas& quotas, const LineKey& line) {
 
 }  // namespace
 
-void Control::State::CountPlaced(const Job& job, int change) {
+void Control::State::CountPlaced(const Job& job, int64_t change) {
   placed_by_class[static_cast<size_t>(std::clamp(job.priority, 0, 3))] += change;
 }
 
@@ -32,6 +32,7 @@ void Control::State::Preempt() {
     scheduler::Standing standing = quotas.Of(key);
     if (standing == scheduler::Standing::kBlocked) continue;
     if (key.priority < lowest + (Reclaims(quotas, key) ? 0 : 1)) continue;
+    if (key.request.nodes > 1) continue;  // nodes are kept for a gang instead (UpdateHold)
     const Job& head = by_sequence.at(*line.jobs.begin())->job;
     waiting.emplace_back(RankOf(head, shares.Of(key.account, now.monotonic), standing), &key);
   }
@@ -81,6 +82,7 @@ std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, int32
   for (const JobId& id : nodes.at(node).jobs) {
     const JobEntry& entry = *jobs.at(id);
     const Job& job = entry.job;
+    const auto ranks = std::ssize(NodesWith(job));  // a gang loses the work of all of them
     bool lower = job.priority < priority || (reclaims && job.priority == priority &&
                                              quotas.IsBorrowing(job.user, ProjectOf(job)));
     if (!lower || job.preemptions >= options.preemption.most || IsToStop(entry)) continue;
@@ -90,7 +92,8 @@ std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, int32
       *later = std::min(*later, from);
       continue;
     }
-    victims.push_back({job.sequence, job.priority, job.resources, now.monotonic - entry.saved_at});
+    victims.push_back(
+        {job.sequence, job.priority, job.resources, ranks * (now.monotonic - entry.saved_at)});
   }
   return victims;
 }

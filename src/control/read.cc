@@ -9,9 +9,10 @@ const std::vector<scheduler::Reason>& Control::State::Explained(const Job& job) 
   auto [entry, fresh] = explained.try_emplace(LineOf(job));
   if (fresh) {
     scheduler::Request request = RequestOf(job);
-    const std::optional<scheduler::Hold>& hold = fleet.hold();
-    bool kept = hold && scheduler::IsKeptFrom(*hold, job.priority, request, now.monotonic);
-    entry->second = scheduler::Explain(request, fleet.nodes(), kept ? &*hold : nullptr);
+    entry->second =
+        scheduler::Explain(request, fleet.nodes(), [&](const scheduler::NodeState& node) {
+          return scheduler::IsKeptFrom(fleet.hold(), node, job.priority, request, now.monotonic);
+        });
     AddQuotaReason(entry->first, &entry->second);
   }
   return entry->second;

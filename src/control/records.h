@@ -52,6 +52,7 @@ enum class Cause {
   kDeadline = 15,
   kDependencyFailed = 16,
   kKillsNodes = 17,
+  kPeerLost = 18,
 };
 const char* CauseName(Cause cause);  // "node lost"
 
@@ -86,6 +87,7 @@ struct ErrorInfo {
   int32_t code = 0;  // gRPC code numbers
   std::string message;
   std::string details;
+  bool operator==(const ErrorInfo&) const = default;
 };
 
 // What ends a job though it is not done; 0: no limit.
@@ -110,7 +112,33 @@ struct Terms {
   std::vector<Dependency> after;
   Labels labels;  // that a node must have
   std::string project;
+  int32_t nodes = 1;  // at once; more than one make the job a gang, with a rank on each
   bool operator==(const Terms&) const = default;
+};
+
+// How an attempt has ended. Of a gang's attempt it is known before all of its ranks have.
+struct AttemptEnd {
+  enum class Kind { kNone, kSucceeded, kFailed, kLost } kind = Kind::kNone;
+  Cause cause = Cause::kNone;
+  ErrorInfo error;         // kFailed and kLost: why
+  Duration wait = {};      // kLost: before the next try
+  bool took_node = false;  // kLost: its node went while it ran
+  bool yields = false;     // of a gang: the ranks that are left still write a checkpoint
+  bool operator==(const AttemptEnd&) const = default;
+};
+
+// Of the current or last attempt of a job that needs several nodes at once.
+inline constexpr int32_t kMaxRanks = 64;
+struct Gang {
+  struct Rank {
+    NodeId node;         // no two are on the same
+    bool ended = false;  // it holds nothing there any more
+    bool operator==(const Rank&) const = default;
+  };
+  std::vector<Rank> ranks;  // by number; the first is on the job's node
+  // Once it is known: the ranks that are left shall end, and then the attempt has ended so.
+  AttemptEnd end;
+  bool operator==(const Gang&) const = default;
 };
 
 // What makes a job an array: it stands for many that are alike, its members, numbered from 0.
@@ -163,6 +191,7 @@ struct Job {
   std::shared_ptr<const Terms> terms;    // null: none
   std::shared_ptr<const Array> array;    // null: it is none
   std::shared_ptr<const Member> member;  // null: it is none
+  std::shared_ptr<const Gang> gang;      // null: it needs one node, or has not been on any
 
   JobState state = JobState::kQueued;
   std::string message;                        // why it is in this state, for a person
@@ -170,7 +199,7 @@ struct Job {
   UnixTime attempt_started_at;                // of the attempt that runs
   UnixTime not_before;                        // backoff: not scheduled earlier
   AttemptNumber attempt = 0;                  // current or last; of an earlier job before the first
-  NodeId node;                                // of the current or last attempt
+  NodeId node;                                // of the current or last attempt, or its rank 0
   int32_t retries = 0;                        // failures that counted against max_retries
   int32_t nodes_lost = 0;                     // in a row, each while it ran this job
   Cause limit_hit = Cause::kNone;             // the attempt shall end, and the job fails with this
@@ -195,6 +224,12 @@ struct Job {
   // The newest one that has been reported; none once the job has ended.
   Checkpoint checkpoint;
 };
+
+// The nodes that the current attempt is on, in the order of its ranks: those on which one has not
+// ended. None when there is no attempt.
+std::vector<NodeId> NodesWith(const Job& job);
+// The number of the rank that is, or was, on the node; -1: none. A job that is no gang has rank 0.
+int32_t RankOn(const Job& job, const NodeId& node);
 
 // Which jobs are meant.
 struct JobFilter {
@@ -269,6 +304,8 @@ struct Node {
   bool quarantined = false;
   std::string quarantine_reason;
   int32_t failed_probes = 0;
+  // Ports of its host on which ranks 0 of gangs meet the others; 0: it takes no ranks.
+  int32_t rendezvous_port = 0, rendezvous_ports = 0;  // the first, and how many
 };
 
 // What stays of a job that was deleted. Its id may be submitted again: the new job goes on counting
@@ -326,7 +363,7 @@ struct EndedJob {
 // What a job that has ended had of the fleet.
 struct PastUse {
   std::string user;
-  Resources resources;
+  Resources resources;  // on all its nodes
   UnixTime started_at, ended_at;
 };
 

@@ -35,10 +35,14 @@ JobEntry* Control::State::Reported(const Report& c) {
 void Control::State::Apply(ReportProgress& c) {
   JobEntry* entry = Reported(c);
   if (entry == nullptr) return;
-  Accept(*entry);
+  NodeEntry& node = nodes.at(c.node);
+  Accept(*entry, node);
+  RankEntryOn(*entry, c.node).started = true;
   Job& job = entry->job;
-  Keep(*entry, std::move(c.checkpoint));
-  if (job.state == JobState::kAssigned) {
+  const bool leads = RankOn(job, c.node) == 0;  // what the others tell of is the same
+  leads ? Keep(*entry, std::move(c.checkpoint)) : Refuse(c.checkpoint);
+  const bool winds_up = job.gang != nullptr && job.gang->end.kind != AttemptEnd::Kind::kNone;
+  if (job.state == JobState::kAssigned && !winds_up && AllStarted(*entry)) {
     if (job.started_at.ms == 0) job.started_at = now.unix;
     counters.attempts_started++;
     job.attempt_started_at = now.unix;
@@ -56,9 +60,11 @@ void Control::State::Apply(ReportProgress& c) {
     job.cause = Cause::kNone;
     job.error = {};
   }
-  job.progress = c.progress;
-  job.current_epoch = c.epoch;
-  AddMetrics(c.metrics, &job);
+  if (leads) {
+    job.progress = c.progress;
+    job.current_epoch = c.epoch;
+    AddMetrics(c.metrics, &job);
+  }
   if (!entry->progressed) {
     entry->progressed = true;
     unflushed.insert(job.sequence);
@@ -74,63 +80,66 @@ void Control::State::Apply(ReportProgress& c) {
 void Control::State::Apply(ReportCompletion& c) {
   JobEntry* entry = Reported(c);
   if (entry == nullptr) return;
-  Job& job = entry->job;
-  Keep(*entry, std::move(c.checkpoint));
+  NodeEntry& node = nodes.at(c.node);
+  EndRank(*entry, node, Judge(*entry, node, c));
+  Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+}
+
+AttemptEnd Control::State::Judge(JobEntry& entry, NodeEntry& node, ReportCompletion& c) {
+  Job& job = entry.job;
+  const bool leads = RankOn(job, c.node) == 0;
+  leads ? Keep(entry, std::move(c.checkpoint)) : Refuse(c.checkpoint);
   using Outcome = ReportCompletion::Outcome;
-  NodeEntry& node = *FindNode(c.node);
+  using Kind = AttemptEnd::Kind;
   // Stopped by the node's own decision: it shuts down, or its lease ended.
   bool stopped = c.outcome == Outcome::kCancelled && !job.cancel_requested;
   // What fails on a node in quarantine is the node's failure.
   bool nodes_fault =
       c.outcome == Outcome::kFailed && node.node.quarantined && MayBeTheNodes(c.cause);
   if (stopped || nodes_fault) {
-    if (stopped && !IsToStop(*entry)) {
+    if (stopped && !IsToStop(entry)) {
       EndSession(node);  // it is going away, or its lease was over
     }
     std::string what = c.error.message.empty() ? "" : ": " + c.error.message;
-    if (nodes_fault) Suspect(node, *entry, CauseName(c.cause));
-    Lose(*entry, stopped ? Cause::kNodeDrained : c.cause,
-         "node " + c.node.value + (stopped ? " stopped it" : ", in quarantine, failed it") + what);
-    return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+    if (nodes_fault) Suspect(node, entry, CauseName(c.cause));
+    return Lost(
+        stopped ? Cause::kNodeDrained : c.cause,
+        "node " + c.node.value + (stopped ? " stopped it" : ", in quarantine, failed it") + what);
   }
   if (c.outcome == Outcome::kFailed && c.cause == Cause::kNodeLost) {
     // The node's own trouble, such as a full disk. Its hold outlasts the job's wait, so that
     // another node gets the job if there is one.
-    Duration wait = Backoff(job, ++entry->node_faults);
+    Duration wait = Backoff(job, ++entry.node_faults);
     LetRest(node, 2 * wait);
-    Lose(*entry, Cause::kNodeLost,
-         "node " + c.node.value + " could not go on with it: " + c.error.message, wait);
-    return Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+    return Lost(Cause::kNodeLost,
+                "node " + c.node.value + " could not go on with it: " + c.error.message, wait);
   }
-  Release(*entry);
-  AddMetrics(c.metrics, &job);
+  if (leads) AddMetrics(c.metrics, &job);
   job.compute_seconds += c.compute_seconds;
   if (c.outcome == Outcome::kSucceeded) {
-    job.pause_requested = false;
-    job.artifacts = std::move(c.artifacts);
-    job.progress = 1;
-    job.current_epoch = job.total_epochs;
-    job.cause = Cause::kNone;
-    job.error = {};
     node.node.jobs_completed++;
     MarkChanged(node);
     ReleaseNode(node, "job '" + job.id.value + "' succeeded there");
-    if (job.attempt_started_at.ms > 0) {
-      double ran = static_cast<double>(now.unix.ms - job.attempt_started_at.ms) / 1e3;
-      bodies.at(job.body).seconds.Add(std::max(0.0, ran));
-      all_seconds.Add(std::max(0.0, ran));
-    }
-    SetState(*entry, JobState::kSucceeded, "");
-  } else if (job.cancel_requested) {
-    job.cause = Cause::kCancelled;
-    job.error = {};
-    SetState(*entry, JobState::kCancelled, CancelMessage(job));
-  } else if (job.limit_hit != Cause::kNone) {
-    FailByLimit(*entry, job.limit_hit);
-  } else {
-    Fail(*entry, node, c);
+    if (leads) TakeResult(entry, c);
+    return {Kind::kSucceeded};
   }
-  Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
+  AttemptEnd end{Kind::kFailed, c.cause == Cause::kNone ? Cause::kInternal : c.cause,
+                 std::move(c.error)};
+  const bool ends_anyhow =
+      job.cancel_requested || job.limit_hit != Cause::kNone ||
+      (job.gang != nullptr && job.gang->end.kind != Kind::kNone &&
+       job.gang->end.cause != Cause::kPeerLost);  // then it may be no more than what follows
+  if (!ends_anyhow && MayBeTheNodes(end.cause)) Suspect(node, entry, CauseName(end.cause));
+  return end;
+}
+
+void Control::State::TakeResult(JobEntry& entry, ReportCompletion& c) {
+  Job& job = entry.job;
+  job.artifacts = std::move(c.artifacts);
+  if (job.attempt_started_at.ms == 0) return;
+  double ran = static_cast<double>(now.unix.ms - job.attempt_started_at.ms) / 1e3;
+  bodies.at(job.body).seconds.Add(std::max(0.0, ran));
+  all_seconds.Add(std::max(0.0, ran));
 }
 
 }  // namespace cyxwiz::control

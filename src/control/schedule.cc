@@ -10,6 +10,20 @@ namespace {
 // What it may take at most to end an attempt that has reached its limit.
 constexpr Duration kTimeToStop = std::chrono::seconds(10);
 
+std::shared_ptr<const Gang> GangOf(const scheduler::Placement& placement) {
+  auto gang = std::make_shared<Gang>();
+  gang->ranks.push_back({placement.node});
+  for (const NodeId& node : placement.others) gang->ranks.push_back({node});
+  return gang;
+}
+
+// host:port at which its ranks meet, on the node of rank 0. Another port for each attempt, so that
+// gangs which meet on one machine, or one whose port somebody else has taken, soon have their own.
+std::string RendezvousOf(const Job& job, const Node& node) {
+  const int64_t port = node.rendezvous_port + (job.sequence + job.attempt) % node.rendezvous_ports;
+  return node.endpoint.substr(0, node.endpoint.rfind(':')) + ":" + std::to_string(port);
+}
+
 }  // namespace
 
 std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id) const {
@@ -54,9 +68,12 @@ void Control::State::UpdateHold() {
 
 void Control::State::Schedule() {
   UpdateHold();
+  bool held;
   do {
+    held = fleet.hold().has_value();
     PlaceJobs();
-  } while (DropClaims());
+    // What was kept, or claimed, is free for others.
+  } while (DropClaims() || (held && !fleet.hold()));
   if (options.preemption.on) Preempt();
 }
 
@@ -83,7 +100,6 @@ void Control::State::PlaceJobs() {
        scheduler::Schedule(&fleet, waiting, &shares, now.monotonic, &quotas)) {
     JobEntry& placed = *by_sequence.at(placement.job);
     JobEntry& entry = placed.job.array != nullptr ? StartMember(placed) : placed;
-    NodeEntry& node = *FindNode(placement.node);
     Job& job = entry.job;
     if (int32_t priority = EffectivePriority(job); priority < lowest) {
       lowest = priority;
@@ -100,16 +116,14 @@ void Control::State::PlaceJobs() {
     job.attempt_started_at = {};
     job.node = placement.node;
     job.not_before = {};
-    node.reserved += job.resources;
-    Require(node.node.capacity.Holds(node.reserved), "a node is oversold");
-    node.jobs.insert(job.id);
-    CountPlaced(job, +1);
-    entry.accepted = entry.adopted = false;
-    entry.last_seen = now.monotonic;
+    job.gang = placement.others.empty() ? nullptr : GangOf(placement);
+    entry.adopted = false;
+    BeginRanks(entry, {.last_seen = now.monotonic});
     timers.Arm(now.monotonic + options.assign_timeout, TimerKind::kAssign, job.id.value);
     SetState(entry, JobState::kAssigned, "");
-    output->effects.push_back(AssignEffect{
-        {job.id, job.attempt}, placement.node, node.node.endpoint, node.session, job, entry.body});
+    Assign(entry, placement.node, 0);
+    for (size_t i = 0; i < placement.others.size(); ++i)
+      Assign(entry, placement.others[i], static_cast<int32_t>(i + 1));
   }
   if (!quotas.empty()) {  // what one stops may fit anywhere once it lets it
     for (auto& [key, line] : lines) {
@@ -117,6 +131,27 @@ void Control::State::PlaceJobs() {
     }
   }
   if (last != 0) NoteOvertaken(lowest, last);
+}
+
+void Control::State::Assign(JobEntry& entry, const NodeId& id, int32_t rank) {
+  const Job& job = entry.job;
+  NodeEntry& node = nodes.at(id);
+  node.reserved += job.resources;
+  Require(node.node.capacity.Holds(node.reserved), "a node is oversold");
+  Require(node.jobs.insert(job.id).second, "two ranks of a gang are on one node");
+  CountPlaced(job, +1);
+  AssignEffect effect{.attempt = {job.id, job.attempt},
+                      .node = id,
+                      .endpoint = node.node.endpoint,
+                      .session = node.session,
+                      .job = job,
+                      .body = entry.body};
+  if (job.gang != nullptr) {
+    effect.rank = rank;
+    effect.ranks = NodesOf(job);
+    effect.rendezvous = RendezvousOf(job, nodes.at(job.node).node);
+  }
+  output->effects.push_back(std::move(effect));
 }
 
 void Control::State::NoteOvertaken(int32_t lowest, int64_t last) {

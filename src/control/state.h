@@ -243,9 +243,11 @@ struct Control::State {
   void Schedule();
   // One pass of the scheduler.
   void PlaceJobs();
+  // Gives the node its rank of the attempt, which has just been placed.
+  void Assign(JobEntry& entry, const NodeId& id, int32_t rank);
   std::vector<scheduler::Occupant> Occupants(const NodeId& id) const;
-  // Keeps a node for the job that goes first when others have passed it by for too long, brings up
-  // to date what may go there meanwhile, or gives the node up.
+  // Keeps nodes for the job that goes first when others have passed it by for too long, brings up
+  // to date what may go there meanwhile, or gives them up.
   void UpdateHold();
   // Jobs were placed, the last of them as given: whether the first one that still waits stood
   // before it.
@@ -268,31 +270,37 @@ struct Control::State {
   const scheduler::Claim* ClaimOf(const Job& job) const;
   std::vector<JobId> VictimsOf(const scheduler::Claim& claim) const;
   std::string PreemptingMessage(const scheduler::Claim& claim) const;
-  // An attempt of this class is placed (+1), or has ended (-1).
-  void CountPlaced(const Job& job, int change);
+  // Attempts of this class, each rank of a gang as one, are placed (+), or have ended (-).
+  void CountPlaced(const Job& job, int64_t change);
 
   // ---- attempts.cc: how they go on and end
-  // The job's entry when `attempt` on `node` is its current one, else nullptr.
+  // The job's entry when `attempt` on `node` is its current one, or a rank of that, else nullptr.
   JobEntry* Current(const AttemptId& attempt, const NodeId& node);
   std::string NotCurrent(const AttemptId& attempt, const NodeId& node);
-  void Accept(JobEntry& entry);
+  void Accept(JobEntry& entry, NodeEntry& node);
   // Whether the current attempt shall end before it is done.
   bool IsToStop(const JobEntry& entry) const;
   // Whether it shall write a checkpoint first; of an attempt that is to stop.
-  static bool IsToYield(const JobEntry& entry);
+  bool IsToYield(const JobEntry& entry) const;
+  // Whether a node that it is on is drained.
+  bool IsDrained(const Job& job) const;
   std::string StopMessage(const JobEntry& entry) const;
+  // To all nodes that it is on.
   void SendStop(const JobEntry& entry, const std::string& reason);
-  // Gives back what the current attempt holds on its node.
-  void Release(JobEntry& entry);
-  void DisarmAssign(JobEntry& entry);
-  // The attempt has failed: the job is tried again, or has failed too.
-  void Fail(JobEntry& entry, NodeEntry& node, ReportCompletion& c);
-  // The attempt is over without being the job's failure: the job goes back into the queue, or ends
-  // if it was to end anyhow.
-  void Lose(JobEntry& entry, Cause cause, const std::string& why, Duration wait = {});
-  // Its node is gone with the attempt that ran there. Not held against the job when this server was
-  // gone too: then more than the node has failed.
-  void LoseWithNode(JobEntry& entry, const std::string& why);
+  // Gives back what the current attempt holds on the node.
+  void Release(JobEntry& entry, NodeEntry& node);
+  // The attempt is over.
+  void EndAttempt(JobEntry& entry, const AttemptEnd& end);
+  void Succeed(JobEntry& entry);
+  // The job is tried again, or has failed too.
+  void Fail(JobEntry& entry, const AttemptEnd& end);
+  // It was not the job's failure: the job goes back into the queue, or ends if it was to end
+  // anyhow.
+  void Lose(JobEntry& entry, const AttemptEnd& end, const JobId& preempted_for);
+  static AttemptEnd Lost(Cause cause, std::string why, Duration wait = {});
+  // The node is gone with what ran there. Not held against the job when this server was gone too:
+  // then more than the node has failed.
+  void LoseWithNode(JobEntry& entry, NodeEntry& node, const std::string& why);
   // After so many failures in a row.
   Duration Backoff(int32_t failures) const;
   // Doubled at each failure, and then between three quarters and five quarters of that.
@@ -304,12 +312,29 @@ struct Control::State {
   // What the job shows is where its next attempt begins.
   static void StepBack(Job& job);
 
+  // ---- gang.cc: ranks of attempts
+  RankEntry& RankEntryOn(JobEntry& entry, const NodeId& node);
+  // Whether f is true of any that has not ended.
+  template <typename F>
+  static bool AnyLiveRank(JobEntry& entry, F f);
+  static bool AllStarted(JobEntry& entry);
+  // The ranks of a new attempt, all of them alike.
+  static void BeginRanks(JobEntry& entry, const RankEntry& as);
+  // The node has answered, or the rank is over: it is not waited for.
+  void DisarmAssign(JobEntry& entry, const RankEntry& of);
+  // The attempt's rank on this node has ended: with the last one the attempt has.
+  void EndRank(JobEntry& entry, NodeEntry& node, AttemptEnd end);
+
   // ---- reports.cc: what nodes tell of attempts
   // The entry whose current attempt a report is of. nullptr: of no such one, and it is answered.
   template <typename Report>
   JobEntry* Reported(const Report& c);
   void Apply(ReportProgress& c);
   void Apply(ReportCompletion& c);
+  // How the attempt, or its rank on the node, has ended by its report; what that says of the node.
+  AttemptEnd Judge(JobEntry& entry, NodeEntry& node, ReportCompletion& c);
+  // Of an attempt that succeeded.
+  void TakeResult(JobEntry& entry, ReportCompletion& c);
 
   // ---- leases.cc: sessions and leases of nodes
   void Apply(RegisterNode& c);
@@ -324,7 +349,7 @@ struct Control::State {
   HeartbeatReply Claim(NodeEntry& node, const std::vector<AttemptId>& active);
   // The node may have taken the attempt all the same, now or when the call arrives late. Its next
   // heartbeat makes it register again: then it says what it runs, and a late call is void.
-  void DoubtAssignment(JobEntry& entry, const std::string& what);
+  void DoubtAssignment(JobEntry& entry, NodeEntry& node, const std::string& what);
   void EndAssign(const Timer& timer);
 
   // ---- nodes.cc: what the scheduler knows of nodes

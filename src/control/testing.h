@@ -125,7 +125,9 @@ class Bench : public Archive {
     Node node{.id = NodeId{id},
               .endpoint = id + ":50052",
               .capacity = {cores * 1000, 8 * kGiB, 0},
-              .devices = {1}};
+              .devices = {1},
+              .rendezvous_port = 29500,
+              .rendezvous_ports = 100};
     Do(RegisterNode{.node = node, .active = active, .session = "session-" + id});
   }
   // The attempt, told to yield, has written a checkpoint and ended.

@@ -83,6 +83,8 @@ const char* CauseName(Cause cause) {
       return "dependency failed";
     case Cause::kKillsNodes:
       return "kills nodes";
+    case Cause::kPeerLost:
+      return "peer lost";
   }
   return "unknown";
 }

@@ -7,8 +7,9 @@ namespace cyxwiz::control {
 
 // from → to:
 //   Queued   → Assigned (plan), Cancelled, Paused, Failed (it has waited or lasted too long)
-//   Assigned → Running (start reported), Queued (rejected, unreachable, lease lost), Succeeded and
-//              Failed (a short attempt may end before its start was reported), Cancelled, Paused
+//   Assigned → Running (start reported, by all ranks of a gang), Queued (rejected, unreachable,
+//              lease lost), Succeeded and Failed (a short attempt may end before its start was
+//              reported), Cancelled, Paused
 //   Running  → Succeeded, Failed, Queued (attempt lost or retried), Cancelled, Paused
 //   Paused   → Queued, Cancelled, Failed (likewise)
 // An array has neither node nor attempt. It is Queued while members may start, Running once none is

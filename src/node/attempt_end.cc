@@ -23,6 +23,7 @@ Code CodeOf(protocol::FailureCause cause) {
     case protocol::CAUSE_DIVERGED:
       return Code::kOutOfRange;
     case protocol::CAUSE_NODE_LOST:
+    case protocol::CAUSE_PEER_LOST:
       return Code::kUnavailable;
     case protocol::CAUSE_TIME_LIMIT:
       return Code::kDeadlineExceeded;
@@ -46,7 +47,8 @@ protocol::FailureCause CauseFromName(const std::string& name) {
   if (name == "out_of_memory") return protocol::CAUSE_OUT_OF_MEMORY;
   if (name == "out_of_gpu_memory") return protocol::CAUSE_OUT_OF_GPU_MEMORY;
   if (name == "diverged") return protocol::CAUSE_DIVERGED;
-  if (name == "disk_full") return protocol::CAUSE_NODE_LOST;
+  if (name == "disk_full" || name == "port_taken") return protocol::CAUSE_NODE_LOST;
+  if (name == "peer_lost") return protocol::CAUSE_PEER_LOST;
   return protocol::CAUSE_INTERNAL;
 }
 

@@ -41,6 +41,14 @@ int ServeAttempt(int fd) {
   std::string what = start["job"].value("name", ""), folder = start.value("folder", "");
   std::printf("doing %s\n", what.c_str());
   std::fflush(stdout);
+  if (start.contains("gang")) {
+    std::printf("gang %s\n", start["gang"].dump().c_str());
+    std::fflush(stdout);
+  }
+  if (what == "peer-lost") {
+    Say(fd, {{"type", "failed"}, {"cause", "peer_lost"}, {"message", "rank 1 does not answer"}});
+    return 0;
+  }
   if (what == "exit") return 3;
   if (what == "crash") std::abort();
   if (what == "kill-parent") {
@@ -95,7 +103,9 @@ int ServeAttempt(int fd) {
   Say(fd, {{"type", "started"}, {"device", "cpu"}, {"threads", 1}, {"parameters", 10}});
   if (what == "checkpoints") {
     // Goes on from what is there, or makes one of step 10; asked to yield, makes one of step 20.
+    const bool leads = !start.contains("gang") || start["gang"]["rank"] == 0;
     auto write = [&](int step) {
+      if (!leads) return;
       std::string name = "0000000000" + std::to_string(step), path = folder + "/checkpoints";
       std::filesystem::create_directories(path + "/" + name);
       std::string state = "state of step " + std::to_string(step);
@@ -189,7 +199,11 @@ int main() {
   ::sigprocmask(SIG_BLOCK, &children, nullptr);
   int ends = ::signalfd(-1, &children, SFD_CLOEXEC);
   std::map<pid_t, std::string> running;
-  SendPacket({{"type", "ready"}, {"protocol", 1}, {"pid", ::getpid()}, {"libtorch", "none"}});
+  SendPacket({{"type", "ready"},
+              {"protocol", 1},
+              {"pid", ::getpid()},
+              {"libtorch", "none"},
+              {"gangs", true}});
   for (;;) {
     pollfd waits[2] = {{3, POLLIN, 0}, {ends, POLLIN, 0}};
     ::poll(waits, 2, -1);

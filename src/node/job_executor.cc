@@ -18,6 +18,7 @@
 #include "base/logging.h"
 #include "base/text.h"
 #include "node/disk_space.h"
+#include "node/free_port.h"
 
 namespace cyxwiz::node {
 namespace {
@@ -170,6 +171,7 @@ Status JobExecutor::Assign(Assignment assignment) {
   }
   if (!zygote_->trouble().empty()) return Unavailable(zygote_->trouble());
   RETURN_IF_ERROR(CheckDisk(assignment));
+  if (assignment.gang) RETURN_IF_ERROR(CheckGang(*assignment.gang));
   RETURN_IF_ERROR(capacity_.Reserve(id, assignment.resources));
   taken_.Add(id, assignment.token_expires_at, ReadClocks().unix.seconds());
   auto attempt = std::make_shared<Attempt>(io_, std::move(assignment));
@@ -189,6 +191,22 @@ Status JobExecutor::CheckDisk(const Assignment& assignment) const {
                         assignment.result_bytes);
 }
 
+Status JobExecutor::CheckGang(const GangPlace& gang) const {
+  if (!zygote_->trains_in_gangs()) {
+    return FailedPrecondition("the runner of this node trains no job over several nodes");
+  }
+  if (gang.rank > 0) return OkStatus();
+  for (const auto& [id, attempt] : attempts_) {
+    const std::optional<GangPlace>& other = attempt->assignment.gang;
+    if (!attempt->ended && other && other->rank == 0 &&
+        other->rendezvous.port == gang.rendezvous.port) {
+      return FailedPrecondition("attempt " + attempt->key + " meets at port " +
+                                std::to_string(gang.rendezvous.port));
+    }
+  }
+  return CheckFreePort(gang.rendezvous);
+}
+
 void JobExecutor::Launch(const AttemptPtr& attempt) {
   if (attempt->facts.stop_reason) {  // stopped before it began
     attempt->exited = attempt->group_gone = true;
@@ -205,21 +223,31 @@ void JobExecutor::Launch(const AttemptPtr& attempt) {
 }
 
 // Puts into the attempt's folder what it shall go on from: what this node has kept of the job, or,
-// when the server has a newer checkpoint, that one.
+// when the server has a newer checkpoint, that one. All ranks of a gang must go on at the same
+// place, so there it is always the server's.
 void JobExecutor::Prepare(const AttemptPtr& attempt) {
   const AttemptId& id = attempt->assignment.id;
   const protocol::Checkpoint& wanted = attempt->assignment.checkpoint;
   const std::string folder = CheckpointsOf(logs_->FolderOf(id));
-  checkpoints_->GiveBack(id.job, folder);
-  std::optional<int64_t> kept = NewestCheckpoint(folder);
+  const bool alone = !attempt->assignment.gang;
+  std::optional<int64_t> kept;
+  if (alone) {
+    checkpoints_->GiveBack(id.job, folder);
+    kept = NewestCheckpoint(folder);
+  }
   attempt->resume = kept.has_value();
   if (wanted.files_size() == 0 || (kept && *kept >= wanted.step())) return StartRunner(attempt);
   attempt->preparing = true;
   Note(attempt,
        "getting the checkpoint of step " + std::to_string(wanted.step()) + " from the server");
   const std::string target = folder + "/" + wanted.name();
-  auto done = [this, attempt](const Status& status) {
+  auto done = [this, attempt, alone](const Status& status) {
     if (attempt->ended || !std::exchange(attempt->preparing, false)) return;  // stopped meanwhile
+    if (!status.ok() && !alone) {
+      attempt->facts.node_trouble = "the checkpoint could not be had: " + status.message();
+      attempt->exited = attempt->group_gone = true;
+      return Settle(attempt);
+    }
     if (status.ok()) {
       attempt->resume = true;
     } else {
@@ -387,6 +415,13 @@ void JobExecutor::SendStart(const AttemptPtr& attempt) {
                 {"cpu_millis", a.resources.cpu_millis},
                 {"memory_bytes", a.resources.memory_bytes}};
   if (attempt->resume) start["resume"] = kCheckpointsFolder;
+  if (a.gang) {
+    start["gang"] = {{"rank", a.gang->rank},
+                     {"size", a.gang->size},
+                     {"host", a.gang->rendezvous.host},
+                     {"port", a.gang->rendezvous.port},
+                     {"secret", a.gang->secret}};
+  }
   std::vector<int> gpus = capacity_.GpusOf(a.id);
   if (!gpus.empty()) start["gpu_devices"] = gpus;
   attempt->channel->Send(start.dump(-1, ' ', false, Json::error_handler_t::replace));
@@ -707,7 +742,7 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
   }
   AttemptEnd end = JudgeEnd(facts);
   // For the next attempt, if there is one here.
-  if (end.outcome == AttemptEnd::Outcome::kSucceeded) {
+  if (end.outcome == AttemptEnd::Outcome::kSucceeded || attempt->assignment.gang) {
     checkpoints_->Drop(id.job);
   } else {
     checkpoints_->Keep(id.job, CheckpointsOf(logs_->FolderOf(id)));

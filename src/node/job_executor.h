@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/json.h"
+#include "base/listen_address.h"
 #include "base/resources.h"
 #include "base/status.h"
 #include "node/attempt_end.h"
@@ -37,6 +38,13 @@
 
 namespace cyxwiz::node {
 
+// Which rank of a gang an attempt is here.
+struct GangPlace {
+  int32_t rank = 0, size = 1;
+  ListenAddress rendezvous;  // where rank 0 listens for the others
+  std::string secret;        // that all of them have, and nobody else
+};
+
 // An attempt that the server hands to this node.
 struct Assignment {
   AttemptId id;
@@ -48,6 +56,7 @@ struct Assignment {
   Duration run_limit = {};          // from its start, after which it is stopped; 0: none
   int64_t log_bytes = 0;            // most that is kept of its log; 0: as the node's settings say
   protocol::Checkpoint checkpoint;  // where the server would have it go on; no files: nowhere
+  std::optional<GangPlace> gang;    // nullopt: it is here alone
 };
 
 // What an attempt said last.
@@ -100,7 +109,8 @@ class JobExecutor {
   // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
   // has changed, and the message says why: RESOURCE_EXHAUSTED (does not fit, or the disk is too
   // full), FAILED_PRECONDITION (a newer attempt of the job is here, or this one was taken before
-  // and is over), UNAVAILABLE (shutting down, or the runner does not start).
+  // and is over, or it is of a gang and its runner or its rendezvous cannot be), UNAVAILABLE
+  // (shutting down, or the runner does not start).
   Status Assign(Assignment assignment);
   // Begins to stop an attempt; false when it is not here or has ended.
   bool Stop(const AttemptId& attempt, const std::string& reason);
@@ -141,6 +151,7 @@ class JobExecutor {
 
   AttemptPtr ByKey(const std::string& key) const;
   Status CheckDisk(const Assignment& assignment) const;
+  Status CheckGang(const GangPlace& gang) const;
   void Launch(const AttemptPtr& attempt);
   void Prepare(const AttemptPtr& attempt);
   void StartRunner(const AttemptPtr& attempt);

@@ -90,6 +90,18 @@ TEST(Settings, AnAmountOutOfRangeIsRefusedWithTheRange) {
       << memory.status();
 }
 
+TEST(Settings, PortsForRanksAreARange) {
+  EXPECT_EQ(Read({})->rendezvous_port, 29500);
+  EXPECT_EQ(Read({})->rendezvous_port_count, 100);
+  EXPECT_EQ(Read({"--rendezvous-ports", "7000"})->rendezvous_port_count, 1);
+  EXPECT_EQ(Read({"--rendezvous-ports", ""})->rendezvous_port_count, 0);
+  for (const char* ports : {"many", "7001-7000", "0-5", "1-65536", "1-2-3"}) {
+    auto settings = Read({"--rendezvous-ports", ports});
+    EXPECT_EQ(settings.status().code(), Code::kInvalidArgument) << ports;
+    EXPECT_NE(settings.status().message().find("29500-29599"), std::string::npos);
+  }
+}
+
 TEST(Settings, WhatIsAdvertisedMustBeReachable) {
   for (const char* address : {"unix:/x", "node-1", "http://node-1:50052", "node-1:0"}) {
     auto settings = Read({"--advertise", address});

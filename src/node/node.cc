@@ -240,6 +240,10 @@ protocol::NodeInfo Node::Describe() const {
     ref->set_attempt(id.attempt);
   }
   info.mutable_labels()->insert(settings_.parsed_labels.begin(), settings_.parsed_labels.end());
+  if (zygote_->trains_in_gangs()) {
+    info.set_rendezvous_port(settings_.rendezvous_port);
+    info.set_rendezvous_ports(settings_.rendezvous_port_count);
+  }
   info.set_limits(limits_->enforced() ? "cgroup" : "rlimit");
   info.set_libtorch_version(zygote_->libtorch_version());
   protocol::DeviceCaps* cpu = info.add_devices();

@@ -114,6 +114,18 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
   spec::Problems problems;
   const spec::JobTerms terms = TermsFromConfig(request.job());
   spec::CheckJobTerms(terms, &problems);
+  if (request.has_gang() || terms.nodes > 1) {
+    const protocol::GangRank& gang = request.gang();
+    if (gang.size() != terms.nodes || gang.size() < 2 || gang.rank() < 0 ||
+        gang.rank() >= gang.size() || gang.secret().empty()) {
+      return InvalidArgument("gang: expected one of " + std::to_string(terms.nodes) +
+                             " ranks, counted from 0, and their secret, found rank " +
+                             std::to_string(gang.rank()) + " of " + std::to_string(gang.size()));
+    }
+    ASSIGN_OR_RETURN(ListenAddress rendezvous,
+                     ParseListenAddress(gang.rendezvous(), "gang.rendezvous"));
+    assignment.gang = {gang.rank(), gang.size(), std::move(rendezvous), gang.secret()};
+  }
   assignment.run_limit = std::chrono::seconds(terms.limits.run_seconds);
   assignment.log_bytes = terms.limits.log_bytes;
   assignment.job = DescriptionFromConfig(request.job());

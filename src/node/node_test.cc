@@ -6,8 +6,11 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
+
 #include <signal.h>
 #include <stdlib.h>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 
 #include <condition_variable>
 #include <filesystem>
@@ -269,6 +272,8 @@ class NodeTest : public testing::Test {
       settings.cpus = 2;
       settings.memory_bytes = int64_t{1} << 30;
       settings.log_max_bytes = 64 << 10;
+      settings.rendezvous_port = 29500;
+      settings.rendezvous_port_count = 100;
       auto node = Node::Create(settings);
       if (!node.ok()) {
         ADD_FAILURE() << node.status();
@@ -1164,6 +1169,119 @@ TEST_F(NodeTest, AnAttemptThatRunsTooLongIsStoppedThoughNobodyAsks) {
   EXPECT_EQ(end.cause(), protocol::CAUSE_TIME_LIMIT);
   EXPECT_EQ(end.result().error().message(), "it ran longer than its limit of 1 s");
   EXPECT_EQ(end.result().status(), protocol::STATUS_FAILED);
+}
+
+// Ranks of gangs.
+class GangNodeTest : public NodeTest {
+ protected:
+  using Tcp = boost::asio::ip::tcp;
+  // Of rank 0 of two; its rendezvous is at a port that was free a moment ago.
+  protocol::AssignJobRequest Rank(const std::string& job, const std::string& what, int rank = 0) {
+    Tcp::acceptor free(io_, Tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0));
+    protocol::AssignJobRequest request = Assignment(job, what);
+    request.mutable_job()->set_nodes(2);
+    protocol::GangRank* gang = request.mutable_gang();
+    gang->set_rank(rank);
+    gang->set_size(2);
+    gang->set_rendezvous("127.0.0.1:" + std::to_string(free.local_endpoint().port()));
+    gang->set_secret("only-theirs");
+    Sign(&request);
+    return request;
+  }
+  std::string LogOf(const std::string& job) {
+    StopNode();
+    return *ReadFile(folder_ + "/data/attempts/" + job + "/1/log.txt");
+  }
+  boost::asio::io_context io_;
+};
+
+TEST_F(GangNodeTest, TheServerLearnsWhereRanksMayMeet) {
+  std::lock_guard lock(server_->mutex);
+  EXPECT_EQ(server_->registrations.back().info().rendezvous_port(), 29500);
+  EXPECT_EQ(server_->registrations.back().info().rendezvous_ports(), 100);
+}
+
+TEST_F(GangNodeTest, TheRunnerLearnsItsRankAndTheRendezvous) {
+  protocol::AssignJobRequest request = Rank("job-1", "succeed");
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  ASSERT_TRUE(response.accepted()) << response.error().message();
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
+  std::string port = request.gang().rendezvous().substr(10);
+  EXPECT_NE(LogOf("job-1").find("gang {\"host\":\"127.0.0.1\",\"port\":" + port +
+                                ",\"rank\":0,\"secret\":\"only-theirs\",\"size\":2}"),
+            std::string::npos)
+      << *ReadFile(folder_ + "/data/attempts/job-1/1/log.txt");
+}
+
+TEST_F(GangNodeTest, Rank0IsRefusedWhereItsPortIsTakenAndOthersAreNot) {
+  protocol::AssignJobRequest request = Rank("job-1", "hang");
+  Tcp::acceptor taken(io_, Tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0));
+  const std::string address = "127.0.0.1:" + std::to_string(taken.local_endpoint().port());
+  request.mutable_gang()->set_rendezvous(address);
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  EXPECT_FALSE(response.accepted());
+  EXPECT_NE(response.error().message().find("cannot listen on " + address), std::string::npos)
+      << response.error().message();
+  request = Rank("job-2", "hang", 1);
+  request.mutable_gang()->set_rendezvous(address);
+  Sign(&request);
+  ASSERT_TRUE(Assign(request, &response).ok());
+  EXPECT_TRUE(response.accepted()) << response.error().message();
+  // The runner has not listened yet, but the port is promised.
+  protocol::AssignJobRequest first = Rank("job-3", "hang"), second = Rank("job-4", "hang");
+  second.mutable_gang()->set_rendezvous(first.gang().rendezvous());
+  Sign(&second);
+  server_->stop_jobs.insert("job-2");
+  Completion("job-2");
+  ASSERT_TRUE(Assign(first, &response).ok());
+  EXPECT_TRUE(response.accepted()) << response.error().message();
+  ASSERT_TRUE(Assign(second, &response).ok());
+  EXPECT_FALSE(response.accepted());
+  EXPECT_NE(response.error().message().find("attempt job-3/1 meets at port"), std::string::npos)
+      << response.error().message();
+}
+
+TEST_F(GangNodeTest, WhatIsNoRankOfThisJobIsRefused) {
+  protocol::AssignJobResponse response;
+  auto refused = [&](auto change) {
+    protocol::AssignJobRequest request = Rank("job-1", "succeed");
+    change(&request);
+    Sign(&request);
+    return Assign(request, &response).error_code();
+  };
+  using Request = protocol::AssignJobRequest;
+  constexpr auto kInvalid = grpc::StatusCode::INVALID_ARGUMENT;
+  EXPECT_EQ(refused([](Request* r) { r->clear_gang(); }), kInvalid);
+  EXPECT_EQ(refused([](Request* r) { r->mutable_job()->clear_nodes(); }), kInvalid);
+  EXPECT_EQ(refused([](Request* r) { r->mutable_gang()->set_rank(2); }), kInvalid);
+  EXPECT_EQ(refused([](Request* r) { r->mutable_gang()->clear_secret(); }), kInvalid);
+  EXPECT_EQ(refused([](Request* r) { r->mutable_gang()->set_rendezvous("somewhere"); }), kInvalid);
+  EXPECT_EQ(refused([](Request* r) { r->mutable_gang()->set_rendezvous("10.0.0.1:29500"); }),
+            grpc::StatusCode::FAILED_PRECONDITION)
+      << "without TLS ranks meet on this machine only";
+}
+
+TEST_F(GangNodeTest, ThatAPeerIsLostIsTold) {
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(Rank("job-1", "peer-lost"), &response).ok());
+  EXPECT_EQ(Completion("job-1").cause(), protocol::CAUSE_PEER_LOST);
+}
+
+TEST_F(GangNodeTest, ARankKeepsNoCheckpointToGoOnFromByItself) {
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(Rank("job-1", "checkpoints"), &response).ok());
+  ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->stop_jobs.insert("job-1");
+  }
+  Completion("job-1");
+  int heartbeats = server_->heartbeats;
+  ASSERT_TRUE(server_->Wait([&] { return server_->heartbeats > heartbeats + 1; }));
+  EXPECT_TRUE(server_->kept.empty());
 }
 
 TEST_F(NodeTest, AnUnknownLogIsNotFound) {

@@ -48,6 +48,22 @@ Status ParseNamed(NodeSettings* settings) {
   return OkStatus();
 }
 
+Status ParsePorts(NodeSettings* settings) {
+  const std::string& text = settings->rendezvous_ports;
+  if (text.empty()) return OkStatus();
+  const size_t dash = text.find('-');
+  auto first = ParseInt(text.substr(0, dash));
+  auto last = dash == text.npos ? first : ParseInt(text.substr(dash + 1));
+  if (!first || !last || *first < 1 || *last < *first || *last > 65535) {
+    return InvalidArgument(
+        "rendezvous_ports: expected the first and the last port, such as 29500-29599, found '" +
+        text + "'");
+  }
+  settings->rendezvous_port = static_cast<int32_t>(*first);
+  settings->rendezvous_port_count = static_cast<int32_t>(*last - *first + 1);
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done) {
@@ -66,6 +82,9 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   config.Add(
       "advertise", &settings.advertise,
       "host:port under which the Central Server reaches this node; empty: where it listens.");
+  config.Add("rendezvous_ports", &settings.rendezvous_ports,
+             "Ports on which jobs over several nodes meet when their first rank is here, first and "
+             "last; empty: the node takes no ranks.");
   config.Add("name", &settings.name, "Name for people; empty: the host's name.");
   config.Add("region", &settings.region, "Where the node is, for people and filters.");
   config.Add("cpus", &settings.cpus, "Cores given to jobs, such as 1.5; 0: all.");
@@ -128,6 +147,7 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
     settings.disk_bytes = *bytes;
   }
   RETURN_IF_ERROR(ParseNamed(&settings));
+  RETURN_IF_ERROR(ParsePorts(&settings));
   auto checkpoints = spec::ParseMemory(settings.checkpoint_disk);
   if (!checkpoints) {
     return InvalidArgument("checkpoint_disk: expected an amount such as 10GiB or 512MiB, found '" +

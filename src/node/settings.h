@@ -19,9 +19,10 @@ struct NodeSettings {
   std::string advertise;                            // empty: where it listens
   std::string name;                                 // empty: the host's name
   std::string region;
-  double cpus = 0;                     // cores given to jobs; 0: all
-  std::string memory;                  // given to jobs, "6GiB"; empty: all but 512 MiB
-  int64_t gpus = -1;                   // -1: all
+  std::string rendezvous_ports = "29500-29599";  // where ranks 0 of gangs listen; empty: nowhere
+  double cpus = 0;                               // cores given to jobs; 0: all
+  std::string memory;                            // given to jobs, "6GiB"; empty: all but 512 MiB
+  int64_t gpus = -1;                             // -1: all
   std::string disk;                    // scratch space given to jobs, "100GiB"; empty: none
   std::vector<std::string> resources;  // of the operator's own, "licence=4"
   std::vector<std::string> labels;     // "zone=west"
@@ -36,6 +37,8 @@ struct NodeSettings {
 
   // As parsed from `memory` and `disk`; 0 when it is empty.
   int64_t memory_bytes = 0, disk_bytes = 0;
+  // As parsed from `rendezvous_ports`: the first, and how many.
+  int32_t rendezvous_port = 0, rendezvous_port_count = 0;
   // As parsed from `resources` and `labels`.
   std::vector<NamedAmount> named;
   Labels parsed_labels;

@@ -344,6 +344,8 @@ void Zygote::Handle(const std::string& text) {
     libtorch_version_ = TextOf(json, "libtorch");
     auto cuda = json.find("cuda");
     can_use_gpus_ = cuda == json.end() || !cuda->is_boolean() || cuda->get<bool>();
+    auto gangs = json.find("gangs");
+    trains_in_gangs_ = gangs != json.end() && gangs->is_boolean() && gangs->get<bool>();
     ready_ = true;
     trouble_.clear();
     backoff_.Reset();

@@ -79,6 +79,8 @@ class Zygote {
   const std::string& libtorch_version() const { return libtorch_version_; }
   // False when the runner said that its libtorch cannot use GPUs.
   bool can_use_gpus() const { return can_use_gpus_; }
+  // Whether the runner said that it trains as a rank of a gang.
+  bool trains_in_gangs() const { return trains_in_gangs_; }
   pid_t pid() const { return pid_; }
 
  private:
@@ -130,7 +132,7 @@ class Zygote {
   std::vector<pid_t> condemned_;  // killed, not yet waited for
   bool ready_ = false, stopped_ = false, writing_ = false;
   std::string trouble_, libtorch_version_;
-  bool can_use_gpus_ = true;
+  bool can_use_gpus_ = true, trains_in_gangs_ = false;
   std::deque<Packet> packets_;  // not yet sent
   Backoff backoff_;
 };

@@ -26,20 +26,34 @@ const NodeState* Fleet::Find(const NodeId& id) const {
   return found == by_id_.end() ? nullptr : &nodes_[found->second];
 }
 
+const Hold::Place* Hold::On(const NodeId& node) const {
+  for (const Place& place : places) {
+    if (place.node == node) return &place;
+  }
+  return nullptr;
+}
+
 void Fleet::SetHold(Hold hold) {
-  if (hold_ && hold_->node != hold.node) Loosen(by_id_.at(hold_->node));
+  if (hold_) {
+    for (const Hold::Place& place : hold_->places) {
+      if (hold.On(place.node) == nullptr) Loosen(by_id_.at(place.node));
+    }
+  }
   hold_ = std::move(hold);
 }
 
 void Fleet::ClearHold() {
   if (!hold_) return;
-  Loosen(by_id_.at(hold_->node));
+  for (const Hold::Place& place : hold_->places) Loosen(by_id_.at(place.node));
   hold_.reset();
 }
 
-void Fleet::AddGuest(int64_t job, const Resources& amount) {
-  hold_->guests.insert(job);
-  hold_->spare -= amount;
+void Fleet::AddGuest(const NodeId& node, int64_t job, const Resources& amount) {
+  for (Hold::Place& place : hold_->places) {
+    if (place.node != node) continue;
+    place.guests.insert(job);
+    place.spare -= amount;
+  }
 }
 
 void Fleet::AddClaim(Claim claim) {
@@ -54,8 +68,10 @@ void Fleet::DropClaim(size_t index) {
   claims_.erase(claims_.begin() + static_cast<ptrdiff_t>(index));
 }
 
-void Fleet::EndVictim(int64_t job) {
-  for (Claim& claim : claims_) claim.victims.erase(job);
+void Fleet::EndVictim(int64_t job, const NodeId& node) {
+  for (Claim& claim : claims_) {
+    if (claim.node == node) claim.victims.erase(job);
+  }
 }
 
 bool Fleet::IsLeftFor(const NodeState& node, const LineKey& line) const {

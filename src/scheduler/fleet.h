@@ -31,20 +31,26 @@ struct NodeState {
   std::vector<int32_t> devices;          // wire DeviceType of each kind it has
   std::shared_ptr<const Labels> labels;  // null: none
   int32_t claims = 0;                    // on its room
+  bool gangs = false;                    // it takes ranks of gangs
 };
 
-// A node is kept for a job that others have passed by for too long. Until that job starts, jobs
-// that do not go before it get there only what cannot delay it.
+// Nodes are kept for a job that others have passed by for too long, as many as it needs. Until that
+// job starts, jobs that do not go before it get there only what cannot delay it.
 struct Hold {
   int64_t job = 0;       // its sequence
   int32_t priority = 0;  // jobs of a higher one go before it
-  NodeId node;
-  Resources resources;
   // When it starts at the latest, because enough of what runs there must have ended by its limit;
   // Never() when that is not known.
   MonotonicTime start = MonotonicTime::Never();
-  Resources spare;           // what will be left beside it then
-  std::set<int64_t> guests;  // jobs that were let in beside it; not waited for
+  struct Place {
+    NodeId node;
+    Resources spare;           // what will be left beside it then
+    std::set<int64_t> guests;  // jobs that were let in beside it; not waited for
+  };
+  std::vector<Place> places;
+
+  // nullptr: the node is not kept.
+  const Place* On(const NodeId& node) const;
 };
 
 // Attempts on a node end so that a job of a line of a higher priority finds room there
@@ -85,14 +91,14 @@ class Fleet {
   const std::optional<Hold>& hold() const { return hold_; }
   void SetHold(Hold hold);
   void ClearHold();
-  // The job has got its place on the held node, beside the one that waits.
-  void AddGuest(int64_t job, const Resources& amount);
+  // The job has got its place on a held node, beside the one that waits.
+  void AddGuest(const NodeId& node, int64_t job, const Resources& amount);
 
   const std::vector<Claim>& claims() const { return claims_; }
   void AddClaim(Claim claim);
   void DropClaim(size_t index);
-  // The attempt of this job has ended.
-  void EndVictim(int64_t job);
+  // The attempt of this job has ended there.
+  void EndVictim(int64_t job, const NodeId& node);
   // Whether the line may have its request of what is free on the node, with what is claimed there.
   bool IsLeftFor(const NodeState& node, const LineKey& line) const;
   // A job of this line has got its place there.

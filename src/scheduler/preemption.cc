@@ -43,8 +43,7 @@ std::optional<Preemption> PlanPreemption(
   std::tuple<int32_t, Duration, size_t, NodeId> best_cost;
   for (const NodeState& node : fleet.nodes()) {
     if (!IsFitFor(node, request) || node.held) continue;
-    const std::optional<Hold>& hold = fleet.hold();
-    if (hold && hold->node == node.id && IsKeptFrom(*hold, priority, request, now)) continue;
+    if (IsKeptFrom(fleet.hold(), node, priority, request, now)) continue;
     Resources free = node.free;
     for (const Claim& claim : fleet.claims()) {
       if (claim.node != node.id) continue;

@@ -71,7 +71,7 @@ Standing Quotas::Of(const LineKey& line) const {
   bool any = false, within = true, blocked = false;
   ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
     any = true;
-    if (owner.Holds(line.request.resources)) return;
+    if (owner.Holds(TotalOf(line.request))) return;
     within = false;
     blocked |= !owner.quota.borrow;
   });
@@ -91,10 +91,10 @@ bool Quotas::IsBorrowing(const std::string& user, const std::string& project) co
 std::string Quotas::Explain(const LineKey& line) const {
   std::string text;
   ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
-    if (owner.Holds(line.request.resources)) return;
+    if (owner.Holds(TotalOf(line.request))) return;
     text += (text.empty() ? "" : "; ") + owner.name + " holds " + Text(owner.quota, owner.held) +
             " of a quota of " + ToString(owner.quota) + ", and this needs " +
-            Text(owner.quota, line.request.resources);
+            Text(owner.quota, TotalOf(line.request));
   });
   return text.empty() ? "no quota is meant for it" : text;
 }
@@ -102,9 +102,9 @@ std::string Quotas::Explain(const LineKey& line) const {
 bool Quotas::CouldEverRun(const LineKey& line, std::string* reason) const {
   bool could = true;
   ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
-    if (!could || owner.quota.borrow || Fits(owner.quota, {}, line.request.resources)) return;
+    if (!could || owner.quota.borrow || Fits(owner.quota, {}, TotalOf(line.request))) return;
     could = false;
-    *reason = "the job needs " + Text(owner.quota, line.request.resources) + ", and the quota of " +
+    *reason = "the job needs " + Text(owner.quota, TotalOf(line.request)) + ", and the quota of " +
               owner.name + " is " + ToString(owner.quota);
   });
   return could;

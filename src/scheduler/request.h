@@ -12,12 +12,16 @@
 namespace cyxwiz::scheduler {
 
 struct Request {
-  Resources resources;
+  Resources resources;      // on each node
   int32_t device = 0;       // wire DeviceType; 0 any
   Labels labels;            // that the node must have
   Duration run_limit = {};  // after which it is ended; 0: no limit
+  int32_t nodes = 1;        // at once; more than one: it is a gang, with a rank on each
   bool operator==(const Request&) const = default;
 };
+
+// On all nodes together.
+inline Resources TotalOf(const Request& request) { return request.resources * request.nodes; }
 
 struct LineKey {
   int32_t priority = 1;  // without what they have gained by waiting
@@ -28,8 +32,8 @@ struct LineKey {
   auto Tie() const {
     return std::tie(priority, account, project, request.run_limit, request.resources.cpu_millis,
                     request.resources.memory_bytes, request.resources.gpus,
-                    request.resources.disk_bytes, request.device, request.resources.named,
-                    request.labels);
+                    request.resources.disk_bytes, request.device, request.nodes,
+                    request.resources.named, request.labels);
   }
   bool operator<(const LineKey& other) const { return Tie() < other.Tie(); }
   bool operator==(const LineKey&) const = default;

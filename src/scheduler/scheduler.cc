@@ -20,6 +20,8 @@ const char* DeviceName(int32_t device) {
   return device >= 0 && device <= 5 ? kNames[device] : "unknown";
 }
 
+bool IsGang(const Request& request) { return request.nodes > 1; }
+
 bool HasLabelsOf(const NodeState& node, const Request& request) {
   return request.labels.empty() ||
          (node.labels != nullptr && HasLabels(*node.labels, request.labels));
@@ -35,6 +37,7 @@ enum class Obstacle {
   kHeld,
   kNoDevice,
   kNoLabel,
+  kNoGangs,
   kTooLarge,
   kNotEnoughFree
 };
@@ -43,6 +46,7 @@ Obstacle Check(const Request& request, const NodeState& node) {
   // What can never change comes first, so that the reason names the lasting obstacle.
   if (!HasDevice(node, request.device)) return Obstacle::kNoDevice;
   if (!HasLabelsOf(node, request)) return Obstacle::kNoLabel;
+  if (IsGang(request) && !node.gangs) return Obstacle::kNoGangs;
   if (!node.capacity.Holds(request.resources)) return Obstacle::kTooLarge;
   if (!node.online) return Obstacle::kOffline;
   if (node.cordoned) return Obstacle::kCordoned;
@@ -105,13 +109,16 @@ class Candidates {
 
 bool IsFitFor(const NodeState& node, const Request& request) {
   return HasDevice(node, request.device) && HasLabelsOf(node, request) &&
-         node.capacity.Holds(request.resources) && node.online && !node.cordoned &&
-         !node.quarantined;
+         (node.gangs || !IsGang(request)) && node.capacity.Holds(request.resources) &&
+         node.online && !node.cordoned && !node.quarantined;
 }
 
-bool IsKeptFrom(const Hold& hold, int32_t priority, const Request& request, MonotonicTime now) {
-  return priority <= hold.priority && !hold.spare.Holds(request.resources) &&
-         !EndsBefore(hold, request, now);
+bool IsKeptFrom(const std::optional<Hold>& hold, const NodeState& node, int32_t priority,
+                const Request& request, MonotonicTime now) {
+  if (!hold || priority > hold->priority) return false;
+  const Hold::Place* place = hold->On(node.id);
+  return place != nullptr && !place->spare.Holds(request.resources) &&
+         !EndsBefore(*hold, request, now);
 }
 
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
@@ -156,8 +163,8 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     if (Check(line.key.request, node) != Obstacle::kNone) return false;
     if (!fleet->IsLeftFor(node, line.key)) return false;
     const std::optional<Hold>& hold = fleet->hold();
-    return !hold || hold->node != node.id || hold->job == job ||
-           !IsKeptFrom(*hold, line.key.priority, line.key.request, now);
+    return !hold || hold->job == job ||
+           !IsKeptFrom(hold, node, line.key.priority, line.key.request, now);
   };
   auto for_each_node = [&](const Line& line, auto visit) {
     if (line.fresh) {
@@ -192,7 +199,40 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     return of_line.Best(versions);
   };
 
+  // The best nodes for a gang, as many as it needs; empty: there are too few. One that has changed
+  // may be what was missing beside others that have not, so all of them are looked at.
+  auto choose_gang = [&](const Line& line, int64_t job) {
+    std::vector<std::tuple<double, uint32_t, size_t>> fitting;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (fits(line, job, nodes[i]))
+        fitting.emplace_back(RoomLeft(line.key.request, nodes[i]), ranks[i], i);
+    }
+    std::vector<size_t> chosen;
+    if (std::ssize(fitting) < line.key.request.nodes) return chosen;
+    std::partial_sort(fitting.begin(), fitting.begin() + line.key.request.nodes, fitting.end());
+    for (int32_t i = 0; i < line.key.request.nodes; ++i)
+      chosen.push_back(std::get<2>(fitting[static_cast<size_t>(i)]));
+    return chosen;
+  };
+  auto take = [&](const Line& line, int64_t job, size_t index) {
+    NodeState& node = fleet->at(index);
+    node.free -= line.key.request.resources;
+    node.probe = false;
+    if (node.claims > 0) fleet->UseClaim(node.id, line.key);
+    if (fleet->hold() && fleet->hold()->On(node.id) != nullptr &&
+        line.key.priority <= fleet->hold()->priority &&
+        !EndsBefore(*fleet->hold(), line.key.request, now))
+      fleet->AddGuest(node.id, job, line.key.request.resources);
+    ++versions[index];
+    for (size_t other : waiting) {
+      if (fits(lines[other], 0, node))
+        candidates[other].Add(RoomLeft(lines[other].key.request, node), ranks[index], index,
+                              versions[index]);
+    }
+  };
+
   std::vector<Placement> placements;
+  std::vector<NodeId> kept;  // until their job was placed
   while (!heads.empty()) {
     Head head = heads.top();
     heads.pop();
@@ -211,35 +251,39 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     bool last = head.position + 1 == line.jobs.size();
     bool kept_for = fleet->hold() && fleet->hold()->job == job;
     bool was_made = candidates[head.line].made();
-    std::optional<size_t> best = choose(line, job, candidates[head.line], last);
+    std::optional<size_t> best;
+    std::vector<size_t> gang;
+    if (IsGang(line.key.request)) {
+      gang = choose_gang(line, job);
+      if (!gang.empty()) best = gang.front();
+    } else {
+      best = choose(line, job, candidates[head.line], last);
+    }
     if (!was_made && candidates[head.line].made()) waiting.push_back(head.line);
     // Free room only shrinks within a pass: where the head does not fit, none of its line does.
     if (!best || last) std::erase(waiting, head.line);
     if (best) {
-      NodeState& node = fleet->at(*best);
-      node.free -= line.key.request.resources;
-      node.probe = false;
-      shares->Take(line.key.account, line.key.request.resources, now);
-      if (quotas != nullptr) quotas->Take(line.key, line.key.request.resources);
-      placements.push_back({job, node.id});
-      if (node.claims > 0) fleet->UseClaim(node.id, line.key);
+      const Resources total = TotalOf(line.key.request);
+      shares->Take(line.key.account, total, now);
+      if (quotas != nullptr) quotas->Take(line.key, total);
       if (kept_for) {
+        for (const Hold::Place& place : fleet->hold()->places) kept.push_back(place.node);
         fleet->ClearHold();
-      } else if (fleet->hold() && fleet->hold()->node == node.id) {
-        if (line.key.priority <= fleet->hold()->priority &&
-            !EndsBefore(*fleet->hold(), line.key.request, now))
-          fleet->AddGuest(job, line.key.request.resources);
       }
-      ++versions[*best];
-      for (size_t other : waiting) {
-        if (fits(lines[other], 0, node))
-          candidates[other].Add(RoomLeft(lines[other].key.request, node), ranks[*best], *best,
-                                versions[*best]);
+      Placement& placement = placements.emplace_back();
+      placement.job = job;
+      placement.node = nodes[*best].id;
+      take(line, job, *best);
+      for (size_t i = 1; i < gang.size(); ++i) {
+        placement.others.push_back(nodes[gang[i]].id);
+        take(line, job, gang[i]);
       }
     }
     if (best && !last) push(head.line, head.position + 1);
   }
   fleet->PassDone();
+  // Lines that were looked at before may use what was kept.
+  for (const NodeId& id : kept) fleet->Change(id, [](NodeState&) {});
   return placements;
 }
 
@@ -247,20 +291,32 @@ std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
                              const Request& request, MonotonicTime now,
                              const std::function<std::vector<Occupant>(const NodeId&)>& occupants) {
   const std::optional<Hold>& present = fleet.hold();
-  std::optional<Hold> best;
-  std::tuple<MonotonicTime, MonotonicTime, int64_t> best_rank;
+  const auto needed = static_cast<size_t>(request.nodes);
+  struct Found {
+    MonotonicTime start, expected;
+    int64_t free = 0;
+    Hold::Place place;
+    bool operator<(const Found& other) const {
+      return std::tuple(start, expected, -free) <
+             std::tuple(other.start, other.expected, -other.free);
+    }
+  };
+  std::vector<Found> best;  // as many as are needed, the best first
   auto look = [&](const NodeState& node) {
     if (!IsFitFor(node, request)) return;
-    Hold hold{job, priority, node.id, request.resources, MonotonicTime::Never(), {}, {}};
+    Found found;
+    found.place.node = node.id;
     std::vector<Occupant> there = occupants(node.id);
+    const Hold::Place* held = present ? present->On(node.id) : nullptr;
     Resources guests;
     for (const Occupant& one : there) {
-      if (!present || present->node != node.id || present->guests.count(one.job) == 0) continue;
-      hold.guests.insert(one.job);
+      if (held == nullptr || held->guests.count(one.job) == 0) continue;
+      found.place.guests.insert(one.job);
       guests += one.resources;
     }
     if (!(node.capacity - guests).Holds(request.resources)) return;  // they were let in elsewhere
-    std::erase_if(there, [&](const Occupant& one) { return hold.guests.count(one.job) > 0; });
+    std::erase_if(there,
+                  [&](const Occupant& one) { return found.place.guests.count(one.job) > 0; });
     // By what must have ended, and where that is not enough by what is expected to.
     auto first_fit = [&](auto end_of, Resources* free) {
       std::sort(there.begin(), there.end(), [&](const Occupant& a, const Occupant& b) {
@@ -276,31 +332,36 @@ std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
       return at;
     };
     Resources free;
-    MonotonicTime expected =
+    found.expected =
         first_fit([](const Occupant& one) { return std::min(one.end, one.expected); }, &free);
-    hold.start = first_fit([](const Occupant& one) { return one.end; }, &free);
+    found.start = first_fit([](const Occupant& one) { return one.end; }, &free);
     // Without an end that is sure, all that runs there now may have to end first.
-    hold.spare =
-        (hold.start == MonotonicTime::Never() ? node.capacity - guests : free) - request.resources;
-    std::tuple rank(hold.start, expected, -node.free.cpu_millis);
-    if (best && !(rank < best_rank)) return;
-    best = std::move(hold);
-    best_rank = rank;
+    found.place.spare =
+        (found.start == MonotonicTime::Never() ? node.capacity - guests : free) - request.resources;
+    found.free = node.free.cpu_millis;
+    best.insert(std::upper_bound(best.begin(), best.end(), found), std::move(found));
+    if (best.size() > needed) best.pop_back();
   };
   if (present) {
-    look(*fleet.Find(present->node));
+    for (const Hold::Place& place : present->places) look(*fleet.Find(place.node));
     for (size_t i : fleet.loosened()) {
-      if (fleet.nodes()[i].id != present->node) look(fleet.nodes()[i]);
+      if (present->On(fleet.nodes()[i].id) == nullptr) look(fleet.nodes()[i]);
     }
   } else {
     for (const NodeState& node : fleet.nodes()) look(node);
   }
-  return best;
+  if (best.size() < needed) return std::nullopt;
+  Hold hold{job, priority, MonotonicTime(), {}};
+  for (Found& found : best) {
+    hold.start = std::max(hold.start, found.start);
+    hold.places.push_back(std::move(found.place));
+  }
+  return hold;
 }
 
 int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_only) {
   constexpr int64_t kUnbounded = 1'000'000;
-  int64_t total = 0;
+  int64_t total = 0, nodes = 0;
   auto count = [&](const NodeState& node) {
     if (Check(request, node) != Obstacle::kNone) return;
     int64_t most = node.quarantined ? 1 : kUnbounded;
@@ -313,17 +374,20 @@ int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_
     limit(node.free.disk_bytes, request.resources.disk_bytes);
     for (const NamedAmount& n : request.resources.named) limit(node.free.Named(n.name), n.amount);
     total += most;
+    ++nodes;
   };
   if (changed_only) {
     for (size_t i : fleet.loosened()) count(fleet.nodes()[i]);
-  } else {
-    for (const NodeState& node : fleet.nodes()) count(node);
+    if (!IsGang(request) || total == 0) return std::min(total, kUnbounded);
+    total = nodes = 0;  // a gang may go to one that has changed and others that have not
   }
-  return std::min(total, kUnbounded);
+  for (const NodeState& node : fleet.nodes()) count(node);
+  if (nodes < request.nodes) return 0;
+  return std::min(total / request.nodes, kUnbounded);
 }
 
 std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes,
-                            const Hold* hold) {
+                            const std::function<bool(const NodeState&)>& is_kept) {
   if (nodes.empty()) {
     return {
         {"NO_NODES",
@@ -341,6 +405,7 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
   };
   Group offline{{"NODES_OFFLINE", "", {}}}, held{{"NODES_HELD", "", {}}},
       no_device{{"NO_SUCH_DEVICE", "", {}}}, no_label{{"NO_SUCH_LABEL", "", {}}},
+      no_gangs{{"NO_GANGS", "", {}}}, ready{{"TOO_FEW_NODES", "", {}}},
       too_large{{"TOO_LARGE", "", {}}}, cordoned{{"NODES_CORDONED", "", {}}},
       quarantined{{"NODES_QUARANTINED", "", {}}}, not_free{{"NOT_ENOUGH_FREE", "", {}}},
       kept{{"NODES_KEPT", "", {}}};
@@ -349,8 +414,8 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
   for (const NodeState& node : nodes) {
     switch (Check(request, node)) {
       case Obstacle::kNone:
-        if (hold == nullptr || hold->node != node.id) return {};
-        kept.Add(node);
+        (is_kept && is_kept(node) ? kept : ready).Add(node);
+        if (static_cast<int64_t>(ready.count) == request.nodes) return {};
         break;
       case Obstacle::kOffline:
         offline.Add(node);
@@ -370,6 +435,9 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
       case Obstacle::kNoLabel:
         no_label.Add(node);
         break;
+      case Obstacle::kNoGangs:
+        no_gangs.Add(node);
+        break;
       case Obstacle::kTooLarge:
         too_large.Add(node);
         if (largest == nullptr || node.capacity.memory_bytes > largest->capacity.memory_bytes)
@@ -388,6 +456,12 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
     group.reason.message = message();
     reasons.push_back(std::move(group.reason));
   };
+  if (IsGang(request)) {
+    ready.reason.message = "needs " + std::to_string(request.nodes) + " nodes at once, each with " +
+                           ToString(request.resources) + " free; " + ready.Nodes() +
+                           " could take a rank now";
+    reasons.push_back(std::move(ready.reason));
+  }
   tell(not_free, [&] {
     return "needs " + ToString(request.resources) + "; " + not_free.Nodes() +
            (not_free.count == 1 ? " could hold it but is busy: it has "
@@ -415,6 +489,11 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
     for (const auto& [name, value] : request.labels)
       wanted += (wanted.empty() ? "" : ", ") + name + "=" + value;
     return no_label.Nodes() + " without the labels " + wanted;
+  });
+  tell(no_gangs, [&] {
+    return no_gangs.Nodes() +
+           " that take no ranks of gangs: their runner cannot, or they are reached over a network "
+           "without TLS";
   });
   tell(too_large, [&] {
     return "needs " + ToString(request.resources) + "; too large for " + too_large.Nodes() +
@@ -446,12 +525,14 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
                              return sum + part(n.amount, node.capacity.Named(n.name));
                            });
   };
+  int32_t missing = request.nodes;
   for (const NodeState& node : nodes) {
     Obstacle obstacle = Check(request, node);
     double cost = 0;
     switch (obstacle) {
       case Obstacle::kNone:
-        return "";
+        if (--missing == 0) return "";
+        continue;
       case Obstacle::kHeld:
         cost = 0;
         break;
@@ -469,6 +550,9 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
         break;
       case Obstacle::kTooLarge:
         cost = 30 + missing_of(node.capacity, node);
+        break;
+      case Obstacle::kNoGangs:
+        cost = 1e7;
         break;
       case Obstacle::kNoLabel:
         cost = 1e8;
@@ -499,24 +583,30 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
     if (missing.cpu_millis == 0 && text.starts_with("0 cores, ")) text.erase(0, 9);
     return text;
   };
+  const std::string first =
+      missing > 1 ? std::to_string(missing) + " more nodes must be able to take a rank, first: "
+                  : "";
+  if (nearest == nullptr) return first + "add a node";
   const std::string id = "node '" + nearest->id.value + "'";
   switch (nearest_obstacle) {
     case Obstacle::kHeld:
-      return "wait a moment: " + id + " is tried again";
+      return first + "wait a moment: " + id + " is tried again";
     case Obstacle::kNotEnoughFree:
-      return id + " must have " + shortage(nearest->free) + " more free";
+      return first + id + " must have " + shortage(nearest->free) + " more free";
     case Obstacle::kCordoned:
-      return "uncordon " + id;
+      return first + "uncordon " + id;
     case Obstacle::kQuarantined:
-      return "release " + id + " from quarantine, once it is sound: uncordon it";
+      return first + "release " + id + " from quarantine, once it is sound: uncordon it";
     case Obstacle::kOffline:
-      return "bring " + id + " back";
+      return first + "bring " + id + " back";
+    case Obstacle::kNoGangs:
+      return first + "add a node that takes ranks of gangs";
     case Obstacle::kNoLabel:
-      return "add a node with the labels that it asks for, or ask for others";
+      return first + "add a node with the labels that it asks for, or ask for others";
     case Obstacle::kTooLarge:
-      return "ask for " + shortage(nearest->capacity) + " less, or add a node that has it";
+      return first + "ask for " + shortage(nearest->capacity) + " less, or add a node that has it";
     default:
-      return std::string("add a node with a device of type ") + DeviceName(request.device);
+      return first + "add a node with a device of type " + DeviceName(request.device);
   }
 }
 
@@ -553,9 +643,14 @@ std::optional<Forecast> ForecastStart(
                                   [&](const Waiting& one) { return one.job == placement.job; });
         if (found == line.jobs.end()) continue;
         line.jobs.erase(found);
-        if (auto takes = duration(placement.job))
-          ends.push({passed + *takes, order++, placement.node, line.key.request.resources,
-                     line.key.account, line.key.project});
+        auto takes = duration(placement.job);
+        if (!takes) break;
+        auto end_on = [&](const NodeId& node) {
+          ends.push({passed + *takes, order++, node, line.key.request.resources, line.key.account,
+                     line.key.project});
+        };
+        end_on(placement.node);
+        for (const NodeId& node : placement.others) end_on(node);
         break;
       }
     }
@@ -574,15 +669,19 @@ std::optional<Forecast> ForecastStart(
 
 bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
                   std::string* reason) {
-  if (nodes.empty()) return true;
+  // Which nodes there will be is not known; but a gang waits for no nodes that take ranks.
+  if (nodes.empty() && !IsGang(request)) return true;
   Resources largest;
-  bool device = false, labels = false;
+  bool device = false, labels = false, gangs = false;
+  int32_t large_enough = 0;
   for (const NodeState& node : nodes) {
     if (!HasDevice(node, request.device)) continue;
     device = true;
     if (!HasLabelsOf(node, request)) continue;
     labels = true;
-    if (node.capacity.Holds(request.resources)) return true;
+    if (IsGang(request) && !node.gangs) continue;
+    gangs = true;
+    if (node.capacity.Holds(request.resources) && ++large_enough == request.nodes) return true;
     largest.cpu_millis = std::max(largest.cpu_millis, node.capacity.cpu_millis);
     largest.memory_bytes = std::max(largest.memory_bytes, node.capacity.memory_bytes);
     largest.gpus = std::max(largest.gpus, node.capacity.gpus);
@@ -590,11 +689,21 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
     for (const NamedAmount& n : node.capacity.named)
       largest.SetNamed(n.name, std::max(largest.Named(n.name), n.amount));
   }
-  if (!device) {
+  if (nodes.empty()) {
+    *reason = "the job needs " + std::to_string(request.nodes) +
+              " nodes at once, and none is registered";
+  } else if (!device) {
     *reason = std::string("no registered node has a device of type ") + DeviceName(request.device);
   } else if (!labels) {
     *reason = "no registered node has the labels that it asks for";
     for (const auto& [name, value] : request.labels) *reason += " " + name + "=" + value;
+  } else if (!gangs) {
+    *reason = "the job needs " + std::to_string(request.nodes) +
+              " nodes at once, and no registered node takes ranks of gangs";
+  } else if (large_enough > 0) {
+    *reason = "the job needs " + std::to_string(request.nodes) + " nodes with " +
+              ToString(request.resources) + " each, and of " + std::to_string(nodes.size()) +
+              " registered " + std::to_string(large_enough) + " can hold that";
   } else {
     *reason = "the job needs " + ToString(request.resources) +
               ", and no registered node can hold that: the most a node has is " + ToString(largest);

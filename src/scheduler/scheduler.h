@@ -39,13 +39,15 @@ struct Line {
 struct Placement {
   int64_t job = 0;  // its sequence
   NodeId node;
+  std::vector<NodeId> others;  // of a gang: those of its ranks from 1 on
 };
 
 // One reason why a job waits.
 struct Reason {
   std::string code;  // QUOTA_EXCEEDED, QUOTA_BORROWING, NO_NODES, NODES_OFFLINE, NODES_HELD,
-                     // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL, TOO_LARGE,
-                     // NOT_ENOUGH_FREE, BACKOFF, NODES_KEPT, PREEMPTING, DEPENDENCY, QUEUED
+                     // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL, NO_GANGS,
+                     // TOO_LARGE, TOO_FEW_NODES, NOT_ENOUGH_FREE, BACKOFF, NODES_KEPT, PREEMPTING,
+                     // DEPENDENCY, QUEUED
   std::string message;
   std::vector<NodeId> nodes;  // at most kMostNodesNamed of them
   bool operator==(const Reason&) const = default;
@@ -53,12 +55,13 @@ struct Reason {
 inline constexpr size_t kMostNodesNamed = 100;
 
 // Those within a quota first, then the highest priority, then the account with the smallest share,
-// then the oldest; each to the node that it leaves with the least room to spare. A job that does
-// not fit now does not hold up later ones that do, unless a node is kept for it (Hold) or attempts
-// make room for it (Claim). Takes what it places from the fleet and counts it to the shares, and
-// does away with the marks of what has changed: what it leaves in the lines fits nowhere. quotas:
-// nullptr: there are none. A line that its quota stops is left as it is, also where nodes could
-// take it: it must be given as fresh next time.
+// then the oldest; each to the node that it leaves with the least room to spare, a gang to as many
+// as it needs, all at once or none. A job that does not fit now does not hold up later ones that
+// do, unless nodes are kept for it (Hold) or attempts make room for it (Claim). Takes what it
+// places from the fleet and counts it to the shares, and does away with the marks of what has
+// changed: what it leaves in the lines fits nowhere. quotas: nullptr: there are none. A line that
+// its quota stops is left as it is, also where nodes could take it: it must be given as fresh next
+// time.
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
                                 MonotonicTime now, Quotas* quotas = nullptr);
 
@@ -69,8 +72,8 @@ struct Occupant {
   MonotonicTime end = MonotonicTime::Never();       // at the latest, by its limit
   MonotonicTime expected = MonotonicTime::Never();  // Never(): not known
 };
-// The node on which the job would start first, and what may go there meanwhile. Looks at the nodes
-// that have changed and the one held already, or at all when none is held. nullopt: nowhere.
+// The nodes on which the job would start first, and what may go there meanwhile. Looks at the nodes
+// that have changed and those held already, or at all when none is held. nullopt: nowhere.
 std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
                              const Request& request, MonotonicTime now,
                              const std::function<std::vector<Occupant>(const NodeId&)>& occupants);
@@ -79,18 +82,19 @@ std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
 // room.
 bool IsFitFor(const NodeState& node, const Request& request);
 
-// Whether the hold keeps its node from a job of this priority and request that starts now: it would
-// still be there when the held one is to start, and does not fit beside it.
-bool IsKeptFrom(const Hold& hold, int32_t priority, const Request& request, MonotonicTime now);
+// Whether the hold, if there is one, keeps the node from a job of this priority and request that
+// starts now: it would still be there when the held one is to start, and does not fit beside it.
+bool IsKeptFrom(const std::optional<Hold>& hold, const NodeState& node, int32_t priority,
+                const Request& request, MonotonicTime now);
 
 // Upper bound of how many of `request` the nodes could take now; changed_only: those alone that
 // have changed since the last pass.
 int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_only);
 
-// Everything that keeps `request` from starting now; empty when a node could take it at once. hold:
-// that keeps a node from it, or nullptr.
+// Everything that keeps `request` from starting now; empty when there are nodes that could take it
+// at once. is_kept: whether a hold keeps a node from it; nullptr: none does.
 std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes,
-                            const Hold* hold = nullptr);
+                            const std::function<bool(const NodeState&)>& is_kept = nullptr);
 
 // The least that would have to change for `request` to start now, in one sentence; empty when
 // nothing need change or nothing is known that would do.
@@ -117,8 +121,8 @@ std::optional<Forecast> ForecastStart(
     const std::function<std::optional<Duration>(int64_t)>& duration, Quotas quotas = {},
     size_t most_steps = 1000);
 
-// Whether some node, online or not, could hold the request if it were empty. reason tells the
-// numbers when not.
+// Whether some node, online or not, could hold the request if it were empty; for a gang, whether as
+// many as it needs could. reason tells the numbers when not.
 bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes, std::string* reason);
 
 }  // namespace cyxwiz::scheduler

@@ -348,10 +348,10 @@ TEST_F(HoldTest, TakesTheNodeWhereTheJobStartsFirst) {
   Start(&fleet, 3, Ask(4, 40), {"b"});
   auto hold = PlanFor(fleet, 9, Ask(4, 10));
   ASSERT_TRUE(hold.has_value());
-  EXPECT_EQ(hold->node.value, "b");
+  EXPECT_EQ(hold->places[0].node.value, "b");
   EXPECT_EQ(hold->start, At(40));
   hold = PlanFor(fleet, 9, Ask(2, 10));
-  EXPECT_EQ(hold->node.value, "a");
+  EXPECT_EQ(hold->places[0].node.value, "a");
   EXPECT_EQ(hold->start, At(30));
   EXPECT_FALSE(PlanFor(fleet, 9, Ask(5, 10)).has_value()) << "too large for any";
 }
@@ -360,12 +360,13 @@ TEST_F(HoldTest, LetsInOnlyWhatCannotDelayIt) {
   Fleet fleet({MakeNode("a", 4, 64)});
   Start(&fleet, 1, Ask(2, 30), {"a"});
   fleet.SetHold(*PlanFor(fleet, 9, Ask(3, 10)));
-  EXPECT_EQ(fleet.hold()->spare.cpu_millis, 1000);
-  EXPECT_TRUE(IsKeptFrom(*fleet.hold(), 1, Ask(2, 31), now_)) << "would still be there";
-  EXPECT_FALSE(IsKeptFrom(*fleet.hold(), 1, Ask(2, 30), now_)) << "is gone by then";
-  EXPECT_TRUE(IsKeptFrom(*fleet.hold(), 1, Ask(2, 0), now_)) << "may stay as long as it likes";
-  EXPECT_FALSE(IsKeptFrom(*fleet.hold(), 1, Ask(1, 0), now_)) << "fits beside it";
-  EXPECT_FALSE(IsKeptFrom(*fleet.hold(), 2, Ask(2, 0), now_)) << "goes before it";
+  const NodeState& held = *fleet.Find({"a"});
+  EXPECT_EQ(fleet.hold()->places[0].spare.cpu_millis, 1000);
+  EXPECT_TRUE(IsKeptFrom(fleet.hold(), held, 1, Ask(2, 31), now_)) << "would still be there";
+  EXPECT_FALSE(IsKeptFrom(fleet.hold(), held, 1, Ask(2, 30), now_)) << "is gone by then";
+  EXPECT_TRUE(IsKeptFrom(fleet.hold(), held, 1, Ask(2, 0), now_)) << "may stay as long as it likes";
+  EXPECT_FALSE(IsKeptFrom(fleet.hold(), held, 1, Ask(1, 0), now_)) << "fits beside it";
+  EXPECT_FALSE(IsKeptFrom(fleet.hold(), held, 2, Ask(2, 0), now_)) << "goes before it";
   Shares shares;
   Line one{{1, Ask(1, 0), "", ""}, {{10, 1}, {11, 1}}, true};
   EXPECT_EQ(Schedule(&fleet, {one}, &shares, now_).size(), 1u)
@@ -378,7 +379,7 @@ TEST_F(HoldTest, WithoutLimitsAllThatRunsMayHaveToEndFirst) {
   auto hold = PlanFor(fleet, 9, Ask(3, 10));
   ASSERT_TRUE(hold.has_value());
   EXPECT_EQ(hold->start, MonotonicTime::Never());
-  EXPECT_EQ(hold->spare.cpu_millis, 1000);
+  EXPECT_EQ(hold->places[0].spare.cpu_millis, 1000);
 }
 
 // Small jobs without end stream in; the job that waits starts no later than it was promised when
@@ -478,6 +479,128 @@ TEST(CouldEverRun, GivesTheNumbersWhenNot) {
   EXPECT_NE(reason.find("4 cores, 8.0 GiB"), std::string::npos);
   EXPECT_FALSE(CouldEverRun({{1000, kGiB, 0}, 2}, {MakeNode("a", 4, 8)}, &reason));
   EXPECT_NE(reason.find("CUDA"), std::string::npos);
+}
+
+NodeState GangNode(const std::string& id, int64_t cores) {
+  NodeState node = MakeNode(id, cores, 64);
+  node.gangs = true;
+  return node;
+}
+Line GangLine(int32_t nodes, int64_t cores, std::vector<int64_t> sequences, int32_t priority = 1) {
+  Line line = MakeLine(priority, cores, 1, std::move(sequences));
+  line.key.request.nodes = nodes;
+  return line;
+}
+std::set<std::string> NodesOf(const Placement& placement) {
+  std::set<std::string> ids = {placement.node.value};
+  for (const NodeId& node : placement.others) ids.insert(node.value);
+  return ids;
+}
+
+TEST(Gangs, GetTheBestFittingNodesAllAtOnce) {
+  std::vector<NodeState> nodes = {GangNode("big", 16), GangNode("a", 2), GangNode("b", 3),
+                                  GangNode("tiny", 1)};
+  auto plan = Plan(nodes, {GangLine(2, 2, {1})});
+  ASSERT_EQ(plan.size(), 1u);
+  EXPECT_EQ(plan[0].node.value, "a");
+  EXPECT_EQ(NodesOf(plan[0]), (std::set<std::string>{"a", "b"}));
+  EXPECT_TRUE(Plan(nodes, {GangLine(4, 2, {1})}).empty()) << "three could hold a rank";
+  EXPECT_EQ(Plan(nodes, {GangLine(2, 2, {1, 2, 3})}).size(), 1u)
+      << "'big' alone is no two nodes for another";
+}
+
+TEST(Gangs, OneThatDoesNotFitDoesNotHoldUpOthers) {
+  auto plan = Plan({GangNode("a", 2), GangNode("b", 1)},
+                   {GangLine(2, 2, {1}, 3), MakeLine(1, 1, 1, {2, 3})});
+  EXPECT_EQ(plan.size(), 2u);
+}
+
+TEST(Gangs, ANodeThatHasChangedMayBeWhatWasMissing) {
+  Fleet fleet({GangNode("a", 2), GangNode("b", 2)});
+  Shares shares;
+  fleet.Take({"b"}, {1000, 0, 0});
+  Line line = GangLine(2, 2, {1});
+  EXPECT_EQ(MostPlacements(line.key.request, fleet, false), 0);
+  EXPECT_TRUE(Schedule(&fleet, {line}, &shares, {}).empty());
+  line.fresh = false;
+  EXPECT_EQ(MostPlacements(line.key.request, fleet, true), 0);
+  fleet.GiveBack({"b"}, {1000, 0, 0});
+  EXPECT_EQ(MostPlacements(line.key.request, fleet, true), 1);
+  EXPECT_EQ(Schedule(&fleet, {line}, &shares, {}).size(), 1u);
+}
+
+TEST(Gangs, CountWholeInSharesAndQuotas) {
+  Fleet fleet({GangNode("a", 2), GangNode("b", 2)});
+  Shares shares;
+  shares.SetTotal({4000, 0, 0});
+  Quotas quotas({{"user:ann", {.cpu_millis = 4000, .borrow = false}}});
+  Line line = GangLine(2, 2, {1});
+  line.key.account = "ann";
+  ASSERT_EQ(Schedule(&fleet, {line}, &shares, {}, &quotas).size(), 1u);
+  EXPECT_EQ(shares.Of("ann", {}), 1.0);
+  EXPECT_EQ(quotas.Of(MakeLine(1, 1, 1, {}).key), Standing::kBorrows);
+  Line one = MakeLine(1, 1, 1, {2});
+  one.key.account = "ann";
+  EXPECT_EQ(quotas.Of(one.key), Standing::kBlocked);
+}
+
+TEST(Gangs, AreToldHowManyNodesAreReady) {
+  NodeState alone = MakeNode("alone", 4, 64), busy = GangNode("busy", 4);
+  busy.free.cpu_millis = 1000;
+  const std::vector<NodeState> nodes = {GangNode("a", 4), busy, alone};
+  const Request request = GangLine(3, 2, {}).key.request;
+  std::vector<std::string> codes;
+  for (const Reason& reason : Explain(request, nodes)) codes.push_back(reason.code);
+  EXPECT_EQ(codes, (std::vector<std::string>{"TOO_FEW_NODES", "NOT_ENOUGH_FREE", "NO_GANGS"}));
+  EXPECT_EQ(Explain(request, nodes)[0].nodes, std::vector<NodeId>{{"a"}});
+  EXPECT_EQ(
+      SmallestChange(request, nodes),
+      "2 more nodes must be able to take a rank, first: node 'busy' must have 1 core more free");
+  std::string reason;
+  EXPECT_FALSE(CouldEverRun(request, nodes, &reason));
+  EXPECT_EQ(
+      reason,
+      "the job needs 3 nodes with 2 cores, 1.0 GiB each, and of 3 registered 2 can hold that");
+  EXPECT_TRUE(CouldEverRun(GangLine(2, 2, {}).key.request, nodes, &reason));
+  EXPECT_TRUE(Explain(GangLine(2, 1, {}).key.request, nodes).empty());
+}
+
+TEST(Gangs, AreForecastToStartWhenEnoughNodesAreFree) {
+  std::vector<NodeState> nodes = {GangNode("a", 2), GangNode("b", 2), GangNode("c", 2)};
+  std::vector<Running> running;
+  for (NodeState& node : nodes) {
+    node.free.cpu_millis = 0;
+    running.push_back({node.id, {2000, 0, 0}, std::chrono::minutes(running.size() + 1), "", ""});
+  }
+  auto forecast = ForecastStart(nodes, {GangLine(2, 2, {7})}, running, Shares(), {}, 7,
+                                [](int64_t) { return std::nullopt; });
+  ASSERT_TRUE(forecast.has_value());
+  EXPECT_EQ(forecast->start, std::chrono::minutes(2));
+}
+
+TEST_F(HoldTest, KeepsAsManyNodesAsAGangNeeds) {
+  Fleet fleet({GangNode("a", 4), GangNode("b", 4), GangNode("c", 4)});
+  Start(&fleet, 1, Ask(2, 30), {"a"});
+  Start(&fleet, 2, Ask(2, 50), {"b"});
+  Start(&fleet, 3, Ask(2, 40), {"c"});
+  Request gang = Ask(4, 10);
+  gang.nodes = 2;
+  auto hold = PlanFor(fleet, 9, gang);
+  ASSERT_TRUE(hold.has_value());
+  ASSERT_EQ(hold->places.size(), 2u);
+  EXPECT_EQ(hold->places[0].node.value, "a");
+  EXPECT_EQ(hold->places[1].node.value, "c");
+  EXPECT_EQ(hold->start, At(40)) << "when the last of them is free";
+  fleet.SetHold(std::move(*hold));
+  Shares shares;
+  Line small{{1, Ask(2, 0), "", ""}, {{10, 1}, {11, 1}}, true};
+  auto plan = Schedule(&fleet, {small}, &shares, now_);
+  ASSERT_EQ(plan.size(), 1u);
+  EXPECT_EQ(plan[0].node.value, "b");
+  Line brief{{1, Ask(2, 40), "", ""}, {{12, 1}, {13, 1}}, true};
+  EXPECT_EQ(Schedule(&fleet, {brief}, &shares, now_).size(), 2u) << "gone before the gang starts";
+  gang.nodes = 4;
+  EXPECT_FALSE(PlanFor(Fleet({GangNode("a", 4)}), 9, gang).has_value());
 }
 
 }  // namespace

@@ -184,7 +184,7 @@ void ReadNamed(ObjectReader& reader, Resources* requested, Problems* problems) {
   CheckNamedResources(*requested, problems);
 }
 
-void ReadResources(ObjectReader& reader, JobDescription* job, Problems* problems) {
+void ReadResources(ObjectReader& reader, JobDescription* job, int64_t* nodes, Problems* problems) {
   static constexpr Key kKey = {"resources"};
   const Json* resources = reader.Find(kKey);
   if (resources == nullptr) return;
@@ -207,6 +207,7 @@ void ReadResources(ObjectReader& reader, JobDescription* job, Problems* problems
   job->requested.gpus = inner.Whole({"gpus"}, 0, kMaxGpus).value_or(0);
   job->requested.disk_bytes = ReadMemory(inner, {"disk", "disk_bytes"});
   ReadNamed(inner, &job->requested, problems);
+  *nodes = inner.Whole({"nodes"}, 1, kMaxNodes).value_or(1);
   inner.RefuseUnknown();
 }
 
@@ -291,7 +292,8 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   ReadModel(reader, &job);
   ReadHyperparameters(json, reader, &job, problems);
   ReadDataset(reader, &job, problems);
-  ReadResources(reader, &job, problems);
+  int64_t nodes = 1;
+  ReadResources(reader, &job, &nodes, problems);
   if (auto device = reader.OneOf({"device", "required_device"}, kDevices)) {
     job.required_device = static_cast<Device>(*device);
   }
@@ -302,6 +304,7 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   job.epochs = reader.Whole({"epochs"}, 1, kMaxEpochs).value_or(0);
   job.estimated_memory = ReadMemory(reader, {"estimated_memory"});
   file.terms = ReadJobTerms(reader, problems);
+  file.terms.nodes = nodes;
   file.array = ReadJobArray(reader, problems);
   reader.RefuseUnknown();
   if (problems->count() > problems_before) {

@@ -146,6 +146,10 @@ void CheckJobTerms(const JobTerms& terms, Problems* problems) {
     }
   }
   CheckName("$.project", terms.project, problems);
+  if (terms.nodes < 1 || terms.nodes > kMaxNodes) {
+    problems->Add({"$.resources.nodes", "the number of nodes is out of range",
+                   "1 to " + std::to_string(kMaxNodes), std::to_string(terms.nodes), ""});
+  }
   if (terms.node_labels.size() > kMaxLabels) {
     problems->Add({"$.node_labels", "too many labels", "at most " + std::to_string(kMaxLabels),
                    std::to_string(terms.node_labels.size()), ""});

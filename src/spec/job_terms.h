@@ -20,6 +20,7 @@ inline constexpr int64_t kMaxLogBytes = int64_t{1} << 40;
 inline constexpr size_t kMaxDependencies = 1000;
 inline constexpr size_t kMaxNamedResources = 16;
 inline constexpr int64_t kMaxNamedAmount = 1'000'000'000'000;
+inline constexpr int64_t kMaxNodes = 64;
 
 // 0: no limit.
 struct JobLimits {
@@ -39,6 +40,7 @@ struct JobTerms {
   std::vector<JobDependency> after;
   Labels node_labels;
   std::string project;  // empty: none
+  int64_t nodes = 1;    // "resources.nodes": at once, with a rank of the job on each
 };
 
 // The members "limits", "after", "node_labels" and "project" of a job file.

@@ -42,7 +42,7 @@ TEST(JobTerms, AreReadFromAJobFile) {
           R"("limits": {"run": "2h", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
              "after": ["prepare", {"job": "cleanup", "condition": "end"}],
              "node_labels": {"zone": "west"}, "project": "vision",
-             "resources": {"disk": "10GiB", "named": {"licence": 2}})"),
+             "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4})"),
       &problems);
   ASSERT_TRUE(file.has_value()) << problems.list()[0].ToString();
   EXPECT_EQ(file->terms.limits.run_seconds, 7200);
@@ -55,6 +55,7 @@ TEST(JobTerms, AreReadFromAJobFile) {
   EXPECT_TRUE(file->terms.after[1].any_end);
   EXPECT_EQ(file->terms.node_labels, (Labels{{"zone", "west"}}));
   EXPECT_EQ(file->terms.project, "vision");
+  EXPECT_EQ(file->terms.nodes, 4);
   EXPECT_EQ(file->description.requested.disk_bytes, int64_t{10} << 30);
   EXPECT_EQ(file->description.requested.Named("licence"), 2);
 }
@@ -80,6 +81,18 @@ TEST(JobTerms, WhatIsWrongIsToldAtOnceWithItsPlace) {
             "$.resources.disk\n$.resources.named.link\n$.resources.named\n$.limits.run\n"
             "$.limits.queue\n$.limits.deadline\n$.limits.speed\n$.after[3].condition\n"
             "$.after[1]\n$.after[2]\n$.node_labels\n");
+}
+
+TEST(JobTerms, TheNumberOfNodesHasBounds) {
+  for (const char* nodes : {"0", "65", "\"two\"", "1.5"}) {
+    Problems problems;
+    ParseJobFile(File("\"resources\": {\"nodes\": " + std::string(nodes) + "}"), &problems);
+    ASSERT_EQ(problems.count(), 1u) << nodes;
+    EXPECT_EQ(problems.list()[0].path, "$.resources.nodes");
+  }
+  Problems problems;
+  CheckJobTerms({.nodes = 65}, &problems);
+  EXPECT_EQ(problems.list().at(0).expected, "1 to 64");
 }
 
 }  // namespace

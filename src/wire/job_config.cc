@@ -60,6 +60,7 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
     wire->set_condition(one.any_end ? protocol::AFTER_ANY_END : protocol::AFTER_SUCCESS);
   }
   config.set_project(file.terms.project);
+  if (file.terms.nodes != 1) config.set_nodes(Clamp(file.terms.nodes));
   if (file.array != spec::JobArray()) {
     protocol::JobArray* array = config.mutable_array();
     array->set_size(file.array.size);
@@ -85,6 +86,7 @@ spec::JobTerms TermsFromConfig(const protocol::JobConfig& config) {
   for (const protocol::Dependency& one : config.after())
     terms.after.push_back({one.job_id(), one.condition() == protocol::AFTER_ANY_END});
   terms.project = config.project();
+  terms.nodes = config.nodes() == 0 ? 1 : config.nodes();
   terms.node_labels.insert(config.node_labels().begin(), config.node_labels().end());
   return terms;
 }

@@ -136,8 +136,9 @@ class NodeProgram:
     """A Server Node that can be killed and started again with its data on its old ports."""
 
     def __init__(self, cluster: "Cluster", name: str, *, cpus: int, memory: str, env: Dict[str, str], arguments: List[str],
-                 server: str = ""):
+                 server: str = "", runner: str = ""):
         self.cluster, self.name, self.env, self.server = cluster, name, env, server
+        self._runner = runner or str(BIN / "cyxwiz-runner")
         self.data = cluster.folder / name
         self._arguments = ["--cpus", str(cpus), "--memory", memory, *arguments]
         self._listen, self._terminal = "127.0.0.1:0", "127.0.0.1:0"
@@ -148,7 +149,7 @@ class NodeProgram:
         self.program = Program(
             self.name,
             [str(BIN / "cyxwiz-server-node"), "--data", str(self.data), "--server", self.server or self.cluster.address,
-             "--listen", self._listen, "--terminal-listen", self._terminal, "--runner", str(BIN / "cyxwiz-runner"), *roots,
+             "--listen", self._listen, "--terminal-listen", self._terminal, "--runner", self._runner, *roots,
              *self._arguments],
             self.cluster.folder / f"{self.name}.log", self.env)
         self.id, self.endpoint = self.program.ready["node_id"], self.program.ready["endpoint"]
@@ -223,9 +224,9 @@ class Cluster:
         self._rest = self.server.ready["rest"].replace("http://", "")
 
     def add_node(self, name: str = "", *, cpus: int = 2, memory: str = "4GiB", env: Optional[Dict[str, str]] = None,
-                 arguments: Optional[List[str]] = None, server: str = "") -> NodeProgram:
+                 arguments: Optional[List[str]] = None, server: str = "", runner: str = "") -> NodeProgram:
         node = NodeProgram(self, name or f"node{len(self.nodes) + 1}", cpus=cpus, memory=memory, env=env or {},
-                           arguments=arguments or [], server=server)
+                           arguments=arguments or [], server=server, runner=runner)
         self.nodes.append(node)
         return node
 

@@ -15,12 +15,12 @@ using control::Command;
 using control::IsFinal;
 using control::Job;
 using control::JobState;
+using control::NodesWith;
 using control::Record;
 
-// An attempt of it is on a node.
-bool IsOnNode(const Job& job) {
-  return job.array == nullptr &&
-         (job.state == JobState::kAssigned || job.state == JobState::kRunning);
+bool WindsUp(const Job& job) {
+  return !NodesWith(job).empty() && job.gang != nullptr &&
+         job.gang->end.kind != control::AttemptEnd::Kind::kNone;
 }
 
 std::string Describe(const control::Terms& terms) {
@@ -31,6 +31,7 @@ std::string Describe(const control::Terms& terms) {
     out << " after " << one.job << (one.any_end ? " (any end)" : "");
   for (const auto& [name, value] : terms.labels) out << " label " << name << "=" << value;
   if (!terms.project.empty()) out << " project=" << terms.project;
+  if (terms.nodes != 1) out << " nodes=" << terms.nodes;
   return out.str();
 }
 
@@ -62,6 +63,7 @@ std::string Describe(const Job& job) {
   }
   if (const control::Member* m = job.member.get())
     out << " member=" << m->array << "," << m->array_sequence << "," << m->number;
+  if (job.gang != nullptr) out << " " << sim::Describe(*job.gang);
   return out.str();
 }
 
@@ -75,6 +77,7 @@ std::string Describe(const control::Node& node) {
       << " then=" << node.drain_then << " quarantined=" << node.quarantined << " '"
       << node.quarantine_reason << "' " << node.failed_probes << " devices=";
   for (int32_t device : node.devices) out << device << ",";
+  out << " rendezvous=" << node.rendezvous_port << "+" << node.rendezvous_ports;
   return out.str();
 }
 
@@ -155,6 +158,18 @@ bool CanBecome(JobState from, JobState to) {
 
 }  // namespace
 
+std::string Describe(const control::Gang& gang) {
+  std::ostringstream out;
+  for (const control::Gang::Rank& rank : gang.ranks)
+    out << (&rank == gang.ranks.data() ? "gang=" : ",") << rank.node
+        << (rank.ended ? "(ended)" : "");
+  const control::AttemptEnd& end = gang.end;
+  out << " end=" << static_cast<int>(end.kind) << " " << CauseName(end.cause) << " "
+      << end.error.code << " '" << end.error.message << "' '" << end.error.details
+      << "' wait=" << end.wait.count() << " took=" << end.took_node << " yields=" << end.yields;
+  return out.str();
+}
+
 void Checker::Fold(std::string_view text) { hash_ = HashOf(text, hash_ * 31 + 1); }
 
 // ---- The store
@@ -174,6 +189,7 @@ void Checker::Committed(const Status& status) {
     for (const Record& record : batch_) Apply(record);
     CheckSold();
     CheckArrays();
+    CheckGangs();
     open_ = false;
   } else if (status.code() == Code::kResourceExhausted) {
     Reach(Place::kCommitRefused);
@@ -202,6 +218,7 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
       for (const Record& record : batch_) Apply(record);
       CheckSold();
       CheckArrays();
+      CheckGangs();
       difference.clear();
     }
   }
@@ -211,6 +228,7 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
   }
   for (const auto& [id, job] : state_.jobs) {
     if (!job.preempted_for.empty()) Reach(Place::kPreemptedOverRestart);
+    if (WindsUp(job)) Reach(Place::kGangEndOverRestart);
   }
   removing_.clear();
   submitted_ = unseen_ = last_told_ = 0;
@@ -288,9 +306,18 @@ void Checker::Apply(const Record& record) {
     if (job.retries > job.max_retries) Break("retries", "too many: " + Describe(job));
     if (job.member != nullptr && found == state_.jobs.end()) Reach(Place::kMemberStarted);
     if (job.array != nullptr && ended) Reach(Place::kArrayEnded);
-    if (IsOnNode(job) && state_.nodes.count(job.node) == 0)
-      Break("no job lost", "placed on a node that is not stored: " + Describe(job));
-    if (ended && job.state == JobState::kSucceeded && job.array == nullptr) {
+    for (const NodeId& node : NodesWith(job)) {
+      if (state_.nodes.count(node) == 0)
+        Break("no job lost", "placed on a node that is not stored: " + Describe(job));
+    }
+    if (job.gang != nullptr && ended && job.state == JobState::kSucceeded)
+      Reach(Place::kGangSucceeded);
+    if (WindsUp(job) && job.gang->end.kind != control::AttemptEnd::Kind::kSucceeded)
+      Reach(Place::kGangBrokenOff);
+    if (ended && job.state == JobState::kSucceeded && job.array == nullptr && job.artifacts.empty())
+      Break("effects once", "no result: " + Describe(job));
+    // Of a gang the result is there before the attempt is over.
+    if (!job.artifacts.empty() && (found == state_.jobs.end() || found->second.artifacts.empty())) {
       if (job.artifacts.size() != 1) Break("effects once", "not one result: " + Describe(job));
       const std::string& result = job.artifacts[0].sha256;
       auto made = results_.find(result);
@@ -377,14 +404,33 @@ void Checker::CheckArrays() const {
   }
 }
 
+void Checker::CheckGangs() const {
+  for (const auto& [id, job] : state_.jobs) {
+    const std::vector<NodeId> nodes = NodesWith(job);
+    const bool placed = job.array == nullptr &&
+                        (job.state == JobState::kAssigned || job.state == JobState::kRunning);
+    if (placed && nodes.empty()) Break("gangs", "none of its ranks is left: " + Describe(job));
+    if (!placed) continue;
+    const int32_t needed = job.terms != nullptr ? job.terms->nodes : 1;
+    if (needed == 1 && job.gang == nullptr) continue;
+    std::set<NodeId> different;
+    if (job.gang != nullptr) {
+      for (const control::Gang::Rank& rank : job.gang->ranks) different.insert(rank.node);
+    }
+    if (std::ssize(different) != needed || std::ssize(job.gang->ranks) != needed ||
+        job.gang->ranks[0].node != job.node)
+      Break("gangs", "it is not on as many nodes as it needs: " + Describe(job));
+  }
+}
+
 void Checker::CheckSold() const {
   std::map<NodeId, Resources> sold;
   std::set<int64_t> used;
   for (const auto& [id, job] : state_.jobs) {
     used.insert(job.body);
-    if (!IsOnNode(job)) continue;
-    sold[job.node] = sold[job.node] + job.resources;
-    if (job.terms == nullptr) continue;
+    const std::vector<NodeId> nodes = NodesWith(job);
+    for (const NodeId& node : nodes) sold[node] += job.resources;
+    if (nodes.empty() || job.terms == nullptr) continue;
     for (const control::Dependency& one : job.terms->after) {
       auto other = state_.jobs.find(one.job);
       // One that is not there, or was accepted later, was deleted: it had ended.
@@ -400,7 +446,7 @@ void Checker::CheckSold() const {
     for (const auto& [id, job] : state_.jobs) {
       bool counts = owner == "user:" + job.user ||
                     (job.terms != nullptr && owner == "project:" + job.terms->project);
-      if (counts && IsOnNode(job)) held += job.resources;
+      if (counts) held += job.resources * std::ssize(NodesWith(job));
     }
     if ((quota.cpu_millis >= 0 && held.cpu_millis > quota.cpu_millis) ||
         (quota.gpus >= 0 && held.gpus > quota.gpus))
@@ -436,7 +482,7 @@ void Checker::CheckView(const control::JobView& view) const {
   const Job& job = found->second;
   auto key = [](const Job& j) {
     return std::tuple(j.sequence, j.state, j.attempt, j.node, j.cancel_requested, j.retries,
-                      j.cause, j.artifacts.size());
+                      j.cause, j.artifacts.size(), j.gang != nullptr ? *j.gang : control::Gang());
   };
   if (key(view.job) != key(job)) {
     Break("replies are durable",
@@ -498,7 +544,7 @@ void Checker::Replied(const Command& command, const control::Reply& reply, bool 
   }
   if (auto* r = std::get_if<control::NodesReply>(&reply.content); r != nullptr && unchanged) {
     size_t placed = 0, listed = 0;
-    for (const auto& [id, job] : state_.jobs) placed += IsOnNode(job);
+    for (const auto& [id, job] : state_.jobs) placed += NodesWith(job).size();
     for (const control::NodeView& view : r->nodes) listed += view.attempts.size();
     if (placed != listed)
       Break("replies are durable", "the nodes list " + std::to_string(listed) +
@@ -522,13 +568,14 @@ void Checker::Assigned(const control::AssignEffect& effect) {
   // In a batch that was held back by a full disk the job may have gone on since.
   if (job == nullptr || job->sequence != effect.job.sequence ||
       job->attempt < effect.attempt.attempt ||
-      (job->attempt == effect.attempt.attempt && job->node != effect.node)) {
+      (job->attempt == effect.attempt.attempt &&
+       control::RankOn(*job, effect.node) != effect.rank)) {
     Break("replies are durable",
           "an attempt is handed out that is not stored: " + Describe(effect.job));
   }
   if (state_.nodes.at(effect.node).cordoned)
     Break("cordoned nodes rest", "an attempt for one: " + Describe(effect.job));
-  if (!assigned_.emplace(effect.job.sequence, effect.attempt.attempt).second)
+  if (!assigned_.emplace(effect.job.sequence, effect.attempt.attempt, effect.node).second)
     Break("effects once", "an attempt was handed out twice: " + Describe(effect.job));
 }
 
@@ -565,7 +612,7 @@ void Checker::Counted(const control::Counters& counters) {
 
 void Checker::CheckDeadline(MonotonicTime deadline, MonotonicTime latest) const {
   for (const auto& [id, job] : state_.jobs) {
-    if (IsOnNode(job) && deadline > latest)
+    if (!NodesWith(job).empty() && deadline > latest)
       Break("a deadline is pending", "nothing would ever end " + Describe(job));
   }
 }
@@ -579,7 +626,10 @@ std::string Checker::Result(const Execution& execution) {
 }
 
 void Checker::CheckExecutions(const std::vector<Execution>& executions,
-                              const std::map<NodeId, Resources>& capacities) const {
+                              const std::map<NodeId, Resources>& capacities, MonotonicTime now) {
+  // What it takes at most to end a rank: it is told with the next heartbeat that is answered, or
+  // its lease ends; registering again renews that once or twice before. Then comes the ladder.
+  const Duration most = 3 * options_.lease + std::chrono::seconds(5);
   std::map<NodeId, Resources> used;
   for (const Execution& e : executions) {
     used[e.node] = used[e.node] + e.resources;
@@ -589,8 +639,13 @@ void Checker::CheckExecutions(const std::vector<Execution>& executions,
     if (found == state_.jobs.end() || found->second.sequence != e.sequence)
       Break("one live attempt", what + ", but there is no such job");
     const Job& job = found->second;
-    if (!IsOnNode(job) || job.attempt != e.attempt.attempt || job.node != e.node)
+    const std::vector<NodeId> nodes = NodesWith(job);
+    if (job.attempt != e.attempt.attempt || std::count(nodes.begin(), nodes.end(), e.node) == 0)
       Break("one live attempt", what + ", but the job is not held for it:\n  " + Describe(job));
+    if (!WindsUp(job)) continue;
+    auto [since, fresh] = winding_up_.try_emplace({job.sequence, job.attempt}, now);
+    if (now - since->second > most)
+      Break("gangs", what + ", though its attempt has long been to end:\n  " + Describe(job));
   }
   for (const auto& [id, resources] : used) {
     if (!capacities.at(id).Holds(resources)) {

@@ -9,6 +9,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "control/control.h"
@@ -24,6 +25,9 @@ struct Broken {
 [[noreturn]] inline void Break(std::string invariant, std::string message) {
   throw Broken{std::move(invariant), std::move(message)};
 }
+
+// "gang=node1,node0(ended)"
+std::string Describe(const control::Gang& gang);
 
 // A runner that executes now.
 struct Execution {
@@ -69,7 +73,7 @@ class Checker {
   // A runner has come to the end of its work; the name of its result, which no other has.
   std::string Result(const Execution& execution);
   void CheckExecutions(const std::vector<Execution>& executions,
-                       const std::map<NodeId, Resources>& capacities) const;
+                       const std::map<NodeId, Resources>& capacities, MonotonicTime now);
 
   const State& state() const { return state_; }
   bool AllEnded() const;
@@ -83,6 +87,7 @@ class Checker {
   void CheckView(const control::JobView& view) const;
   void CheckSold() const;
   void CheckArrays() const;
+  void CheckGangs() const;
   void CheckPreemption(const control::Job& victim) const;
 
   const control::Options options_;  // of the server
@@ -94,7 +99,9 @@ class Checker {
   int64_t last_told_ = 0;  // number of an event
   int64_t unseen_ = 0;     // removals that may have been of jobs which came and went in one batch
   std::set<JobId> removing_;  // in this run of the server
-  std::set<std::pair<int64_t, AttemptNumber>> assigned_;
+  std::set<std::tuple<int64_t, AttemptNumber, NodeId>> assigned_;
+  // Attempts of gangs of which some rank shall end, and since when.
+  std::map<std::pair<int64_t, AttemptNumber>, MonotonicTime> winding_up_;
   std::map<std::string, Execution> results_;
   std::map<std::string, std::pair<int64_t, AttemptNumber>> used_results_;
   uint64_t hash_ = 0xcbf29ce484222325;

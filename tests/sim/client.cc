@@ -102,6 +102,14 @@ void Client::Try(const Action& action, int tries) {
           submit.job.terms = std::make_shared<const control::Terms>(std::move(terms));
         }
       }
+      const auto most_nodes = std::min<int64_t>(std::ssize(world_->plan.nodes), 4);
+      if (most_nodes > 1 && random.Chance(0.2)) {  // so small that any node holds a rank
+        submit.job.resources = {1000, 1000 * random.Between(0, 2), 0};
+        control::Terms terms = submit.job.terms != nullptr ? *submit.job.terms : control::Terms();
+        terms.nodes = static_cast<int32_t>(random.Between(2, most_nodes));
+        submit.job.terms = std::make_shared<const control::Terms>(std::move(terms));
+        config += " gang " + std::to_string(action.n);
+      }
       if (random.Chance(0.15)) {
         control::Array array;
         array.size = random.Between(1, 6);
@@ -148,8 +156,10 @@ void Client::Try(const Action& action, int tries) {
       return Call<control::PlanReply>(control::ExplainJob{.job = id}, action, tries);
     case ActionKind::kPlan:
       return Call<control::PlanReply>(
-          control::PlanJob{.request = {{1000, 1000, 0}, 0}, .what_if = {.more_nodes = 1}}, action,
-          tries);
+          control::PlanJob{.request = {.resources = {1000, 1000, 0},
+                                       .nodes = static_cast<int32_t>(1 + action.n % 3)},
+                           .what_if = {.more_nodes = 1}},
+          action, tries);
     case ActionKind::kCordon: {
       auto after = [this](int64_t ms) {
         return UnixTime{world_->server->process()->now().unix.ms + ms};

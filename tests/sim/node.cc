@@ -170,6 +170,8 @@ void Node::Register() {
   heartbeat_timer_->Cancel();
   control::Node node{.id = id_, .endpoint = endpoint(), .capacity = capacity_total_};
   node.devices = {1};
+  node.rendezvous_port = 29500;
+  node.rendezvous_ports = 100;
   MonotonicTime sent_at = process_.now().monotonic;
   CallServer<Registered>(
       control::RegisterNode{.node = node, .active = Active(), .boot = "boot", .number = sent_at.ns},
@@ -327,7 +329,7 @@ void Node::SendCompletion(const AttemptId& attempt, Report& report) {
   const End& end = *report.end;
   control::ReportCompletion command{.node = id_, .attempt = attempt, .outcome = end.outcome};
   if (end.outcome == Outcome::kSucceeded) {
-    command.artifacts = {{"weights.safetensors", end.result, 1000}};
+    if (!end.result.empty()) command.artifacts = {{"weights.safetensors", end.result, 1000}};
     command.compute_seconds = 1;
   } else {
     command.cause = end.cause;
@@ -418,8 +420,12 @@ Status Node::Assign(const Assignment& assignment) {
   const RunnerOptions& options = world_->plan.runner;
   // What a runner does depends on nothing but its attempt.
   Random random(world_->plan.seed,
-                "runner" + KeyOf(id) + "#" + std::to_string(assignment.job.sequence));
+                "runner" + KeyOf(id) + "#" + std::to_string(assignment.job.sequence) +
+                    (assignment.rank > 0 ? "." + std::to_string(assignment.rank) : ""));
   attempt->work = random.Between(options.least, options.most);
+  const bool in_gang = assignment.job.gang != nullptr;
+  // Some ranks work on when others have long ended.
+  if (in_gang && random.Chance(0.2)) attempt->work *= 8;
   attempt->ignores_stop = random.Chance(options.ignores_stop);
   attempt->ignores_term = random.Chance(options.ignores_term);
   if (random.Chance(options.crash)) {
@@ -427,6 +433,7 @@ Status Node::Assign(const Assignment& assignment) {
   } else if (random.Chance(options.fail)) {
     attempt->planned.outcome = Outcome::kFailed;
     attempt->planned.cause = static_cast<control::Cause>(random.Between(0, 10));
+    if (in_gang && random.Chance(0.3)) attempt->planned.cause = control::Cause::kPeerLost;
     attempt->planned.message = "failed";
   } else {
     attempt->planned.outcome = Outcome::kSucceeded;
@@ -549,7 +556,7 @@ void Node::RunnerWorks(const AttemptPtr& attempt) {
     std::optional<End> said = attempt->planned;
     const Assignment& a = attempt->assignment;
     if (said->outcome == Outcome::kCancelled) said.reset();
-    if (said && said->outcome == Outcome::kSucceeded) {
+    if (said && said->outcome == Outcome::kSucceeded && a.rank == 0) {
       said->result = world_->checker.Result({a.attempt, a.node, a.job.resources, a.job.sequence});
     }
     return RunnerExits(attempt, said, !said);

@@ -47,6 +47,9 @@ enum class Place {
   kArrayEnded,
   kQuotaExceeded,
   kQuotaBorrowing,
+  kGangSucceeded,
+  kGangBrokenOff,
+  kGangEndOverRestart,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -89,6 +92,9 @@ inline constexpr const char* kPlaceNames[] = {
     "an array ended",
     "a job held back by a quota",
     "a job that waits beyond a quota",
+    "a gang succeeded",
+    "ranks of a gang stopped because of another one",
+    "ranks of a gang were to end when the server started",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 

@@ -95,6 +95,7 @@ class Server::CheckedStore final : public store::JobStore {
                                      " attempt " + std::to_string(put->job.attempt) + " on " +
                                      put->job.node.value + " sequence " +
                                      std::to_string(put->job.sequence) + ": " + put->job.message);
+          if (put->job.gang != nullptr) world_->Trace("store", "    " + Describe(*put->job.gang));
         }
         if (auto* gone = std::get_if<control::DeleteJob>(&record))
           world_->Trace("store", "  " + gone->id.value + " deleted");
@@ -307,6 +308,7 @@ void Server::Assign(control::AssignEffect effect) {
   Node* node = Node::At(world_, effect.endpoint);
   Assignment assignment{
       effect.attempt,
+      effect.rank,
       effect.node,
       effect.session,
       effect.job,

@@ -21,6 +21,7 @@ struct Registered {
 };
 struct Assignment {
   AttemptId attempt;
+  int32_t rank = 0;
   NodeId node;
   std::string session;
   control::Job job;

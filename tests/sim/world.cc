@@ -95,7 +95,7 @@ void World::CheckAfterStep() {
     node->AddExecutions(&executions);
     capacities[NodeId{node->endpoint()}] = node->capacity();
   }
-  if (!executions.empty()) checker.CheckExecutions(executions, capacities);
+  if (!executions.empty()) checker.CheckExecutions(executions, capacities, loop.now());
 }
 
 // ---- What happens to it

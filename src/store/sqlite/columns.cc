@@ -48,6 +48,7 @@ std::string WriteTerms(const control::Job& job) {
       json["after"].push_back({one.job.value, one.any_end});
     if (!job.terms->labels.empty()) json["labels"] = job.terms->labels;
     if (!job.terms->project.empty()) json["project"] = job.terms->project;
+    if (job.terms->nodes != 1) json["nodes"] = job.terms->nodes;
   }
   return Dump(json);
 }
@@ -68,6 +69,7 @@ Status ReadTerms(std::string_view text, control::Job* job) {
       terms.after.push_back({{one.at(0).get<std::string>()}, one.at(1).get<bool>()});
     terms.labels = json.value("labels", Labels());
     terms.project = json.value("project", std::string());
+    terms.nodes = json.value("nodes", int32_t{1});
     if (terms != control::Terms()) job->terms = std::make_shared<const control::Terms>(terms);
   } catch (const Json::exception&) {
     return NotOurs("terms", text);
@@ -85,6 +87,7 @@ std::string WriteExtra(const control::Node& node) {
   if (node.cordon_from.ms != 0) json["cordon_from_ms"] = node.cordon_from.ms;
   if (node.cordon_until.ms != 0) json["cordon_until_ms"] = node.cordon_until.ms;
   if (node.drain_then) json["drain_then"] = true;
+  if (node.rendezvous_ports > 0) json["rendezvous"] = {node.rendezvous_port, node.rendezvous_ports};
   return json.empty() ? "" : Dump(json);
 }
 
@@ -98,6 +101,10 @@ Status ReadExtra(std::string_view text, control::Node* node) {
     node->cordon_from.ms = json.value("cordon_from_ms", int64_t{0});
     node->cordon_until.ms = json.value("cordon_until_ms", int64_t{0});
     node->drain_then = json.value("drain_then", false);
+    if (auto rendezvous = json.find("rendezvous"); rendezvous != json.end()) {
+      node->rendezvous_port = rendezvous->at(0).get<int32_t>();
+      node->rendezvous_ports = rendezvous->at(1).get<int32_t>();
+    }
     if (auto quarantine = json.find("quarantine"); quarantine != json.end()) {
       node->quarantined = true;
       node->quarantine_reason = quarantine->at("reason").get<std::string>();
@@ -215,6 +222,55 @@ Status ReadArray(std::string_view text, control::Job* job) {
   array.cancelled = json[5].get<int64_t>();
   array.base_attempt = json[6].get<int32_t>();
   job->array = std::make_shared<const control::Array>(array);
+  return OkStatus();
+}
+
+std::string WriteGang(const control::Job& job) {
+  if (job.gang == nullptr) return "";
+  Json json = {{"ranks", Json::array()}};
+  for (const control::Gang::Rank& rank : job.gang->ranks)
+    json["ranks"].push_back({rank.node.value, rank.ended ? 1 : 0});
+  const control::AttemptEnd& end = job.gang->end;
+  if (end.kind != control::AttemptEnd::Kind::kNone) {
+    Json& out = json["end"];
+    out = {{"kind", static_cast<int>(end.kind)}, {"cause", static_cast<int>(end.cause)}};
+    if (end.error != control::ErrorInfo())
+      out["error"] = {end.error.code, end.error.message, end.error.details};
+    if (end.wait != Duration::zero()) out["wait_ns"] = end.wait.count();
+    if (end.took_node) out["took_node"] = true;
+    if (end.yields) out["yields"] = true;
+  }
+  return Dump(json);
+}
+
+Status ReadGang(std::string_view text, control::Job* job) {
+  if (text.empty()) return OkStatus();
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return NotOurs("gang", text);
+  auto gang = std::make_shared<control::Gang>();
+  try {
+    for (const Json& rank : json.at("ranks"))
+      gang->ranks.push_back({{rank.at(0).get<std::string>()}, rank.at(1).get<int>() != 0});
+    if (auto found = json.find("end"); found != json.end()) {
+      control::AttemptEnd& end = gang->end;
+      end.kind = static_cast<control::AttemptEnd::Kind>(found->at("kind").get<int>());
+      end.cause = static_cast<control::Cause>(found->at("cause").get<int>());
+      if (auto error = found->find("error"); error != found->end()) {
+        end.error = {error->at(0).get<int32_t>(), error->at(1).get<std::string>(),
+                     error->at(2).get<std::string>()};
+      }
+      end.wait = Duration(found->value("wait_ns", int64_t{0}));
+      end.took_node = found->value("took_node", false);
+      end.yields = found->value("yields", false);
+    }
+  } catch (const Json::exception&) {
+    return NotOurs("gang", text);
+  }
+  using Kind = control::AttemptEnd::Kind;
+  bool sound = !gang->ranks.empty() && gang->ranks[0].node == job->node &&
+               gang->end.kind >= Kind::kNone && gang->end.kind <= Kind::kLost;
+  if (!sound) return NotOurs("gang", text);
+  job->gang = std::move(gang);
   return OkStatus();
 }
 

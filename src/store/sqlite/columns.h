@@ -6,6 +6,8 @@
 //   [["weights.safetensors","<sha256>",4096]] devices     [1,2]
 //   terms, extra   objects; what is left out has its default, and an empty text is all defaults
 //   array       [size, max_parallel, started, succeeded, failed, cancelled, base_attempt]
+//   gang        {"ranks":[["node-a",0],["node-b",1]],"end":{"kind":2,"cause":5,...}}     1: it has
+//   ended; "" for none
 //   checkpoint  ["000000001234",3,1234,[["manifest.json","<sha256>",400]]]     "" for none
 //
 // The Read functions return DATA_LOSS for text they did not write.
@@ -35,6 +37,9 @@ Result<control::Checkpoint> ReadCheckpoint(std::string_view text);
 
 std::string WriteArray(const control::Job& job);
 Status ReadArray(std::string_view text, control::Job* job);
+
+std::string WriteGang(const control::Job& job);
+Status ReadGang(std::string_view text, control::Job* job);
 
 std::string WriteDevices(const std::vector<int32_t>& devices);
 Result<std::vector<int32_t>> ReadDevices(std::string_view text);

@@ -81,6 +81,7 @@ TEST(Columns, TermsAndRareResourcesRoundTrip) {
   terms.limits = {std::chrono::seconds(7), std::chrono::hours(2), {1'800'000'000'000}, 4096};
   terms.after = {{{"a"}, true}, {{"b"}, false}};
   terms.labels = {{"zone", "west"}};
+  terms.nodes = 4;
   job.terms = std::make_shared<const control::Terms>(terms);
   job.resources.disk_bytes = 12;
   job.resources.SetNamed("licence", 3);
@@ -100,12 +101,40 @@ TEST(Columns, WhatIsRareOfANodeRoundTrips) {
   node.quarantined = true;
   node.quarantine_reason = "3 unlike jobs failed";
   node.failed_probes = 2;
+  node.rendezvous_port = 29500;
+  node.rendezvous_ports = 100;
   ASSERT_TRUE(ReadExtra(WriteExtra(node), &read).ok());
   EXPECT_EQ(read.capacity, node.capacity);
   EXPECT_EQ(read.labels, node.labels);
   EXPECT_TRUE(read.quarantined);
   EXPECT_EQ(read.quarantine_reason, node.quarantine_reason);
   EXPECT_EQ(read.failed_probes, 2);
+  EXPECT_EQ(read.rendezvous_port, 29500);
+  EXPECT_EQ(read.rendezvous_ports, 100);
+}
+
+TEST(Columns, RanksOfAGangAndHowItEndsRoundTrip) {
+  control::Job job, read;
+  EXPECT_EQ(WriteGang(job), "") << "most jobs are none";
+  control::Gang gang;
+  gang.ranks = {{{"a"}, false}, {{"b"}, true}};
+  job.node = read.node = {"a"};
+  job.gang = std::make_shared<const control::Gang>(gang);
+  ASSERT_TRUE(ReadGang(WriteGang(job), &read).ok());
+  EXPECT_EQ(*read.gang, gang);
+  gang.end = {.kind = control::AttemptEnd::Kind::kLost,
+              .cause = control::Cause::kNodeLost,
+              .error = {14, "node b was lost", "details"},
+              .wait = std::chrono::seconds(2),
+              .took_node = true,
+              .yields = true};
+  job.gang = std::make_shared<const control::Gang>(gang);
+  ASSERT_TRUE(ReadGang(WriteGang(job), &read).ok());
+  EXPECT_EQ(*read.gang, gang);
+  for (const char* text : {"[]", "{}", R"({"ranks":[]})", R"({"ranks":[["b",0]]})",
+                           R"({"ranks":[["a",0]],"end":{"kind":9,"cause":0}})"}) {
+    EXPECT_EQ(ReadGang(text, &read).code(), Code::kDataLoss) << text;
+  }
 }
 
 }  // namespace

@@ -124,6 +124,10 @@ constexpr Migration kMigrations[] = {
         WHERE state >= 5 AND member_of = 0;
       CREATE INDEX members ON jobs (member_of, sequence, state) WHERE member_of > 0;
     )sql",
+    // 8 -> 9
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN gang TEXT NOT NULL DEFAULT '';
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

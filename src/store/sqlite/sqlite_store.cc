@@ -82,7 +82,8 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "preemptions",
                                             "array",
                                             "member_of",
-                                            "member_number"};
+                                            "member_number",
+                                            "gang"};
 
 std::string JobColumns() {
   std::string text;
@@ -357,15 +358,15 @@ class SqliteStore : public JobStore {
     const Job& job = put.job;
     std::string metrics = WriteMetrics(job.metrics), artifacts = WriteArtifacts(job.artifacts),
                 terms = WriteTerms(job), checkpoint = WriteCheckpoint(job.checkpoint),
-                array = WriteArray(job);
+                array = WriteArray(job), gang = WriteGang(job);
     bool is_new = job.sequence > max_sequence_;
     if (is_new) max_sequence_ = job.sequence;
     SQLite::Statement& likely = is_new ? insert_job_ : update_job_;
-    BindJob(likely, job, metrics, artifacts, terms, checkpoint, array);
+    BindJob(likely, job, metrics, artifacts, terms, checkpoint, array, gang);
     if (Run(likely) == 1) return;
     // A job of this id with another sequence is replaced, or an old one was deleted and came again.
     Delete(job.id);
-    BindJob(replace_job_, job, metrics, artifacts, terms, checkpoint, array);
+    BindJob(replace_job_, job, metrics, artifacts, terms, checkpoint, array, gang);
     Run(replace_job_);
   }
 
@@ -495,7 +496,8 @@ class SqliteStore : public JobStore {
 
   static void BindJob(SQLite::Statement& s, const Job& job, const std::string& metrics,
                       const std::string& artifacts, const std::string& terms,
-                      const std::string& checkpoint, const std::string& array) {
+                      const std::string& checkpoint, const std::string& array,
+                      const std::string& gang) {
     int i = 0;
     s.bind(++i, job.sequence);
     s.bindNoCopy(++i, job.id.value);
@@ -542,6 +544,7 @@ class SqliteStore : public JobStore {
     s.bindNoCopy(++i, array);
     s.bind(++i, job.member != nullptr ? job.member->array_sequence : int64_t{0});
     s.bind(++i, job.member != nullptr ? job.member->number : int64_t{0});
+    s.bindNoCopy(++i, gang);
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -597,6 +600,7 @@ class SqliteStore : public JobStore {
       member.array = control::ArrayIdOf(job.id);
       job.member = std::make_shared<const control::Member>(std::move(member));
     }
+    RETURN_IF_ERROR(ReadGang(s.getColumn(i++).getString(), &job));
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
@@ -725,14 +729,18 @@ class SqliteStore : public JobStore {
                                 members.getColumn(1).getInt64(), true});
     }
     SQLite::Statement past(*database_,
-                           "SELECT user, cpu_millis, memory_bytes, gpus, started_at, ended_at "
+                           "SELECT user, cpu_millis, memory_bytes, gpus, started_at, ended_at, "
+                           "terms "
                            "FROM jobs WHERE state >= 5 AND started_at > 0 "
                            "ORDER BY sequence DESC LIMIT " +
                                std::to_string(kMostPastUses));
     while (past.executeStep()) {
+      Job job;
+      RETURN_IF_ERROR(ReadTerms(past.getColumn(6).getString(), &job));
+      const Resources each{past.getColumn(1).getInt64(), past.getColumn(2).getInt64(),
+                           past.getColumn(3).getInt64()};
       snapshot.past.push_back({past.getColumn(0).getString(),
-                               {past.getColumn(1).getInt64(), past.getColumn(2).getInt64(),
-                                past.getColumn(3).getInt64()},
+                               each * (job.terms != nullptr ? job.terms->nodes : 1),
                                {past.getColumn(4).getInt64()},
                                {past.getColumn(5).getInt64()}});
     }

@@ -1,0 +1,436 @@
+// Jobs that need several nodes at once.
+#include <gtest/gtest.h>
+
+#include "control/testing.h"
+
+namespace cyxwiz::control {
+namespace {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+using Outcome = ReportCompletion::Outcome;
+
+SubmitJob GangCommand(const std::string& id, int32_t nodes, int64_t cores = 2,
+                      int32_t priority = 1) {
+  SubmitJob command = Bench::SubmitCommand(id, cores, priority);
+  Terms terms;
+  terms.nodes = nodes;
+  command.job.terms = std::make_shared<const Terms>(terms);
+  return command;
+}
+
+// Three nodes of two cores, and a gang on all of them.
+class GangTest : public testing::Test {
+ protected:
+  GangTest() : GangTest(Options()) {}
+  explicit GangTest(Options options) : b(options) {
+    for (const char* id : {"a", "b", "c"}) b.Register(id);
+    b.Do(GangCommand("g", 3));
+  }
+  void AcceptAll(int attempt = 1) {
+    for (const char* id : {"a", "b", "c"}) b.Accepted("g", attempt, id);
+  }
+  void Run(int attempt = 1) {
+    AcceptAll(attempt);
+    for (const char* id : {"a", "b", "c"}) b.Progress("g", attempt, id);
+    ASSERT_EQ(b.StateOf("g"), "Running");
+  }
+  // The attempt's ranks on these nodes end as they were told.
+  void EndAsTold(const std::vector<std::string>& nodes, int attempt = 1) {
+    for (const std::string& id : nodes) b.Complete("g", attempt, id, Outcome::kCancelled);
+  }
+  std::vector<std::string> Stopped() const {
+    std::vector<std::string> nodes;
+    for (const StopEffect& stop : b.effects<StopEffect>()) nodes.push_back(stop.node.value);
+    return nodes;
+  }
+  int64_t FreeCores(const std::string& node) {
+    b.Do(GetNode{.node = {node}});
+    return b.reply<NodeReply>().view.available.cpu_millis / 1000;
+  }
+
+  Bench b;
+};
+
+TEST_F(GangTest, EachRankGoesToANodeOfItsOwnWithTheSameRendezvous) {
+  auto assigned = b.effects<AssignEffect>();
+  ASSERT_EQ(assigned.size(), 3u);
+  std::set<std::string> nodes;
+  for (size_t i = 0; i < assigned.size(); ++i) {
+    EXPECT_EQ(assigned[i].rank, static_cast<int32_t>(i));
+    EXPECT_EQ(assigned[i].ranks, 3);
+    EXPECT_EQ(assigned[i].session, "session-" + assigned[i].node.value);
+    EXPECT_EQ(assigned[i].rendezvous, assigned[0].rendezvous);
+    nodes.insert(assigned[i].node.value);
+  }
+  EXPECT_EQ(nodes.size(), 3u);
+  EXPECT_EQ(b.jobs.at("g").node, assigned[0].node);
+  EXPECT_TRUE(assigned[0].rendezvous.starts_with(assigned[0].node.value + ":295"))
+      << assigned[0].rendezvous;
+  EXPECT_EQ(b.jobs.at("g").gang->ranks.size(), 3u) << "durable before the nodes are told";
+}
+
+TEST(Gang, IsPlacedWholeOrNotAtAll) {
+  Bench b;
+  b.Register("a");
+  b.Register("b");
+  b.Register("c");
+  b.Submit("small", 1);
+  b.Do(GangCommand("g", 3));
+  EXPECT_TRUE(b.effects<AssignEffect>().empty());
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kQueued);
+  EXPECT_NE(g.message.find("needs 3 nodes at once, each with 2 cores, 1.0 GiB free; 2 nodes could "
+                           "take a rank now"),
+            std::string::npos)
+      << g.message;
+  b.Do(ExplainJob{.job = {"g"}});
+  EXPECT_EQ(b.reply<PlanReply>().reasons[0].code, "TOO_FEW_NODES");
+  EXPECT_EQ(b.reply<PlanReply>().smallest_change, "node 'a' must have 1 core more free");
+  b.Complete("small", 1, "a");
+  EXPECT_EQ(b.effects<AssignEffect>().size(), 3u);
+}
+
+TEST(Gang, MoreRanksThanNodesThatCouldHoldOneAreRefused) {
+  Bench b;
+  b.Register("a");
+  b.Register("b", 1);
+  b.Register("c");
+  b.Do(GangCommand("g", 3));
+  EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition);
+  EXPECT_EQ(
+      b.reply().status.message(),
+      "the job needs 3 nodes with 2 cores, 1.0 GiB each, and of 3 registered 2 can hold that");
+}
+
+TEST(Gang, NodesThatTakeNoRanksAreLeftOut) {
+  Bench b;
+  b.Register("a");
+  Node node{.id = {"old"}, .endpoint = "old:1", .capacity = {8000, 8 * kGiB, 0}};
+  b.Do(RegisterNode{.node = node, .session = "s"});
+  b.Do(GangCommand("g", 2));
+  EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition) << b.reply().status;
+  b.Register("b");
+  b.Do(GangCommand("g", 2));
+  EXPECT_EQ(b.StateOf("g"), "Assigned");
+  EXPECT_EQ(RankOn(b.jobs.at("g"), {"old"}), -1);
+}
+
+TEST_F(GangTest, RunsOnceAllRanksHaveStarted) {
+  AcceptAll();
+  b.Progress("g", 1, "a");
+  b.Progress("g", 1, "b");
+  EXPECT_EQ(b.StateOf("g"), "Assigned");
+  b.Progress("g", 1, "c");
+  EXPECT_EQ(b.StateOf("g"), "Running");
+  EXPECT_EQ(b.control().counters().attempts_started, 1);
+}
+
+TEST_F(GangTest, ProgressAndCheckpointsAreThoseOfRank0) {
+  Run();
+  b.Progress("g", 1, "a", 0.25);
+  b.Progress("g", 1, "b", 0.75);
+  EXPECT_EQ(b.Get("g").progress, 0.25);
+  Checkpoint checkpoint{"000000000010", 1, 10, {{"state", "sha-state", 5}}};
+  b.Do(ReportProgress{.node = {"b"}, .attempt = {{"g"}, 1}, .checkpoint = checkpoint});
+  EXPECT_FALSE(b.Get("g").checkpoint.exists());
+  b.Do(ReportProgress{.node = {"a"}, .attempt = {{"g"}, 1}, .checkpoint = checkpoint});
+  EXPECT_TRUE(b.Get("g").checkpoint.exists());
+}
+
+TEST_F(GangTest, SucceedsWithTheResultOfRank0WhenAllHaveEnded) {
+  Run();
+  b.Complete("g", 1, "b");
+  EXPECT_EQ(b.StateOf("g"), "Running");
+  EXPECT_TRUE(Stopped().empty()) << "rank 0 still writes the result";
+  EXPECT_EQ(FreeCores("b"), 2) << "what a rank had is free when it has ended";
+  EXPECT_EQ(FreeCores("a"), 0);
+  b.Do(ReportCompletion{
+      .node = {"a"}, .attempt = {{"g"}, 1}, .artifacts = {{"weights.safetensors", "sha-w", 7}}});
+  EXPECT_EQ(b.reply<ReportReply>().message, "recorded");
+  EXPECT_EQ(b.jobs.at("g").artifacts.size(), 1u) << "durable when it is acknowledged";
+  EXPECT_EQ(b.StateOf("g"), "Running");
+  b.Beat("c", {{{"g"}, 1}});
+  EXPECT_EQ(b.reply<HeartbeatReply>().stop.size(), 1u) << "nothing is left to do there";
+  EndAsTold({"c"});
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kSucceeded);
+  EXPECT_EQ(g.artifacts[0].sha256, "sha-w");
+}
+
+TEST_F(GangTest, TheResultStandsThoughAnotherRankIsLost) {
+  Run();
+  b.Complete("g", 1, "a");
+  b.Complete("g", 1, "b");
+  b.Register("c");
+  EXPECT_EQ(b.StateOf("g"), "Succeeded");
+}
+
+TEST_F(GangTest, ALostNodeStopsTheOthersAndTheJobWaitsUntilAllHaveEnded) {
+  Run();
+  b.Register("b");  // restarted, without its rank
+  EXPECT_EQ(Stopped(), (std::vector<std::string>{"a", "c"}));
+  for (const StopEffect& stop : b.effects<StopEffect>()) EXPECT_FALSE(stop.yield);
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kRunning);
+  EXPECT_EQ(g.message, "stopping the other ranks: node b was restarted");
+  b.Progress("g", 1, "a");
+  EXPECT_FALSE(b.reply<ReportReply>().continue_job);
+  EndAsTold({"a"});
+  EXPECT_EQ(b.StateOf("g"), "Running") << "one rank may still run";
+  EndAsTold({"c"});
+  EXPECT_EQ(b.effects<AssignEffect>().size(), 3u);
+  g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kAssigned);
+  EXPECT_EQ(g.attempt, 2);
+  EXPECT_EQ(g.retries, 0);
+  EXPECT_EQ(g.nodes_lost, 1);
+  EXPECT_EQ(g.cause, Cause::kNodeLost);
+}
+
+TEST_F(GangTest, ARankWhoseLeaseEndsIsWaitedForNoLonger) {
+  Run();
+  b.Complete("g", 1, "a", Outcome::kFailed, Cause::kRunnerCrashed, "signal 11");
+  for (int i = 0; i < 3; ++i) {
+    b.Pass(seconds(4));
+    b.Beat("a");
+    b.Beat("b", {{{"g"}, 1}});
+    EXPECT_EQ(b.reply<HeartbeatReply>().stop.size(), 1u);
+  }
+  b.Complete("g", 1, "b", Outcome::kCancelled);
+  // c has been silent for longer than its lease.
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kQueued);
+  EXPECT_EQ(g.retries, 1) << "the first cause counts, not the loss of c that came later";
+  EXPECT_EQ(g.nodes_lost, 0);
+  EXPECT_NE(g.message.find("rank 0 on node a: signal 11"), std::string::npos) << g.message;
+}
+
+TEST_F(GangTest, AFailedRankFailsTheAttemptWithItsCause) {
+  Run();
+  b.Complete("g", 1, "c", Outcome::kFailed, Cause::kUserError, "no such file");
+  EXPECT_EQ(Stopped(), (std::vector<std::string>{"a", "b"}));
+  EndAsTold({"a", "b"});
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kFailed);
+  EXPECT_EQ(g.cause, Cause::kUserError);
+  EXPECT_EQ(g.error.message, "rank 2 on node c: no such file");
+}
+
+TEST_F(GangTest, WhatARankSeesOfAnothersEndIsNoCause) {
+  Run();
+  b.Complete("g", 1, "a", Outcome::kFailed, Cause::kPeerLost, "rank 1 does not answer");
+  b.Complete("g", 1, "b", Outcome::kFailed, Cause::kOutOfMemory, "killed");
+  EndAsTold({"c"});
+  Job g = b.Get("g");
+  EXPECT_EQ(g.cause, Cause::kOutOfMemory);
+  EXPECT_EQ(g.retries, 1);
+}
+
+TEST_F(GangTest, RanksThatCannotReachEachOtherAreNotTriedForEver) {
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    ASSERT_EQ(b.Get("g").attempt, attempt);
+    Run(attempt);
+    b.Complete("g", attempt, "a", Outcome::kFailed, Cause::kPeerLost, "rank 1 does not answer");
+    EndAsTold({"b", "c"}, attempt);
+    while (attempt < 3 && b.StateOf("g") == "Queued") {
+      b.Pass(seconds(1));
+      for (const char* id : {"a", "b", "c"}) b.Beat(id);
+    }
+  }
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kFailed);
+  EXPECT_EQ(g.cause, Cause::kPeerLost);
+}
+
+TEST_F(GangTest, ARefusedRankTakesTheOthersBack) {
+  b.Accepted("g", 1, "a");
+  b.Do(AssignOutcome{{{"g"}, 1}, {"b"}, AssignOutcome::Kind::kRejected, "no room"});
+  EXPECT_EQ(Stopped(), (std::vector<std::string>{"a", "c"}));
+  EXPECT_EQ(b.StateOf("g"), "Assigned");
+  b.Accepted("g", 1, "c");  // it was on its way
+  EXPECT_EQ(Stopped(), (std::vector<std::string>{"a", "c"}));
+  EndAsTold({"a", "c"});
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kQueued);
+  EXPECT_EQ(g.cause, Cause::kNodeRejected);
+  EXPECT_EQ(g.retries, 0);
+}
+
+TEST_F(GangTest, ARankThatNobodyHasHeardOfIsAskedForAtItsNode) {
+  b.Accepted("g", 1, "a");
+  b.Accepted("g", 1, "b");
+  b.Pass(seconds(5));
+  for (const char* id : {"a", "b"}) b.Beat(id, {{{"g"}, 1}});
+  b.Beat("c");
+  b.Pass(seconds(5));
+  b.Beat("c");
+  EXPECT_EQ(b.reply().status.code(), Code::kNotFound) << "it must register, and say what it runs";
+  b.Register("c");
+  EXPECT_EQ(Stopped(), (std::vector<std::string>{"a", "b"}));
+}
+
+TEST_F(GangTest, CancelEndsAllRanks) {
+  Run();
+  b.Do(CancelJob{.job = {"g"}, .reason = "typo"});
+  EXPECT_EQ(Stopped(), (std::vector<std::string>{"a", "b", "c"}));
+  EndAsTold({"b", "c"});
+  EXPECT_EQ(b.StateOf("g"), "Running");
+  EndAsTold({"a"});
+  EXPECT_EQ(b.StateOf("g"), "Cancelled");
+}
+
+TEST_F(GangTest, PauseLetsRank0WriteItsCheckpointThoughOthersHaveEnded) {
+  Run();
+  b.Do(PauseJob{.job = {"g"}});
+  for (const StopEffect& stop : b.effects<StopEffect>()) EXPECT_TRUE(stop.yield);
+  EXPECT_EQ(Stopped().size(), 3u);
+  EndAsTold({"b", "c"});
+  b.Beat("a", {{{"g"}, 1}});
+  EXPECT_EQ(b.reply<HeartbeatReply>().yield.size(), 1u);
+  EXPECT_TRUE(b.reply<HeartbeatReply>().stop.empty());
+  b.Do(ReportCompletion{.node = {"a"},
+                        .attempt = {{"g"}, 1},
+                        .outcome = Outcome::kCancelled,
+                        .checkpoint = {"000000000010", 1, 10, {{"state", "sha-state", 5}}}});
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kPaused);
+  EXPECT_EQ(g.checkpoint.step, 10);
+}
+
+TEST_F(GangTest, DrainingOneNodeYieldsTheWholeGang) {
+  Run();
+  b.Do(CordonNode{.node = {"b"}, .drain = true});
+  EXPECT_EQ(Stopped(), (std::vector<std::string>{"a", "b", "c"}));
+  for (const StopEffect& stop : b.effects<StopEffect>()) EXPECT_TRUE(stop.yield);
+  EndAsTold({"b", "a", "c"});
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kQueued);
+  EXPECT_EQ(g.cause, Cause::kNodeDrained);
+}
+
+TEST_F(GangTest, ALimitEndsAllRanks) {
+  b.Do(CancelJob{.job = {"g"}});
+  EndAsTold({"a", "b", "c"});
+  SubmitJob limited = GangCommand("l", 2);
+  Terms terms = *limited.job.terms;
+  terms.limits.run = seconds(5);
+  limited.job.terms = std::make_shared<const Terms>(terms);
+  b.Do(std::move(limited));
+  const std::vector<NodeId> nodes = NodesWith(b.jobs.at("l"));
+  ASSERT_EQ(nodes.size(), 2u);
+  for (const NodeId& id : nodes) b.Progress("l", 1, id.value);
+  b.Pass(seconds(5));
+  EXPECT_EQ(b.effects<StopEffect>().size(), 2u);
+  for (const NodeId& id : nodes) b.Complete("l", 1, id.value, Outcome::kCancelled);
+  EXPECT_EQ(b.Get("l").cause, Cause::kTimeLimit);
+}
+
+TEST_F(GangTest, ARestartedServerAdoptsTheRanks) {
+  Run();
+  b.Complete("g", 1, "c");
+  b.Restart();
+  EXPECT_EQ(FreeCores("a"), 0);
+  EXPECT_EQ(FreeCores("c"), 2);
+  for (const char* id : {"a", "b"}) b.Register(id, 2, {{{"g"}, 1}});
+  b.Register("c");
+  EXPECT_EQ(b.StateOf("g"), "Running");
+  b.Complete("g", 1, "a");
+  b.Complete("g", 1, "b");
+  EXPECT_EQ(b.StateOf("g"), "Succeeded");
+}
+
+TEST_F(GangTest, ARestartedServerKnowsHowTheAttemptEnds) {
+  Run();
+  b.Complete("g", 1, "b", Outcome::kFailed, Cause::kUserError, "no such file");
+  b.Restart();
+  b.Register("a", 2, {{{"g"}, 1}});
+  b.Beat("a", {{{"g"}, 1}});
+  EXPECT_EQ(b.reply<HeartbeatReply>().stop.size(), 1u);
+  b.Register("b");
+  b.Register("c");
+  EndAsTold({"a"});
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kFailed);
+  EXPECT_EQ(g.cause, Cause::kUserError);
+}
+
+TEST_F(GangTest, ARestartedServerTakesTheWordOfNodesThatNoLongerRunTheirRank) {
+  Run();
+  b.Restart();
+  b.Register("a", 2, {{{"g"}, 1}});
+  b.Register("b", 2, {{{"g"}, 1}});
+  b.Register("c");
+  EXPECT_EQ(Stopped(), (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Gang, NodesAreKeptForOneThatOthersPassBy) {
+  Bench b({.lease = std::chrono::hours(10)});
+  b.Register("a");
+  b.Register("b");
+  b.Submit("s0", 2);
+  b.Submit("s1", 2);
+  b.Do(GangCommand("g", 2));
+  b.Submit("s2", 2);
+  b.Complete("s0", 1, "a");
+  EXPECT_EQ(b.StateOf("s2"), "Assigned") << "the fleet is kept busy";
+  b.Progress("s1", 1, "b");
+  b.Progress("s2", 1, "a");
+  b.Pass(minutes(2));
+  b.Submit("s3", 2);
+  b.Complete("s1", 1, "b");
+  EXPECT_EQ(b.StateOf("s3"), "Queued") << "the node is kept";
+  b.Do(ExplainJob{.job = {"s3"}});
+  EXPECT_EQ(b.reply<PlanReply>().reasons.back().code, "NODES_KEPT");
+  b.Complete("s2", 1, "a");
+  EXPECT_EQ(b.StateOf("g"), "Assigned") << b.Get("g").message;
+  b.Complete("g", 1, "a");
+  b.Complete("g", 1, "b");
+  EXPECT_EQ(b.StateOf("s3"), "Assigned");
+}
+
+TEST(Gang, QuotasCountAllRanks) {
+  Options options;
+  options.quotas["user:"] = {.cpu_millis = 3000, .borrow = false};
+  Bench b(options);
+  b.Register("a");
+  b.Register("b");
+  b.Do(GangCommand("g", 2));
+  EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition);
+  EXPECT_NE(b.reply().status.message().find("the job needs 4 cores"), std::string::npos)
+      << b.reply().status;
+}
+
+TEST(Gang, MakesRoomWholeForAHigherClass) {
+  Bench b({.preemption = {.on = true, .min_run = seconds(0), .most = 3}});
+  b.Register("a");
+  b.Register("b");
+  b.Do(GangCommand("g", 2, 2, 0));
+  for (const char* id : {"a", "b"}) b.Progress("g", 1, id);
+  b.Submit("high", 2, 2);
+  EXPECT_EQ(b.effects<StopEffect>().size(), 2u);
+  const NodeId for_high = b.Get("g").node;
+  b.Complete("g", 1, "a", Outcome::kCancelled);
+  b.Complete("g", 1, "b", Outcome::kCancelled);
+  EXPECT_EQ(b.StateOf("high"), "Assigned");
+  Job g = b.Get("g");
+  EXPECT_EQ(g.state, JobState::kQueued);
+  EXPECT_EQ(g.cause, Cause::kPreempted);
+  EXPECT_EQ(g.preemptions, 1);
+}
+
+TEST(Gang, MembersOfAnArrayMayBeGangs) {
+  Bench b;
+  for (const char* id : {"a", "b", "c", "d"}) b.Register(id);
+  SubmitJob command = GangCommand("m", 2);
+  Array array;
+  array.size = 3;
+  command.job.array = std::make_shared<const Array>(array);
+  b.Do(std::move(command));
+  EXPECT_EQ(b.effects<AssignEffect>().size(), 4u);
+  EXPECT_EQ(NodesWith(b.jobs.at("m.0")).size(), 2u);
+  EXPECT_EQ(NodesWith(b.jobs.at("m.1")).size(), 2u);
+}
+
+}  // namespace
+}  // namespace cyxwiz::control
