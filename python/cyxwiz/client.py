@@ -10,7 +10,7 @@ import secrets
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Union
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Union
 
 import grpc
 
@@ -48,6 +48,10 @@ _PROBLEMS_KEY = "cyxwiz-submit-response-bin"
 
 #: What names a job: its id, or anything that carries one.
 JobRef = Union[str, Submission, JobStatus]
+
+
+#: What names a trained model: the job that has left it, or the SHA-256 of its files by ``"model"`` and ``"weights"``.
+ModelRef = Union[JobRef, Mapping[str, str]]
 
 
 def _id(job: JobRef) -> str:
@@ -166,6 +170,44 @@ class Client:
         config = job_config(job, **fields)
         response = self._call(self._jobs.SubmitJob, job_pb2.SubmitJobRequest(config=config))
         return Submission(response.job_id, response.assigned_node_id)
+
+    def evaluate(self, model: ModelRef, data: str, *, metrics: Optional[Sequence[str]] = None, **fields: Any) -> Submission:
+        """Submits a job that measures a trained model on data: the test part, or all of data that has none.
+
+        Args:
+            model: the job that has trained it, which must have succeeded; or the SHA-256 of its files,
+                ``{"model": ..., "weights": ...}``.
+            data: ``mock://...`` or ``file://...``, as the ``dataset`` of a job file.
+            metrics: names as in a job file; default: those of the training.
+            **fields: further keys of a job file: ``name``, ``priority``, ``resources``, ...
+
+        Returns:
+            The job. ``wait(job).metrics`` then has ``test_loss`` and ``test_<metric>``; on the training's own data they
+            are the training's, bit for bit.
+
+        Raises:
+            Refused: the job is not known or has left no model, the data does not fit the model, ...
+            ValueError: a wrong key of a job file.
+        """
+        if metrics is not None:
+            fields["hyperparameters"] = {**fields.get("hyperparameters", {}), "metrics": list(metrics)}
+        return self.submit(type="evaluation", model_from=model, dataset=data, **fields)
+
+    def predict(self, model: ModelRef, data: str, *, output: str = "npy", **fields: Any) -> Submission:
+        """Submits a job that writes what a trained model says of data: of the test part, or of all of data that has none.
+
+        Args:
+            model, data, **fields: as for evaluate.
+            output: ``"npy"`` (float32, samples x the shape of an output: probabilities where the loss has them),
+                ``"csv"`` or ``"jsonl"`` (with the predicted class).
+
+        Returns:
+            The job. After ``wait(job)``, ``download(job, folder)`` fetches ``predictions.<output>``.
+
+        Raises:
+            Refused, ValueError: as evaluate.
+        """
+        return self.submit(type="inference", model_from=model, dataset=data, output=output, **fields)
 
     def status(self, job: JobRef) -> JobStatus:
         """Where the job stands now, with its result once it has ended. Raises NotFound."""

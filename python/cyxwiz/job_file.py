@@ -123,6 +123,21 @@ def _model(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     config.model_definition = value
 
 
+def _model_from(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    value = getattr(value, "job_id", value)  # a Submission or a JobStatus stands for its job
+    if isinstance(value, str):
+        value = {"job": value}
+    value = _canonical(f"job: {key}", _mapping(key, value, "{'model': SHA-256, 'weights': SHA-256}"),
+                       {"job_id": "job", "model_sha256": "model", "weights_sha256": "weights"})
+    fields = {"job": "job_id", "model": "model_sha256", "weights": "weights_sha256"}
+    for name, text in value.items():
+        if name not in fields:
+            raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, fields)}; the keys are {', '.join(fields)}")
+        if not isinstance(text, str):
+            raise ValueError(f"job: {key}.{name}: expected text, found {text!r}")
+        setattr(config.model_from, fields[name], text)
+
+
 def _hyperparameters(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         raise ValueError(f"job: {key}: expected a mapping, found {value!r}")
@@ -135,6 +150,9 @@ def _hyperparameters(config: job_pb2.JobConfig, key: str, value: Any) -> None:
             text = repr(setting)
         elif isinstance(setting, str):
             text = setting
+        elif isinstance(setting, (list, tuple)) and setting and all(
+                isinstance(one, (str, int, float)) and not isinstance(one, bool) for one in setting):
+            text = ", ".join(str(one) for one in setting)
         elif hasattr(setting, "item"):  # a scalar of numpy or torch
             text = repr(setting.item())
         else:
@@ -322,4 +340,6 @@ _SETTERS = {
     "node_labels": _labels,
     "array": _array,
     "sweep": _sweep,
+    "model_from": _model_from,
+    "output": _text,
 }

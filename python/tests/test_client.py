@@ -133,6 +133,17 @@ def test_a_late_answer_is_a_timeout(service):
                 client.status("j")
 
 
+def test_models_are_evaluated_and_predict(service, client):
+    service.on["SubmitJob"] = lambda request, context: job_pb2.SubmitJobResponse(job_id="e")
+    evaluation = client.evaluate("j", "mock://random_data", metrics=["f1"], name="n", hyperparameters={"threads": 2})
+    assert evaluation.job_id == "e"
+    client.predict(evaluation, "mock://random_data", output="jsonl")
+    first, second = (request.config for request in service.requests)
+    assert first.job_type == job_pb2.JOB_TYPE_EVALUATION and first.model_from.job_id == "j" and first.name == "n"
+    assert dict(first.hyperparameters) == {"metrics": "f1", "threads": "2"} and first.dataset_uri == "mock://random_data"
+    assert second.job_type == job_pb2.JOB_TYPE_INFERENCE and second.model_from.job_id == "e" and second.output == "jsonl"
+
+
 def test_watch_ends_with_the_final_status(service, client):
     service.on["StreamJobUpdates"] = lambda request, context: iter([
         job_pb2.JobUpdateStream(status=wire_status(job_pb2.JOB_STATE_RUNNING, progress=0.5, metrics={"train_loss": 0.25})),

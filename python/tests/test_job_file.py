@@ -88,6 +88,10 @@ def test_a_wrong_key_is_refused_with_the_nearest():
     ({"epochs": 1 << 40}, "epochs"),
     ({"hyperparameters": {"a": None}}, "hyperparameters.a: expected"),
     ({"hyperparameters": []}, "hyperparameters: expected a mapping"),
+    ({"model_from": 3}, "model_from: expected a mapping"),
+    ({"model_from": {"weight": "a"}}, "model_from: unknown key 'weight'.*did you mean 'weights'"),
+    ({"model_from": {"weights": 3}}, "model_from.weights: expected text"),
+    ({"output": 3}, "output: expected text"),
     ({"model": 3}, "model: expected a mapping or JSON text"),
     ({"dataset": 3}, "dataset: expected text"),
     ({"resources": {"memory": "much"}}, "resources.memory: expected an amount of memory"),
@@ -172,3 +176,13 @@ def test_arrays_and_sweeps():
 def test_wrong_limits_dependencies_and_labels_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         cyxwiz.job_config(wrong)
+
+
+def test_a_model_is_named_by_a_job_or_its_files():
+    for source in ("job-1", {"job": "job-1"}, cyxwiz.Submission("job-1", "node-1")):
+        config = cyxwiz.job_config(type="evaluation", model_from=source, dataset="mock://random_data",
+                                   hyperparameters={"metrics": ["accuracy", "f1"]})
+        assert config.job_type == job_pb2.JOB_TYPE_EVALUATION and config.model_from.job_id == "job-1"
+        assert config.hyperparameters["metrics"] == "accuracy, f1" and not config.model_definition
+    config = cyxwiz.job_config(type="inference", model_from={"model": "aa", "weights": "bb"}, output="csv")
+    assert (config.model_from.model_sha256, config.model_from.weights_sha256) == ("aa", "bb") and config.output == "csv"

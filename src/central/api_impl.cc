@@ -125,7 +125,7 @@ class ApiImpl final : public Api {
         events_(parts.events),
         logs_(parts.logs),
         signer_(parts.signer),
-        checker_(parts.inspector, parts.pool) {}
+        checker_(parts.inspector, {parts.core, parts.artifacts, parts.pool}, parts.pool) {}
 
   void SubmitJob(const protocol::SubmitJobRequest& request,
                  Done<protocol::SubmitJobResponse> done) override {

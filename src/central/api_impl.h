@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "artifacts/artifact_store.h"
 #include "central/api.h"
 #include "central/core.h"
 #include "central/event_hub.h"
@@ -22,7 +23,8 @@ struct ApiParts {
   LogRelay* logs = nullptr;
   const security::TokenSigner* signer = nullptr;
   spec::DatasetInspector* inspector = nullptr;  // used by several threads at once
-  WorkPool* pool = nullptr;                     // checks of jobs that read files
+  const artifacts::ArtifactStore* artifacts = nullptr;
+  WorkPool* pool = nullptr;  // checks of jobs that read files
 };
 
 std::unique_ptr<Api> MakeApi(const ApiParts& parts);

@@ -140,7 +140,7 @@ void ToJobResult(const control::Job& job, protocol::JobResult* result) {
     out->set_sha256(artifact.sha256);
     out->set_size(artifact.size);
   }
-  if (!job.artifacts.empty()) {
+  if (!job.artifacts.empty() && job.artifacts.front().name == "weights.safetensors") {
     const control::Artifact& weights = job.artifacts.front();
     result->set_model_weights_uri(ArtifactUri(weights.sha256));
     result->set_model_weights_hash(weights.sha256);

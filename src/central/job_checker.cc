@@ -7,6 +7,7 @@
 #include "central/convert.h"
 #include "security/job_token.h"
 #include "spec/job_spec.h"
+#include "spec/model_use.h"
 #include "wire/deterministic.h"
 #include "wire/job_config.h"
 
@@ -48,7 +49,13 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
   }
   spec::CheckName("$.user", config.user_id(), problems);
   spec::CheckJobTerms(TermsFromConfig(config), problems);
-  if (config.has_array()) {
+  if (config.has_array() && spec::UsesModel(static_cast<spec::JobType>(config.job_type()))) {
+    problems->Add({.path = "$.array",
+                   .message = "is for trainings",
+                   .expected = "nothing",
+                   .found = "an array",
+                   .hint = "submit each job by itself"});
+  } else if (config.has_array()) {
     spec::JobArray array = ArrayFromConfig(config);
     spec::CheckJobArray(array, problems);
     if (spec::MembersOf(array) == 0) {
@@ -200,7 +207,17 @@ void JobChecker::CheckMembers(const spec::JobDescription& job, const spec::JobAr
 }
 
 void JobChecker::Check(const protocol::JobConfig& config, Done done) {
-  spec::Problems problems;
+  if (!spec::UsesModel(static_cast<spec::JobType>(config.job_type()))) {
+    return CheckComplete(config, {}, std::move(done));
+  }
+  models_.LookUp(config, [this, done = std::move(done)](protocol::JobConfig complete,
+                                                        spec::Problems problems) mutable {
+    CheckComplete(complete, std::move(problems), std::move(done));
+  });
+}
+
+void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems problems,
+                               Done done) {
   CheckWireFields(config, &problems);
   std::string bytes = Serialise(config);
   std::string sha256 = security::Sha256(bytes);
@@ -235,6 +252,7 @@ void JobChecker::Check(const protocol::JobConfig& config, Done done) {
         accepted->files = StateOfFiles(*uri);
     }
     auto spec = spec::CheckJob(description, inspector_, &problems);
+    if (spec && spec->type != spec::JobType::kTraining) spec->training.epochs = 0;
     if (spec && problems.empty()) CheckMembers(description, array, &*spec, &problems);
     if (!problems.empty() || !spec) return done(problems, std::move(job), nullptr);
     accepted->body = std::make_shared<const control::JobBody>(

@@ -9,6 +9,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "central/model_source.h"
 #include "central/work_pool.h"
 #include "control/control.h"
 #include "cyxwiz/protocol/job.pb.h"
@@ -22,11 +23,12 @@ namespace cyxwiz::central {
 // Any thread.
 class JobChecker {
  public:
-  // Neither is owned.
-  JobChecker(spec::DatasetInspector* inspector, WorkPool* pool)
-      : inspector_(inspector), pool_(pool) {}
+  // Neither pointer is owned.
+  JobChecker(spec::DatasetInspector* inspector, const ModelSource& models, WorkPool* pool)
+      : inspector_(inspector), models_(models), pool_(pool) {}
 
-  // Called once: before Check returns, or on a thread of the pool when files must be read. problems
+  // Called once: before Check returns, or on a thread of the pool when a model must be looked up or
+  // files must be read. problems
   // is empty when the job is accepted; then job and body are complete but for an id the client left
   // to us.
   using Done = std::function<void(const spec::Problems& problems, control::Job job,
@@ -45,12 +47,15 @@ class JobChecker {
     std::string dataset_uri;
     std::string files;  // state of the data set's files when it was checked
   };
+  // Of a job that has its model, or of which `problems` say why not.
+  void CheckComplete(const protocol::JobConfig& config, spec::Problems problems, Done done);
   void CheckMembers(const spec::JobDescription& job, const spec::JobArray& array,
                     spec::JobSpec* spec, spec::Problems* problems);
   std::shared_ptr<const Accepted> Remembered(const std::string& sha256);
   void Remember(std::shared_ptr<const Accepted> accepted);
 
   spec::DatasetInspector* const inspector_;
+  const ModelSource models_;
   WorkPool* const pool_;
 
   std::mutex mutex_;  // of the two below; newest first

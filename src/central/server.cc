@@ -62,6 +62,7 @@ class CentralServerImpl final : public CentralServer {
                     .logs = logs_.get(),
                     .signer = signer_.get(),
                     .inspector = &inspector_,
+                    .artifacts = artifacts_.get(),
                     .pool = pool_.get()});
     RETURN_IF_ERROR(StartGrpc(grpc));
     return options_.rest_listen.empty() ? OkStatus() : StartRest(rest);

@@ -157,7 +157,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       "  cyxwiz submit examples/fashion-mnist-mlp.json\n"
       "  cyxwiz submit job.json --wait                     show progress until it ends\n"
       "  ID=$(cyxwiz submit job.json)                      standard output is the job's id\n"
-      "  cyxwiz submit evaluate.json --after $ID           start it once that one has succeeded\n"
+      "  cyxwiz submit next.json --after $ID               start it once that one has succeeded\n"
       "  generate-job | cyxwiz submit - --json\n\n"
       "docs/reference/job-files.md describes job files. Everything wrong with one is reported "
       "at once.",
@@ -188,6 +188,49 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       ->check(CLI::Range(int64_t{1}, spec::kMaxArraySize).description(""));
   command->add_flag("-w,--wait", submit.wait,
                     "Wait until the job has ended and print its final status");
+
+  auto add_model_options = [](CLI::App* of, ModelOptions* options) {
+    of->add_option("ID", options->model, "Id of the job that has trained the model")
+        ->required()
+        ->type_name(" ");
+    of->add_option("--data", options->data, "The data, as in a job file: mock://... or file://...")
+        ->required()
+        ->type_name("URI");
+    of->add_option("--name", options->name, "Name for people")->type_name("NAME");
+    of->add_flag("-w,--wait", options->wait,
+                 "Wait until the job has ended and print its final status");
+  };
+  EvaluateOptions evaluate;
+  command = add(
+      "evaluate", "Measure a trained model on data",
+      "  cyxwiz evaluate ID --data file:///srv/data/new.csv --wait\n"
+      "  cyxwiz evaluate ID --data file:///usr/share/datasets/fashion-mnist --metrics f1,accuracy\n"
+      "  cyxwiz evaluate ID --data mock://random_data --wait --json | jq .metrics.test_accuracy\n\n"
+      "It is a job of its own: standard output is its id. The test part of the data is taken, or\n"
+      "all of data that has none.",
+      [&](const Session& s) { return RunEvaluate(s, evaluate); });
+  add_model_options(command, &evaluate);
+  command
+      ->add_option("--metrics", evaluate.metrics,
+                   "What to measure beside the loss (default: as at the training)")
+      ->type_name("LIST");
+
+  PredictOptions predict;
+  command = add(
+      "predict", "Write what a trained model says of data",
+      "  cyxwiz predict ID --data file:///srv/data/new.csv -o predictions/\n"
+      "  cyxwiz predict ID --data mock://random_data --output npy -o predictions/\n"
+      "  JOB=$(cyxwiz predict ID --data file:///srv/data/new.csv --output jsonl)\n\n"
+      "It is a job of its own. With -o it is waited for and its file fetched; without, standard\n"
+      "output is its id, and 'cyxwiz download' fetches the file. docs/how-to/predict.md shows "
+      "more.",
+      [&](const Session& s) { return RunPredict(s, predict); });
+  add_model_options(command, &predict);
+  command->add_option("--output", predict.output, "npy, csv or jsonl (default: csv)")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"npy", "csv", "jsonl"}).description(""));
+  command->add_option("-o,--folder", predict.folder, "Folder to write the predictions to")
+      ->type_name("DIR");
 
   PsOptions ps;
   command = add("ps", "List jobs, newest first",

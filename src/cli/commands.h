@@ -78,7 +78,24 @@ struct ExportOptions {
   std::string folder;           // empty: a folder named like the job, or the source
 };
 
+// What runs a trained model on data.
+struct ModelOptions {
+  std::string model;  // id of the job that has left it
+  std::string data;   // URI
+  std::string name;
+  bool wait = false;
+};
+struct EvaluateOptions : ModelOptions {
+  std::string metrics;  // "f1, auc"; empty: those of the training
+};
+struct PredictOptions : ModelOptions {
+  std::string output = "csv";  // "npy", "csv", "jsonl"
+  std::string folder;          // empty: the predictions stay on the server
+};
+
 int RunSubmit(const Session& session, const SubmitOptions& options);
+int RunEvaluate(const Session& session, const EvaluateOptions& options);
+int RunPredict(const Session& session, const PredictOptions& options);
 int RunPs(const Session& session, const PsOptions& options);
 int RunStatus(const Session& session, const std::string& job_id);
 int RunWatch(const Session& session, const std::string& job_id);
@@ -101,6 +118,14 @@ int RunExport(const Session& session, const ExportOptions& options);
 // Reads a job file ("-": standard input) into a configuration, or says what is wrong with it and
 // returns the exit code.
 int ReadJob(const Session& session, const std::string& file, protocol::JobConfig* config);
+
+// Submits a job, or says why it was refused and returns the exit code.
+int Accept(const Session& session, Client* client, const protocol::JobConfig& config,
+           protocol::SubmitJobResponse* response);
+// Submits a job and prints its id; with `wait` follows it and prints its final status instead.
+int Submit(const Session& session, const protocol::JobConfig& config, bool wait);
+// Follows a job as submit --wait does. One that has not succeeded has its final status printed.
+int FollowToEnd(const Session& session, Client* client, const std::string& job_id);
 
 // Shows a job's progress until it ends or the user interrupts, and returns the exit code of its end
 // (130 when interrupted). print_updates: whether progress is what the command prints (watch: on

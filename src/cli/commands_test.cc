@@ -237,8 +237,8 @@ TEST(Commands, UsageErrorsHaveAHintAndCodeTwo) {
 }
 
 TEST(Commands, EveryCommandHasHelpWithExamples) {
-  for (const char* name : {"up", "submit", "ps", "status", "watch", "logs", "cancel", "delete",
-                           "nodes", "download", "version"}) {
+  for (const char* name : {"up", "submit", "evaluate", "predict", "ps", "status", "watch", "logs",
+                           "cancel", "delete", "nodes", "download", "version"}) {
     Outcome outcome = Cyxwiz({name, "--help"});
     EXPECT_EQ(outcome.code, kExitOk);
     EXPECT_NE(outcome.out.find("Examples:\n  cyxwiz " + std::string(name)), std::string::npos)
@@ -288,6 +288,52 @@ TEST(Commands, WatchEndsWithTheJobsExitCode) {
     Outcome wait = Cyxwiz({"submit", "-", "--wait", "--json", "--server", server.address()}, kJob);
     EXPECT_EQ(wait.code, code);
     EXPECT_EQ(Json::parse(wait.out)["job_id"], "job-1");
+  }
+}
+
+TEST(Commands, EvaluateAndPredictSubmitJobsThatNameTheModel) {
+  FakeServer server;
+  Outcome evaluated = Cyxwiz({"evaluate", "job-0", "--data", "mock://random_data", "--metrics",
+                              "f1,accuracy", "--name", "measured", "--server", server.address()});
+  EXPECT_EQ(evaluated.code, kExitOk) << evaluated.err;
+  EXPECT_EQ(evaluated.out, "job-1\n");
+  EXPECT_NE(evaluated.err.find("to follow it"), std::string::npos) << evaluated.err;
+  protocol::JobConfig config = server.submitted.config();
+  EXPECT_EQ(config.job_type(), protocol::JOB_TYPE_EVALUATION);
+  EXPECT_EQ(config.model_from().job_id(), "job-0");
+  EXPECT_EQ(config.hyperparameters().at("metrics"), "f1,accuracy");
+  EXPECT_EQ(config.name(), "measured");
+  EXPECT_EQ(config.priority(), protocol::PRIORITY_NORMAL);
+
+  EXPECT_EQ(Cyxwiz({"predict", "job-0", "--data", "mock://random_data", "--output", "npy",
+                    "--server", server.address()})
+                .code,
+            kExitOk);
+  config = server.submitted.config();
+  EXPECT_EQ(config.job_type(), protocol::JOB_TYPE_INFERENCE);
+  EXPECT_EQ(config.output(), "npy");
+  EXPECT_TRUE(config.hyperparameters().empty());
+
+  EXPECT_EQ(Cyxwiz({"evaluate", "job-0", "--server", server.address()}).code, kExitUsage);
+  EXPECT_EQ(Cyxwiz({"predict", "job-0", "--data", "mock://random_data", "--output", "pickle"}).code,
+            kExitUsage);
+}
+
+TEST(Commands, PredictWithAFolderFetchesThePredictions) {
+  Folder folder;
+  for (auto [state, code] : {std::pair(protocol::JOB_STATE_SUCCEEDED, kExitOk),
+                             std::pair(protocol::JOB_STATE_FAILED, kExitJobFailed)}) {
+    FakeServer server;
+    server.content = "sample,class\n";
+    server.AddUpdate(state, 1);
+    server.AddArtifact("predictions.csv", security::HexEncode(security::Sha256(server.content)),
+                       static_cast<int64_t>(server.content.size()));
+    const std::string to = folder.path + "/" + std::to_string(code);
+    Outcome outcome = Cyxwiz({"predict", "job-0", "--data", "mock://random_data", "-o", to,
+                              "--json", "--server", server.address()});
+    EXPECT_EQ(outcome.code, code) << outcome.err;
+    EXPECT_EQ(std::filesystem::exists(to + "/predictions.csv"), code == kExitOk);
+    EXPECT_EQ(Json::parse(outcome.out)["job_id"], "job-1") << "one answer, in either case";
   }
 }
 

@@ -73,6 +73,18 @@ protocol::StatusCode StatusFilter(const std::string& word) {
   return protocol::STATUS_UNKNOWN;
 }
 
+int PrintStatus(const Session& session, Client* client, const std::string& job_id) {
+  Console& console = session.console;
+  auto response = client->GetJobStatus(job_id);
+  if (!response.ok()) return console.Fail(response.status());
+  if (console.json) {
+    console.PrintJson(StatusToJson(*response));
+  } else {
+    console.out << StatusToText(*response, console, NowSeconds()) << std::flush;
+  }
+  return kExitOk;
+}
+
 }  // namespace
 
 std::string ServerFlag(const std::string& server) {
@@ -112,6 +124,9 @@ std::string StatusToText(const protocol::GetJobStatusResponse& response, const C
   };
   line("Job", status.job_id());
   line("Name", status.name());
+  if (status.job_type() == protocol::JOB_TYPE_EVALUATION) line("Type", "evaluation");
+  if (status.job_type() == protocol::JOB_TYPE_INFERENCE) line("Type", "inference");
+  line("Model from", response.config().model_from().job_id());
   std::string state = StateWord(status.state());
   if (status.attempt() > 0) {
     state += ", attempt " + std::to_string(status.attempt());
@@ -144,6 +159,8 @@ std::string StatusToText(const protocol::GetJobStatusResponse& response, const C
                              .substr(FormatPercent(status.progress()).find_first_not_of(' ')) +
                          ", epoch " + std::to_string(status.current_epoch()) + " of " +
                          std::to_string(status.total_epochs()));
+  } else if (status.progress() > 0) {
+    line("Progress", std::to_string(static_cast<int>(status.progress() * 100)) + " %");
   }
   line("Submitted", Time(status.created_at(), now));
   if (status.start_time() > 0) line("Started", Time(status.start_time(), now));
@@ -199,7 +216,6 @@ int ReadJob(const Session& session, const std::string& path, protocol::JobConfig
 }
 
 int RunSubmit(const Session& session, const SubmitOptions& options) {
-  Console& console = session.console;
   protocol::JobConfig config;
   if (int code = ReadJob(session, options.file, &config); code != kExitOk) return code;
   for (const std::string& id : options.after) config.add_after()->set_job_id(id);
@@ -210,68 +226,73 @@ int RunSubmit(const Session& session, const SubmitOptions& options) {
   }
   if (options.array > 0) config.mutable_array()->set_size(options.array);
   if (options.max_parallel > 0) config.mutable_array()->set_max_parallel(options.max_parallel);
-  auto client = Client::Connect(session.server);
-  if (!client.ok()) return console.Fail(client.status());
+  return Submit(session, config, options.wait);
+}
+
+int Accept(const Session& session, Client* client, const protocol::JobConfig& config,
+           protocol::SubmitJobResponse* response) {
+  Console& console = session.console;
   std::vector<protocol::Problem> refused;
-  auto response = (*client)->SubmitJob(config, &refused);
-  if (!response.ok() && !refused.empty()) {
+  auto answer = client->SubmitJob(config, &refused);
+  if (!answer.ok() && !refused.empty()) {
     // The server's sentence repeats the problems.
     return console.Fail(
-        Status(response.status().code(), "the job was refused: " + Count(refused.size()),
-               response.status().hint()),
+        Status(answer.status().code(), "the job was refused: " + Count(refused.size()),
+               answer.status().hint()),
         refused);
   }
-  if (!response.ok()) return console.Fail(response.status());
-  const std::string& job_id = response->job_id();
+  if (!answer.ok()) return console.Fail(answer.status());
+  *response = std::move(*answer);
+  return kExitOk;
+}
 
-  if (!options.wait) {
-    if (console.json) {
-      console.PrintJson({{"job_id", job_id},
-                         {"status", protocol::StatusCode_Name(response->status())},
-                         {"assigned_node_id", response->assigned_node_id()}});
-      return kExitOk;
-    }
-    console.out << job_id << std::endl;
-    if (response->assigned_node_id().empty()) {
-      auto status = (*client)->GetJobStatus(job_id);
-      if (status.ok() && !status->status().message().empty() &&
-          !IsFinal(status->status().state())) {
-        console.err << StateWord(status->status().state()) << ": "
-                    << Printable(status->status().message()) << "\n";
-      }
-    } else {
-      console.err << "Assigned to " << response->assigned_node_id() << "\n";
-    }
-    console.err << "  cyxwiz watch " << job_id << ServerFlag(session.server)
-                << "   to see it train\n";
+int Submit(const Session& session, const protocol::JobConfig& config, bool wait) {
+  Console& console = session.console;
+  auto client = Client::Connect(session.server);
+  if (!client.ok()) return console.Fail(client.status());
+  protocol::SubmitJobResponse response;
+  if (int code = Accept(session, client->get(), config, &response); code != kExitOk) return code;
+  const std::string& job_id = response.job_id();
+  if (wait) {
+    int code = FollowToEnd(session, client->get(), job_id);
+    return code == kExitOk ? PrintStatus(session, client->get(), job_id) : code;
+  }
+  if (console.json) {
+    console.PrintJson({{"job_id", job_id},
+                       {"status", protocol::StatusCode_Name(response.status())},
+                       {"assigned_node_id", response.assigned_node_id()}});
     return kExitOk;
   }
-
-  if (!console.json) console.err << "Job " << job_id << "\n";
-  int code = FollowJob(session, client->get(), job_id, /*print_updates=*/false);
-  if (code != kExitOk && code != kExitJobFailed && code != kExitJobCancelled) return code;
-  auto status = (*client)->GetJobStatus(job_id);
-  if (!status.ok()) return console.Fail(status.status());
-  if (console.json) {
-    console.PrintJson(StatusToJson(*status));
+  console.out << job_id << std::endl;
+  if (response.assigned_node_id().empty()) {
+    auto status = (*client)->GetJobStatus(job_id);
+    if (status.ok() && !status->status().message().empty() && !IsFinal(status->status().state())) {
+      console.err << StateWord(status->status().state()) << ": "
+                  << Printable(status->status().message()) << "\n";
+    }
   } else {
-    console.out << StatusToText(*status, console, NowSeconds()) << std::flush;
+    console.err << "Assigned to " << response.assigned_node_id() << "\n";
   }
-  return code;
+  const bool trains = config.job_type() == protocol::JOB_TYPE_TRAINING;
+  console.err << "  cyxwiz watch " << job_id << ServerFlag(session.server) << "   to "
+              << (trains ? "see it train" : "follow it") << "\n";
+  return kExitOk;
+}
+
+int FollowToEnd(const Session& session, Client* client, const std::string& job_id) {
+  Console& console = session.console;
+  if (!console.json) console.err << "Job " << job_id << "\n";
+  int code = FollowJob(session, client, job_id, /*print_updates=*/false);
+  if (code != kExitJobFailed && code != kExitJobCancelled) return code;
+  int printed = PrintStatus(session, client, job_id);
+  return printed == kExitOk ? code : printed;
 }
 
 int RunStatus(const Session& session, const std::string& job_id) {
   Console& console = session.console;
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
-  auto response = (*client)->GetJobStatus(job_id);
-  if (!response.ok()) return console.Fail(response.status());
-  if (console.json) {
-    console.PrintJson(StatusToJson(*response));
-  } else {
-    console.out << StatusToText(*response, console, NowSeconds()) << std::flush;
-  }
-  return kExitOk;
+  return PrintStatus(session, client->get(), job_id);
 }
 
 int RunPs(const Session& session, const PsOptions& options) {

@@ -108,12 +108,12 @@ Fault ReadRaw(const DatasetUri& uri, const Roots& roots, const Files& files, Raw
 }
 
 // Reads the files: only what *info needs when `dataset` is null, everything otherwise.
-Fault ReadFiles(const DatasetUri& uri, const Roots& roots, const Files& files, DatasetInfo* info,
-                Dataset* dataset) {
+Fault ReadFiles(const DatasetUri& uri, const Roots& roots, const Files& files,
+                const Preparation* prepared, DatasetInfo* info, Dataset* dataset) {
   Raw raw;
   raw.dataset = dataset;
   RETURN_IF_FAULT(ReadRaw(uri, roots, files, &raw));
-  RETURN_IF_FAULT(Prepare(uri, &raw));
+  RETURN_IF_FAULT(Prepare(uri, prepared, &raw));
   *info = raw.info;
   return {};
 }
@@ -152,13 +152,20 @@ std::string CacheKey(const DatasetUri& uri, const Files& files) {
   return key;
 }
 
-Fault LoadWhole(const DatasetUri& uri, const Roots& roots, Dataset* dataset) {
+Fault LoadFiles(const DatasetUri& uri, const Roots& roots, const Preparation* prepared,
+                Dataset* dataset) {
+  Files files;
+  bool visible = true;
+  RETURN_IF_FAULT(Locate(uri, roots, &files, &visible));
+  return ReadFiles(uri, roots, files, prepared, &dataset->info, dataset);
+}
+
+Fault LoadWhole(const DatasetUri& uri, const Roots& roots, const Preparation* prepared,
+                Dataset* dataset) {
   return WithinMemory(uri, [&]() -> Fault {
-    if (uri.kind == DatasetUri::Kind::kMock) return LoadMock(uri, dataset);
-    Files files;
-    bool visible = true;
-    RETURN_IF_FAULT(Locate(uri, roots, &files, &visible));
-    return ReadFiles(uri, roots, files, &dataset->info, dataset);
+    RETURN_IF_FAULT(uri.kind == DatasetUri::Kind::kMock ? LoadMock(uri, dataset)
+                                                        : LoadFiles(uri, roots, prepared, dataset));
+    return prepared != nullptr ? Adapt(uri, *prepared, dataset) : Fault();
   });
 }
 
@@ -231,7 +238,7 @@ std::optional<DatasetInfo> FileInspector::Inspect(const DatasetUri& uri, spec::P
       }
     }
     cache_->CountRead();
-    Fault fault = ReadFiles(uri, roots_, files, &answer.info, nullptr);
+    Fault fault = ReadFiles(uri, roots_, files, nullptr, &answer.info, nullptr);
     // Faults of the machine may pass; those of the content stay. The files may have changed while
     // they were read.
     bool lasting = fault.ok() || fault.code == Code::kInvalidArgument;
@@ -246,7 +253,7 @@ std::optional<DatasetInfo> FileInspector::Inspect(const DatasetUri& uri, spec::P
 
 std::optional<DatasetInfo> Loader::Inspect(const DatasetUri& uri, spec::Problems* problems) {
   dataset_.emplace();
-  Fault fault = LoadWhole(uri, roots_, &*dataset_);
+  Fault fault = LoadWhole(uri, roots_, preparation_ ? &*preparation_ : nullptr, &*dataset_);
   status_ = fault.ToStatus();
   if (fault.ok()) return dataset_->info;
   dataset_.reset();
@@ -255,7 +262,10 @@ std::optional<DatasetInfo> Loader::Inspect(const DatasetUri& uri, spec::Problems
 }
 
 Result<Dataset> Loader::Take(const DatasetUri& uri) {
-  if (!dataset_) return Load(uri, roots_);
+  if (!dataset_) {
+    spec::Problems ignored;
+    if (!Inspect(uri, &ignored)) return status_;
+  }
   Dataset taken = *std::move(dataset_);
   dataset_.reset();
   return taken;
@@ -263,7 +273,7 @@ Result<Dataset> Loader::Take(const DatasetUri& uri) {
 
 Result<Dataset> Load(const DatasetUri& uri, const Roots& roots) {
   Dataset dataset;
-  if (Fault fault = LoadWhole(uri, roots, &dataset); !fault.ok()) return fault.ToStatus();
+  if (Fault fault = LoadWhole(uri, roots, nullptr, &dataset); !fault.ok()) return fault.ToStatus();
   return dataset;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "base/status.h"
+#include "data/preparation.h"
 #include "spec/dataset.h"
 
 namespace cyxwiz::data {
@@ -39,7 +40,7 @@ struct Dataset {
   Split train;
   Split test;  // samples == 0 when there is none
   // What a user of the model has to know of the data, for model.json: the columns and categories
-  // of a table, the names of the classes in order, mean and deviation.
+  // of a table, the names of the classes in order, mean and deviation, what fills gaps.
   Json details = Json::object();
 };
 
@@ -89,7 +90,9 @@ class FileInspector : public spec::DatasetInspector {
 // Inspects a data set by loading it, so that who needs its samples too reads it once. One thread.
 class Loader : public spec::DatasetInspector {
  public:
-  explicit Loader(Roots roots) : roots_(std::move(roots)) {}
+  // preparation: how a model wants the data; nullopt: as the data's training samples say.
+  explicit Loader(Roots roots, std::optional<Preparation> preparation = {})
+      : roots_(std::move(roots)), preparation_(std::move(preparation)) {}
   std::optional<spec::DatasetInfo> Inspect(const spec::DatasetUri& uri,
                                            spec::Problems* problems) override;
   // Why Inspect found nothing; OK when it found the data set, or was not called.
@@ -99,6 +102,7 @@ class Loader : public spec::DatasetInspector {
 
  private:
   const Roots roots_;
+  const std::optional<Preparation> preparation_;
   std::optional<Dataset> dataset_;
   Status status_;
 };

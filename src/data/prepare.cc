@@ -129,6 +129,15 @@ void ForFloats(Dataset* dataset, Use use) {
   }
 }
 
+// Where a value is missing stands that of its feature.
+void Fill(const std::vector<float>& features, Dataset* dataset) {
+  ForFloats(dataset, [&](std::vector<float>* values) {
+    for (size_t i = 0; i < values->size(); ++i) {
+      if (std::isnan((*values)[i])) (*values)[i] = features[i % features.size()];
+    }
+  });
+}
+
 void FillMeans(size_t width, Dataset* dataset) {
   std::vector<double> sums(width), counts(width);
   const auto& trained = std::get<std::vector<float>>(dataset->train.features);
@@ -137,12 +146,12 @@ void FillMeans(size_t width, Dataset* dataset) {
     sums[i % width] += static_cast<double>(trained[i]);
     ++counts[i % width];
   }
-  for (size_t i = 0; i < width; ++i) sums[i] = counts[i] == 0 ? 0 : sums[i] / counts[i];
-  ForFloats(dataset, [&](std::vector<float>* values) {
-    for (size_t i = 0; i < values->size(); ++i) {
-      if (std::isnan((*values)[i])) (*values)[i] = static_cast<float>(sums[i % width]);
-    }
-  });
+  std::vector<float> means(width);
+  for (size_t i = 0; i < width; ++i) {
+    means[i] = counts[i] == 0 ? 0 : static_cast<float>(sums[i] / counts[i]);
+  }
+  Fill(means, dataset);
+  dataset->details["fill"] = means;
 }
 
 // How the values of a sample fall into groups that are scaled alike: value i belongs to group
@@ -190,17 +199,30 @@ void Measure(const std::vector<T>& values, const Groups& groups, double unit,
   }
 }
 
-void Normalize(const Raw& raw, Dataset* dataset) {
-  const Groups groups(raw.info.sample_shape);
-  std::vector<float> mean, deviation;
-  if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&dataset->train.features)) {
-    Measure(*bytes, groups, 1.0 / 255, &mean, &deviation);
+void Scale(const Groups& groups, const std::vector<float>& mean,
+           const std::vector<float>& deviation, Dataset* dataset) {
+  if (std::holds_alternative<std::vector<uint8_t>>(dataset->train.features)) {
     // The bytes stay: they are scaled as they are fed to the model.
     for (Split* split : {&dataset->train, &dataset->test}) {
       split->scale.mean = mean;
       split->scale.deviation = deviation;
       split->scale.inner = static_cast<int64_t>(groups.inner);
     }
+    return;
+  }
+  ForFloats(dataset, [&](std::vector<float>* values) {
+    for (size_t i = 0; i < values->size(); ++i) {
+      const size_t g = groups.of(i);
+      (*values)[i] = ((*values)[i] - mean[g]) / deviation[g];
+    }
+  });
+}
+
+void Normalize(const Raw& raw, Dataset* dataset) {
+  const Groups groups(raw.info.sample_shape);
+  std::vector<float> mean, deviation;
+  if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&dataset->train.features)) {
+    Measure(*bytes, groups, 1.0 / 255, &mean, &deviation);
   } else {
     Measure(std::get<std::vector<float>>(dataset->train.features), groups, 1, &mean, &deviation);
     for (size_t g = 0; g < raw.is_category.size(); ++g) {
@@ -208,14 +230,51 @@ void Normalize(const Raw& raw, Dataset* dataset) {
       mean[g] = 0;
       deviation[g] = 1;
     }
-    ForFloats(dataset, [&](std::vector<float>* values) {
-      for (size_t i = 0; i < values->size(); ++i) {
-        const size_t g = groups.of(i);
-        (*values)[i] = ((*values)[i] - mean[g]) / deviation[g];
-      }
-    });
   }
+  Scale(groups, mean, deviation, dataset);
   dataset->details["normalize"] = {{"mean", mean}, {"deviation", deviation}};
+}
+
+// ---- as a model wants it
+
+// The features of a table mean what those of the model's table did.
+Fault CheckColumns(const Json& wanted, const Json& columns) {
+  if (!wanted.is_array() || !columns.is_array() || wanted == columns) return {};
+  for (size_t i = 0; i < std::max(wanted.size(), columns.size()); ++i) {
+    const Json a = i < wanted.size() ? wanted[i] : Json("none");
+    const Json b = i < columns.size() ? columns[i] : Json("none");
+    if (a == b) continue;
+    return Wrong("feature " + std::to_string(i + 1) +
+                     " of the table is not that of the table which the model was trained on",
+                 Shown(a.dump(), 200), Shown(b.dump(), 200),
+                 "name the same columns in the same order with columns=");
+  }
+  return {};
+}
+
+// Labels become the numbers of their classes' names in the model.
+Fault RenumberClasses(const std::vector<std::string>& wanted, Dataset* dataset) {
+  auto names = dataset->details.find("classes");
+  if (wanted.empty() || names == dataset->details.end() || *names == Json(wanted)) return {};
+  std::vector<int64_t> numbers;
+  for (const Json& name : *names) {
+    auto found = std::find(wanted.begin(), wanted.end(), name.get<std::string>());
+    if (found == wanted.end()) {
+      return Wrong("the model does not know the class '" + Shown(name.get<std::string>()) + "'",
+                   "one of its " + std::to_string(wanted.size()) + " classes, such as '" +
+                       Shown(wanted.front()) + "'",
+                   "'" + Shown(name.get<std::string>()) + "'");
+    }
+    numbers.push_back(found - wanted.begin());
+  }
+  for (Split* split : {&dataset->train, &dataset->test}) {
+    if (auto* labels = std::get_if<std::vector<int64_t>>(&split->labels)) {
+      for (int64_t& label : *labels) label = numbers[static_cast<size_t>(label)];
+    }
+  }
+  *names = wanted;
+  dataset->info.classes = static_cast<int64_t>(wanted.size());
+  return {};
 }
 
 // ---- the description
@@ -239,7 +298,7 @@ void Describe(Raw* raw) {
 
 }  // namespace
 
-Fault Prepare(const spec::DatasetUri& uri, Raw* raw) {
+Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw) {
   spec::DatasetInfo& info = raw->info;
   if (uri.augmentation.any()) {
     const auto& shape = info.sample_shape;
@@ -264,10 +323,43 @@ Fault Prepare(const spec::DatasetUri& uri, Raw* raw) {
     SetTestAside(raw->tells_test ? raw->is_test : ChooseTest(uri.test_split, dataset->train, test),
                  test, dataset);
   }
+  dataset->info = info;
+  if (prepared != nullptr) return {};
   if (raw->fills_mean) FillMeans(static_cast<size_t>(ElementsOf(info.sample_shape)), dataset);
   if (uri.normalize) Normalize(*raw, dataset);
-  dataset->info = info;
   return {};
+}
+
+Fault Adapt(const spec::DatasetUri& uri, const Preparation& prepared, Dataset* dataset) {
+  const std::vector<int64_t>& shape = dataset->info.sample_shape;
+  const bool bytes = std::holds_alternative<std::vector<uint8_t>>(dataset->train.features);
+  if (bytes && prepared.bytes && dataset->train.scale.divisor != prepared.divisor) {
+    return Wrong("the values are not of the kind that the model was trained on",
+                 "bytes that are divided by " + std::to_string(prepared.divisor),
+                 "by " + std::to_string(dataset->train.scale.divisor));
+  }
+  RETURN_IF_FAULT(CheckColumns(prepared.columns, dataset->details.value("columns", Json())));
+  const auto width = static_cast<size_t>(ElementsOf(shape));
+  if (uri.table.missing == spec::TableOptions::Missing::kMean) {
+    if (prepared.fill.size() != width) {
+      return Wrong("the model does not know what stands for missing values",
+                   "data that was read with missing=mean at its training", "none",
+                   "leave missing out, or train it so");
+    }
+    Fill(prepared.fill, dataset);
+  }
+  const Groups groups(shape);
+  if (!prepared.mean.empty() && prepared.mean.size() != groups.count) {
+    return Wrong("the samples cannot be scaled as those which the model was trained on",
+                 Count(static_cast<int64_t>(prepared.mean.size()), "channel or feature"),
+                 std::to_string(groups.count));
+  }
+  if (prepared.mean.empty() && uri.normalize) {
+    return Wrong("the model was trained on data that was not scaled", "no normalize",
+                 "normalize=true", "leave normalize out");
+  }
+  if (!prepared.mean.empty()) Scale(groups, prepared.mean, prepared.deviation, dataset);
+  return prepared.labels ? RenumberClasses(prepared.classes, dataset) : Fault();
 }
 
 }  // namespace cyxwiz::data

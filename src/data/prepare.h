@@ -3,12 +3,18 @@
 #pragma once
 
 #include "data/fault.h"
+#include "data/preparation.h"
 #include "data/raw.h"
 #include "spec/dataset.h"
 
 namespace cyxwiz::data {
 
-// Completes raw->info, and raw->dataset when there is one.
-Fault Prepare(const spec::DatasetUri& uri, Raw* raw);
+// Completes raw->info, and raw->dataset when there is one. prepared: how a model wants its data;
+// null: as the training samples themselves say. With it a dataset is left to Adapt.
+Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw);
+
+// Prepares a data set as a model wants it: fills in and scales with the model's values, and gives
+// labels the numbers that its classes have there.
+Fault Adapt(const spec::DatasetUri& uri, const Preparation& prepared, Dataset* dataset);
 
 }  // namespace cyxwiz::data

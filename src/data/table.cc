@@ -536,7 +536,7 @@ class TableReader {
         ++value;
       }
     }
-    raw_.fills_mean = misses_ && options_.missing == TableOptions::Missing::kMean;
+    raw_.fills_mean = options_.missing == TableOptions::Missing::kMean;
     raw_.dataset->train.samples = samples_;
     raw_.dataset->train.features = expands ? std::move(expanded) : std::move(values_);
   }

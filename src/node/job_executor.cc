@@ -19,6 +19,7 @@
 #include "base/text.h"
 #include "node/disk_space.h"
 #include "node/free_port.h"
+#include "spec/model_use.h"
 
 namespace cyxwiz::node {
 namespace {
@@ -28,6 +29,8 @@ using boost::system::error_code;
 constexpr int kProtocolVersion = 1;
 // In an attempt's folder; its runner writes there.
 constexpr char kCheckpointsFolder[] = "checkpoints";
+// The weights that an evaluation or an inference uses; other than those that a training leaves.
+constexpr char kSourceWeights[] = "source.safetensors";
 constexpr size_t kLogTailBytes = 4096;
 constexpr size_t kAcknowledgedKept = 1024;
 // How long the socket and the output of a runner may stay open after its whole process group is
@@ -107,7 +110,7 @@ struct JobExecutor::Attempt {
   int64_t machine_oom_kills = 0;  // when it began
 
   pid_t pid = 0;           // and process group; 0 until forked
-  bool preparing = false;  // a checkpoint is being fetched
+  bool preparing = false;  // a checkpoint or weights are being fetched
   bool resume = false;     // there are checkpoints to go on from
   bool hello = false;      // the runner has said its version
   bool start_sent = false;
@@ -125,13 +128,14 @@ struct JobExecutor::Attempt {
 };
 
 JobExecutor::JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote,
-                         LogBook* logs, CheckpointKeeper* checkpoints, MemoryLimits* limits,
-                         ExecutorListener* listener)
+                         LogBook* logs, CheckpointKeeper* checkpoints, WeightsCache* weights,
+                         MemoryLimits* limits, ExecutorListener* listener)
     : io_(io),
       options_(std::move(options)),
       zygote_(zygote),
       logs_(logs),
       checkpoints_(checkpoints),
+      weights_(weights),
       limits_(limits),
       listener_(listener),
       capacity_(options_.capacity) {}
@@ -226,6 +230,7 @@ void JobExecutor::Launch(const AttemptPtr& attempt) {
 // when the server has a newer checkpoint, that one. All ranks of a gang must go on at the same
 // place, so there it is always the server's.
 void JobExecutor::Prepare(const AttemptPtr& attempt) {
+  if (spec::UsesModel(attempt->assignment.job.type)) return PrepareWeights(attempt);
   const AttemptId& id = attempt->assignment.id;
   const protocol::Checkpoint& wanted = attempt->assignment.checkpoint;
   const std::string folder = CheckpointsOf(logs_->FolderOf(id));
@@ -261,6 +266,39 @@ void JobExecutor::Prepare(const AttemptPtr& attempt) {
                                          : InvalidArgument("its name is no plain name");
   if (!made.ok()) return done(made);
   listener_->FetchCheckpoint(id, wanted, target, done);
+}
+
+// Puts the model's weights into the attempt's folder: those that are kept here, or the server's.
+void JobExecutor::PrepareWeights(const AttemptPtr& attempt) {
+  const AttemptId& id = attempt->assignment.id;
+  const spec::ModelFrom& from = attempt->assignment.job.model_from;
+  StoredFile file{.path = logs_->FolderOf(id) + "/" + kSourceWeights,
+                  .name = "weights.safetensors",
+                  .sha256 = from.weights_sha256,
+                  .size = from.weights_bytes};
+  if (weights_->Give(file.sha256, file.path)) {
+    Note(attempt, "the model's weights are here already");
+    return StartRunner(attempt);
+  }
+  attempt->preparing = true;
+  Note(attempt, "getting the model's weights from the server: " + FormatBytes(file.size));
+  listener_->FetchWeights(id, file, [this, attempt, file](const Status& status) {
+    if (attempt->ended || !std::exchange(attempt->preparing, false)) return;  // stopped meanwhile
+    if (status.ok()) {
+      weights_->Keep(file.sha256, file.path);
+      return StartRunner(attempt);
+    }
+    // Told as a runner would that cannot read them.
+    FinalMessage& last = attempt->facts.final_message.emplace();
+    last.kind = FinalMessage::Kind::kFailed;
+    last.cause = "data_unavailable";
+    last.message = "the model's weights cannot be fetched: " + status.message();
+    last.hint = "the server's artifacts may be damaged: 'cyxwiz-central-server store check'";
+    last.path = spec::kModelFromPath;
+    Note(attempt, last.message);
+    attempt->exited = attempt->group_gone = true;
+    Settle(attempt);
+  });
 }
 
 void JobExecutor::Note(const AttemptPtr& attempt, const std::string& line) {
@@ -422,6 +460,7 @@ void JobExecutor::SendStart(const AttemptPtr& attempt) {
                      {"port", a.gang->rendezvous.port},
                      {"secret", a.gang->secret}};
   }
+  if (spec::UsesModel(a.job.type)) start["weights"] = kSourceWeights;
   std::vector<int> gpus = capacity_.GpusOf(a.id);
   if (!gpus.empty()) start["gpu_devices"] = gpus;
   attempt->channel->Send(start.dump(-1, ' ', false, Json::error_handler_t::replace));
@@ -741,6 +780,10 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
     logs_->CloseLog(id);
   }
   AttemptEnd end = JudgeEnd(facts);
+  const spec::JobDescription& job = attempt->assignment.job;
+  if (spec::UsesModel(job.type) && end.cause == protocol::CAUSE_DATA_UNAVAILABLE) {
+    weights_->Drop(job.model_from.weights_sha256);  // it may be they that are damaged
+  }
   // For the next attempt, if there is one here.
   if (end.outcome == AttemptEnd::Outcome::kSucceeded || attempt->assignment.gang) {
     checkpoints_->Drop(id.job);

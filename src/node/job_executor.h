@@ -29,10 +29,12 @@
 #include "node/capacity.h"
 #include "node/cgroup.h"
 #include "node/checkpoint_keeper.h"
+#include "node/file_upload.h"
 #include "node/line_channel.h"
 #include "node/log_book.h"
 #include "node/stop_ladder.h"
 #include "node/taken_attempts.h"
+#include "node/weights_cache.h"
 #include "node/zygote.h"
 #include "spec/job_spec.h"
 
@@ -85,6 +87,9 @@ class ExecutorListener {
   // done on the executor thread; may give up after a while.
   virtual void FetchCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
                                const std::string& folder, std::function<void(Status)> done) = 0;
+  // Gets a file from the server to file.path, and calls done as FetchCheckpoint does.
+  virtual void FetchWeights(const AttemptId& attempt, const StoredFile& file,
+                            std::function<void(Status)> done) = 0;
   // Once per attempt. Its processes are gone and its resources free; its files stay until
   // Acknowledge.
   virtual void OnEnded(const AttemptId& attempt, const AttemptEnd& end) = 0;
@@ -103,7 +108,8 @@ class JobExecutor {
   };
   // Everything outlives the executor.
   JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
-              CheckpointKeeper* checkpoints, MemoryLimits* limits, ExecutorListener* listener);
+              CheckpointKeeper* checkpoints, WeightsCache* weights, MemoryLimits* limits,
+              ExecutorListener* listener);
   ~JobExecutor();
 
   // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
@@ -154,6 +160,7 @@ class JobExecutor {
   Status CheckGang(const GangPlace& gang) const;
   void Launch(const AttemptPtr& attempt);
   void Prepare(const AttemptPtr& attempt);
+  void PrepareWeights(const AttemptPtr& attempt);
   void StartRunner(const AttemptPtr& attempt);
   void Note(const AttemptPtr& attempt, const std::string& line);
   bool BeginStop(const AttemptId& id, const std::string& reason, bool yield);
@@ -177,6 +184,7 @@ class JobExecutor {
   Zygote* zygote_;
   LogBook* logs_;
   CheckpointKeeper* checkpoints_;
+  WeightsCache* weights_;
   MemoryLimits* limits_;
   ExecutorListener* listener_;
   Capacity capacity_;

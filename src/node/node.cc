@@ -120,6 +120,8 @@ Status Node::Open() {
   ASSIGN_OR_RETURN(checkpoints_, CheckpointKeeper::Open(settings_.data + "/checkpoints",
                                                         settings_.checkpoint_bytes));
   checkpoints_->Adopt(settings_.data + "/attempts");
+  ASSIGN_OR_RETURN(weights_,
+                   WeightsCache::Open(settings_.data + "/weights", settings_.weights_bytes));
   ASSIGN_OR_RETURN(logs_, LogBook::Open(settings_.data + "/attempts", settings_.log_max_bytes,
                                         static_cast<size_t>(settings_.keep_logs)));
   Zygote::Events events;
@@ -162,7 +164,7 @@ Status Node::Open() {
       JobExecutor::Options{CapacityOf(settings_, hardware_), settings_.data_roots, settings_.data,
                            settings_.min_free_disk_bytes,
                            std::chrono::milliseconds(settings_.runner_answer_ms)},
-      zygote_.get(), logs_.get(), checkpoints_.get(), limits_.get(), client_.get());
+      zygote_.get(), logs_.get(), checkpoints_.get(), weights_.get(), limits_.get(), client_.get());
   RETURN_IF_ERROR(client_->Open(executor_.get()));
   return Listen();
 }

@@ -22,6 +22,7 @@
 #include "node/node_service.h"
 #include "node/settings.h"
 #include "node/usage.h"
+#include "node/weights_cache.h"
 #include "node/zygote.h"
 
 namespace cyxwiz::node {
@@ -65,6 +66,7 @@ class Node {
   std::unique_ptr<MemoryLimits> limits_;
   std::unique_ptr<LogBook> logs_;
   std::unique_ptr<CheckpointKeeper> checkpoints_;
+  std::unique_ptr<WeightsCache> weights_;
   std::unique_ptr<Zygote> zygote_;
   std::unique_ptr<NodeClient> client_;
   std::unique_ptr<JobExecutor> executor_;

@@ -24,9 +24,11 @@ using std::chrono::seconds;
 
 constexpr char kSessionKey[] = "cyxwiz-session";
 constexpr Duration kCallTimeout = seconds(10);
-constexpr int kMostLostUploads = 3;
+constexpr int kMostLost = 3;  // times that a file arrives altered
 // A checkpoint is worth some patience, not an attempt's life: the next one will come.
 constexpr int kMostCheckpointTries = 8;
+// Of a file that an attempt waits for.
+constexpr int kMostFetchTries = 8;
 // In a heartbeat.
 constexpr size_t kMostKeptTold = 1000;
 
@@ -122,15 +124,15 @@ struct NodeClient::Report {
   }
 };
 
-// The files of a checkpoint on their way here.
+// Files on their way here: those of a checkpoint, or weights.
 struct NodeClient::Fetch {
   explicit Fetch(boost::asio::io_context& io) : timer(io) {}
 
   AttemptId attempt;
-  protocol::Checkpoint checkpoint;
-  std::string folder;
+  std::vector<StoredFile> files;
   std::function<void(Status)> done;
-  int got = 0, failures = 0;
+  size_t got = 0;
+  int failures = 0;
   Backoff backoff{milliseconds(100), seconds(10)};
   boost::asio::steady_timer timer;
 };
@@ -436,6 +438,14 @@ void NodeClient::OnEnded(const AttemptId& attempt, const AttemptEnd& end) {
   Report& report = ReportOf(attempt);
   report.progress.reset();
   report.end = end;
+  // What it still waited for.
+  if (auto fetch = fetches_.find(attempt); fetch != fetches_.end()) {
+    fetch->second->timer.cancel();
+    fetches_.erase(fetch);
+    if (auto download = downloads_.find(attempt); download != downloads_.end()) {
+      download->second->Cancel();
+    }
+  }
   if (!end.yielded) GiveUpCheckpoint(attempt, report);
   // Nothing that went before may delay the end's first try.
   report.waiting = false;
@@ -632,7 +642,7 @@ void NodeClient::OnUploaded(const AttemptId& attempt, const Status& status) {
   }
   spdlog::warn("attempt {}/{}: the upload of {} failed: {}", attempt.job.value, attempt.attempt,
                report.files[report.uploaded].name, status.ToString());
-  bool lost = status.code() == Code::kDataLoss && ++report.lost_uploads >= kMostLostUploads;
+  bool lost = status.code() == Code::kDataLoss && ++report.lost_uploads >= kMostLost;
   if (lost || !MayPass(status.code())) {
     report.end->outcome = AttemptEnd::Outcome::kFailed;
     report.end->cause = protocol::CAUSE_INTERNAL;
@@ -673,8 +683,7 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
       artifact->set_uri("artifact://sha256/" + file.sha256);
       artifact->set_sha256(file.sha256);
       artifact->set_size(file.size);
-      // The weights are the file of that name, or the first one.
-      if (file.name == "weights.safetensors" || result->model_weights_uri().empty()) {
+      if (file.name == "weights.safetensors") {
         result->set_model_weights_uri(artifact->uri());
         result->set_model_weights_hash(file.sha256);
         result->set_model_size(file.size);
@@ -712,7 +721,7 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
           return RetryLater(attempt);
         }
         if (status.code() == Code::kFailedPrecondition && !report.files.empty() &&
-            ++report.lost_uploads < kMostLostUploads) {
+            ++report.lost_uploads < kMostLost) {
           report.uploaded = 0;  // the server has lost what we had sent
           return RetryLater(attempt);
         }
@@ -811,13 +820,24 @@ void NodeClient::FetchCheckpoint(const AttemptId& attempt, const protocol::Check
                                  const std::string& folder, std::function<void(Status)> done) {
   auto fetch = std::make_shared<Fetch>(io_);
   fetch->attempt = attempt;
-  fetch->checkpoint = checkpoint;
-  fetch->folder = folder;
   fetch->done = std::move(done);
+  for (const protocol::Artifact& file : checkpoint.files()) {
+    fetch->files.push_back({folder + "/" + file.name(), file.name(), file.sha256(), file.size(),
+                            /*checkpoint=*/true});
+  }
   // The manifest says that the others are there.
-  std::stable_partition(fetch->checkpoint.mutable_files()->begin(),
-                        fetch->checkpoint.mutable_files()->end(),
-                        [](const auto& file) { return file.name() != "manifest.json"; });
+  std::stable_partition(fetch->files.begin(), fetch->files.end(),
+                        [](const StoredFile& file) { return file.name != "manifest.json"; });
+  fetches_[attempt] = fetch;
+  FetchNext(fetch);
+}
+
+void NodeClient::FetchWeights(const AttemptId& attempt, const StoredFile& file,
+                              std::function<void(Status)> done) {
+  auto fetch = std::make_shared<Fetch>(io_);
+  fetch->attempt = attempt;
+  fetch->done = std::move(done);
+  fetch->files = {file};
   fetches_[attempt] = fetch;
   FetchNext(fetch);
 }
@@ -827,25 +847,25 @@ void NodeClient::FetchNext(const std::shared_ptr<Fetch>& fetch) {
     fetches_.erase(fetch->attempt);
     fetch->done(std::move(status));
   };
-  if (fetch->got == fetch->checkpoint.files_size()) return end(OkStatus());
-  const protocol::Artifact& file = fetch->checkpoint.files(fetch->got);
-  if (!IsValidId(file.name())) return end(InvalidArgument("a file of it has no plain name"));
+  if (fetch->got == fetch->files.size()) return end(OkStatus());
+  const StoredFile& file = fetch->files[fetch->got];
+  if (!IsValidId(file.name)) return end(InvalidArgument("a file of it has no plain name"));
   ++calls_;
   downloads_[fetch->attempt] = FileDownload::Start(
-      model_stub_.get(),
-      {fetch->folder + "/" + file.name(), file.name(), file.sha256(), file.size(),
-       /*checkpoint=*/true},
-      identity_.session, [this, fetch, end](Status status) {
+      model_stub_.get(), file, identity_.session, [this, fetch, end](Status status) {
         boost::asio::post(io_, [this, fetch, end, status] {
           downloads_.erase(fetch->attempt);
           CallEnded();
-          if (stopped_) return;
+          auto wanted = fetches_.find(fetch->attempt);
+          if (stopped_ || wanted == fetches_.end() || wanted->second != fetch) return;
           if (status.ok()) {
             ++fetch->got;
             return FetchNext(fetch);
           }
-          bool lost = status.code() == Code::kNotFound || !MayPass(status.code());
-          if (lost || ++fetch->failures >= kMostCheckpointTries) return end(status);
+          ++fetch->failures;
+          bool lost = status.code() == Code::kNotFound || !MayPass(status.code()) ||
+                      (status.code() == Code::kDataLoss && fetch->failures >= kMostLost);
+          if (lost || fetch->failures >= kMostFetchTries) return end(status);
           fetch->timer.expires_after(fetch->backoff.Next(Random()));
           fetch->timer.async_wait([this, fetch](const error_code& waited) {
             if (!waited && !stopped_) FetchNext(fetch);

@@ -78,6 +78,8 @@ class NodeClient : public ExecutorListener {
                     const std::string& folder) override;
   void FetchCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
                        const std::string& folder, std::function<void(Status)> done) override;
+  void FetchWeights(const AttemptId& attempt, const StoredFile& file,
+                    std::function<void(Status)> done) override;
   void OnEnded(const AttemptId& attempt, const AttemptEnd& end) override;
 
  private:
@@ -117,7 +119,7 @@ class NodeClient : public ExecutorListener {
   void AdvanceCheckpoint(const AttemptId& attempt);
   void OnCheckpointUploaded(const AttemptId& attempt, const Status& status);
   void GiveUpCheckpoint(const AttemptId& attempt, Report& report);
-  // Gets the next file of a checkpoint.
+  // Gets the next file.
   void FetchNext(const std::shared_ptr<Fetch>& fetch);
   void Close(const AttemptId& attempt);
   // Whether an answer of NOT_FOUND or UNAUTHENTICATED speaks of the attempt and not of our session.

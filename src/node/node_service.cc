@@ -9,6 +9,8 @@
 #include "node/attempt_log.h"
 #include "node/rpc_status.h"
 #include "security/job_token.h"
+#include "spec/count.h"
+#include "spec/model_use.h"
 #include "wire/deterministic.h"
 #include "wire/job_config.h"
 
@@ -31,7 +33,7 @@ grpc::ServerUnaryReactor* NotHere(grpc::CallbackServerContext* context, const ch
 }
 
 constexpr char kNoDeployments[] =
-    "serving of models arrives with a later release; this node trains models only";
+    "serving of models arrives with a later release; this node runs jobs only";
 constexpr char kNoTerminals[] = "terminals arrive with a later release";
 
 // What the token says, when it is for this attempt on this node and good now.
@@ -130,9 +132,16 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
   assignment.log_bytes = terms.limits.log_bytes;
   assignment.job = DescriptionFromConfig(request.job());
   assignment.checkpoint = request.checkpoint();
+  if (!spec::HasModel(assignment.job)) {
+    problems.Add({spec::kModelFromPath, "the model has not been looked up", "a job of the server's",
+                  "nothing of the model", "only a Central Server gives such jobs"});
+  }
   std::optional<spec::JobSpec> spec = spec::CheckJobBeforeData(assignment.job, &problems);
   if (!problems.empty()) return InvalidArgument(ToSentence(problems));
-  if (spec) assignment.result_bytes = spec->estimate.artifact_bytes;
+  if (spec) {
+    assignment.result_bytes =
+        spec::Sum(spec->estimate.artifact_bytes, assignment.job.model_from.weights_bytes);
+  }
   // What the server leaves out is as the job asks, or as it is estimated.
   Resources needed = spec ? spec->resources : assignment.job.requested;
   Resources& given = assignment.resources;

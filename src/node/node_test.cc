@@ -86,6 +86,7 @@ class FakeServer final {
   int refuse_completions = 0, refuse_uploads = 0;  // so many, with UNAVAILABLE
   bool refuse_heartbeats = false;                  // with RESOURCE_EXHAUSTED
   bool continue_job = true;
+  bool hold_downloads = false;  // until they are cancelled
   std::set<std::string> stop_jobs, yield_jobs, drop_jobs;
   // What happened
   std::string session, node_id;
@@ -98,7 +99,7 @@ class FakeServer final {
   std::map<std::string, protocol::ReportCompletionRequest> completions;  // by job
   std::map<std::string, std::string> uploads;                            // content by model_id
   std::map<std::string, std::string> stored;  // the same of parts of checkpoints
-  int downloads = 0;
+  int downloads = 0, cancelled_downloads = 0;
 
  private:
   class NodeHalf final : public protocol::NodeService::Service {
@@ -213,18 +214,27 @@ class FakeServer final {
       response->set_status(protocol::STATUS_SUCCESS);
       return grpc::Status::OK;
     }
-    grpc::Status DownloadModel(grpc::ServerContext*,
+    grpc::Status DownloadModel(grpc::ServerContext* context,
                                const protocol::DownloadModelMetadataRequest* request,
                                grpc::ServerWriter<protocol::ModelChunk>* writer) override {
       std::string content;
       {
         std::lock_guard lock(fake_->mutex);
         ++fake_->downloads;
-        auto found = fake_->stored.find(request->model_id());
-        if (!request->checkpoint() || found == fake_->stored.end()) {
+        const auto& files = request->checkpoint() ? fake_->stored : fake_->uploads;
+        auto found = files.find(request->model_id());
+        if (found == files.end()) {
           return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such file");
         }
         content = found->second;
+      }
+      if (fake_->hold_downloads) {
+        std::unique_lock lock(fake_->mutex);
+        fake_->changed.notify_all();
+        while (!context->IsCancelled()) fake_->changed.wait_for(lock, 1ms);
+        ++fake_->cancelled_downloads;
+        fake_->changed.notify_all();
+        return grpc::Status::CANCELLED;
       }
       protocol::ModelChunk chunk;
       for (size_t at = 0; at < content.size(); at += 5) {
@@ -884,6 +894,93 @@ TEST_F(NodeTest, StopAttemptCancels) {
   protocol::ReportCompletionRequest done = Completion("job-1");
   EXPECT_EQ(done.result().status(), protocol::STATUS_CANCELLED);
   EXPECT_EQ(done.result().error().message(), "the user changed their mind");
+}
+
+// ---- weights of models
+
+class NodeModelTest : public NodeTest {
+ protected:
+  // The server has weights with this content.
+  std::string Store(const std::string& content) {
+    std::string sha256 = security::HexEncode(security::Sha256(content));
+    std::lock_guard lock(server_->mutex);
+    server_->uploads["sha256:" + sha256] = content;
+    return sha256;
+  }
+  void BeginEvaluation(const std::string& job, const std::string& sha256, int64_t bytes,
+                       int attempt = 1) {
+    protocol::AssignJobRequest request = Assignment(job, "model", attempt);
+    request.mutable_job()->set_job_type(protocol::JOB_TYPE_EVALUATION);
+    protocol::ModelFrom* from = request.mutable_job()->mutable_model_from();
+    from->set_job_id("job-0");
+    from->set_model_sha256(std::string(64, 'a'));
+    from->set_weights_sha256(sha256);
+    from->set_weights_size(bytes);
+    Sign(&request);
+    protocol::AssignJobResponse response;
+    grpc::Status status = Assign(request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_TRUE(response.accepted()) << response.error().message();
+  }
+  std::string LogOf(const std::string& job) {
+    int64_t dropped = 0;
+    return ReadLog(job, &dropped);
+  }
+};
+
+TEST_F(NodeModelTest, WeightsAreFetchedOnceAndGivenToEachAttempt) {
+  const std::string sha256 = Store("good weights");
+  for (const char* job : {"job-1", "job-2"}) {
+    BeginEvaluation(job, sha256, 12);
+    EXPECT_EQ(Completion(job).result().status(), protocol::STATUS_COMPLETED);
+    EXPECT_NE(LogOf(job).find("weights: good weights"), std::string::npos);
+  }
+  EXPECT_EQ(server_->downloads, 1);
+}
+
+TEST_F(NodeModelTest, WeightsThatTheRunnerCannotUseAreFetchedAnew) {
+  const std::string sha256 = Store("damaged");
+  for (const char* job : {"job-1", "job-2"}) {
+    BeginEvaluation(job, sha256, 7);
+    EXPECT_EQ(Completion(job).cause(), protocol::CAUSE_DATA_UNAVAILABLE);
+  }
+  EXPECT_EQ(server_->downloads, 2);
+}
+
+TEST_F(NodeModelTest, WeightsThatTheServerHasNotFailTheAttempt) {
+  BeginEvaluation("job-1", std::string(64, 'b'), 7);
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.cause(), protocol::CAUSE_DATA_UNAVAILABLE);
+  EXPECT_NE(done.result().error().message().find("$.model_from: the model's weights cannot be"),
+            std::string::npos)
+      << done.result().error().message();
+  EXPECT_EQ(server_->downloads, 1);
+}
+
+TEST_F(NodeModelTest, AnAttemptThatIsStoppedStopsItsDownload) {
+  const std::string sha256 = Store("good weights");
+  server_->hold_downloads = true;
+  BeginEvaluation("job-1", sha256, 12);
+  ASSERT_TRUE(server_->Wait([&] { return server_->downloads == 1; }));
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->stop_jobs.insert("job-1");
+  }
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_CANCELLED);
+  EXPECT_TRUE(server_->Wait([&] { return server_->cancelled_downloads == 1; }));
+}
+
+TEST_F(NodeModelTest, AJobWithoutItsModelIsRefused) {
+  protocol::AssignJobRequest request = Assignment("job-1", "model");
+  request.mutable_job()->set_job_type(protocol::JOB_TYPE_EVALUATION);
+  request.mutable_job()->mutable_model_from()->set_job_id("job-0");
+  request.mutable_job()->clear_model_definition();
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  grpc::Status status = Assign(request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_NE(status.error_message().find("has not been looked up"), std::string::npos)
+      << status.error_message();
 }
 
 // ---- checkpoints

@@ -69,7 +69,7 @@ Status ParsePorts(NodeSettings* settings) {
 Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done) {
   NodeSettings settings;
   Config config("cyxwiz-server-node",
-                "Server Node of CyxWiz: takes training jobs from a Central Server and runs them on "
+                "Server Node of CyxWiz: takes jobs from a Central Server and runs them on "
                 "this machine.",
                 "CYXWIZ_NODE");
   config.Add("data", &settings.data,
@@ -114,6 +114,9 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   config.Add("checkpoint_disk", &settings.checkpoint_disk,
              "Most space for checkpoints of jobs that do not run here now, such as 10GiB; the "
              "oldest go first.");
+  config.Add("weights_disk", &settings.weights_disk,
+             "Most space for weights that evaluations and inferences have fetched, such as 4GiB; "
+             "the least lately used go first. 0: none are kept.");
   config.Add("ready_fd", &settings.ready_fd,
              "File descriptor that gets one line of JSON once the node is registered; -1: none.",
              -1, 1 << 20);
@@ -154,6 +157,13 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
                            settings.checkpoint_disk + "'");
   }
   settings.checkpoint_bytes = *checkpoints;
+  auto weights = settings.weights_disk == "0" ? std::optional<int64_t>(0)
+                                              : spec::ParseMemory(settings.weights_disk);
+  if (!weights) {
+    return InvalidArgument("weights_disk: expected 0 or an amount such as 4GiB or 512MiB, found '" +
+                           settings.weights_disk + "'");
+  }
+  settings.weights_bytes = *weights;
   RETURN_IF_ERROR(ParseListenAddress(settings.listen, "listen").status());
   if (!settings.terminal_listen.empty())
     RETURN_IF_ERROR(ParseListenAddress(settings.terminal_listen, "terminal_listen").status());

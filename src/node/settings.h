@@ -33,6 +33,7 @@ struct NodeSettings {
   int64_t keep_logs = 1000;
   int64_t min_free_disk_bytes = int64_t{256} << 20;
   std::string checkpoint_disk = "10GiB";  // of checkpoints kept for jobs that do not run here
+  std::string weights_disk = "4GiB";      // of weights kept for jobs that use a model
   int64_t ready_fd = -1;
 
   // As parsed from `memory` and `disk`; 0 when it is empty.
@@ -43,6 +44,7 @@ struct NodeSettings {
   std::vector<NamedAmount> named;
   Labels parsed_labels;
   int64_t checkpoint_bytes = int64_t{10} << 30;  // as parsed from `checkpoint_disk`
+  int64_t weights_bytes = int64_t{4} << 30;      // as parsed from `weights_disk`
   // Within which a runner and its parent do what they owe before they are killed. Not for users;
   // tests are in a hurry.
   int64_t runner_answer_ms = 10'000;

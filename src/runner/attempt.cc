@@ -7,22 +7,20 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <deque>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <new>
-#include <thread>
 #include <utility>
 
 #include "base/failpoint.h"
 #include "base/safetensors.h"
-#include "base/text.h"
 #include "data/dataset.h"
+#include "runner/attempt_parts.h"
 #include "runner/event_file.h"
 #include "runner/sha256.h"
+#include "spec/model_use.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -34,35 +32,9 @@ using End = TrainingResult::End;
 // one.
 constexpr double kWritingsApart = 4;
 
-double SecondsSince(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 double UnixSeconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
-
-void LogLine(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
-
-// CYXWIZ_RUNNER_FAULT, see attempt.h.
-struct Fault {
-  int64_t crash_after_step = 0;
-  bool hang_on_stop = false;
-  bool oom = false;
-
-  static Fault FromEnvironment() {
-    Fault fault;
-    const char* variable = std::getenv("CYXWIZ_RUNNER_FAULT");
-    std::string_view text = variable == nullptr ? "" : variable;
-    constexpr std::string_view kCrash = "crash_after_step:";
-    if (text.starts_with(kCrash)) {
-      fault.crash_after_step = ParseInt(text.substr(kCrash.size())).value_or(0);
-    }
-    fault.hang_on_stop = text == "hang_on_stop";
-    fault.oom = text == "oom";
-    return fault;
-  }
-};
 
 // Private writable memory of this process.
 int64_t DataBytes() {
@@ -84,31 +56,7 @@ void LimitMemory(int64_t memory_bytes) {
   ::setrlimit(RLIMIT_DATA, &value);
 }
 
-Failure FailureOf(const Status& status, const std::string& path) {
-  Failure failure{"internal", status.message(), status.hint(), path};
-  switch (status.code()) {
-    case Code::kInvalidArgument:
-    case Code::kUnimplemented:
-    case Code::kOutOfRange:
-      failure.cause = "user_error";
-      break;
-    // Another node may have the data, or may be allowed to read it.
-    case Code::kNotFound:
-    case Code::kPermissionDenied:
-    case Code::kUnavailable:
-    case Code::kDataLoss:
-      failure.cause = "data_unavailable";
-      break;
-    case Code::kResourceExhausted:
-      failure.cause = "out_of_memory";
-      break;
-    default:
-      break;
-  }
-  return failure;
-}
-
-Failure FailureOf(const spec::Problems& problems) {
+Failure FailureOfProblems(const spec::Problems& problems) {
   const spec::Problem& first = problems.list().front();
   Failure failure{"user_error", first.message, first.hint, first.path};
   if (!first.expected.empty()) failure.message += ": expected " + first.expected;
@@ -141,7 +89,7 @@ class Observer : public TrainingObserver {
         checkpoint_seconds_(checkpoint_seconds),
         writer_(writer),
         result_(*result),
-        fault_(Fault::FromEnvironment()) {}
+        fault_(InjectedFault::FromEnvironment()) {}
 
   void OnStarted(const Started& started) override {
     result_.resumed = started.resumed;
@@ -194,15 +142,7 @@ class Observer : public TrainingObserver {
       }
     }
   }
-  void OnStep(int64_t step) override {
-    if (step == fault_.crash_after_step) ::raise(SIGSEGV);
-    if (!fault_.oom) return;
-    for (;;) {
-      constexpr size_t kPiece = 16u << 20;
-      taken_.push_back(std::unique_ptr<char[]>(new char[kPiece]));
-      std::memset(taken_.back().get(), 1, kPiece);
-    }
-  }
+  void OnStep(int64_t step) override { fault_.Strike(step); }
   void Log(const std::string& line) override { LogLine(line); }
 
   // What TensorBoard shows of this attempt. `tested`: what was measured after the last epoch.
@@ -225,10 +165,9 @@ class Observer : public TrainingObserver {
   Clock::time_point last_state_ = Clock::now();  // when one was last wanted, or the beginning
   std::optional<Clock::time_point> wanted_at_;   // when the one that is being copied was wanted
   std::deque<double> pauses_;                    // seconds, of those that are being written
-  Fault fault_;
+  InjectedFault fault_;
   EventFile events_{UnixSeconds()};
   int64_t step_ = 0;  // last reported
-  std::vector<std::unique_ptr<char[]>> taken_;
 };
 
 // The node may ask at any time; looking costs a system call, so a short batch does not look each
@@ -297,14 +236,8 @@ Status WriteResult(const spec::JobSpec& job, const data::Dataset& dataset,
             {"metrics", metrics},
             {"weights_sha256", WeightsHash(trained.weights)},
             {"libtorch", LibtorchVersion()}};
-  if (const auto& matrix = trained.confusion_matrix) {
-    Json rows = Json::array();
-    for (int64_t i = 0; i < matrix->classes; ++i) {
-      auto row = matrix->counts.begin() + i * matrix->classes;
-      rows.push_back(Json(std::vector<int64_t>(row, row + matrix->classes)));
-    }
-    json["confusion_matrix"] = {{"part", matrix->part}, {"counts", rows}};
-  }
+  if (trained.confusion_matrix) json["confusion_matrix"] = ToJson(*trained.confusion_matrix);
+  if (!trained.class_weights.empty()) json["class_weights"] = trained.class_weights;
   if (!dataset.details.empty()) json["data"] = dataset.details;
   RETURN_IF_ERROR(WriteFileAtomically(
       folder + "/" + model, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
@@ -314,30 +247,9 @@ Status WriteResult(const spec::JobSpec& job, const data::Dataset& dataset,
   return OkStatus();
 }
 
-void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* result) {
-  auto begin = Clock::now();
-  LimitMemory(start.memory_bytes);
-  data::Roots roots(start.data_roots);
-  if (Status found = FindData(start.job, roots); !found.ok()) {
-    result->failure = FailureOf(found, "$.dataset");
-    return;
-  }
-  spec::Problems problems;
-  data::Loader loader(roots);
-  std::optional<spec::JobSpec> job = spec::CheckJob(start.job, &loader, &problems);
-  if (!job) {
-    result->failure =
-        loader.status().ok() ? FailureOf(problems) : FailureOf(loader.status(), "$.dataset");
-    return;
-  }
-  Result<data::Dataset> dataset = loader.Take(job->dataset_uri);
-  if (!dataset.ok()) {
-    result->failure = FailureOf(dataset.status(), "$.dataset");
-    return;
-  }
-  result->load_seconds = SecondsSince(begin);
-
-  auto identity = [&] { return IdentityOf(*job, *dataset); };
+void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spec::JobSpec& job,
+                 const data::Dataset& dataset, Clock::time_point begin, AttemptResult* result) {
+  auto identity = [&] { return IdentityOf(job, dataset); };
   std::optional<TrainingState> state;
   if (!start.resume.empty()) {
     const std::string checkpoints = start.folder + "/" + start.resume;
@@ -350,15 +262,13 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   std::error_code error;
   if (!state) std::filesystem::remove_all(start.folder + "/" + kCheckpointsFolder, error);
   CheckpointWriter writer(start.folder + "/" + kCheckpointsFolder, identity);
-  Observer observer(hooks, begin, job->training.checkpoint_seconds, &writer, result);
+  Observer observer(hooks, begin, job.training.checkpoint_seconds, &writer, result);
   // One that shall yield trains for one batch first: there is nothing to keep before.
   if (observer.Asked() == Directive::kStop) {
     result->end = End::kStopped;
     return;
   }
-  int threads = static_cast<int>(std::clamp<int64_t>(
-      (start.cpu_millis + 999) / 1000, 1, std::max(1u, std::thread::hardware_concurrency())));
-  TrainingResult trained = Train(*job, *dataset, threads, &observer, std::move(state));
+  TrainingResult trained = Train(job, dataset, ThreadsAllowed(start), &observer, std::move(state));
   if (trained.end == End::kYielded) writer.Wait();
   observer.TellWritten();
   result->end = trained.end;
@@ -371,14 +281,55 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
 
   auto write_begin = Clock::now();
   const EventFile& events = observer.EndEvents(trained.metrics);
-  if (Status written = WriteResult(*job, *dataset, trained, events, start.folder, &result->files);
+  if (Status written = WriteResult(job, dataset, trained, events, start.folder, &result->files);
       !written.ok()) {
     result->end = End::kFailed;
-    bool full = written.code() == Code::kResourceExhausted;
-    result->failure = {full ? "disk_full" : "internal",
-                       "cannot keep the result: " + written.message(), written.hint(), ""};
+    result->failure = NotKept(written);
   }
   result->write_seconds = SecondsSince(write_begin);
+}
+
+void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* result) {
+  auto begin = Clock::now();
+  LimitMemory(start.memory_bytes);
+  if (!spec::HasModel(start.job)) {
+    result->failure = {"user_error", "the model has not been looked up: only a server can",
+                       "submit the job to a Central Server", spec::kModelFromPath};
+    return;
+  }
+  std::optional<data::Preparation> preparation;
+  if (spec::UsesModel(start.job.type)) {
+    Result<data::Preparation> read = data::ReadPreparation(start.job.model_from.data);
+    if (!read.ok()) {
+      result->failure = FailureOf(read.status(), spec::kModelFromPath);
+      return;
+    }
+    preparation = std::move(*read);
+    preparation->labels = start.job.type == spec::JobType::kEvaluation;
+  }
+  data::Roots roots(start.data_roots);
+  if (Status found = FindData(start.job, roots); !found.ok()) {
+    result->failure = FailureOf(found, "$.dataset");
+    return;
+  }
+  spec::Problems problems;
+  data::Loader loader(roots, preparation);
+  std::optional<spec::JobSpec> job = spec::CheckJob(start.job, &loader, &problems);
+  if (!job) {
+    result->failure = loader.status().ok() ? FailureOfProblems(problems)
+                                           : FailureOf(loader.status(), "$.dataset");
+    return;
+  }
+  Result<data::Dataset> dataset = loader.Take(job->dataset_uri);
+  if (!dataset.ok()) {
+    result->failure = FailureOf(dataset.status(), "$.dataset");
+    return;
+  }
+  result->load_seconds = SecondsSince(begin);
+  if (preparation) {
+    return RunModelAttempt(start, hooks, *job, *dataset, preparation->classes, begin, result);
+  }
+  RunTraining(start, hooks, *job, *dataset, begin, result);
 }
 
 }  // namespace
@@ -404,7 +355,7 @@ AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks) {
 
 int ServeAttempt(UniqueFd socket) {
   Channel channel(std::move(socket));
-  Fault fault = Fault::FromEnvironment();
+  InjectedFault fault = InjectedFault::FromEnvironment();
   if (fault.hang_on_stop) ::signal(SIGTERM, SIG_IGN);
 
   // A node that is gone needs no answer: its kernel ends this process, and nobody reads the exit

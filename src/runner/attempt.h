@@ -1,5 +1,5 @@
-// One attempt from its first line to its last: check the job, load its data, train, write the
-// result.
+// One attempt from its first line to its last: check the job, load its data, train or run a model,
+// write the result.
 #pragma once
 
 #include <functional>
@@ -30,7 +30,7 @@ struct AttemptResult {
   Failure failure;                 // kFailed
   std::vector<std::string> files;  // kSucceeded: in the folder of the start message, durable
   Metrics metrics;
-  double compute_seconds = 0;       // training and evaluation
+  double compute_seconds = 0;       // without reading the data
   double training_seconds = 0;      // of it, steps of training
   double training_cpu_seconds = 0;  // processor time of these steps
   double load_seconds = 0;          // checking the job and reading the data
@@ -51,6 +51,9 @@ struct AttemptResult {
 // form, how it was trained, and its metrics. Neither holds a time: the same job gives the same
 // bytes. An event file for TensorBoard holds the metrics of each epoch of this attempt.
 //
+// An evaluation leaves evaluation.json, an inference its predictions (runner/predictions.h); the
+// model's weights are the file start.weights of the folder, and are looked at before they are used.
+//
 // Checkpoints are written to the folder "checkpoints" beside them, every checkpoint_seconds and
 // when the attempt yields. With start.resume it goes on from the newest usable one there.
 AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks);
@@ -60,10 +63,10 @@ AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks);
 //
 // For tests of what happens when a runner fails, the environment variable CYXWIZ_RUNNER_FAULT makes
 // it fail:
-//   crash_after_step:N  a segmentation fault after training step N
+//   crash_after_step:N  a segmentation fault after training step N, or batch N of a model's run
 //   hang_on_stop        neither a stop message nor SIGTERM ends it
-//   oom                 after the first step, memory is taken until there is none (at most 1 GiB,
-//   or memory_bytes)
+//   oom                 after the first step or batch, memory is taken until there is none (at most
+//   1 GiB, or memory_bytes)
 int ServeAttempt(UniqueFd socket);
 
 }  // namespace cyxwiz::runner

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "runner/model_run.h"
 #include "runner/torch_headers.h"
 #include "runner/trainer.h"
 
@@ -20,14 +21,14 @@ Failure FailureOf(const std::exception& error) {
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
       Contains(what, "DefaultCPUAllocator: can't allocate memory") ||
       Contains(what, "DefaultCPUAllocator: not enough memory")) {
-    return {"out_of_memory", "training needs more memory than the attempt may use: " + message,
+    return {"out_of_memory", "the job needs more memory than the attempt may use: " + message,
             "ask for more memory, or use a smaller batch_size or model", ""};
   }
   if (Contains(what, "CUDA out of memory")) {
-    return {"out_of_gpu_memory", "training needs more memory than the GPU has free: " + message,
+    return {"out_of_gpu_memory", "the job needs more memory than the GPU has free: " + message,
             "use a smaller batch_size or model, or a GPU with more memory", ""};
   }
-  return {"internal", "training failed in libtorch: " + message, "", ""};
+  return {"internal", "the job failed in libtorch: " + message, "", ""};
 }
 
 }  // namespace
@@ -37,6 +38,22 @@ TrainingResult Train(const spec::JobSpec& job, const data::Dataset& dataset, int
   TrainingResult result;
   try {
     return Trainer(job, dataset, threads_allowed, observer, std::move(resume)).Run();
+  } catch (const FailureError& error) {
+    result.failure = error.failure;
+  } catch (const std::exception& error) {
+    result.failure = FailureOf(error);
+  }
+  return result;
+}
+
+ModelResult RunModel(const spec::JobSpec& job, const data::Dataset& dataset,
+                     const SafetensorsFile& weights, int threads_allowed,
+                     TrainingObserver* observer, PredictionWriter* predictions) {
+  ModelResult result;
+  try {
+    ModelRun run(job, dataset, threads_allowed, observer);
+    run.LoadWeights(weights);
+    return job.type == spec::JobType::kInference ? run.Predict(predictions) : run.Evaluate();
   } catch (const FailureError& error) {
     result.failure = error.failure;
   } catch (const std::exception& error) {

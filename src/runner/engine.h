@@ -1,5 +1,5 @@
-// Trains a checked job on a loaded data set. The face of libtorch towards the rest of the runner:
-// no header of libtorch is needed to include this one.
+// Trains a checked job on a loaded data set, or runs a trained model on it. The face of libtorch
+// towards the rest of the runner: no header of libtorch is needed to include this one.
 //
 // A process trains one job at a time: libtorch's default random generator and its number of threads
 // belong to the process. Same JobSpec, data and number of threads: bit-identical weights on one
@@ -83,7 +83,7 @@ enum class Directive {
   kStop    // end
 };
 
-// Called back by Train, on its thread.
+// Called back by Train and RunModel, on their thread.
 class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
@@ -119,6 +119,7 @@ struct TrainingResult {
   double training_seconds = 0;      // of it, steps of training
   double training_cpu_seconds = 0;  // processor time of these steps
   std::optional<ConfusionMatrix> confusion_matrix;  // kSucceeded, when it was asked for
+  std::vector<float> class_weights;  // that the loss gave to the classes; empty: all 1
   // kSucceeded: the weights, alive as long as weights_owner.
   std::vector<TensorView> weights;
   std::shared_ptr<const void> weights_owner;
@@ -129,6 +130,27 @@ struct TrainingResult {
 // says so, and training begins at the beginning.
 TrainingResult Train(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
                      TrainingObserver* observer, std::optional<TrainingState> resume = {});
+
+// What an evaluation or an inference came to.
+struct ModelResult {
+  TrainingResult::End end = TrainingResult::End::kFailed;
+  Failure failure;  // kFailed
+  Metrics metrics;  // kSucceeded; of an evaluation those of a training's test part
+  std::optional<ConfusionMatrix> confusion_matrix;  // kSucceeded, when it was asked for
+  int64_t samples = 0;
+  bool whole = false;  // all of the data, since it has no test part
+  double compute_seconds = 0;
+};
+
+class PredictionWriter;
+
+// Runs a model with these weights over the test part of the data, or all of data that has none, as
+// job.type says: evaluates it, or gives its predictions to the writer. Bits as a training's
+// evaluation with the same number of threads. The observer is told as by Train; it is asked for no
+// state. Never throws.
+ModelResult RunModel(const spec::JobSpec& job, const data::Dataset& dataset,
+                     const SafetensorsFile& weights, int threads_allowed,
+                     TrainingObserver* observer, PredictionWriter* predictions);
 
 // Threads for a step of training of `flops` floating-point operations: `requested` (0: choose), at
 // most `allowed`. Small models run fastest on one thread: handing out and joining work costs more

@@ -15,10 +15,11 @@ Feed::Kind Feed::KindOf(const spec::JobSpec& job, const data::Split& split) {
   return classes && job.model.output_shape[0] > 1 ? Kind::kOneHotClass : Kind::kNumber;
 }
 
-Feed::Feed(const spec::JobSpec& job, const data::Split& split, at::Device device, int64_t most)
+Feed::Feed(const spec::JobSpec& job, const data::Split& split, at::Device device, int64_t most,
+           bool labels)
     : split_(split),
       device_(device),
-      kind_(KindOf(job, split)),
+      kind_(labels ? KindOf(job, split) : Kind::kNone),
       output_shape_(job.model.output_shape),
       input_shape_(job.model.input_shape),
       augmentation_(job.dataset_uri.augmentation),
@@ -56,15 +57,15 @@ Feed::Feed(const spec::JobSpec& job, const data::Split& split, at::Device device
     mean_ = to_device(split.scale.mean, shape, at::kFloat);
     deviation_ = to_device(split.scale.deviation, shape, at::kFloat);
   }
-  if (kind_ == Kind::kSample) return;
-  std::vector<int64_t> labels = {split.samples};
-  if (positions_ > 1) labels.push_back(positions_);
+  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
+  std::vector<int64_t> label_shape = {split.samples};
+  if (positions_ > 1) label_shape.push_back(positions_);
   if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&split.labels)) {
-    all_y_ = to_device(*bytes, labels, at::kByte).to(at::kLong);
+    all_y_ = to_device(*bytes, label_shape, at::kByte).to(at::kLong);
   } else if (const auto* classes = std::get_if<std::vector<int64_t>>(&split.labels)) {
-    all_y_ = to_device(*classes, labels, at::kLong);
+    all_y_ = to_device(*classes, label_shape, at::kLong);
   } else {
-    all_y_ = to_device(std::get<std::vector<float>>(split.labels), labels, at::kFloat);
+    all_y_ = to_device(std::get<std::vector<float>>(split.labels), label_shape, at::kFloat);
   }
 }
 
@@ -86,12 +87,14 @@ void Feed::Load(const int64_t* indices, int64_t count) {
   if (!device_.is_cpu()) return Select(indices, count);
   if (count_ != count) {
     x_ = all_x_.narrow(0, 0, count);
-    y_ = kind_ == Kind::kSample ? AsOutput(x_) : all_y_.narrow(0, 0, count);
+    if (kind_ != Kind::kNone) {
+      y_ = kind_ == Kind::kSample ? AsOutput(x_) : all_y_.narrow(0, 0, count);
+    }
     count_ = count;
   }
   GatherFeatures(split_, sample_values_, indices, count, all_x_.data_ptr<float>());
   if (augments()) Augment(indices, count, all_x_.data_ptr<float>());
-  if (kind_ == Kind::kSample) return;
+  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
   if (kind_ == Kind::kNumber) {
     return GatherNumbers(split_, indices, count, all_y_.data_ptr<float>());
   }
@@ -119,10 +122,8 @@ void Feed::Select(const int64_t* indices, int64_t count) {
       if (mean_.defined()) x_ = x_.sub_(mean_).div_(deviation_);
     }
   }
-  if (kind_ == Kind::kSample) {
-    y_ = AsOutput(x_);
-    return;
-  }
+  if (kind_ == Kind::kSample) y_ = AsOutput(x_);
+  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
   y_ = all_y_.index_select(0, index);
   if (kind_ == Kind::kNumber) {
     y_ = y_.to(at::kFloat).unsqueeze(1);

@@ -11,8 +11,9 @@ namespace cyxwiz::runner {
 // The split outlives it. One thread.
 class Feed {
  public:
-  // most: samples of the largest batch.
-  Feed(const spec::JobSpec& job, const data::Split& split, at::Device device, int64_t most);
+  // most: samples of the largest batch. labels: whether batches have y and classes.
+  Feed(const spec::JobSpec& job, const data::Split& split, at::Device device, int64_t most,
+       bool labels = true);
 
   // From here on the samples are those of this epoch of a training: augmented where the job says
   // so.
@@ -29,8 +30,9 @@ class Feed {
   const at::Tensor& classes() const { return classes_; }
 
  private:
-  // What y holds: class numbers, one-hot rows of them, labels as numbers, the samples themselves.
-  enum class Kind { kClass, kOneHotClass, kNumber, kSample };
+  // What y holds: class numbers, one-hot rows of them, labels as numbers, the samples themselves,
+  // nothing.
+  enum class Kind { kClass, kOneHotClass, kNumber, kSample, kNone };
   static Kind KindOf(const spec::JobSpec& job, const data::Split& split);
   void Select(const int64_t* indices, int64_t count);
   bool augments() const { return epoch_ > 0 && augmentation_.any(); }

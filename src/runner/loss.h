@@ -24,6 +24,8 @@ class LossFunction {
   bool logits() const;
   // What the output predicts in the terms of y: probabilities, of logits.
   at::Tensor PredictionOf(const at::Tensor& output) const;
+  // Undefined: all 1.
+  const at::Tensor& class_weights() const { return class_weights_; }
   // Whether it is what DenseNetwork computes.
   bool plain() const;
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace cyxwiz::runner {
 namespace {
@@ -116,14 +117,13 @@ Result<StartMessage> ParseStart(const Json& line) {
   ASSIGN_OR_RETURN(start.memory_bytes, NumberOf(line, "memory_bytes"));
   if (!line.contains("job")) return InvalidArgument("start message: 'job' is missing");
   ASSIGN_OR_RETURN(start.job, spec::JobDescription::FromJson(line["job"]));
-  if (line.contains("resume")) {
-    ASSIGN_OR_RETURN(start.resume, TextOf(line, "resume"));
-    if (start.resume.find('/') != std::string::npos || start.resume.starts_with('.')) {
-      return InvalidArgument(
-          "start message: 'resume' must be the name of a folder in the attempt's "
-          "folder; found '" +
-          start.resume + "'");
-    }
+  for (auto [key, name] :
+       {std::pair("resume", &start.resume), std::pair("weights", &start.weights)}) {
+    if (!line.contains(key)) continue;
+    ASSIGN_OR_RETURN(*name, TextOf(line, key));
+    if (name->find('/') == std::string::npos && !name->starts_with('.')) continue;
+    return InvalidArgument(std::string("start message: '") + key +
+                           "' must be a name in the attempt's folder; found '" + *name + "'");
   }
   if (line.contains("data_roots")) {
     if (!line["data_roots"].is_array()) {

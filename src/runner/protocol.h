@@ -58,6 +58,7 @@ struct StartMessage {
   int64_t cpu_millis = 0;    // 0: one core
   int64_t memory_bytes = 0;  // 0: no limit
   std::string resume;        // folder of checkpoints within `folder`; empty: from the beginning
+  std::string weights;       // file within `folder`, of jobs that use a model
 };
 // INVALID_ARGUMENT, naming the key, for a line that is not a valid start message of our version.
 Result<StartMessage> ParseStart(const Json& line);

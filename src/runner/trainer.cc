@@ -7,11 +7,9 @@
 #include <numeric>
 #include <utility>
 
-#include "runner/autocast.h"
 #include "runner/divergence.h"
 #include "runner/format.h"
 #include "runner/permutation.h"
-#include "spec/count.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -20,31 +18,6 @@ constexpr std::chrono::milliseconds kBetweenReports(100);
 
 double SecondsSince(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-at::Device ChooseDevice(const spec::JobSpec& job) {
-  bool wants_gpu = job.device == spec::Device::kCuda ||
-                   (job.device == spec::Device::kAny && job.resources.gpus > 0);
-  if (job.device != spec::Device::kAny && job.device != spec::Device::kCpu && !wants_gpu) {
-    throw FailureError{{"user_error", "the runner trains on cpu and cuda only",
-                        "set the required device to cpu or cuda", "$.device"}};
-  }
-  if (!wants_gpu) return at::kCPU;
-  if (!at::hasCUDA()) {
-    throw FailureError{
-        {"internal", "the job needs a CUDA device, but this node's runner sees none",
-         "check the driver and that the runner was built against a libtorch with CUDA",
-         "$.device"}};
-  }
-  // Same seed, same weights, also on a GPU as far as its libraries go.
-  at::globalContext().setBenchmarkCuDNN(false);
-  at::globalContext().setDeterministicCuDNN(true);
-  return at::Device(at::kCUDA, 0);
-}
-
-bool Wants(const spec::TrainingSpec& training, spec::Metric::Kind kind) {
-  return std::any_of(training.metrics.begin(), training.metrics.end(),
-                     [&](const spec::Metric& metric) { return metric.kind == kind; });
 }
 
 }  // namespace
@@ -58,20 +31,13 @@ Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int thr
       resume_(std::move(resume)),
       device_(ChooseDevice(job)),
       task_(spec::TaskOf(job.training, job.model)),
-      wants_accuracy_(Wants(job.training, spec::Metric::Kind::kAccuracy)),
-      positions_(task_ == spec::Task::kClasses && job.model.output_shape.size() == 2
-                     ? job.model.output_shape[0]
-                     : 1),
+      wants_accuracy_(WantsMetric(job.training, spec::Metric::Kind::kAccuracy)),
+      positions_(PositionsOf(job)),
       kept_(training_.monitor_greater, 0),
       stopping_(training_.monitor_greater, training_.min_delta),
       score_(NewScore()) {
   batch_size_ = std::min(training_.batch_size, dataset.train.samples);
-#if !CYXWIZ_AUTOCAST
-  if (training_.precision == spec::Precision::kBfloat16) {
-    throw FailureError{{"internal", "this node's libtorch is too old for bfloat16",
-                        "set \"precision\" to \"float32\"", "$.hyperparameters.precision"}};
-  }
-#endif
+  CheckPrecision(training_.precision);
   threads_ = ChooseThreads(3 * job.model.flops * batch_size_, training_.threads, threads_allowed);
 }
 
@@ -111,7 +77,7 @@ TrainingResult Trainer::Run() {
     if (dataset_.test.samples > 0) {
       finished = EvaluateTest();
     } else if (training_.keep == spec::Keep::kBest && !validation_indices_.empty() &&
-               Wants(training_, spec::Metric::Kind::kConfusionMatrix)) {
+               WantsMetric(training_, spec::Metric::Kind::kConfusionMatrix)) {
       finished = Evaluate(dataset_.train, validation_indices_, "validation");
     }
   }
@@ -244,7 +210,7 @@ double Trainer::ComputeGradients(double part, bool anew, bool counted) {
     count(loss, dense_network_->output());
     return loss;
   }
-  at::Tensor output = Forward(batch, /*training=*/true);
+  at::Tensor output = ForwardTraining();
   at::Tensor loss = (*loss_)(output, batch.y());
   count(loss, output);
   if (anew) model_->gradients().zero_();
@@ -386,15 +352,9 @@ std::string Trainer::MetricsText() const {
   return text;
 }
 
-void Trainer::ThrowBadSample(const BadInputError& error, const char* split, int64_t sample) {
-  throw FailureError{{"user_error",
-                      Format("sample %lld of the %s data ", ToLong(sample), split) + error.what(),
-                      "correct the data, or raise the embedding's input_dim", "$.dataset"}};
-}
-
 void Trainer::ThrowDiverged() {
   const std::string first =
-      FirstNotFinite(&*model_, *loss_, *feed_, [this] { return Forward(*feed_, true); });
+      FirstNotFinite(&*model_, *loss_, *feed_, [this] { return ForwardTraining(); });
   const long long step = ToLong(device_.is_cpu() ? step_ + 1 : step_);
   throw FailureError{
       {"diverged",
@@ -407,11 +367,8 @@ void Trainer::ThrowDiverged() {
        first == "the input" ? "$.dataset" : "$.hyperparameters.learning_rate"}};
 }
 
-at::Tensor Trainer::Forward(const Feed& batch, bool training) {
-  const bool bfloat16 = training_.precision == spec::Precision::kBfloat16;
-  Autocast autocast(bfloat16);
-  at::Tensor output = model_->Forward(batch.x(), training, loss_->logits());
-  return bfloat16 ? output.to(at::kFloat) : output;
+at::Tensor Trainer::ForwardTraining() {
+  return Forward(&*model_, feed_->x(), /*training=*/true, *loss_, training_.precision);
 }
 
 }  // namespace cyxwiz::runner

@@ -11,8 +11,8 @@
 
 #include "runner/dense_network.h"
 #include "runner/engine.h"
-#include "runner/evaluation.h"
 #include "runner/feed.h"
+#include "runner/forward_pass.h"
 #include "runner/improvement.h"
 #include "runner/loss.h"
 #include "runner/module.h"
@@ -21,11 +21,6 @@
 #include "runner/score.h"
 
 namespace cyxwiz::runner {
-
-// Thrown by a Trainer for what becomes a Failure.
-struct FailureError {
-  Failure failure;
-};
 
 // Runs once. job, dataset and observer outlive it. One thread; all of it throws FailureError and
 // c10::Error.
@@ -60,13 +55,12 @@ class Trainer {
   // Whether to go on; asked_ says why not.
   bool GoOn();
   void TellStarted();
-  [[noreturn]] static void ThrowBadSample(const BadInputError& error, const char* split,
-                                          int64_t sample);
   void SendProgress(int64_t samples_of_epoch, bool end_of_epoch);
   std::string MetricsText() const;
   // Runs the batch in feed_ once more to tell where.
   [[noreturn]] void ThrowDiverged();
-  at::Tensor Forward(const Feed& batch, bool training);
+  // Of the batch in feed_.
+  at::Tensor ForwardTraining();
 
   // ---- evaluation and result (trainer_result.cc)
   // Adds loss and metrics over indices of a split to the metrics; false: asked to end.

@@ -1,21 +1,10 @@
 // Evaluation, and what becomes the result.
-#include <algorithm>
 #include <numeric>
 
 #include "runner/data_type.h"
 #include "runner/trainer.h"
-#include "spec/count.h"
 
 namespace cyxwiz::runner {
-namespace {
-
-// Forward passes alone need little memory, so evaluation takes larger batches: at most this many
-// samples, and values of all layers' outputs together.
-constexpr int64_t kMostEvaluationSamples = 1024;
-constexpr int64_t kMostEvaluationValues = 8 << 20;
-
-}  // namespace
-
 class Trainer::Averaged {
  public:
   explicit Averaged(const Trainer& trainer) : parameters_(trainer.model_->parameters()) {
@@ -61,43 +50,10 @@ bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& ind
   TellStarted();
   at::NoGradGuard no_grad;
   Averaged averaged(*this);
-  int64_t values = spec::ElementCount(job_.model.input_shape);
-  for (const auto& layer : job_.model.layers) values += spec::ElementCount(layer.output_shape);
-  int64_t size = static_cast<int64_t>(indices.size());
-  int64_t most = std::clamp(kMostEvaluationValues / values, std::min<int64_t>(batch_size_, 64),
-                            kMostEvaluationSamples);
-  most = std::min(most, size);
-  Feed feed(job_, split, device_, most);
-  Score score = NewScore();
-  Evaluation evaluation(training_, task_,
-                        task_ == spec::Task::kNumbers ? spec::ElementCount(job_.model.output_shape)
-                                                      : job_.model.output_shape.back());
-  for (int64_t first = 0; first < size; first += most) {
-    feed.Load(indices.data() + first, std::min(most, size - first));
-    at::Tensor output;
-    try {
-      output = Forward(feed, /*training=*/false);
-    } catch (const BadInputError& error) {
-      ThrowBadSample(error, &split == &dataset_.test ? "test" : "training",
-                     indices[static_cast<size_t>(first + error.sample())]);
-    }
-    score.Add((*loss_)(output, feed.y()), output, feed);
-    if (evaluation.wanted()) {
-      at::Tensor labels = feed.classes();
-      if (task_ == spec::Task::kClasses) {
-        // Each position counts as a sample.
-        labels = labels.narrow(0, 0, feed.count()).flatten();
-        output = output.flatten(0, -2);
-      }
-      if (task_ == spec::Task::kBinary) labels = feed.y().flatten().gt(0.5).to(at::kLong);
-      evaluation.Add(output, loss_->PredictionOf(output), feed.y(), labels);
-    }
-    if (!GoOn()) return false;
-  }
-  score.Report(part, &metrics_);
-  evaluation.Report(part, &metrics_);
-  confusion_matrix_ = evaluation.confusion_matrix(part);
-  return true;
+  const char* name = &split == &dataset_.test ? "test" : "training";
+  return runner::Evaluate(
+      {job_, split, name, indices, batch_size_, device_}, part, &*model_, *loss_,
+      [this](int64_t) { return GoOn(); }, &metrics_, &confusion_matrix_);
 }
 
 bool Trainer::EvaluateTest() {
@@ -114,6 +70,10 @@ void Trainer::ExportWeights(TrainingResult* result) {
     result->weights.push_back({name, DataTypeOf(host), host.sizes().vec(), host.data_ptr()});
   }
   result->weights_owner = owner;
+  if (const at::Tensor& weights = loss_->class_weights(); weights.defined()) {
+    const at::Tensor host = weights.to(at::kCPU).contiguous();
+    result->class_weights.assign(host.data_ptr<float>(), host.data_ptr<float>() + host.numel());
+  }
 }
 
 }  // namespace cyxwiz::runner

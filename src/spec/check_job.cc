@@ -7,6 +7,7 @@
 #include "spec/hyperparameters.h"
 #include "spec/job_spec.h"
 #include "spec/job_terms.h"
+#include "spec/model_use.h"
 #include "spec/object_reader.h"
 
 namespace cyxwiz::spec {
@@ -22,11 +23,11 @@ std::string NameOf(std::span<const char* const> names, int number) {
 
 void CheckType(JobType type, Problems* problems) {
   // Clients of the wire leave the type out.
-  if (type == JobType::kTraining || type == JobType::kUnknown) return;
+  if (type == JobType::kTraining || type == JobType::kUnknown || UsesModel(type)) return;
   static constexpr const char* kNames[] = {"unknown", "training", "inference", "evaluation",
                                            "preprocessing"};
-  problems->Add({"$.type", "jobs of this type are not supported yet", "training",
-                 NameOf(kNames, static_cast<int>(type)), ""});
+  problems->Add({"$.type", "jobs of this type are not supported yet",
+                 "training, evaluation or inference", NameOf(kNames, static_cast<int>(type)), ""});
 }
 
 void CheckDevice(const JobDescription& job, JobSpec* spec, Problems* problems) {
@@ -79,6 +80,22 @@ std::optional<DatasetInfo> Inspect(const JobDescription& job, DatasetInspector* 
   return info;
 }
 
+// A model that is trained already is not at fault when data does not fit it.
+void BlameData(const Problems& found, Problems* problems) {
+  for (Problem problem : found.list()) {
+    problem.path = "$.dataset";
+    problem.hint = "take data of the kind that the model was trained on";
+    problems->Add(std::move(problem));
+  }
+}
+
+void CheckSamples(const ModelSpec& model, const DatasetInfo& dataset, Problems* problems) {
+  if (dataset.sample_shape == model.input_shape) return;
+  problems->Add({"$.dataset", "the samples have not the shape that the model takes",
+                 ToString(model.input_shape), ToString(dataset.sample_shape),
+                 "take data of the kind that the model was trained on"});
+}
+
 Resources Needed(const JobDescription& job, const JobSpec& spec) {
   Resources needed = job.requested;
   if (needed.cpu_millis == 0)
@@ -96,13 +113,20 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
                              bool data_comes_later, Problems* problems) {
   JobSpec spec;
   spec.name = description.name;
-  spec.type = JobType::kTraining;
+  spec.type = UsesModel(description.type) ? description.type : JobType::kTraining;
+  spec.model_from = description.model_from;
+  spec.output = FindPredictionFormat(description.output).value_or(PredictionFormat::kNpy);
+  const bool trains = spec.type == JobType::kTraining;
   CheckName("$.name", description.name, problems);
   CheckType(description.type, problems);
   CheckDevice(description, &spec, problems);
   CheckRequested(description, problems);
+  CheckModelUse(description, problems);
 
-  CheckHyperparameters(description, &spec.training, problems);
+  const bool has_model = HasModel(description);
+  JobDescription plain;
+  if (!has_model) TakeOutMisplaced(&(plain = description), problems);
+  CheckHyperparameters(has_model ? description : plain, &spec.training, problems);
   // With a wrong loss or batch size, what follows from the default would only confuse.
   auto known = [problems](const char* hyperparameter) {
     return problems->empty() ||
@@ -112,15 +136,25 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
 
   bool dataset_refused = false;
   spec.dataset = Inspect(description, inspector, &spec, &dataset_refused, problems);
+  if (!has_model) return std::nullopt;
   const DatasetInfo* dataset = spec.dataset ? &*spec.dataset : nullptr;
-  CheckedModel model = CheckModel(description.model_definition, dataset,
-                                  dataset_refused || data_comes_later, problems);
+  // A trained model has its shapes.
+  CheckedModel model = CheckModel(description.model_definition, trains ? dataset : nullptr,
+                                  trains && (dataset_refused || data_comes_later), problems);
   if (!model.complete) return std::nullopt;
 
+  if (!trains && dataset != nullptr) CheckSamples(model.spec, *dataset, problems);
   if (known("loss") && known("target")) {
-    CheckOutput(model, dataset, spec.training, problems);
+    Problems found;
+    // Predictions need no labels.
+    CheckOutput(model, spec.type == JobType::kInference ? nullptr : dataset, spec.training, &found);
+    if (!trains) {
+      BlameData(found, problems);
+    } else {
+      for (const Problem& problem : found.list()) problems->Add(problem);
+    }
     CheckMetrics(model.spec, &spec.training, problems);
-    if (known("metrics") && known("validation_split") && known("monitor")) {
+    if (trains && known("metrics") && known("validation_split") && known("monitor")) {
       CheckMonitor(&spec.training, problems);
     }
   }
@@ -131,16 +165,18 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
     problems->Add({"$.hyperparameters.precision", "bfloat16 is for the CPU only so far", "float32",
                    "bfloat16", "leave it out"});
   }
-  if (known("batch_size")) CheckBatchNormalization(model, spec.training.batch_size, problems);
+  if (trains && known("batch_size"))
+    CheckBatchNormalization(model, spec.training.batch_size, problems);
   if (dataset != nullptr && spec.training.validation_split > 0 && dataset->train_samples < 2) {
     problems->Add({"$.hyperparameters.validation_split", "one sample cannot be split",
                    "at least 2 training samples", std::to_string(dataset->train_samples),
                    "leave validation_split out"});
   }
   spec.model = std::move(model.spec);
-  spec.estimate = EstimateJob(spec.model, spec.training, dataset);
+  spec.estimate = trains ? EstimateJob(spec.model, spec.training, dataset)
+                         : EstimateUse(spec.type, spec.output, spec.model, spec.training, dataset);
   if (spec.estimate.memory_bytes > kMaxMemoryBytes) {
-    problems->Add({"$.model", "training needs more memory than any machine has",
+    problems->Add({"$.model", "the job needs more memory than any machine has",
                    "at most " + FormatBytes(kMaxMemoryBytes),
                    FormatBytes(spec.estimate.memory_bytes), "use a smaller batch_size or model"});
   }

@@ -69,11 +69,13 @@ TEST(CheckJob, ReportsEverythingAtOnce) {
   job.requested.cpu_millis = -1;
   job.required_device = Device::kMetal;
   job.name = "two\nlines";
-  job.type = JobType::kInference;
+  job.type = JobType::kPreprocessing;
   Problems problems = Check(job).problems;
   EXPECT_EQ(problems.count(), 8u) << problems.ToString();
   EXPECT_TRUE(Says(problems, "$.name", "control characters"));
-  EXPECT_TRUE(Says(problems, "$.type", "not supported yet: expected training, found inference"));
+  EXPECT_TRUE(
+      Says(problems, "$.type",
+           "not supported yet: expected training, evaluation or inference, found preprocessing"));
   EXPECT_TRUE(Says(problems, "$.device", "expected any, cpu or cuda, found metal"));
   EXPECT_TRUE(Says(problems, "$.resources.cpus", "found -1"));
   EXPECT_TRUE(Says(problems, "$.hyperparameters.learning_rate", "abc"));

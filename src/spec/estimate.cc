@@ -1,5 +1,6 @@
 #include "spec/estimate.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "spec/count.h"
@@ -15,6 +16,15 @@ constexpr int64_t kFloat = 4;
 constexpr int64_t kRunnerBytes = 300 * kMiB;
 // safetensors header and model.json, a layer.
 constexpr int64_t kHeaderBytesPerLayer = 512;
+
+// Of a batch of forward passes: at most this many samples, and values of all layers' outputs
+// together.
+constexpr int64_t kMostForwardSamples = 1024;
+constexpr int64_t kMostForwardValues = 8 << 20;
+// evaluation.json and its confusion matrix, a count.
+constexpr int64_t kEvaluationBytes = 64 << 10, kCountBytes = 12;
+// Of a prediction in text, a value, and what stands before it in a row.
+constexpr int64_t kTextValueBytes = 16, kTextRowBytes = 64;
 
 // Values that the optimizer keeps for each parameter.
 int64_t OptimizerValues(const TrainingSpec& training) {
@@ -55,16 +65,22 @@ int64_t ScratchValues(const TrainingSpec& training) {
   return 0;
 }
 
+// Of the layers' outputs, one sample, and of what is saved but not trained.
+void MeasureLayers(const ModelSpec& model, int64_t* activations, int64_t* buffers) {
+  *activations = Product(kFloat, ElementCount(model.input_shape));
+  *buffers = 0;
+  for (const LayerSpec& layer : model.layers) {
+    *activations = Sum(*activations, CostOf(layer).activation_bytes);
+    *buffers = Sum(*buffers, BufferBytesOf(layer));
+  }
+}
+
 }  // namespace
 
 Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
                      const DatasetInfo* dataset) {
-  int64_t activations = Product(kFloat, ElementCount(model.input_shape));
-  int64_t buffers = 0;
-  for (const LayerSpec& layer : model.layers) {
-    activations = Sum(activations, CostOf(layer).activation_bytes);
-    buffers = Sum(buffers, BufferBytesOf(layer));
-  }
+  int64_t activations = 0, buffers = 0;
+  MeasureLayers(model, &activations, &buffers);
   const int64_t weights = Product(kFloat, model.parameters);
 
   // What goes into a checkpoint, so that there is a copy of it: weights, the optimizer's state,
@@ -93,6 +109,47 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
     estimate.flops = Product(model.flops, samples, training.epochs);
   }
   return estimate;
+}
+
+Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& model,
+                     const TrainingSpec& training, const DatasetInfo* dataset) {
+  int64_t activations = 0, buffers = 0;
+  MeasureLayers(model, &activations, &buffers);
+  const int64_t weights = Product(kFloat, model.parameters);
+  Estimate estimate;
+  // The model keeps room for gradients; the file of its weights is read whole.
+  estimate.memory_bytes =
+      Sum(kRunnerBytes, dataset != nullptr ? dataset->bytes_in_memory : 0, Product(3, weights),
+          Product(2, buffers), Product(activations, ForwardBatch(model, training.batch_size)));
+  const int64_t values = ElementCount(model.output_shape);
+  if (type == JobType::kEvaluation) {
+    const bool counts = std::any_of(
+        training.metrics.begin(), training.metrics.end(),
+        [](const Metric& metric) { return metric.kind == Metric::Kind::kConfusionMatrix; });
+    estimate.artifact_bytes =
+        Sum(kEvaluationBytes, counts ? Product(kCountBytes, values, values) : 0);
+  }
+  if (dataset == nullptr) return estimate;
+  const int64_t samples =
+      dataset->test_samples > 0 ? dataset->test_samples : dataset->train_samples;
+  estimate.flops = Product(model.flops, samples);
+  if (type == JobType::kInference) {
+    const int64_t rows = Product(samples, values / model.output_shape.back());
+    estimate.artifact_bytes =
+        output == PredictionFormat::kNpy
+            ? Product(kFloat, samples, values)
+            : Sum(Product(kTextValueBytes, samples, values), Product(kTextRowBytes, rows));
+  }
+  return estimate;
+}
+
+int64_t ForwardBatch(const ModelSpec& model, int64_t batch_size) {
+  int64_t values = ElementCount(model.input_shape);
+  for (const LayerSpec& layer : model.layers) {
+    values = Sum(values, ElementCount(layer.output_shape));
+  }
+  return std::clamp(kMostForwardValues / values, std::min<int64_t>(batch_size, 64),
+                    kMostForwardSamples);
 }
 
 }  // namespace cyxwiz::spec

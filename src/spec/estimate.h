@@ -5,9 +5,17 @@
 
 namespace cyxwiz::spec {
 
-// The peak of memory, the work and the size of the result. dataset: null when the data was not
-// seen; it then counts as nothing.
+// Of a training: the peak of memory, the work and the size of the result. dataset: null when the
+// data was not seen; it then counts as nothing.
 Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
                      const DatasetInfo* dataset);
+
+// The same of an evaluation or an inference of a trained model.
+Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& model,
+                     const TrainingSpec& training, const DatasetInfo* dataset);
+
+// Samples of a batch when nothing is trained: forward passes alone need little memory, so it is
+// larger than that of a training.
+int64_t ForwardBatch(const ModelSpec& model, int64_t batch_size);
 
 }  // namespace cyxwiz::spec

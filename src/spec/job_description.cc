@@ -27,21 +27,30 @@ Status Read(const Json& json, const char* key, int64_t* target) {
 Json JobDescription::ToJson() const {
   Json named = Json::object();
   for (const NamedAmount& one : requested.named) named[one.name] = one.amount;
-  return {{"name", name},
-          {"type", static_cast<int>(type)},
-          {"model_definition", model_definition},
-          {"hyperparameters", hyperparameters},
-          {"dataset_uri", dataset_uri},
-          {"batch_size", batch_size},
-          {"epochs", epochs},
-          {"required_device", static_cast<int>(required_device)},
-          {"estimated_memory", estimated_memory},
-          {"requested",
-           {{"cpu_millis", requested.cpu_millis},
-            {"memory_bytes", requested.memory_bytes},
-            {"gpus", requested.gpus},
-            {"disk_bytes", requested.disk_bytes},
-            {"named", std::move(named)}}}};
+  Json json{{"name", name},
+            {"type", static_cast<int>(type)},
+            {"model_definition", model_definition},
+            {"hyperparameters", hyperparameters},
+            {"dataset_uri", dataset_uri},
+            {"batch_size", batch_size},
+            {"epochs", epochs},
+            {"required_device", static_cast<int>(required_device)},
+            {"estimated_memory", estimated_memory},
+            {"requested",
+             {{"cpu_millis", requested.cpu_millis},
+              {"memory_bytes", requested.memory_bytes},
+              {"gpus", requested.gpus},
+              {"disk_bytes", requested.disk_bytes},
+              {"named", std::move(named)}}}};
+  if (model_from != ModelFrom()) {
+    json["model_from"] = {{"job_id", model_from.job_id},
+                          {"model_sha256", model_from.model_sha256},
+                          {"weights_sha256", model_from.weights_sha256},
+                          {"weights_bytes", model_from.weights_bytes},
+                          {"data", model_from.data}};
+  }
+  if (!output.empty()) json["output"] = output;
+  return json;
 }
 
 Result<JobDescription> JobDescription::FromJson(const Json& json) {
@@ -56,6 +65,15 @@ Result<JobDescription> JobDescription::FromJson(const Json& json) {
   RETURN_IF_ERROR(Read(json, "epochs", &job.epochs));
   RETURN_IF_ERROR(Read(json, "required_device", &device));
   RETURN_IF_ERROR(Read(json, "estimated_memory", &job.estimated_memory));
+  RETURN_IF_ERROR(Read(json, "output", &job.output));
+  if (auto from = json.find("model_from"); from != json.end()) {
+    if (!from->is_object()) return InvalidArgument("job: 'model_from' is not an object");
+    RETURN_IF_ERROR(Read(*from, "job_id", &job.model_from.job_id));
+    RETURN_IF_ERROR(Read(*from, "model_sha256", &job.model_from.model_sha256));
+    RETURN_IF_ERROR(Read(*from, "weights_sha256", &job.model_from.weights_sha256));
+    RETURN_IF_ERROR(Read(*from, "weights_bytes", &job.model_from.weights_bytes));
+    RETURN_IF_ERROR(Read(*from, "data", &job.model_from.data));
+  }
   job.type = static_cast<JobType>(type);
   job.required_device = static_cast<Device>(device);
   if (auto map = json.find("hyperparameters"); map != json.end()) {

@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "base/text.h"
 #include "spec/hyperparameters.h"
+#include "spec/model_use.h"
 #include "spec/object_reader.h"
 
 namespace cyxwiz::spec {
@@ -127,6 +128,13 @@ void ReadHyperparameters(std::string_view text, ObjectReader& reader, JobDescrip
 void ReadModel(ObjectReader& reader, JobDescription* job) {
   static constexpr Key kKey = {"model", "model_definition"};
   const Json* model = reader.Find(kKey);
+  if (UsesModel(job->type)) {
+    if (model != nullptr) {
+      reader.Refuse(kKey, "has no place here: the model is that of model_from", "nothing",
+                    "leave it out");
+    }
+    return;
+  }
   if (model == nullptr) {
     reader.Refuse(kKey, "is missing", "{\"layers\": [{\"type\": \"dense\", \"units\": 10}]}");
   } else if (model->is_object()) {
@@ -135,6 +143,24 @@ void ReadModel(ObjectReader& reader, JobDescription* job) {
     job->model_definition = model->get<std::string>();
   } else {
     reader.Refuse(kKey, "is not an object", "{\"layers\": [...]}");
+  }
+}
+
+void ReadModelFrom(ObjectReader& reader, JobDescription* job, Problems* problems) {
+  static constexpr Key kKey = {"model_from"};
+  const Json* from = reader.Find(kKey);
+  if (from == nullptr) return;
+  if (from->is_string()) {
+    job->model_from.job_id = from->get<std::string>();
+  } else if (from->is_object()) {
+    ObjectReader inner(*from, kModelFromPath, problems);
+    job->model_from.job_id = inner.Text({"job", "job_id"}).value_or("");
+    job->model_from.model_sha256 = inner.Text({"model", "model_sha256"}).value_or("");
+    job->model_from.weights_sha256 = inner.Text({"weights", "weights_sha256"}).value_or("");
+    inner.RefuseUnknown();
+  } else {
+    reader.Refuse(kKey, "names no model",
+                  "the id of a job, or {\"model\": SHA-256, \"weights\": SHA-256}");
   }
 }
 
@@ -290,6 +316,8 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
     CheckName("$.user", *user, problems);
   }
   ReadModel(reader, &job);
+  ReadModelFrom(reader, &job, problems);
+  job.output = reader.Text({"output"}).value_or("");
   ReadHyperparameters(json, reader, &job, problems);
   ReadDataset(reader, &job, problems);
   int64_t nodes = 1;
@@ -306,6 +334,9 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   file.terms = ReadJobTerms(reader, problems);
   file.terms.nodes = nodes;
   file.array = ReadJobArray(reader, problems);
+  if (UsesModel(job.type) && MembersOf(file.array) > 0) {
+    reader.Refuse({"array"}, "is for trainings", "nothing", "submit each job by itself");
+  }
   reader.RefuseUnknown();
   if (problems->count() > problems_before) {
     AddProblemsOfTheJob(job, problems);

@@ -21,6 +21,17 @@ namespace cyxwiz::spec {
 enum class JobType { kUnknown, kTraining, kInference, kEvaluation, kPreprocessing };
 enum class Device { kAny, kCpu, kCuda, kOpenCl, kMetal, kVulkan };
 
+// A model that a job has left, as an evaluation or an inference names it.
+struct ModelFrom {
+  std::string job_id;                        // whose result it is, or
+  std::string model_sha256, weights_sha256;  // the files themselves
+  // Known once the model has been looked up (TakeModel in spec/model_use.h).
+  int64_t weights_bytes = 0;
+  std::string data;  // JSON: "input" and "data" of model.json
+
+  bool operator==(const ModelFrom&) const = default;
+};
+
 // A job as submitted: what the wire's JobConfig holds, without protobuf. 0 and empty mean "not
 // given".
 struct JobDescription {
@@ -34,6 +45,8 @@ struct JobDescription {
   Device required_device = Device::kAny;
   int64_t estimated_memory = 0;  // bytes
   Resources requested;           // each part 0: estimated
+  ModelFrom model_from;          // kEvaluation, kInference
+  std::string output;            // kInference: "npy", "csv", "jsonl"
 
   // The form in which a description travels to the runner; an exact round trip.
   Json ToJson() const;
@@ -144,10 +157,13 @@ struct TrainingSpec {
   double checkpoint_seconds = 30;
 };
 
+// The form of predictions.
+enum class PredictionFormat { kNpy, kCsv, kJsonl };
+
 struct Estimate {
   // Peak of the runner: libraries, data, weights, gradients, optimizer, activations.
   int64_t memory_bytes = 0;
-  // Whole job: forward and backward over all epochs; 0 when the data is not seen.
+  // Whole job; 0 when the data is not seen.
   int64_t flops = 0;
   int64_t artifact_bytes = 0;
 };
@@ -157,7 +173,9 @@ struct JobSpec {
   JobType type = JobType::kTraining;
   Device device = Device::kAny;
   ModelSpec model;
-  TrainingSpec training;
+  TrainingSpec training;  // of an evaluation and an inference: what its model was trained with
+  ModelFrom model_from;   // kEvaluation, kInference
+  PredictionFormat output = PredictionFormat::kNpy;  // kInference
   DatasetUri dataset_uri;
   // Absent when the checking machine cannot see the data; shapes are then inferred from the model's
   // input entry.
@@ -187,7 +205,9 @@ bool IsName(const std::string& text);
 // Adds a problem at `path` when it is none.
 void CheckName(const std::string& path, const std::string& text, Problems* problems);
 
-// Checks everything, collecting all problems. The spec is there only when problems stays empty.
+// Checks everything, collecting all problems. The spec is there only when problems stays empty. Of
+// a job whose model has still to be looked up (HasModel in spec/model_use.h) it checks all the
+// rest, and gives no spec.
 // inspector may be null: files are then not looked into, and their shape comes from the model's
 // input entry. Any thread; the inspector's rule holds for it.
 std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspector* inspector,

@@ -29,7 +29,23 @@ spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config) {
   description.required_device = static_cast<spec::Device>(config.required_device());
   description.estimated_memory = config.estimated_memory();
   description.requested = ResourcesFromWire(config.resources());
+  const protocol::ModelFrom& from = config.model_from();
+  description.model_from = {from.job_id(), from.model_sha256(), from.weights_sha256(),
+                            from.weights_size(), from.data()};
+  description.output = config.output();
   return description;
+}
+
+void WriteModelUse(const spec::JobDescription& job, protocol::JobConfig* config) {
+  if (job.model_from != spec::ModelFrom()) {
+    protocol::ModelFrom* from = config->mutable_model_from();
+    from->set_job_id(job.model_from.job_id);
+    from->set_model_sha256(job.model_from.model_sha256);
+    from->set_weights_sha256(job.model_from.weights_sha256);
+    from->set_weights_size(job.model_from.weights_bytes);
+    from->set_data(job.model_from.data);
+  }
+  config->set_output(job.output);
 }
 
 protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
@@ -49,6 +65,7 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
   config.set_required_device(static_cast<protocol::DeviceType>(job.required_device));
   config.set_estimated_memory(job.estimated_memory);
   if (job.requested != Resources()) *config.mutable_resources() = ResourcesToWire(job.requested);
+  WriteModelUse(job, &config);
   const spec::JobLimits& limits = file.terms.limits;
   if (limits.run_seconds != 0) config.mutable_limits()->set_run_seconds(limits.run_seconds);
   if (limits.queue_seconds != 0) config.mutable_limits()->set_queue_seconds(limits.queue_seconds);

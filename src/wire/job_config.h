@@ -12,6 +12,9 @@ namespace cyxwiz {
 // project ignores stay behind. Checks nothing: that is spec::CheckJob's part.
 spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config);
 
+// Sets model_from and output, as the description has them.
+void WriteModelUse(const spec::JobDescription& job, protocol::JobConfig* config);
+
 // The config that submits a job file. Numbers too large for the wire become the largest it can
 // hold, which CheckJob refuses.
 protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file);
