@@ -171,8 +171,9 @@ void Control::State::Apply(ExplainJob& c) {
     Plan(job, c.what_if, &reply);
     if (reply.node.empty() && c.what_if.more_nodes == 0) PlanRoom(job, &reply);
   }
-  if (fleet.hold() && fleet.hold()->job == job.sequence && !reply.estimated_start) {
-    const scheduler::Hold& hold = *fleet.hold();
+  const scheduler::Hold* kept = IsInLine(job) ? HoldFor(job) : nullptr;
+  if (kept != nullptr && !reply.estimated_start) {
+    const scheduler::Hold& hold = *kept;
     std::string nodes;
     for (const scheduler::Hold::Place& place : hold.places)
       nodes += (nodes.empty() ? "'" : ", '") + place.node.value + "'";

@@ -61,7 +61,7 @@ void Control::State::Preempt() {
       MonotonicTime later = MonotonicTime::Never();
       const bool reclaims = Reclaims(promised, *key);
       auto preemption = scheduler::PlanPreemption(
-          fleet, key->priority, key->request, now.monotonic,
+          fleet, *key, now.monotonic,
           [&](const NodeId& node) { return Victims(node, key->priority, reclaims, &later); });
       if (preemption) {
         MakeRoom(by_sequence.at(*job)->job, *preemption);

@@ -31,7 +31,7 @@ void Control::State::LeaveLine(const Job& job) {
   auto line = lines.find(LineOf(job));
   if (line == lines.end()) return;
   line->second.jobs.erase(job.sequence);
-  if (fleet.hold() && fleet.hold()->job == job.sequence) reschedule = true;
+  if (fleet.HoldOf(line->first) != nullptr) reschedule = true;
   if (!fleet.claims().empty()) reschedule = true;
   if (line->second.jobs.empty()) lines.erase(line);
 }
@@ -68,13 +68,34 @@ Control::State::Rank Control::State::RankOf(const Job& job) const {
   return RankOf(job, shares.Of(job.user, now.monotonic), quotas.Of(LineOf(job)));
 }
 
+bool Control::State::MoreWaitThan(int64_t number, const LineJobs& line) const {
+  for (int64_t sequence : line.jobs) {
+    const Job& job = by_sequence.at(sequence)->job;
+    number -= job.array != nullptr ? job.array->room() : 1;
+    if (number < 0) return true;
+  }
+  return false;
+}
+
+const Job* Control::State::NextWithoutHold(const LineKey& key, const LineJobs& line) const {
+  int64_t number = 0;
+  for (int64_t sequence : line.jobs) {
+    const Job& job = by_sequence.at(sequence)->job;
+    number += job.array != nullptr ? job.array->room() : 1;
+    if (fleet.HoldOf(key, number - 1) == nullptr) return &job;
+  }
+  return nullptr;
+}
+
 const Job* Control::State::First() const {
   const Job* first = nullptr;
   Rank best;
   for (const auto& [key, line] : lines) {
     const scheduler::Standing standing = quotas.Of(key);
     if (standing == scheduler::Standing::kBlocked) continue;
-    const Job& head = by_sequence.at(*line.jobs.begin())->job;
+    const Job* next = NextWithoutHold(key, line);
+    if (next == nullptr) continue;
+    const Job& head = *next;
     Rank rank = RankOf(head, shares.Of(key.account, now.monotonic), standing);
     if (first != nullptr && !(rank < best)) continue;
     first = &head;

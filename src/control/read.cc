@@ -11,7 +11,7 @@ const std::vector<scheduler::Reason>& Control::State::Explained(const Job& job) 
     scheduler::Request request = RequestOf(job);
     entry->second =
         scheduler::Explain(request, fleet.nodes(), [&](const scheduler::NodeState& node) {
-          return scheduler::IsKeptFrom(fleet.hold(), node, job.priority, request, now.monotonic);
+          return scheduler::IsKeptFrom(fleet, node, entry->first, now.monotonic);
         });
     AddQuotaReason(entry->first, &entry->second);
   }

@@ -10,6 +10,10 @@ namespace {
 // What it may take at most to end an attempt that has reached its limit.
 constexpr Duration kTimeToStop = std::chrono::seconds(10);
 
+// Nodes are kept for so many jobs at most; beyond those of the first of them, one of so many nodes.
+constexpr size_t kMostHolds = 16;
+constexpr int64_t kOneNodeKeptOf = 4;
+
 std::shared_ptr<const Gang> GangOf(const scheduler::Placement& placement) {
   auto gang = std::make_shared<Gang>();
   gang->ranks.push_back({placement.node});
@@ -38,42 +42,58 @@ std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id) con
   return occupants;
 }
 
-void Control::State::UpdateHold() {
-  int64_t sequence = 0;
-  auto blocked = [this](int64_t waiting) {
-    return quotas.Of(LineOf(by_sequence.at(waiting)->job)) == scheduler::Standing::kBlocked;
-  };
-  if (fleet.hold()) {
-    if (!WaitsInLine(fleet.hold()->job) || blocked(fleet.hold()->job)) return fleet.ClearHold();
-    sequence = fleet.hold()->job;
-  } else {
-    if (overtaken == 0 || now.monotonic - overtaken_since < options.hold_after) return;
-    sequence = overtaken;
-    if (!WaitsInLine(sequence) || blocked(sequence)) {
-      overtaken = 0;
-      return;
+const scheduler::Hold* Control::State::HoldFor(const Job& job) const {
+  const LineKey key = LineOf(job);
+  int64_t before = 0;  // older ones of its line
+  for (int64_t sequence : lines.at(key).jobs) {
+    if (sequence == job.sequence || before >= std::ssize(fleet.holds())) break;
+    const Job& one = by_sequence.at(sequence)->job;
+    before += one.array != nullptr ? one.array->room() : 1;
+  }
+  return fleet.HoldOf(key, before);
+}
+
+void Control::State::UpdateHolds() {
+  auto occupants = [this](const NodeId& id) { return Occupants(id); };
+  std::map<LineKey, int64_t> held;
+  for (size_t i = 0; i < fleet.holds().size();) {
+    const scheduler::Hold& present = fleet.holds()[i];
+    auto line = lines.find(present.line);
+    std::optional<scheduler::Hold> hold;
+    if (line != lines.end() && MoreWaitThan(held[present.line], line->second) &&
+        quotas.Of(present.line) != scheduler::Standing::kBlocked)
+      hold = scheduler::PlanHold(fleet, present.line, &present, now.monotonic, occupants);
+    if (hold) {
+      held[hold->line]++;
+      fleet.SetHold(i++, std::move(*hold));
+    } else {
+      fleet.DropHold(present);
     }
   }
-  // One that asks for the same and is older may have come back into the line: it goes first.
-  sequence = *lines.at(LineOf(by_sequence.at(sequence)->job)).jobs.begin();
-  const Job& job = by_sequence.at(sequence)->job;
-  auto hold = scheduler::PlanHold(fleet, sequence, job.priority, RequestOf(job), now.monotonic,
-                                  [this](const NodeId& id) { return Occupants(id); });
-  if (hold) {
-    fleet.SetHold(std::move(*hold));
-  } else {
-    fleet.ClearHold();
-  }
+  if (overtaken == 0 || now.monotonic - overtaken_since < options.hold_after) return;
+  const int64_t sequence = std::exchange(overtaken, 0);
+  if (!WaitsInLine(sequence)) return;
+  const LineKey key = LineOf(by_sequence.at(sequence)->job);
+  if (quotas.Of(key) == scheduler::Standing::kBlocked || !MayKeep(key.request.nodes)) return;
+  if (auto hold = scheduler::PlanHold(fleet, key, nullptr, now.monotonic, occupants))
+    fleet.AddHold(std::move(*hold));
+}
+
+bool Control::State::MayKeep(int32_t more) const {
+  if (fleet.holds().empty()) return true;
+  int64_t kept = more;
+  for (const scheduler::Hold& hold : fleet.holds()) kept += std::ssize(hold.places);
+  return fleet.holds().size() < kMostHolds && kept <= counters.nodes_online / kOneNodeKeptOf;
 }
 
 void Control::State::Schedule() {
-  UpdateHold();
-  bool held;
+  UpdateHolds();
+  size_t holds = 0;
   do {
-    held = fleet.hold().has_value();
+    holds = fleet.holds().size();
     PlaceJobs();
     // What was kept, or claimed, is free for others.
-  } while (DropClaims() || (held && !fleet.hold()));
+  } while (DropClaims() || fleet.holds().size() < holds);
   if (options.preemption.on) Preempt();
 }
 

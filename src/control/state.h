@@ -65,7 +65,8 @@ struct Control::State {
   scheduler::Shares shares;
   scheduler::Quotas quotas;
   std::array<int64_t, 4> placed_by_class = {};  // attempts on nodes
-  // The job that goes first, when it could not start and others have passed it by since.
+  // The job that goes first of those for which no node is kept, when it could not start and others
+  // have passed it by since.
   int64_t overtaken = 0;
   MonotonicTime overtaken_since;
   int64_t nodes_quarantined = 0;
@@ -215,7 +216,12 @@ struct Control::State {
   // share and standing: of its line.
   Rank RankOf(const Job& job, double share, scheduler::Standing standing) const;
   Rank RankOf(const Job& job) const;
-  // The first of those that wait and that no quota stops; nullptr when none does.
+  // Whether more than so many could start, each of an array's members counted.
+  bool MoreWaitThan(int64_t number, const LineJobs& line) const;
+  // The oldest of a line for which no node is kept; nullptr: one is for each.
+  const Job* NextWithoutHold(const LineKey& key, const LineJobs& line) const;
+  // Of those that no quota stops and for which no node is kept, the one that goes first; nullptr:
+  // there is none.
   const Job* First() const;
 
   // ---- dependencies.cc
@@ -246,9 +252,13 @@ struct Control::State {
   // Gives the node its rank of the attempt, which has just been placed.
   void Assign(JobEntry& entry, const NodeId& id, int32_t rank);
   std::vector<scheduler::Occupant> Occupants(const NodeId& id) const;
-  // Keeps nodes for the job that goes first when others have passed it by for too long, brings up
-  // to date what may go there meanwhile, or gives them up.
-  void UpdateHold();
+  // Brings up to date what may go to nodes that are kept, or gives them up; and keeps some for the
+  // job that goes first of those without when others have passed it by for too long.
+  void UpdateHolds();
+  // Whether so many more nodes may be kept.
+  bool MayKeep(int32_t more) const;
+  // Of a job in line. nullptr: no node is kept for it.
+  const scheduler::Hold* HoldFor(const Job& job) const;
   // Jobs were placed, the last of them as given: whether the first one that still waits stood
   // before it.
   void NoteOvertaken(int32_t lowest, int64_t last);

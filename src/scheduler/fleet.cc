@@ -16,6 +16,7 @@ void Fleet::Put(NodeState node) {
     is_loosened_.push_back(false);
   } else {
     node.claims = nodes_[found->second].claims;
+    node.kept = nodes_[found->second].kept;
     nodes_[found->second] = std::move(node);
   }
   Loosen(found->second);
@@ -33,26 +34,56 @@ const Hold::Place* Hold::On(const NodeId& node) const {
   return nullptr;
 }
 
-void Fleet::SetHold(Hold hold) {
-  if (hold_) {
-    for (const Hold::Place& place : hold_->places) {
-      if (hold.On(place.node) == nullptr) Loosen(by_id_.at(place.node));
-    }
+const Hold* Fleet::HoldOf(const LineKey& line, int64_t number) const {
+  for (const Hold& hold : holds_) {
+    if (hold.line == line && number-- == 0) return &hold;
   }
-  hold_ = std::move(hold);
+  return nullptr;
 }
 
-void Fleet::ClearHold() {
-  if (!hold_) return;
-  for (const Hold::Place& place : hold_->places) Loosen(by_id_.at(place.node));
-  hold_.reset();
+const Hold* Fleet::HoldOn(const NodeState& node) const {
+  if (!node.kept) return nullptr;
+  for (const Hold& hold : holds_) {
+    if (hold.On(node.id) != nullptr) return &hold;
+  }
+  return nullptr;
 }
 
-void Fleet::AddGuest(const NodeId& node, int64_t job, const Resources& amount) {
-  for (Hold::Place& place : hold_->places) {
-    if (place.node != node) continue;
-    place.guests.insert(job);
-    place.spare -= amount;
+void Fleet::AddHold(Hold hold) {
+  for (const Hold::Place& place : hold.places) nodes_[by_id_.at(place.node)].kept = true;
+  holds_.push_back(std::move(hold));
+}
+
+void Fleet::SetHold(size_t index, Hold hold) {
+  Hold& present = holds_[index];
+  for (const Hold::Place& place : present.places) {
+    nodes_[by_id_.at(place.node)].kept = false;
+    if (hold.On(place.node) == nullptr) Loosen(by_id_.at(place.node));
+  }
+  for (const Hold::Place& place : hold.places) nodes_[by_id_.at(place.node)].kept = true;
+  present = std::move(hold);
+}
+
+void Fleet::DropHold(const Hold& hold) {
+  for (const Hold::Place& place : hold.places) {
+    nodes_[by_id_.at(place.node)].kept = false;
+    Loosen(by_id_.at(place.node));
+  }
+  holds_.erase(holds_.begin() + (&hold - holds_.data()));
+}
+
+const Hold* Fleet::HoldFor(const NodeState& node, const LineKey& line) const {
+  const Hold* on_node = HoldOn(node);
+  return on_node != nullptr && on_node->line == line ? on_node : HoldOf(line);
+}
+
+void Fleet::AddGuest(const NodeState& node, int64_t job, const Resources& amount) {
+  for (Hold& hold : holds_) {
+    for (Hold::Place& place : hold.places) {
+      if (place.node != node.id) continue;
+      place.guests.insert(job);
+      place.spare -= amount;
+    }
   }
 }
 

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -31,14 +30,14 @@ struct NodeState {
   std::vector<int32_t> devices;          // wire DeviceType of each kind it has
   std::shared_ptr<const Labels> labels;  // null: none
   int32_t claims = 0;                    // on its room
+  bool kept = false;                     // it is a place of a hold
   bool gangs = false;                    // it takes ranks of gangs
 };
 
-// Nodes are kept for a job that others have passed by for too long, as many as it needs. Until that
-// job starts, jobs that do not go before it get there only what cannot delay it.
+// Nodes are kept for a job of a line that others have passed by for too long, as many as it needs.
+// Until one of the line starts, jobs that do not go before it get there only what cannot delay it.
 struct Hold {
-  int64_t job = 0;       // its sequence
-  int32_t priority = 0;  // jobs of a higher one go before it
+  LineKey line;  // jobs of a higher priority go before it
   // When it starts at the latest, because enough of what runs there must have ended by its limit;
   // Never() when that is not known.
   MonotonicTime start = MonotonicTime::Never();
@@ -88,11 +87,20 @@ class Fleet {
 
   const std::vector<NodeState>& nodes() const { return nodes_; }
 
-  const std::optional<Hold>& hold() const { return hold_; }
-  void SetHold(Hold hold);
-  void ClearHold();
-  // The job has got its place on a held node, beside the one that waits.
-  void AddGuest(const NodeId& node, int64_t job, const Resources& amount);
+  // No node is a place of two of them; in order of arrival.
+  const std::vector<Hold>& holds() const { return holds_; }
+  // Of those of its line. nullptr: there are fewer.
+  const Hold* HoldOf(const LineKey& line, int64_t number = 0) const;
+  // The one that has a place on this node; nullptr: none has.
+  const Hold* HoldOn(const NodeState& node) const;
+  void AddHold(Hold hold);
+  // Puts another one in its place.
+  void SetHold(size_t index, Hold hold);
+  void DropHold(const Hold& hold);  // one of holds()
+  // The one that has done its service when a job of this line gets its place there; nullptr: none.
+  const Hold* HoldFor(const NodeState& node, const LineKey& line) const;
+  // The job has got its place on a kept node, beside the one that waits.
+  void AddGuest(const NodeState& node, int64_t job, const Resources& amount);
 
   const std::vector<Claim>& claims() const { return claims_; }
   void AddClaim(Claim claim);
@@ -119,8 +127,8 @@ class Fleet {
   }
 
   std::vector<NodeState> nodes_;  // in order of arrival
-  std::optional<Hold> hold_;
-  std::vector<Claim> claims_;  // few; in order of arrival
+  std::vector<Hold> holds_;       // few
+  std::vector<Claim> claims_;     // few; in order of arrival
   std::unordered_map<NodeId, size_t> by_id_;
   std::vector<size_t> loosened_;
   std::vector<bool> is_loosened_;

@@ -37,13 +37,14 @@ std::vector<Victim> Choose(std::vector<Victim> victims, Resources free, const Re
 }  // namespace
 
 std::optional<Preemption> PlanPreemption(
-    const Fleet& fleet, int32_t priority, const Request& request, MonotonicTime now,
+    const Fleet& fleet, const LineKey& line, MonotonicTime now,
     const std::function<std::vector<Victim>(const NodeId&)>& victims) {
+  const Request& request = line.request;
   std::optional<Preemption> best;
   std::tuple<int32_t, Duration, size_t, NodeId> best_cost;
   for (const NodeState& node : fleet.nodes()) {
     if (!IsFitFor(node, request) || node.held) continue;
-    if (IsKeptFrom(fleet.hold(), node, priority, request, now)) continue;
+    if (IsKeptFrom(fleet, node, line, now)) continue;
     Resources free = node.free;
     for (const Claim& claim : fleet.claims()) {
       if (claim.node != node.id) continue;

@@ -26,12 +26,12 @@ struct Preemption {
   std::vector<int64_t> victims;
 };
 
-// The node on which `request`, which needs one, finds room at the smallest loss: that whose
+// The node on which a job of the line, which needs one, finds room at the smallest loss: that whose
 // attempts are of the lowest class, then lose the least work, then are fewest, and these attempts.
 // victims: those on a node that may end for it. What others have claimed there, or a hold keeps,
 // stays theirs. nullopt: nowhere.
 std::optional<Preemption> PlanPreemption(
-    const Fleet& fleet, int32_t priority, const Request& request, MonotonicTime now,
+    const Fleet& fleet, const LineKey& line, MonotonicTime now,
     const std::function<std::vector<Victim>(const NodeId&)>& victims);
 
 }  // namespace cyxwiz::scheduler

@@ -30,7 +30,7 @@ struct Cluster {
     fleet.Put(std::move(node));
   }
   std::optional<Preemption> Plan(int64_t cores) {
-    return PlanPreemption(fleet, kHigh, Cores(cores), {}, [this](const NodeId& id) {
+    return PlanPreemption(fleet, {kHigh, Cores(cores), "", ""}, {}, [this](const NodeId& id) {
       std::vector<Victim> lower;
       for (const Victim& one : victims[id]) {
         if (one.priority < kHigh) lower.push_back(one);

@@ -113,12 +113,11 @@ bool IsFitFor(const NodeState& node, const Request& request) {
          node.online && !node.cordoned && !node.quarantined;
 }
 
-bool IsKeptFrom(const std::optional<Hold>& hold, const NodeState& node, int32_t priority,
-                const Request& request, MonotonicTime now) {
-  if (!hold || priority > hold->priority) return false;
-  const Hold::Place* place = hold->On(node.id);
-  return place != nullptr && !place->spare.Holds(request.resources) &&
-         !EndsBefore(*hold, request, now);
+bool IsKeptFrom(const Fleet& fleet, const NodeState& node, const LineKey& line, MonotonicTime now) {
+  const Hold* hold = fleet.HoldOn(node);
+  return hold != nullptr && line.priority <= hold->line.priority && line != hold->line &&
+         !hold->On(node.id)->spare.Holds(line.request.resources) &&
+         !EndsBefore(*hold, line.request, now);
 }
 
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
@@ -158,13 +157,10 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
   std::vector<Candidates> candidates(lines.size());
   std::vector<size_t> waiting;  // lines whose candidates were made and that have jobs left
 
-  // Whether the job, or any of the line when it is 0, can start on the node.
-  auto fits = [&](const Line& line, int64_t job, const NodeState& node) {
-    if (Check(line.key.request, node) != Obstacle::kNone) return false;
-    if (!fleet->IsLeftFor(node, line.key)) return false;
-    const std::optional<Hold>& hold = fleet->hold();
-    return !hold || hold->job == job ||
-           !IsKeptFrom(hold, node, line.key.priority, line.key.request, now);
+  // Whether jobs of the line can start on the node.
+  auto fits = [&](const Line& line, const NodeState& node) {
+    return Check(line.key.request, node) == Obstacle::kNone && fleet->IsLeftFor(node, line.key) &&
+           !IsKeptFrom(*fleet, node, line.key, now);
   };
   auto for_each_node = [&](const Line& line, auto visit) {
     if (line.fresh) {
@@ -173,25 +169,23 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
       for (size_t i : fleet->loosened()) visit(i);
     }
   };
-  auto scan = [&](const Line& line, int64_t job) -> std::optional<size_t> {
+  auto scan = [&](const Line& line) -> std::optional<size_t> {
     std::optional<std::tuple<double, uint32_t, size_t>> best;
     for_each_node(line, [&](size_t i) {
-      if (!fits(line, job, nodes[i])) return;
+      if (!fits(line, nodes[i])) return;
       std::tuple<double, uint32_t, size_t> one(RoomLeft(line.key.request, nodes[i]), ranks[i], i);
       if (!best || one < *best) best = one;
     });
     if (!best) return std::nullopt;
     return std::get<2>(*best);
   };
-  auto choose = [&](const Line& line, int64_t job, Candidates& of_line,
-                    bool last) -> std::optional<size_t> {
-    bool kept_for = fleet->hold() && fleet->hold()->job == job;
-    // A heap is for those who come again and are all alike.
-    if (kept_for || (last && !of_line.made())) return scan(line, job);
+  auto choose = [&](const Line& line, Candidates& of_line, bool last) -> std::optional<size_t> {
+    // A heap is for those who come again.
+    if (last && !of_line.made()) return scan(line);
     if (!of_line.made()) {
       std::vector<Candidates::Entry> entries;
       for_each_node(line, [&](size_t i) {
-        if (fits(line, job, nodes[i]))
+        if (fits(line, nodes[i]))
           entries.emplace_back(RoomLeft(line.key.request, nodes[i]), ranks[i], i, versions[i]);
       });
       of_line.Make(std::move(entries));
@@ -201,10 +195,10 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
 
   // The best nodes for a gang, as many as it needs; empty: there are too few. One that has changed
   // may be what was missing beside others that have not, so all of them are looked at.
-  auto choose_gang = [&](const Line& line, int64_t job) {
+  auto choose_gang = [&](const Line& line) {
     std::vector<std::tuple<double, uint32_t, size_t>> fitting;
     for (size_t i = 0; i < nodes.size(); ++i) {
-      if (fits(line, job, nodes[i]))
+      if (fits(line, nodes[i]))
         fitting.emplace_back(RoomLeft(line.key.request, nodes[i]), ranks[i], i);
     }
     std::vector<size_t> chosen;
@@ -219,20 +213,20 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     node.free -= line.key.request.resources;
     node.probe = false;
     if (node.claims > 0) fleet->UseClaim(node.id, line.key);
-    if (fleet->hold() && fleet->hold()->On(node.id) != nullptr &&
-        line.key.priority <= fleet->hold()->priority &&
-        !EndsBefore(*fleet->hold(), line.key.request, now))
-      fleet->AddGuest(node.id, job, line.key.request.resources);
+    if (const Hold* hold = fleet->HoldOn(node);
+        hold != nullptr && line.key.priority <= hold->line.priority && line.key != hold->line &&
+        !EndsBefore(*hold, line.key.request, now))
+      fleet->AddGuest(node, job, line.key.request.resources);
     ++versions[index];
     for (size_t other : waiting) {
-      if (fits(lines[other], 0, node))
+      if (fits(lines[other], node))
         candidates[other].Add(RoomLeft(lines[other].key.request, node), ranks[index], index,
                               versions[index]);
     }
   };
 
   std::vector<Placement> placements;
-  std::vector<NodeId> kept;  // until their job was placed
+  std::vector<NodeId> kept;  // until one of their line was placed
   while (!heads.empty()) {
     Head head = heads.top();
     heads.pop();
@@ -249,15 +243,14 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     }
     const int64_t job = line.jobs[head.position].job;
     bool last = head.position + 1 == line.jobs.size();
-    bool kept_for = fleet->hold() && fleet->hold()->job == job;
     bool was_made = candidates[head.line].made();
     std::optional<size_t> best;
     std::vector<size_t> gang;
     if (IsGang(line.key.request)) {
-      gang = choose_gang(line, job);
+      gang = choose_gang(line);
       if (!gang.empty()) best = gang.front();
     } else {
-      best = choose(line, job, candidates[head.line], last);
+      best = choose(line, candidates[head.line], last);
     }
     if (!was_made && candidates[head.line].made()) waiting.push_back(head.line);
     // Free room only shrinks within a pass: where the head does not fit, none of its line does.
@@ -266,9 +259,9 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
       const Resources total = TotalOf(line.key.request);
       shares->Take(line.key.account, total, now);
       if (quotas != nullptr) quotas->Take(line.key, total);
-      if (kept_for) {
-        for (const Hold::Place& place : fleet->hold()->places) kept.push_back(place.node);
-        fleet->ClearHold();
+      if (const Hold* hold = fleet->HoldFor(nodes[*best], line.key)) {
+        for (const Hold::Place& place : hold->places) kept.push_back(place.node);
+        fleet->DropHold(*hold);
       }
       Placement& placement = placements.emplace_back();
       placement.job = job;
@@ -287,10 +280,10 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
   return placements;
 }
 
-std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
-                             const Request& request, MonotonicTime now,
+std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold* present,
+                             MonotonicTime now,
                              const std::function<std::vector<Occupant>(const NodeId&)>& occupants) {
-  const std::optional<Hold>& present = fleet.hold();
+  const Request& request = line.request;
   const auto needed = static_cast<size_t>(request.nodes);
   struct Found {
     MonotonicTime start, expected;
@@ -304,10 +297,11 @@ std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
   std::vector<Found> best;  // as many as are needed, the best first
   auto look = [&](const NodeState& node) {
     if (!IsFitFor(node, request)) return;
+    const Hold::Place* held = present != nullptr ? present->On(node.id) : nullptr;
+    if (node.kept && held == nullptr) return;
     Found found;
     found.place.node = node.id;
     std::vector<Occupant> there = occupants(node.id);
-    const Hold::Place* held = present ? present->On(node.id) : nullptr;
     Resources guests;
     for (const Occupant& one : there) {
       if (held == nullptr || held->guests.count(one.job) == 0) continue;
@@ -342,7 +336,7 @@ std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
     best.insert(std::upper_bound(best.begin(), best.end(), found), std::move(found));
     if (best.size() > needed) best.pop_back();
   };
-  if (present) {
+  if (present != nullptr) {
     for (const Hold::Place& place : present->places) look(*fleet.Find(place.node));
     for (size_t i : fleet.loosened()) {
       if (present->On(fleet.nodes()[i].id) == nullptr) look(fleet.nodes()[i]);
@@ -351,7 +345,7 @@ std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
     for (const NodeState& node : fleet.nodes()) look(node);
   }
   if (best.size() < needed) return std::nullopt;
-  Hold hold{job, priority, MonotonicTime(), {}};
+  Hold hold{line, MonotonicTime(), {}};
   for (Found& found : best) {
     hold.start = std::max(hold.start, found.start);
     hold.places.push_back(std::move(found.place));
@@ -690,8 +684,8 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
       largest.SetNamed(n.name, std::max(largest.Named(n.name), n.amount));
   }
   if (nodes.empty()) {
-    *reason = "the job needs " + std::to_string(request.nodes) +
-              " nodes at once, and none is registered";
+    *reason =
+        "the job needs " + std::to_string(request.nodes) + " nodes at once, and none is registered";
   } else if (!device) {
     *reason = std::string("no registered node has a device of type ") + DeviceName(request.device);
   } else if (!labels) {

@@ -72,20 +72,20 @@ struct Occupant {
   MonotonicTime end = MonotonicTime::Never();       // at the latest, by its limit
   MonotonicTime expected = MonotonicTime::Never();  // Never(): not known
 };
-// The nodes on which the job would start first, and what may go there meanwhile. Looks at the nodes
-// that have changed and those held already, or at all when none is held. nullopt: nowhere.
-std::optional<Hold> PlanHold(const Fleet& fleet, int64_t job, int32_t priority,
-                             const Request& request, MonotonicTime now,
+// The nodes on which a job of the line would start first, of those that are not kept for others,
+// and what may go there meanwhile. present: the hold that this one shall replace; then only its
+// places and the nodes that have changed are looked at. nullopt: nowhere.
+std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold* present,
+                             MonotonicTime now,
                              const std::function<std::vector<Occupant>(const NodeId&)>& occupants);
 
 // Whether the node could take the request if it had more free: what Schedule asks of it besides
 // room.
 bool IsFitFor(const NodeState& node, const Request& request);
 
-// Whether the hold, if there is one, keeps the node from a job of this priority and request that
-// starts now: it would still be there when the held one is to start, and does not fit beside it.
-bool IsKeptFrom(const std::optional<Hold>& hold, const NodeState& node, int32_t priority,
-                const Request& request, MonotonicTime now);
+// Whether a hold keeps the node from a job of this line that starts now: it would still be there
+// when the one that waits is to start, and does not fit beside it.
+bool IsKeptFrom(const Fleet& fleet, const NodeState& node, const LineKey& line, MonotonicTime now);
 
 // Upper bound of how many of `request` the nodes could take now; changed_only: those alone that
 // have changed since the last pass.

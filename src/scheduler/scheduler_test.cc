@@ -332,8 +332,10 @@ class HoldTest : public testing::Test {
     running_[sequence] = {request, now_ + request.run_limit, node};
     if (request.run_limit == Duration::zero()) running_[sequence].end = MonotonicTime::Never();
   }
-  std::optional<Hold> PlanFor(const Fleet& fleet, int64_t sequence, const Request& request) {
-    return PlanHold(fleet, sequence, 1, request, now_,
+  static LineKey LineOf(const Request& request) { return {1, request, "", ""}; }
+  std::optional<Hold> PlanFor(const Fleet& fleet, const Request& request) {
+    const LineKey line = LineOf(request);
+    return PlanHold(fleet, line, fleet.HoldOf(line), now_,
                     [this](const NodeId& node) { return Occupants(node); });
   }
 
@@ -346,27 +348,28 @@ TEST_F(HoldTest, TakesTheNodeWhereTheJobStartsFirst) {
   Start(&fleet, 1, Ask(2, 30), {"a"});
   Start(&fleet, 2, Ask(2, 50), {"a"});
   Start(&fleet, 3, Ask(4, 40), {"b"});
-  auto hold = PlanFor(fleet, 9, Ask(4, 10));
+  auto hold = PlanFor(fleet, Ask(4, 10));
   ASSERT_TRUE(hold.has_value());
   EXPECT_EQ(hold->places[0].node.value, "b");
   EXPECT_EQ(hold->start, At(40));
-  hold = PlanFor(fleet, 9, Ask(2, 10));
+  hold = PlanFor(fleet, Ask(2, 10));
   EXPECT_EQ(hold->places[0].node.value, "a");
   EXPECT_EQ(hold->start, At(30));
-  EXPECT_FALSE(PlanFor(fleet, 9, Ask(5, 10)).has_value()) << "too large for any";
+  EXPECT_FALSE(PlanFor(fleet, Ask(5, 10)).has_value()) << "too large for any";
 }
 
 TEST_F(HoldTest, LetsInOnlyWhatCannotDelayIt) {
   Fleet fleet({MakeNode("a", 4, 64)});
   Start(&fleet, 1, Ask(2, 30), {"a"});
-  fleet.SetHold(*PlanFor(fleet, 9, Ask(3, 10)));
+  fleet.AddHold(*PlanFor(fleet, Ask(3, 10)));
   const NodeState& held = *fleet.Find({"a"});
-  EXPECT_EQ(fleet.hold()->places[0].spare.cpu_millis, 1000);
-  EXPECT_TRUE(IsKeptFrom(fleet.hold(), held, 1, Ask(2, 31), now_)) << "would still be there";
-  EXPECT_FALSE(IsKeptFrom(fleet.hold(), held, 1, Ask(2, 30), now_)) << "is gone by then";
-  EXPECT_TRUE(IsKeptFrom(fleet.hold(), held, 1, Ask(2, 0), now_)) << "may stay as long as it likes";
-  EXPECT_FALSE(IsKeptFrom(fleet.hold(), held, 1, Ask(1, 0), now_)) << "fits beside it";
-  EXPECT_FALSE(IsKeptFrom(fleet.hold(), held, 2, Ask(2, 0), now_)) << "goes before it";
+  EXPECT_EQ(fleet.holds()[0].places[0].spare.cpu_millis, 1000);
+  EXPECT_TRUE(IsKeptFrom(fleet, held, {1, Ask(2, 31), "", ""}, now_)) << "would still be there";
+  EXPECT_FALSE(IsKeptFrom(fleet, held, {1, Ask(2, 30), "", ""}, now_)) << "is gone by then";
+  EXPECT_TRUE(IsKeptFrom(fleet, held, {1, Ask(2, 0), "", ""}, now_))
+      << "may stay as long as it likes";
+  EXPECT_FALSE(IsKeptFrom(fleet, held, {1, Ask(1, 0), "", ""}, now_)) << "fits beside it";
+  EXPECT_FALSE(IsKeptFrom(fleet, held, {2, Ask(2, 0), "", ""}, now_)) << "goes before it";
   Shares shares;
   Line one{{1, Ask(1, 0), "", ""}, {{10, 1}, {11, 1}}, true};
   EXPECT_EQ(Schedule(&fleet, {one}, &shares, now_).size(), 1u)
@@ -376,7 +379,7 @@ TEST_F(HoldTest, LetsInOnlyWhatCannotDelayIt) {
 TEST_F(HoldTest, WithoutLimitsAllThatRunsMayHaveToEndFirst) {
   Fleet fleet({MakeNode("a", 4, 64)});
   Start(&fleet, 1, Ask(3, 0), {"a"});
-  auto hold = PlanFor(fleet, 9, Ask(3, 10));
+  auto hold = PlanFor(fleet, Ask(3, 10));
   ASSERT_TRUE(hold.has_value());
   EXPECT_EQ(hold->start, MonotonicTime::Never());
   EXPECT_EQ(hold->places[0].spare.cpu_millis, 1000);
@@ -414,11 +417,15 @@ TEST_F(HoldTest, NoPromiseIsBroken) {
         queue[next++] = Ask(draw(1, 2), draw(0, 2) ? draw(5, 90) : 0);
       if (minute == 20) queue[large] = large_request;
       if (minute >= 30) {
-        auto hold = PlanFor(fleet, large, large_request);
+        auto hold = PlanFor(fleet, large_request);
         ASSERT_TRUE(hold.has_value());
         if (!promised || hold->start < *promised) promised = hold->start;
         EXPECT_LE(hold->start, *promised) << "seed " << seed << ", minute " << minute;
-        fleet.SetHold(std::move(*hold));
+        if (fleet.holds().empty()) {
+          fleet.AddHold(std::move(*hold));
+        } else {
+          fleet.SetHold(0, std::move(*hold));
+        }
       }
       std::vector<Line> lines;
       for (const auto& [sequence, request] : queue)
@@ -585,13 +592,13 @@ TEST_F(HoldTest, KeepsAsManyNodesAsAGangNeeds) {
   Start(&fleet, 3, Ask(2, 40), {"c"});
   Request gang = Ask(4, 10);
   gang.nodes = 2;
-  auto hold = PlanFor(fleet, 9, gang);
+  auto hold = PlanFor(fleet, gang);
   ASSERT_TRUE(hold.has_value());
   ASSERT_EQ(hold->places.size(), 2u);
   EXPECT_EQ(hold->places[0].node.value, "a");
   EXPECT_EQ(hold->places[1].node.value, "c");
   EXPECT_EQ(hold->start, At(40)) << "when the last of them is free";
-  fleet.SetHold(std::move(*hold));
+  fleet.AddHold(std::move(*hold));
   Shares shares;
   Line small{{1, Ask(2, 0), "", ""}, {{10, 1}, {11, 1}}, true};
   auto plan = Schedule(&fleet, {small}, &shares, now_);
@@ -600,7 +607,7 @@ TEST_F(HoldTest, KeepsAsManyNodesAsAGangNeeds) {
   Line brief{{1, Ask(2, 40), "", ""}, {{12, 1}, {13, 1}}, true};
   EXPECT_EQ(Schedule(&fleet, {brief}, &shares, now_).size(), 2u) << "gone before the gang starts";
   gang.nodes = 4;
-  EXPECT_FALSE(PlanFor(Fleet({GangNode("a", 4)}), 9, gang).has_value());
+  EXPECT_FALSE(PlanFor(Fleet({GangNode("a", 4)}), gang).has_value());
 }
 
 }  // namespace
