@@ -46,7 +46,8 @@ struct User {
 
 class Week {
  public:
-  explicit Week(std::vector<User> users) : users_(std::move(users)), control_(MakeOptions()) {}
+  explicit Week(std::vector<User> users)
+      : users_(std::move(users)), bodies_(MakeBodies()), control_(MakeOptions()) {}
 
   void Run() {
     control_.Load({}, now());
@@ -85,6 +86,13 @@ class Week {
     bool operator<(const Running& other) const { return ends > other.ends; }  // the first on top
   };
 
+  std::vector<std::shared_ptr<const control::JobBody>> MakeBodies() const {
+    std::vector<std::shared_ptr<const control::JobBody>> bodies;
+    for (const User& user : users_)
+      bodies.push_back(std::make_shared<control::JobBody>(control::JobBody{user.name, "{}"}));
+    return bodies;
+  }
+
   control::Options MakeOptions() const {
     control::Options options;
     options.lease = options.assign_timeout = hours(24 * 365);
@@ -114,7 +122,7 @@ class Week {
       command.job.id.value = user.name + "-" + std::to_string(++submitted_);
       command.job.user = user.name;
       command.job.resources = {1000 * user.cores, user.cores * kGiB, 0};
-      command.body = body_;
+      command.body = bodies_[which];
       batch->push_back(std::move(command));
     }
   }
@@ -122,6 +130,7 @@ class Week {
   void Apply(std::vector<control::Command> batch) {
     control::Output output;
     control_.Apply(batch, now(), &output);
+    std::vector<control::Command> started;
     for (const control::Effect& effect : output.effects) {
       auto* assign = std::get_if<control::AssignEffect>(&effect);
       if (assign == nullptr) continue;
@@ -133,7 +142,9 @@ class Week {
       auto took = std::chrono::duration_cast<Duration>(users_[which].mean * -std::log(part));
       Count(which, elapsed_, elapsed_ + took);
       running_.push({elapsed_ + took, assign->attempt, assign->node});
+      started.push_back(control::ReportProgress{.node = assign->node, .attempt = assign->attempt});
     }
+    if (!started.empty()) Apply(std::move(started));
   }
 
   // Adds an attempt's cores to the days on which it runs.
@@ -166,8 +177,7 @@ class Week {
   }
 
   const std::vector<User> users_;
-  const std::shared_ptr<const control::JobBody> body_ = std::make_shared<control::JobBody>(
-      control::JobBody{"0123456789abcdef0123456789abcdef", "{}"});
+  const std::vector<std::shared_ptr<const control::JobBody>> bodies_;  // by user
   control::Control control_;
   std::mt19937 random_{1};
   Duration elapsed_{};

@@ -39,10 +39,11 @@ std::optional<Duration> Control::State::Remaining(const JobEntry& entry) const {
     return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(left));
   }
   auto whole = ExpectedDuration(entry);
-  if (!whole) return std::nullopt;
-  return std::max(Duration::zero(),
-                  *whole - std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
-                               job.state == JobState::kRunning ? ran : 0)));
+  if (!whole || job.state != JobState::kRunning) return whole;
+  auto elapsed = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(ran));
+  // One that has outrun what was expected tells that it is of another kind: the longer it has run,
+  // the longer it will.
+  return elapsed < *whole ? *whole - elapsed : elapsed;
 }
 
 void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* reply) {
@@ -130,9 +131,9 @@ void Control::State::PlanRoom(const Job& job, PlanReply* reply) const {
   if (standing == scheduler::Standing::kBlocked || line.request.nodes > 1) return;
   const bool reclaims = !quotas.empty() && standing == scheduler::Standing::kWithin;
   MonotonicTime later;
-  auto preemption = scheduler::PlanPreemption(
-      fleet, job.priority, line.request, now.monotonic,
-      [&](const NodeId& node) { return Victims(node, job.priority, reclaims, &later); });
+  auto preemption = scheduler::PlanPreemption(fleet, line, now.monotonic, [&](const NodeId& node) {
+    return Victims(node, job.priority, reclaims, &later);
+  });
   if (!preemption) return;
   for (int64_t victim : preemption->victims)
     reply->preempts.push_back(by_sequence.at(victim)->job.id);

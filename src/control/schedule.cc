@@ -30,13 +30,16 @@ std::string RendezvousOf(const Job& job, const Node& node) {
 
 }  // namespace
 
-std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id) const {
+std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id,
+                                                           const LineKey& line) const {
+  const double share = shares.Of(line.account, now.monotonic);
   std::vector<scheduler::Occupant> occupants;
   for (const JobId& one : nodes.at(id).jobs) {
     const JobEntry& entry = *jobs.at(one);
     scheduler::Occupant occupant{entry.job.sequence, entry.job.resources};
     if (entry.run_end != MonotonicTime::Never()) occupant.end = entry.run_end + kTimeToStop;
     if (auto left = Remaining(entry)) occupant.expected = now.monotonic + *left;
+    occupant.owes = shares.Of(entry.job.user, now.monotonic) > share;
     occupants.push_back(std::move(occupant));
   }
   return occupants;
@@ -54,7 +57,10 @@ const scheduler::Hold* Control::State::HoldFor(const Job& job) const {
 }
 
 void Control::State::UpdateHolds() {
-  auto occupants = [this](const NodeId& id) { return Occupants(id); };
+  auto plan = [this](const LineKey& line, const scheduler::Hold* present) {
+    return scheduler::PlanHold(fleet, line, present, now.monotonic,
+                               [&](const NodeId& id) { return Occupants(id, line); });
+  };
   std::map<LineKey, int64_t> held;
   for (size_t i = 0; i < fleet.holds().size();) {
     const scheduler::Hold& present = fleet.holds()[i];
@@ -62,7 +68,7 @@ void Control::State::UpdateHolds() {
     std::optional<scheduler::Hold> hold;
     if (line != lines.end() && MoreWaitThan(held[present.line], line->second) &&
         quotas.Of(present.line) != scheduler::Standing::kBlocked)
-      hold = scheduler::PlanHold(fleet, present.line, &present, now.monotonic, occupants);
+      hold = plan(present.line, &present);
     if (hold) {
       held[hold->line]++;
       fleet.SetHold(i++, std::move(*hold));
@@ -75,8 +81,7 @@ void Control::State::UpdateHolds() {
   if (!WaitsInLine(sequence)) return;
   const LineKey key = LineOf(by_sequence.at(sequence)->job);
   if (quotas.Of(key) == scheduler::Standing::kBlocked || !MayKeep(key.request.nodes)) return;
-  if (auto hold = scheduler::PlanHold(fleet, key, nullptr, now.monotonic, occupants))
-    fleet.AddHold(std::move(*hold));
+  if (auto hold = plan(key, nullptr)) fleet.AddHold(std::move(*hold));
 }
 
 bool Control::State::MayKeep(int32_t more) const {

@@ -251,7 +251,8 @@ struct Control::State {
   void PlaceJobs();
   // Gives the node its rank of the attempt, which has just been placed.
   void Assign(JobEntry& entry, const NodeId& id, int32_t rank);
-  std::vector<scheduler::Occupant> Occupants(const NodeId& id) const;
+  // As the line sees them that waits for their ends.
+  std::vector<scheduler::Occupant> Occupants(const NodeId& id, const LineKey& line) const;
   // Brings up to date what may go to nodes that are kept, or gives them up; and keeps some for the
   // job that goes first of those without when others have passed it by for too long.
   void UpdateHolds();

@@ -73,8 +73,12 @@ void Fleet::DropHold(const Hold& hold) {
 }
 
 const Hold* Fleet::HoldFor(const NodeState& node, const LineKey& line) const {
-  const Hold* on_node = HoldOn(node);
-  return on_node != nullptr && on_node->line == line ? on_node : HoldOf(line);
+  if (const Hold* on_node = HoldOn(node); on_node != nullptr && on_node->line == line)
+    return on_node;
+  // The newest: it has gathered the least room.
+  auto last = std::find_if(holds_.rbegin(), holds_.rend(),
+                           [&line](const Hold& hold) { return hold.line == line; });
+  return last == holds_.rend() ? nullptr : &*last;
 }
 
 void Fleet::AddGuest(const NodeState& node, int64_t job, const Resources& amount) {

@@ -41,6 +41,7 @@ struct Hold {
   // When it starts at the latest, because enough of what runs there must have ended by its limit;
   // Never() when that is not known.
   MonotonicTime start = MonotonicTime::Never();
+  MonotonicTime expected;  // when it was thought to start, for as long as that is ahead
   struct Place {
     NodeId node;
     Resources spare;           // what will be left beside it then

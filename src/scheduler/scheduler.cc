@@ -287,14 +287,18 @@ std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold
   const auto needed = static_cast<size_t>(request.nodes);
   struct Found {
     MonotonicTime start, expected;
+    bool owed = false;  // enough of it is with those who have had more
     int64_t free = 0;
     Hold::Place place;
+    // What the line's own jobs leave it gets anyhow. So where it is not sure when there is room,
+    // that of others is kept first: else who has had more would keep it by small jobs for ever.
     bool operator<(const Found& other) const {
-      return std::tuple(start, expected, -free) <
-             std::tuple(other.start, other.expected, -other.free);
+      return std::tuple(start, !owed, expected, -free) <
+             std::tuple(other.start, !other.owed, other.expected, -other.free);
     }
   };
   std::vector<Found> best;  // as many as are needed, the best first
+  const bool waits = present != nullptr && now < present->expected;
   auto look = [&](const NodeState& node) {
     if (!IsFitFor(node, request)) return;
     const Hold::Place* held = present != nullptr ? present->On(node.id) : nullptr;
@@ -326,12 +330,20 @@ std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold
       return at;
     };
     Resources free;
-    found.expected =
-        first_fit([](const Occupant& one) { return std::min(one.end, one.expected); }, &free);
     found.start = first_fit([](const Occupant& one) { return one.end; }, &free);
     // Without an end that is sure, all that runs there now may have to end first.
     found.place.spare =
         (found.start == MonotonicTime::Never() ? node.capacity - guests : free) - request.resources;
+    free = node.free;
+    for (const Occupant& one : there) {
+      if (one.owes) free += one.resources;
+    }
+    found.owed = free.Holds(request.resources);
+    if (found.owed) std::erase_if(there, [](const Occupant& one) { return !one.owes; });
+    found.expected =
+        first_fit([](const Occupant& one) { return std::min(one.end, one.expected); }, &free);
+    // One that moved with each guess would gather room nowhere: it is given its time.
+    if (waits && held == nullptr && found.start == MonotonicTime::Never()) return;
     found.free = node.free.cpu_millis;
     best.insert(std::upper_bound(best.begin(), best.end(), found), std::move(found));
     if (best.size() > needed) best.pop_back();
@@ -345,11 +357,13 @@ std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold
     for (const NodeState& node : fleet.nodes()) look(node);
   }
   if (best.size() < needed) return std::nullopt;
-  Hold hold{line, MonotonicTime(), {}};
+  Hold hold{line, {}, {}, {}};
   for (Found& found : best) {
     hold.start = std::max(hold.start, found.start);
+    hold.expected = std::max(hold.expected, found.expected);
     hold.places.push_back(std::move(found.place));
   }
+  if (waits) hold.expected = present->expected;
   return hold;
 }
 
