@@ -109,6 +109,24 @@ TEST_F(Queue, ANodeIsKeptForTheJobThatOthersPassBy) {
   EXPECT_EQ(End("large"), std::vector<std::string>{"s3"});
 }
 
+TEST_F(Queue, NodesAreKeptForSeveralJobsUpToAQuarterOfTheFleet) {
+  for (int i = 0; i < 8; ++i) bench_.Register("n" + std::to_string(i), 2);
+  for (int i = 0; i < 16; ++i) SubmitFor("ann", "s" + std::to_string(i));
+  for (const char* id : {"l0", "l1", "l2"}) SubmitFor("bob", id, 2);
+  for (int i = 16; i < 40; ++i) SubmitFor("ann", "s" + std::to_string(i));
+  for (int i = 0; i < 4; ++i) {
+    End("s" + std::to_string(i));
+    bench_.Pass(minutes(2));
+  }
+  auto is_kept = [this](const char* id) {
+    bench_.Do(ExplainJob{.job = JobId{id}});
+    return bench_.reply<PlanReply>().estimate_basis.find("is kept for it") != std::string::npos;
+  };
+  EXPECT_TRUE(is_kept("l0"));
+  EXPECT_TRUE(is_kept("l1"));
+  EXPECT_FALSE(is_kept("l2")) << "eight nodes, of which two are kept";
+}
+
 TEST_F(Queue, ANodeIsKeptForTheFirstOfItsLineThoughThatOneHasComeBackSince) {
   bench_.Register("n", 2);
   SubmitFor("ann", "x0");

@@ -585,6 +585,77 @@ TEST(Gangs, AreForecastToStartWhenEnoughNodesAreFree) {
   EXPECT_EQ(forecast->start, std::chrono::minutes(2));
 }
 
+TEST_F(HoldTest, EachHasNodesOfItsOwn) {
+  Fleet fleet({MakeNode("a", 4, 64), MakeNode("b", 4, 64)});
+  Start(&fleet, 1, Ask(4, 30), {"a"});
+  Start(&fleet, 2, Ask(4, 50), {"b"});
+  const Request three = Ask(3, 10), four = Ask(4, 10);
+  fleet.AddHold(*PlanFor(fleet, three));
+  fleet.AddHold(*PlanFor(fleet, four));
+  EXPECT_EQ(fleet.HoldOf(LineOf(three))->places[0].node.value, "a");
+  EXPECT_EQ(fleet.HoldOf(LineOf(four))->places[0].node.value, "b") << "the only other one";
+  EXPECT_FALSE(PlanFor(fleet, Ask(2, 10)).has_value()) << "all are kept";
+  now_ = At(30);
+  fleet.GiveBack({"a"}, Ask(4, 0).resources);
+  running_.erase(1);
+  Shares shares;
+  Line larger{LineOf(four), {{8, 1}}, true}, smaller{LineOf(three), {{9, 1}, {10, 1}}, true};
+  std::vector<Placement> placed = Schedule(&fleet, {larger, smaller}, &shares, now_);
+  ASSERT_EQ(placed.size(), 1u);
+  EXPECT_EQ(placed[0].job, 9) << "the older one is kept from that node";
+  EXPECT_EQ(fleet.HoldOf(LineOf(three)), nullptr) << "it has done its service";
+  EXPECT_NE(fleet.HoldOf(LineOf(four)), nullptr);
+}
+
+// Attempts without limits, which are only expected to end.
+class UnsureHoldTest : public testing::Test {
+ protected:
+  void Start(int64_t job, int64_t cores, const NodeId& node, Duration expected, bool owes = false) {
+    fleet_.Take(node, {cores * 1000, 0, 0});
+    there_[node].push_back(
+        {job, {cores * 1000, 0, 0}, MonotonicTime::Never(), now_ + expected, owes});
+  }
+  std::string Plan() {
+    const LineKey line{1, {{4000, 0, 0}}, "", ""};
+    auto hold = PlanHold(fleet_, line, fleet_.HoldOf(line), now_,
+                         [this](const NodeId& node) { return there_[node]; });
+    if (!hold) return "";
+    if (fleet_.holds().empty()) {
+      fleet_.AddHold(*hold);
+    } else {
+      fleet_.SetHold(0, *hold);
+    }
+    fleet_.PassDone();
+    return hold->places[0].node.value;
+  }
+
+  MonotonicTime now_;
+  Fleet fleet_{{MakeNode("a", 4, 64), MakeNode("b", 4, 64)}};
+  std::map<NodeId, std::vector<Occupant>> there_;
+};
+
+TEST_F(UnsureHoldTest, StaysUntilTheTimeHasPassedAtWhichTheJobWasThoughtToStart) {
+  Start(1, 4, {"a"}, std::chrono::minutes(60));
+  Start(2, 4, {"b"}, std::chrono::minutes(90));
+  EXPECT_EQ(Plan(), "a");
+  now_ = now_ + std::chrono::minutes(30);
+  there_[{"b"}][0].expected = now_ + std::chrono::minutes(1);
+  fleet_.Change({"b"}, [](NodeState&) {});
+  EXPECT_EQ(Plan(), "a") << "a guess does not move it";
+  now_ = now_ + std::chrono::minutes(31);
+  there_[{"a"}][0].expected = now_ + std::chrono::minutes(60);
+  there_[{"b"}][0].expected = now_ + std::chrono::minutes(1);
+  fleet_.Change({"b"}, [](NodeState&) {});
+  EXPECT_EQ(Plan(), "b") << "the first guess was wrong";
+}
+
+TEST_F(UnsureHoldTest, BeginsWhereOthersHaveHadMore) {
+  Start(1, 4, {"a"}, std::chrono::minutes(10));
+  Start(2, 2, {"b"}, std::chrono::minutes(60), true);
+  Start(3, 2, {"b"}, std::chrono::minutes(90), true);
+  EXPECT_EQ(Plan(), "b");
+}
+
 TEST_F(HoldTest, KeepsAsManyNodesAsAGangNeeds) {
   Fleet fleet({GangNode("a", 4), GangNode("b", 4), GangNode("c", 4)});
   Start(&fleet, 1, Ask(2, 30), {"a"});
