@@ -66,7 +66,7 @@ function(cyxwiz_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/test")
   target_link_libraries(${name} PRIVATE cyxwiz_flags ${arg_DEPENDS} GTest::gtest GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 900)
   if(CYXWIZ_SANITIZE)
     set(folder "${CMAKE_SOURCE_DIR}/tests/sanitizers")
     set_tests_properties(${name} PROPERTIES ENVIRONMENT

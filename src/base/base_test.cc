@@ -6,6 +6,7 @@
 #include "base/logging.h"
 #include "base/resources.h"
 #include "base/suggest.h"
+#include "base/testing.h"
 #include "base/text.h"
 
 namespace cyxwiz {
@@ -71,9 +72,12 @@ TEST(Resources, FormatForPeople) {
 }
 
 TEST(File, AtomicWriteReplacesWholeContent) {
-  std::string path = testing::TempDir() + "/cyxwiz_base_test";
-  ASSERT_TRUE(WriteFileAtomically(path, "one").ok());
-  ASSERT_TRUE(WriteFileAtomically(path, "two").ok());
+  TemporaryFolder folder;
+  std::string path = folder / "file";
+  for (const char* content : {"one", "two"}) {
+    Status written = WriteFileAtomically(path, content);
+    ASSERT_TRUE(written.ok()) << written;
+  }
   EXPECT_EQ(ReadFile(path).value(), "two");
   EXPECT_EQ(ReadFile(path + ".absent").status().code(), Code::kNotFound);
   EXPECT_EQ(ReadFile(path, 2).status().code(), Code::kResourceExhausted);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/testing.h"
 
 namespace cyxwiz {
 namespace {
@@ -17,7 +18,7 @@ class ConfigTest : public testing::Test {
     config_.Add("quiet", &quiet_, "Say less");
     unsetenv("CYXTEST_GRPC_LISTEN");
     unsetenv("CYXTEST_DATA_ROOTS");
-    path_ = testing::TempDir() + "/config_test.toml";
+    path_ = folder_ / "config_test.toml";
   }
   Status Parse(std::vector<const char*> arguments) {
     arguments.insert(arguments.begin(), "prog");
@@ -26,6 +27,7 @@ class ConfigTest : public testing::Test {
   }
   void File(const std::string& text) { ASSERT_TRUE(WriteFileAtomically(path_, text).ok()); }
 
+  TemporaryFolder folder_;
   Config config_;
   std::string listen_ = "default", path_;
   int64_t slots_ = 2;

@@ -109,6 +109,12 @@ class Folder {
   std::vector<control::Event> events;
 };
 
+// Stored files are read-only.
+void MakeWritable(const std::string& file) {
+  std::filesystem::permissions(file, std::filesystem::perms::owner_write,
+                               std::filesystem::perm_options::add);
+}
+
 void ExpectOne(const CheckReport& report, const std::string& part) {
   ASSERT_EQ(report.problems.size(), 1u) << ::testing::PrintToString(report.problems);
   EXPECT_NE(report.problems[0].find(part), std::string::npos) << report.problems[0];
@@ -193,6 +199,7 @@ TEST(CheckData, MembersOfArraysAreLookedAtToo) {
 TEST(CheckData, AMissingArtifactAndOneOfAnotherSizeAreNamedWithTheirFile) {
   Folder folder;
   std::string file = folder.FileOf("artifacts", folder.done.artifacts[0]);
+  MakeWritable(file);
   std::filesystem::resize_file(file, 3);
   CheckReport report = folder.Check();
   ExpectOne(report, file);
@@ -209,7 +216,9 @@ TEST(CheckData, AMissingCheckpointIsNamed) {
 
 TEST(CheckData, AnotherContentIsFoundWhenLookedFor) {
   Folder folder;
-  std::ofstream(folder.FileOf("artifacts", folder.done.artifacts[0])) << "WEIGHTS";
+  std::string file = folder.FileOf("artifacts", folder.done.artifacts[0]);
+  MakeWritable(file);
+  std::ofstream(file) << "WEIGHTS";
   EXPECT_EQ(folder.Check(/*deep=*/false).problems, std::vector<std::string>());
   ExpectOne(folder.CheckAgain(/*deep=*/true), "the SHA-256 of");
 }

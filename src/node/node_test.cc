@@ -599,7 +599,7 @@ TEST_F(NodeTest, ANodeWhoseRunnerDoesNotStartAnyMoreSaysWhy) {
   settings_.runner =
       Script(folder_ + "/runner", "[ -e " + broken +
                                       " ] && { echo 'libtorch.so is gone' >&2; exit 127; }\n" +
-                                      "exec " CYXWIZ_FAKE_RUNNER " \"$@\"");
+                                      "exec '" CYXWIZ_FAKE_RUNNER "' \"$@\"");
   StartNode();
   std::ofstream(broken) << "yes";
   Begin("job-0", "kill-parent");
@@ -695,7 +695,7 @@ TEST_F(HungParent, AnAttemptThatWaitsForAZygoteIsCancelledAtOnce) {
   // The second one never gets ready.
   std::string slow = folder_ + "/slow";
   settings_.runner = Script(folder_ + "/runner", "[ -e " + slow + " ] && exec sleep 1000\n" +
-                                                     "exec " CYXWIZ_FAKE_RUNNER " \"$@\"");
+                                                     "exec '" CYXWIZ_FAKE_RUNNER "' \"$@\"");
   StartNode();
   std::ofstream(slow) << "yes";
   Begin("job-1", "kill-parent");
@@ -911,6 +911,8 @@ class NodeModelTest : public NodeTest {
                        int attempt = 1) {
     protocol::AssignJobRequest request = Assignment(job, "model", attempt);
     request.mutable_job()->set_job_type(protocol::JOB_TYPE_EVALUATION);
+    request.mutable_job()->set_model_definition(
+        R"({"input_shape": [10], "layers": [{"type": "dense", "units": 10}]})");
     protocol::ModelFrom* from = request.mutable_job()->mutable_model_from();
     from->set_job_id("job-0");
     from->set_model_sha256(std::string(64, 'a'));

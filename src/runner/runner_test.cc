@@ -380,7 +380,10 @@ TEST(Train, EachExampleBegins) {
     std::string& uri = file->description.dataset_uri;
     const std::string elsewhere = "/srv/data/";
     if (size_t at = uri.find(elsewhere); at != uri.npos) {
-      uri.replace(at, elsewhere.size(), CYXWIZ_EXAMPLES "/data/");
+      std::string folder = CYXWIZ_EXAMPLES "/data/";
+      for (size_t space; (space = folder.find(' ')) != folder.npos;)
+        folder.replace(space, 1, "%20");
+      uri.replace(at, elsewhere.size(), folder);
     }
     Loaded loaded = Load(file->description);
     Recorder recorder;

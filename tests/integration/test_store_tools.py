@@ -48,6 +48,7 @@ def test_check_looks_at_stopped_killed_and_damaged_data_but_not_below_a_running_
 
     artifact = cluster.data / "artifacts" / "sha256" / done.result.artifacts[0].sha256[:2] / done.result.artifacts[0].sha256
     content = artifact.read_bytes()
+    artifact.chmod(0o600)
     artifact.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert tool("check", cluster.data).returncode == 0
     deep = tool("check", cluster.data, "--deep")
