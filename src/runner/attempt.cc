@@ -120,6 +120,14 @@ Failure FailureOf(const spec::Problems& problems) {
   return failure;
 }
 
+// Of ranks that have not met.
+Failure MeetingFailure(const Status& status) {
+  Failure failure{"internal", status.message(), status.hint(), ""};
+  if (status.code() == Code::kAlreadyExists) failure.cause = "port_taken";
+  if (status.code() == Code::kUnavailable) failure.cause = "peer_lost";
+  return failure;
+}
+
 // Whether the job's files are here and allowed; a job that was accepted elsewhere may find they are
 // not.
 Status FindData(const spec::JobDescription& job, const data::Roots& roots) {
@@ -316,6 +324,22 @@ Status WriteResult(const spec::JobSpec& job, const data::Dataset& dataset,
 
 void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* result) {
   auto begin = Clock::now();
+  // Before memory is limited: its threads are not the job's.
+  std::unique_ptr<ProcessGroup> group;
+  if (start.gang) {
+    Result<std::unique_ptr<ProcessGroup>> met = ProcessGroup::Connect(
+        *start.gang, [&hooks] { return hooks.asked && hooks.asked() == Directive::kStop; });
+    if (met.status().code() == Code::kCancelled) {
+      result->end = End::kStopped;
+      return;
+    }
+    if (!met.ok()) {
+      result->failure = MeetingFailure(met.status());
+      return;
+    }
+    group = std::move(*met);
+  }
+  const bool leads = group == nullptr || group->leads();
   LimitMemory(start.memory_bytes);
   data::Roots roots(start.data_roots);
   if (Status found = FindData(start.job, roots); !found.ok()) {
@@ -358,7 +382,7 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   }
   int threads = static_cast<int>(std::clamp<int64_t>(
       (start.cpu_millis + 999) / 1000, 1, std::max(1u, std::thread::hardware_concurrency())));
-  TrainingResult trained = Train(*job, *dataset, threads, &observer, std::move(state));
+  TrainingResult trained = Train(*job, *dataset, threads, &observer, std::move(state), group.get());
   if (trained.end == End::kYielded) writer.Wait();
   observer.TellWritten();
   result->end = trained.end;
@@ -367,7 +391,7 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   result->compute_seconds = trained.compute_seconds;
   result->training_seconds = trained.training_seconds;
   result->training_cpu_seconds = trained.training_cpu_seconds;
-  if (trained.end != End::kSucceeded) return;
+  if (trained.end != End::kSucceeded || !leads) return;
 
   auto write_begin = Clock::now();
   const EventFile& events = observer.EndEvents(trained.metrics);

@@ -24,6 +24,9 @@ class LossFunction {
   bool logits() const;
   // What the output predicts in the terms of y: probabilities, of logits.
   at::Tensor PredictionOf(const at::Tensor& output) const;
+  // What the sum over a batch with these labels is divided by, where classes have weights.
+  double DivisorOf(const int64_t* classes, int64_t count) const;
+  bool weighs_classes() const { return class_weights_.defined(); }
   // Whether it is what DenseNetwork computes.
   bool plain() const;
 

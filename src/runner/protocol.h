@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "runner/checkpoint.h"
 #include "runner/engine.h"
+#include "runner/process_group.h"
 #include "spec/job_spec.h"
 
 namespace cyxwiz::runner {
@@ -58,6 +59,7 @@ struct StartMessage {
   int64_t cpu_millis = 0;    // 0: one core
   int64_t memory_bytes = 0;  // 0: no limit
   std::string resume;        // folder of checkpoints within `folder`; empty: from the beginning
+  std::optional<GangPlace> gang;  // nullopt: it trains alone
 };
 // INVALID_ARGUMENT, naming the key, for a line that is not a valid start message of our version.
 Result<StartMessage> ParseStart(const Json& line);
