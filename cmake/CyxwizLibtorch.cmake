@@ -6,8 +6,32 @@
 #
 # PyTorch's own TorchConfig.cmake asks for a whole CUDA toolkit when the release was built with CUDA,
 # even where nothing is compiled for a GPU; this module needs only the libraries.
+#
+# Sets CYXWIZ_GLOO when jobs can be trained over several nodes: the library must hold Gloo, whose headers come from Debian's
+# libgloo-dev, for no release of PyTorch has them.
 
 add_library(cyxwiz_libtorch INTERFACE)
+set(CYXWIZ_GLOO OFF)
+
+function(cyxwiz_gloo_of library include)
+  find_path(CYXWIZ_GLOO_INCLUDE gloo/rendezvous/store.h)
+  set(missing "")
+  if(NOT CYXWIZ_GLOO_INCLUDE)
+    set(missing "no headers of Gloo (libgloo-dev)")
+  elseif(NOT EXISTS "${include}/torch/csrc/distributed/c10d/ProcessGroupGloo.hpp")
+    set(missing "libtorch has no headers of c10d")
+  else()
+    execute_process(COMMAND grep -qaF ZN4c10d16ProcessGroupGloo9allreduce "${library}" RESULT_VARIABLE absent)
+    if(NOT absent EQUAL 0)
+      set(missing "libtorch was built without Gloo")
+    endif()
+  endif()
+  if(missing)
+    message(STATUS "libtorch: no training over several nodes: ${missing}")
+    return()
+  endif()
+  set(CYXWIZ_GLOO ON PARENT_SCOPE)
+endfunction()
 
 function(cyxwiz_libtorch_from root)
   if(NOT EXISTS "${root}/lib/libtorch_cpu.so")
@@ -16,6 +40,8 @@ function(cyxwiz_libtorch_from root)
   endif()
   target_include_directories(cyxwiz_libtorch SYSTEM INTERFACE "${root}/include" "${root}/include/torch/csrc/api/include")
   set(libraries "${root}/lib/libtorch_cpu.so" "${root}/lib/libc10.so")
+  cyxwiz_gloo_of("${root}/lib/libtorch_cpu.so" "${root}/include")
+  set(CYXWIZ_GLOO "${CYXWIZ_GLOO}" PARENT_SCOPE)
   set(rpath "${root}/lib")
   if(EXISTS "${root}/lib/libtorch_cuda.so")
     # Kernels for the GPU register themselves when loaded, so the library stays linked although nothing names it.
@@ -61,6 +87,9 @@ elseif(CYXWIZ_LIBTORCH STREQUAL "system")
   endif()
   target_link_libraries(cyxwiz_libtorch INTERFACE ${TORCH_LIBRARIES})
   target_include_directories(cyxwiz_libtorch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+  list(GET TORCH_INCLUDE_DIRS 0 include)
+  find_library(CYXWIZ_TORCH_CPU torch_cpu REQUIRED)
+  cyxwiz_gloo_of("${CYXWIZ_TORCH_CPU}" "${include}")
 else()
   get_filename_component(path "${CYXWIZ_LIBTORCH}" ABSOLUTE)
   cyxwiz_libtorch_from("${path}")

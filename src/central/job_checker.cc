@@ -47,6 +47,14 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                    .expected = "0 to " + std::to_string(kMostRetries),
                    .found = std::to_string(config.max_retries())});
   }
+  if (config.nodes() > 1 &&
+      (config.required_device() == protocol::DEVICE_CUDA || config.resources().gpus() > 0)) {
+    problems->Add({.path = "$.resources.nodes",
+                   .message = "a job over several nodes trains on CPUs only",
+                   .expected = "1 for a job with a GPU",
+                   .found = std::to_string(config.nodes()),
+                   .hint = "set \"nodes\" to 1, or \"device\" to \"cpu\""});
+  }
   spec::CheckName("$.user", config.user_id(), problems);
   spec::CheckJobTerms(TermsFromConfig(config), problems);
   if (config.has_array() && spec::UsesModel(static_cast<spec::JobType>(config.job_type()))) {

@@ -68,6 +68,14 @@ Failure FailureOfProblems(const spec::Problems& problems) {
   return failure;
 }
 
+// Of ranks that have not met.
+Failure MeetingFailure(const Status& status) {
+  Failure failure{"internal", status.message(), status.hint(), ""};
+  if (status.code() == Code::kAlreadyExists) failure.cause = "port_taken";
+  if (status.code() == Code::kUnavailable) failure.cause = "peer_lost";
+  return failure;
+}
+
 // Whether the job's files are here and allowed; a job that was accepted elsewhere may find they are
 // not.
 Status FindData(const spec::JobDescription& job, const data::Roots& roots) {
@@ -248,7 +256,9 @@ Status WriteResult(const spec::JobSpec& job, const data::Dataset& dataset,
 }
 
 void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spec::JobSpec& job,
-                 const data::Dataset& dataset, Clock::time_point begin, AttemptResult* result) {
+                 const data::Dataset& dataset, Clock::time_point begin, ProcessGroup* group,
+                 AttemptResult* result) {
+  const bool leads = group == nullptr || group->leads();
   auto identity = [&] { return IdentityOf(job, dataset); };
   std::optional<TrainingState> state;
   if (!start.resume.empty()) {
@@ -268,7 +278,8 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
     result->end = End::kStopped;
     return;
   }
-  TrainingResult trained = Train(job, dataset, ThreadsAllowed(start), &observer, std::move(state));
+  TrainingResult trained =
+      Train(job, dataset, ThreadsAllowed(start), &observer, std::move(state), group);
   if (trained.end == End::kYielded) writer.Wait();
   observer.TellWritten();
   result->end = trained.end;
@@ -277,7 +288,7 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
   result->compute_seconds = trained.compute_seconds;
   result->training_seconds = trained.training_seconds;
   result->training_cpu_seconds = trained.training_cpu_seconds;
-  if (trained.end != End::kSucceeded) return;
+  if (trained.end != End::kSucceeded || !leads) return;
 
   auto write_begin = Clock::now();
   const EventFile& events = observer.EndEvents(trained.metrics);
@@ -291,6 +302,21 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
 
 void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* result) {
   auto begin = Clock::now();
+  // Before memory is limited: its threads are not the job's.
+  std::unique_ptr<ProcessGroup> group;
+  if (start.gang) {
+    Result<std::unique_ptr<ProcessGroup>> met = ProcessGroup::Connect(
+        *start.gang, [&hooks] { return hooks.asked && hooks.asked() == Directive::kStop; });
+    if (met.status().code() == Code::kCancelled) {
+      result->end = End::kStopped;
+      return;
+    }
+    if (!met.ok()) {
+      result->failure = MeetingFailure(met.status());
+      return;
+    }
+    group = std::move(*met);
+  }
   LimitMemory(start.memory_bytes);
   if (!spec::HasModel(start.job)) {
     result->failure = {"user_error", "the model has not been looked up: only a server can",
@@ -329,7 +355,7 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   if (preparation) {
     return RunModelAttempt(start, hooks, *job, *dataset, preparation->classes, begin, result);
   }
-  RunTraining(start, hooks, *job, *dataset, begin, result);
+  RunTraining(start, hooks, *job, *dataset, begin, group.get(), result);
 }
 
 }  // namespace

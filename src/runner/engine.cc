@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runner/model_run.h"
+#include "runner/process_group.h"
 #include "runner/torch_headers.h"
 #include "runner/trainer.h"
 
@@ -34,12 +35,17 @@ Failure FailureOf(const std::exception& error) {
 }  // namespace
 
 TrainingResult Train(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
-                     TrainingObserver* observer, std::optional<TrainingState> resume) {
+                     TrainingObserver* observer, std::optional<TrainingState> resume,
+                     ProcessGroup* group) {
   TrainingResult result;
   try {
-    return Trainer(job, dataset, threads_allowed, observer, std::move(resume)).Run();
+    return Trainer(job, dataset, threads_allowed, observer, std::move(resume), group).Run();
   } catch (const FailureError& error) {
     result.failure = error.failure;
+  } catch (const StopAskedError&) {
+    result.end = TrainingResult::End::kStopped;
+  } catch (const PeerLostError& error) {
+    result.failure = {"peer_lost", error.what(), "", ""};
   } catch (const std::exception& error) {
     result.failure = FailureOf(error);
   }

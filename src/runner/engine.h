@@ -125,11 +125,19 @@ struct TrainingResult {
   std::shared_ptr<const void> weights_owner;
 };
 
+class ProcessGroup;
+
 // Never throws: what libtorch throws becomes kFailed. threads_allowed: at least 1. Goes on from
 // `resume` when that is given and is a state of this model and optimizer; when it is not, the log
 // says so, and training begins at the beginning.
+//
+// With a group it trains as one of its ranks, each of which is called with the same job, data and
+// state: each takes its part of every batch. Rank 0 alone evaluates and hands over states, and its
+// result is the training's; the others end after the last step. All end at the same step when one
+// of them is asked to.
 TrainingResult Train(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
-                     TrainingObserver* observer, std::optional<TrainingState> resume = {});
+                     TrainingObserver* observer, std::optional<TrainingState> resume = {},
+                     ProcessGroup* group = nullptr);
 
 // What an evaluation or an inference came to.
 struct ModelResult {

@@ -54,6 +54,13 @@ at::Tensor LossFunction::PredictionOf(const at::Tensor& output) const {
   return logits() ? at::softmax(output, -1) : output;
 }
 
+double LossFunction::DivisorOf(const int64_t* classes, int64_t count) const {
+  const float* weights = class_weights_.data_ptr<float>();
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(weights[classes[i]]);
+  return sum == 0 ? 1 : sum;
+}
+
 bool LossFunction::plain() const {
   return loss_ == Loss::kMse ||
          (loss_ == Loss::kCrossEntropy && label_smoothing_ == 0 && !class_weights_.defined());

@@ -26,6 +26,9 @@ class LossFunction {
   at::Tensor PredictionOf(const at::Tensor& output) const;
   // Undefined: all 1.
   const at::Tensor& class_weights() const { return class_weights_; }
+  // What the sum over a batch with these labels is divided by, where classes have weights.
+  double DivisorOf(const int64_t* classes, int64_t count) const;
+  bool weighs_classes() const { return class_weights_.defined(); }
   // Whether it is what DenseNetwork computes.
   bool plain() const;
 

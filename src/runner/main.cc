@@ -10,11 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "base/listen_address.h"
 #include "base/text.h"
 #include "runner/attempt.h"
 #include "runner/engine.h"
 #include "runner/zygote.h"
 #include "spec/job_file.h"
+#include "spec/job_terms.h"
 
 // Read by jemalloc. Every step of training allocates what the step before it freed. Other than by
 // default, and other than glibc's malloc, such memory stays with the process: the kernel would
@@ -33,9 +35,11 @@ constexpr const char* kHelp =
 usage:
   cyxwiz-runner --zygote              serve the node at file descriptor 3 (docs/reference/runner-protocol.md)
   cyxwiz-runner --train JOB.json --folder DIR [--data-root DIR]... [--cpus N] [--memory BYTES]
-                [--checkpoint-seconds S] [--resume]
+                [--checkpoint-seconds S] [--resume] [--rank R --ranks N --meet HOST:PORT]
                                       run one job file; the result goes to DIR, a line of JSON to stdout;
-                                      --resume goes on from the newest checkpoint in DIR/checkpoints
+                                      --resume goes on from the newest checkpoint in DIR/checkpoints;
+                                      --rank: as rank R of N processes that train together, of which rank 0
+                                      listens at HOST:PORT
   cyxwiz-runner --version             print the versions of the runner and of libtorch
   cyxwiz-runner --help                print this
 
@@ -72,6 +76,7 @@ int Zygote() {
 int Train(const std::vector<std::string>& arguments) {
   StartMessage start;
   std::string job_file, checkpoint_seconds;
+  GangPlace gang;
   start.cpu_millis = 1000;
   for (size_t i = 0; i < arguments.size();) {
     const std::string& flag = arguments[i++];
@@ -94,13 +99,29 @@ int Train(const std::vector<std::string>& arguments) {
       start.memory_bytes = *number;
     } else if (flag == "--checkpoint-seconds") {
       checkpoint_seconds = value;
-    } else if (flag == "--cpus" || flag == "--memory") {
-      return Usage(flag + " needs a positive whole number, found '" + value + "'");
+    } else if (flag == "--rank" && number && *number >= 0 && *number < spec::kMaxNodes) {
+      gang.rank = static_cast<int>(*number);
+    } else if (flag == "--ranks" && number && *number >= 1 && *number <= spec::kMaxNodes) {
+      gang.size = static_cast<int>(*number);
+    } else if (flag == "--meet" && IsHostPort(value)) {
+      const size_t colon = value.rfind(':');
+      gang.host = value.substr(0, colon);
+      gang.port = static_cast<int>(ParseInt(value.substr(colon + 1)).value_or(0));
+    } else if (flag == "--meet") {
+      return Usage("--meet needs HOST:PORT, found '" + value + "'");
+    } else if (flag == "--cpus" || flag == "--memory" || flag == "--rank" || flag == "--ranks") {
+      return Usage(flag + " needs a whole number in its range, found '" + value + "'");
     } else {
       return Usage("unknown option '" + flag + "'");
     }
   }
   if (start.folder.empty()) return Usage("--train needs --folder DIR for the result");
+  if (gang.size > 1) {
+    if (gang.rank >= gang.size) return Usage("--rank counts from 0: it must be below --ranks");
+    if (gang.host.empty()) return Usage("--ranks needs --meet HOST:PORT, where rank 0 listens");
+    gang.secret = "by hand";
+    start.gang = gang;
+  }
   Result<std::string> text = ReadFile(job_file, spec::kMaxJobFileBytes);
   if (!text.ok()) {
     std::fprintf(stderr, "cyxwiz-runner: %s\n", text.status().ToString().c_str());

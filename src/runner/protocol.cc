@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "spec/job_terms.h"
+
 namespace cyxwiz::runner {
 namespace {
 
@@ -29,6 +31,27 @@ Result<int64_t> NumberOf(const Json& line, const char* key) {
                            "' must be a whole number, at least 0; found " + line[key].dump());
   }
   return line[key].get<int64_t>();
+}
+
+Result<GangPlace> GangOf(const Json& gang) {
+  if (!gang.is_object()) return InvalidArgument("start message: 'gang' must be an object");
+  ASSIGN_OR_RETURN(int64_t rank, NumberOf(gang, "rank"));
+  ASSIGN_OR_RETURN(int64_t size, NumberOf(gang, "size"));
+  ASSIGN_OR_RETURN(int64_t port, NumberOf(gang, "port"));
+  GangPlace place;
+  ASSIGN_OR_RETURN(place.host, TextOf(gang, "host"));
+  ASSIGN_OR_RETURN(place.secret, TextOf(gang, "secret"));
+  if (size < 2 || size > spec::kMaxNodes || rank >= size || port < 1 || port > 65535 ||
+      place.secret.empty()) {
+    return InvalidArgument(
+        "start message: 'gang' must be one of 2 to " + std::to_string(spec::kMaxNodes) +
+        " ranks, counted from 0, with a port and a secret; found rank " + std::to_string(rank) +
+        " of " + std::to_string(size) + ", port " + std::to_string(port));
+  }
+  place.rank = static_cast<int>(rank);
+  place.size = static_cast<int>(size);
+  place.port = static_cast<int>(port);
+  return place;
 }
 
 }  // namespace
@@ -124,6 +147,9 @@ Result<StartMessage> ParseStart(const Json& line) {
     if (name->find('/') == std::string::npos && !name->starts_with('.')) continue;
     return InvalidArgument(std::string("start message: '") + key +
                            "' must be a name in the attempt's folder; found '" + *name + "'");
+  }
+  if (line.contains("gang")) {
+    ASSIGN_OR_RETURN(start.gang, GangOf(line["gang"]));
   }
   if (line.contains("data_roots")) {
     if (!line["data_roots"].is_array()) {

@@ -41,6 +41,13 @@ void Score::Add(const at::Tensor& loss, const at::Tensor& output, const Feed& ba
                                                     : output.argmax(-1).eq(batch.classes()).sum());
 }
 
+void Score::AddSums(int64_t samples, double loss_sum, int64_t correct) {
+  samples_ += samples;
+  loss_ += loss_sum;
+  last_loss_ = loss_sum;
+  correct_ += correct;
+}
+
 bool Score::Diverged(bool exact) const {
   if (device_.is_cpu()) return !std::isfinite(last_loss_);
   return exact && device_loss_.defined() && !std::isfinite(device_loss_.item<double>());

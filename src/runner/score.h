@@ -20,6 +20,8 @@ class Score {
   // On the CPU.
   void Add(double loss, const at::Tensor& output, const Feed& batch);
   void Add(const at::Tensor& loss, const at::Tensor& output, const Feed& batch);
+  // A batch of `samples` with these sums over them; on the CPU.
+  void AddSums(int64_t samples, double loss_sum, int64_t correct);
 
   // Whether the loss has become NaN or infinite; on a GPU known only at reports (exact = true waits
   // for it).

@@ -23,12 +23,14 @@ double SecondsSince(std::chrono::steady_clock::time_point begin) {
 }  // namespace
 
 Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
-                 TrainingObserver* observer, std::optional<TrainingState> resume)
+                 TrainingObserver* observer, std::optional<TrainingState> resume,
+                 ProcessGroup* group)
     : job_(job),
       training_(job.training),
       dataset_(dataset),
       observer_(observer),
       resume_(std::move(resume)),
+      group_(group),
       device_(ChooseDevice(job)),
       task_(spec::TaskOf(job.training, job.model)),
       wants_accuracy_(WantsMetric(job.training, spec::Metric::Kind::kAccuracy)),
@@ -38,7 +40,10 @@ Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int thr
       score_(NewScore()) {
   batch_size_ = std::min(training_.batch_size, dataset.train.samples);
   CheckPrecision(training_.precision);
-  threads_ = ChooseThreads(3 * job.model.flops * batch_size_, training_.threads, threads_allowed);
+  if (group_ != nullptr) CheckGang();
+  const int64_t ranks = group_ == nullptr ? 1 : group_->size();
+  threads_ = ChooseThreads(3 * job.model.flops * (batch_size_ / ranks), training_.threads,
+                           threads_allowed);
 }
 
 TrainingResult Trainer::Run() {
@@ -64,6 +69,7 @@ TrainingResult Trainer::Run() {
   }
   if (resume_) Resume(*resume_);
   resume_.reset();  // its memory
+  if (group_ != nullptr) BeginTogether();
 
   TrainingResult result;
   bool finished = true;
@@ -72,7 +78,7 @@ TrainingResult Trainer::Run() {
     samples_ = 0;
     score_ = NewScore();
   }
-  if (finished) {
+  if (finished && leads()) {
     UseResultWeights();
     if (dataset_.test.samples > 0) {
       finished = EvaluateTest();
@@ -81,7 +87,7 @@ TrainingResult Trainer::Run() {
       finished = Evaluate(dataset_.train, validation_indices_, "validation");
     }
   }
-  if (asked_ == Directive::kYield) observer_->OnState(State());
+  if (asked_ == Directive::kYield && leads()) observer_->OnState(State());
   result.compute_seconds = compute_seconds_before_ + SecondsSince(begin_);
   result.training_seconds = training_seconds_;
   result.training_cpu_seconds = training_cpu_seconds_;
@@ -107,7 +113,10 @@ void Trainer::LogSummary() {
   }
   observer_->Log("model: input " + spec::ToString(job_.model.input_shape) + layers + "; " +
                  std::to_string(job_.model.parameters) + " parameters; " + device_.str() + ", " +
-                 std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads"));
+                 std::to_string(threads_) + (threads_ == 1 ? " thread" : " threads") +
+                 (group_ == nullptr ? ""
+                                    : "; rank " + std::to_string(group_->rank()) + " of " +
+                                          std::to_string(group_->size())));
 }
 
 void Trainer::SplitSamples() {
@@ -167,8 +176,7 @@ void Trainer::CheckTargets() const {
 
 // ---- the loop
 
-bool Trainer::RunStep() {
-  const Feed& batch = *feed_;
+bool Trainer::RunStep(int64_t count) {
   const double rate = schedule_->At(step_, epoch_);
   if (optimizer_->searches()) {
     bool first = true;
@@ -186,9 +194,14 @@ bool Trainer::RunStep() {
     const int64_t group = training_.accumulation * batch_size_;
     const int64_t before = samples_ % group;
     const int64_t in_group = std::min(group, samples_per_epoch_ - (samples_ - before));
-    (void)ComputeGradients(static_cast<double>(batch.count()) / static_cast<double>(in_group),
-                           /*anew=*/before == 0, /*counted=*/true);
-    if (before + batch.count() < in_group) return false;
+    const bool ends_step = before + count == in_group;
+    const double part = static_cast<double>(count) / static_cast<double>(in_group);
+    if (group_ != nullptr) {
+      (void)ComputeGangGradients(part, /*anew=*/before == 0, /*counted=*/true, ends_step);
+    } else {
+      (void)ComputeGradients(part, /*anew=*/before == 0, /*counted=*/true);
+    }
+    if (!ends_step) return false;
     LimitGradients();
     optimizer_->Step(rate);
   }
@@ -198,6 +211,7 @@ bool Trainer::RunStep() {
 }
 
 double Trainer::ComputeGradients(double part, bool anew, bool counted) {
+  if (group_ != nullptr) return ComputeGangGradients(part, anew, counted, /*ends_step=*/true);
   const Feed& batch = *feed_;
   // Before the step that it would spoil.
   auto count = [&](const auto& loss, const at::Tensor& output) {
@@ -292,12 +306,13 @@ bool Trainer::RunEpoch() {
   };
   while (samples_ < samples_per_epoch_) {
     int64_t count = std::min(batch_size_, samples_per_epoch_ - samples_);
-    feed_->Load(order.data() + samples_, count);
+    LoadBatch(order.data() + samples_, count);
     bool stepped = false;
     try {
-      stepped = RunStep();
+      stepped = RunStep(count);
     } catch (const BadInputError& error) {
-      ThrowBadSample(error, "training", order[static_cast<size_t>(samples_ + error.sample())]);
+      ThrowBadSample(error, "training",
+                     order[static_cast<size_t>(samples_ + slice_.begin + error.sample())]);
     }
     samples_ += count;
     TellStarted();
@@ -306,11 +321,13 @@ bool Trainer::RunEpoch() {
     bool report = now - last_report >= kBetweenReports && !end;
     if (!device_.is_cpu() && score_.Diverged(report || end)) ThrowDiverged();
     if (stepped) observer_->OnStep(step_);
-    if (observer_->StateWanted()) {
+    if (group_ != nullptr && !stepped)
+      continue;  // they agree, and their gradients are one, at steps
+    if (leads() && observer_->StateWanted()) {
       count_seconds();
       observer_->OnState(State());
     }
-    if (!GoOn()) {
+    if (group_ == nullptr ? !GoOn() : (asked_ = agreed_) != Directive::kGoOn) {
       count_seconds();
       return false;
     }
@@ -323,10 +340,7 @@ bool Trainer::RunEpoch() {
   count_seconds();
   TellStarted();
   report_training();
-  if (!validation_indices_.empty() &&
-      !Evaluate(dataset_.train, validation_indices_, "validation")) {
-    return false;
-  }
+  if (!EvaluateEpoch()) return false;
   observer_->Log(Format("epoch %lld/%lld:", ToLong(epoch_), ToLong(training_.epochs)) +
                  MetricsText());
   SendProgress(samples_per_epoch_, true);
@@ -353,8 +367,9 @@ std::string Trainer::MetricsText() const {
 }
 
 void Trainer::ThrowDiverged() {
-  const std::string first =
-      FirstNotFinite(&*model_, *loss_, *feed_, [this] { return ForwardTraining(); });
+  std::string first;
+  if (slice_.count > 0)
+    first = FirstNotFinite(&*model_, *loss_, *feed_, [this] { return ForwardTraining(); });
   const long long step = ToLong(device_.is_cpu() ? step_ + 1 : step_);
   throw FailureError{
       {"diverged",

@@ -17,17 +17,19 @@
 #include "runner/loss.h"
 #include "runner/module.h"
 #include "runner/optimizer.h"
+#include "runner/process_group.h"
 #include "runner/schedule.h"
 #include "runner/score.h"
 
 namespace cyxwiz::runner {
 
-// Runs once. job, dataset and observer outlive it. One thread; all of it throws FailureError and
-// c10::Error.
+// Runs once. job, dataset, observer and group outlive it. One thread; all of it throws FailureError
+// and c10::Error, and with a group PeerLostError and StopAskedError.
 class Trainer {
  public:
+  // group: nullptr: it trains alone.
   Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int threads_allowed,
-          TrainingObserver* observer, std::optional<TrainingState> resume);
+          TrainingObserver* observer, std::optional<TrainingState> resume, ProcessGroup* group);
 
   TrainingResult Run();
 
@@ -43,8 +45,9 @@ class Trainer {
   // ---- the loop (trainer.cc)
   // From samples_ on. false: asked to end.
   bool RunEpoch();
-  // Trains on the batch in feed_; whether that completed a step of the optimizer.
-  bool RunStep();
+  // Trains on the batch of `count` samples of which feed_ has this rank's; whether that completed
+  // a step of the optimizer.
+  bool RunStep(int64_t count);
   // Adds `part` times the gradients of that batch to those there are, or with `anew` sets them.
   // Counts the batch in the score when `counted`; throws when its loss is no number.
   double ComputeGradients(double part, bool anew, bool counted);
@@ -62,10 +65,27 @@ class Trainer {
   // Of the batch in feed_.
   at::Tensor ForwardTraining();
 
+  // ---- one of several ranks (trainer_gang.cc)
+  bool leads() const { return group_ == nullptr || group_->leads(); }
+  // Refuses what cannot be trained by several ranks.
+  void CheckGang() const;
+  // Makes this rank's weights those of rank 0, and sees to it that all begin at the same place.
+  void BeginTogether();
+  // Loads this rank's part of the batch indices[0 .. count).
+  void LoadBatch(const int64_t* indices, int64_t count);
+  // As ComputeGradients, of the whole batch. Sums the gradients over the ranks when the step ends
+  // with this batch.
+  double ComputeGangGradients(double part, bool anew, bool counted, bool ends_step);
+  void AgreeOn(bool yields, bool stops);
+  // Tells all ranks what rank 0 found in the evaluation after an epoch; whether to go on.
+  bool AgreeOnEpoch();
+
   // ---- evaluation and result (trainer_result.cc)
   // Adds loss and metrics over indices of a split to the metrics; false: asked to end.
   bool Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
                 const std::string& part);
+  // After an epoch's training; false: asked to end.
+  bool EvaluateEpoch();
   bool EvaluateTest();
   // Makes the model's weights, and the metrics, those of the result. Once more does nothing.
   void UseResultWeights();
@@ -94,6 +114,7 @@ class Trainer {
   const data::Dataset& dataset_;
   TrainingObserver* observer_;
   std::optional<TrainingState> resume_;  // until it is taken over
+  ProcessGroup* const group_;            // nullptr: alone
   const at::Device device_;
   const spec::Task task_;
   const bool wants_accuracy_;
@@ -108,6 +129,17 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<LearningRate> schedule_;
   at::Tensor average_;  // as Model::parameters()
+
+  // As one of several ranks: its part of the batch in work, and how much that counts in the mean
+  // over the batch; sums over its batches since the last step; what all shall do after that step.
+  struct Slice {
+    int64_t begin = 0, count = 0;
+    double share = 1;
+  } slice_;
+  double own_loss_ = 0;
+  int64_t own_correct_ = 0, samples_since_step_ = 0, batch_count_ = 0;
+  std::vector<int64_t> batch_classes_;
+  Directive agreed_ = Directive::kGoOn;
 
   // Of the best epoch: its weights and buffers, in the order of Model::state(), and its metrics.
   std::vector<at::Tensor> best_;

@@ -56,6 +56,12 @@ bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& ind
       [this](int64_t) { return GoOn(); }, &metrics_, &confusion_matrix_);
 }
 
+bool Trainer::EvaluateEpoch() {
+  if (validation_indices_.empty()) return true;
+  const bool done = !leads() || Evaluate(dataset_.train, validation_indices_, "validation");
+  return group_ == nullptr ? done : AgreeOnEpoch();
+}
+
 bool Trainer::EvaluateTest() {
   std::vector<int64_t> all(static_cast<size_t>(dataset_.test.samples));
   std::iota(all.begin(), all.end(), 0);

@@ -59,7 +59,8 @@ class Zygote {
     Send({{"type", "ready"},
           {"protocol", kProtocolVersion},
           {"pid", ::getpid()},
-          {"libtorch", options_.libtorch_version}});
+          {"libtorch", options_.libtorch_version},
+          {"gangs", ProcessGroup::Supported()}});
     while (connected_) {
       pollfd wait[2] = {{socket_.get(), POLLIN, 0}, {child_ends_.get(), POLLIN, 0}};
       if (::poll(wait, 2, -1) < 0 && errno != EINTR) return 1;

@@ -1,11 +1,13 @@
-"""Jobs on several nodes at once: real server and nodes, and a runner that speaks the protocol and does what the job's name says."""
+"""Jobs on several nodes at once: real server and nodes; at first with a runner that speaks the protocol and does what the job's
+name says, then with the real one."""
 
 import json
 import re
+import time
 
 import pytest
 
-from cluster import BIN, job
+from cluster import BIN, job, wait_gone
 from cyxwiz.protocol import job_pb2
 
 FAKE_RUNNER = BIN.parent / "test" / "fake_runner"
@@ -35,8 +37,10 @@ def place_of(node, job_id, attempt=1):
     return json.loads(re.search(r"^gang (.*)$", log, re.MULTILINE).group(1))
 
 
-def test_nodes_whose_runner_trains_alone_take_no_ranks(shared):
-    refusal = shared.refusal(gang("two"))
+def test_nodes_without_ports_for_ranks_to_meet_take_none(make_cluster):
+    cluster = make_cluster()
+    cluster.add_node(arguments=["--rendezvous-ports", ""])
+    refusal = cluster.refusal(gang("two"))
     assert "the job needs 2 nodes at once, and no registered node takes ranks of gangs" in refusal.text()
 
 
@@ -44,6 +48,11 @@ def test_more_ranks_than_nodes_are_refused_with_the_numbers(fleet):
     refusal = fleet.refusal(gang("many", nodes=3))
     assert re.search("needs 3 nodes with 1 core, .* each, and of 2 registered 2 can hold that", refusal.text()), refusal.text()
     assert "$.resources.nodes" in fleet.refusal(gang("far too many", nodes=65)).text()
+
+
+def test_ranks_train_on_cpus_only(fleet):
+    refusal = fleet.refusal(job(device="cuda", resources={"nodes": 2}))
+    assert "a job over several nodes trains on CPUs only" in refusal.problem("$.resources.nodes").message
 
 
 def test_ranks_meet_and_the_result_is_that_of_rank_0(fleet):
@@ -111,3 +120,45 @@ def test_a_restarted_server_finds_the_ranks_again(fleet):
     assert status.attempt == 1 and len(status.rank_nodes) == 2
     fleet.client().cancel(job_id)
     assert fleet.wait(job_id).attempt == 1
+
+
+# ---- with the real runner
+
+def trained(nodes=2, epochs=3, **hyperparameters):
+    return job(dataset="mock://random_data?samples=20000&features=64", resources={"nodes": nodes, "cpus": 1}, layers=[
+        {"type": "dense", "units": 64, "activation": "relu"}, {"type": "dropout", "rate": 0.1}, {"type": "dense", "units": 10}],
+        hyperparameters={"epochs": str(epochs), "batch_size": "64", "learning_rate": "0.001", "seed": "1", "threads": "1",
+                         "validation_split": "0.1", "checkpoint_seconds": "0.2", **hyperparameters})
+
+
+@pytest.fixture
+def training_fleet(make_cluster):
+    cluster = make_cluster(lease_ms=3_000, heartbeat_interval_ms=200)
+    for _ in range(2):
+        cluster.add_node(cpus=1)
+    return cluster
+
+
+def test_two_nodes_train_what_one_trains(training_fleet):
+    one = training_fleet.succeed(training_fleet.submit(trained(nodes=1)).job_id)
+    two = training_fleet.succeed(training_fleet.submit(trained(nodes=2)).job_id)
+    assert two.result.metrics["test_accuracy"] > 0.95
+    for name in ("train_accuracy", "validation_accuracy", "test_accuracy"):
+        assert two.result.metrics[name] == pytest.approx(one.result.metrics[name], abs=0.02), name  # dropout draws otherwise
+
+
+def test_a_gang_that_loses_a_node_ends_within_10_s_and_goes_on_from_its_checkpoint(training_fleet):
+    alone = training_fleet.succeed(training_fleet.submit(trained(epochs=20)).job_id)
+    job_id = training_fleet.submit(trained(epochs=20)).job_id
+    training_fleet.wait(job_id, until=lambda s: s.HasField("checkpoint"))
+    survivors = training_fleet.nodes[0].runners()
+    killed = time.monotonic()
+    training_fleet.nodes[1].kill()
+    assert not wait_gone(survivors, 10), "the other rank trains on alone"
+    assert time.monotonic() - killed < 10
+    training_fleet.nodes[1].start()
+    done = training_fleet.succeed(job_id, timeout=120)
+    assert done.status.attempt == 2 and done.status.nodes_lost == 1
+    log = (training_fleet.nodes[0].data / "attempts" / job_id / "2" / "log.txt").read_text()
+    assert "going on from a checkpoint" in log
+    assert done.result.model_weights_hash == alone.result.model_weights_hash

@@ -1,0 +1,448 @@
+// Training by several ranks, each a process of its own: against one process, and what happens when
+// one of them ends.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "runner/checkpoint.h"
+#include "runner/engine.h"
+#include "runner/process_group.h"
+#include "runner/torch_headers.h"
+#include "spec/count.h"
+
+namespace cyxwiz::runner {
+namespace {
+
+using End = TrainingResult::End;
+
+int FreePort() {
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    throw std::runtime_error("no free port");
+  }
+  return ntohs(address.sin_port);
+}
+
+bool Never() { return false; }
+
+// Runs `work` as each of so many ranks, in processes of their own: random generators, threads and
+// sudden deaths belong to a process. What each returned; nothing of one that was killed.
+std::vector<std::string> RunRanks(int size, const std::function<std::string(ProcessGroup*)>& work) {
+  const int port = FreePort();
+  std::vector<UniqueFd> pipes;
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < size; ++rank) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+    pipes.emplace_back(ends[0]);
+    UniqueFd write(ends[1]);
+    pid_t child = ::fork();
+    if (child == 0) {
+      std::string told;
+      try {
+        if (size == 1) {
+          told = work(nullptr);
+        } else {
+          auto group = ProcessGroup::Connect({rank, size, "127.0.0.1", port, "secret"}, Never);
+          told = group.ok() ? work(group->get()) : group.status().ToString();
+        }
+      } catch (const std::exception& error) {
+        told = error.what();
+      }
+      for (size_t done = 0; done < told.size();) {
+        ssize_t n = ::write(write.get(), told.data() + done, told.size() - done);
+        if (n <= 0) break;
+        done += static_cast<size_t>(n);
+      }
+      ::_exit(0);
+    }
+    children.push_back(child);
+  }
+  std::vector<std::string> told(pipes.size());
+  for (size_t i = 0; i < pipes.size(); ++i) {
+    char buffer[1 << 16];
+    for (ssize_t n; (n = ::read(pipes[i].get(), buffer, sizeof buffer)) > 0;) {
+      told[i].append(buffer, static_cast<size_t>(n));
+    }
+  }
+  for (pid_t child : children) ::waitpid(child, nullptr, 0);
+  return told;
+}
+
+TEST(ProcessGroup, SumsAndCopiesOverAllRanks) {
+  for (int size : {2, 4}) {
+    auto told = RunRanks(size, [](ProcessGroup* group) {
+      at::Tensor large = at::full({100'003}, group->rank() + 1, at::kFloat),
+                 small = at::full({2}, 10 * group->rank(), at::kDouble),
+                 of_rank_0 = at::full({5}, group->rank() + 7, at::kLong);
+      group->BeginSum(small);
+      group->BeginSum(large);
+      group->WaitForSums();
+      group->Broadcast(of_rank_0);
+      return Json{large.min().item<float>(), large.max().item<float>(), small[1].item<double>(),
+                  of_rank_0.sum().item<int64_t>()}
+          .dump();
+    });
+    const double ranks = size * (size + 1) / 2, tens = 10 * size * (size - 1) / 2;
+    for (const std::string& one : told) EXPECT_EQ(one, Json({ranks, ranks, tens, 35}).dump());
+  }
+}
+
+TEST(ProcessGroup, APortThatIsTakenIsTold) {
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(fd.get(), 1), 0);
+  ASSERT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  auto told = RunRanks(1, [&](ProcessGroup*) {
+    const int port = ntohs(address.sin_port);
+    return ProcessGroup::Connect({0, 2, "127.0.0.1", port, "secret"}, Never).status().ToString();
+  });
+  EXPECT_NE(told[0].find("ALREADY_EXISTS: cannot listen on 127.0.0.1:"), std::string::npos)
+      << told[0];
+}
+
+TEST(ProcessGroup, ARankThatWaitsForOthersEndsWhenAsked) {
+  auto told = RunRanks(1, [&](ProcessGroup*) {
+    auto group =
+        ProcessGroup::Connect({0, 2, "127.0.0.1", FreePort(), "secret"}, [] { return true; });
+    return std::string(CodeName(group.status().code()));
+  });
+  EXPECT_EQ(told[0], "CANCELLED");
+}
+
+TEST(ProcessGroup, OneThatIsKilledIsMissedAtOnce) {
+  auto begin = std::chrono::steady_clock::now();
+  auto told = RunRanks(4, [](ProcessGroup* group) -> std::string {
+    at::Tensor values = at::ones({1000});
+    group->Sum(values);
+    if (group->rank() == 2) ::raise(SIGKILL);
+    try {
+      group->Sum(values);
+    } catch (const PeerLostError&) {
+      return "lost";
+    }
+    return "done";
+  });
+  EXPECT_EQ(told, (std::vector<std::string>{"lost", "lost", "", "lost"}));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+}
+
+// ---- training
+
+struct Job {
+  spec::JobSpec spec;
+  data::Dataset dataset;
+};
+
+using Options = std::map<std::string, std::string>;
+
+// On 200 samples of numbers from 0 to 1. The label: which of the two halves of a sample is the
+// greater one.
+Job MakeJob(const std::string& shape, const std::string& layers, Options options) {
+  Job job;
+  spec::JobDescription description;
+  description.name = "test";
+  description.model_definition =
+      R"({"layers":[{"type":"input","shape":)" + shape + "}," + layers + "]}";
+  description.dataset_uri = "file:///nowhere/data.csv";
+  options.insert({"seed", "1"});
+  options.insert({"epochs", "3"});
+  options.insert({"optimizer", "sgd"});
+  options.insert({"learning_rate", "0.2"});
+  description.hyperparameters = std::move(options);
+  spec::Problems problems;
+  auto spec = spec::CheckJob(description, nullptr, &problems);
+  if (!spec) throw std::runtime_error(problems.ToString());
+  job.spec = *spec;
+  const auto values = static_cast<size_t>(spec::ElementCount(spec->model.input_shape));
+  uint64_t state = 1;
+  for (data::Split* split : {&job.dataset.train, &job.dataset.test}) {
+    split->samples = 200;
+    std::vector<float> features;
+    std::vector<int64_t> labels;
+    for (int64_t i = 0; i < split->samples; ++i) {
+      float halves[2] = {0, 0};
+      for (size_t k = 0; k < values; ++k) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        features.push_back(static_cast<float>(state >> 40) / static_cast<float>(1 << 24));
+        halves[k < values / 2] += features.back();
+      }
+      labels.push_back(halves[0] > halves[1]);
+    }
+    split->features = features;
+    split->labels = labels;
+  }
+  return job;
+}
+
+constexpr const char* kDense = R"({"type":"dense","units":16,"activation":"relu"},
+                                  {"type":"dense","units":2})";
+constexpr const char* kConvolution =
+    R"({"type":"conv2d","filters":4,"kernel_size":3,"activation":"relu"},{"type":"max_pooling2d"},
+       {"type":"flatten"},{"type":"dense","units":2})";
+
+struct Outcome {
+  End end = End::kFailed;
+  std::string cause, weights;
+  Metrics metrics;
+  int64_t steps = 0;
+
+  std::string Text() const {
+    std::string text = Json{
+        {"end", static_cast<int>(end)},
+        {"cause", cause},
+        {"metrics", metrics},
+        {"steps", steps}}.dump();
+    return text + "\n" + weights;
+  }
+  static Outcome From(const std::string& text) {
+    Outcome outcome;
+    const size_t end = text.find('\n');
+    Result<Json> json = ParseJson(text.substr(0, end), "outcome");
+    if (!json.ok()) {
+      ADD_FAILURE() << text;
+      return outcome;
+    }
+    outcome.end = static_cast<End>((*json)["end"].get<int>());
+    outcome.cause = (*json)["cause"].get<std::string>();
+    outcome.metrics = (*json)["metrics"].get<Metrics>();
+    outcome.steps = (*json)["steps"].get<int64_t>();
+    outcome.weights = text.substr(end + 1);
+    return outcome;
+  }
+  at::Tensor Weights() const {
+    return at::from_blob(const_cast<char*>(weights.data()),
+                         {static_cast<int64_t>(weights.size() / 4)}, at::kFloat);
+  }
+};
+
+// What a rank's observer does, and from where it goes on.
+struct Doing {
+  int rank = -1;  // which one
+  int64_t after_step = 0;
+  Directive asks = Directive::kGoOn;
+  bool dies = false;
+  std::string folder;  // checkpoints
+};
+
+class RankObserver : public TrainingObserver {
+ public:
+  RankObserver(const Doing& doing, bool acts) : doing_(doing), acts_(acts) {}
+  Directive Asked() override {
+    return acts_ && steps >= doing_.after_step ? doing_.asks : Directive::kGoOn;
+  }
+  void OnStep(int64_t step) override {
+    steps = step;
+    if (acts_ && doing_.dies && step == doing_.after_step) ::raise(SIGKILL);
+  }
+  void OnState(TrainingState state) override {
+    if (!WriteCheckpoint(doing_.folder, "test", state).ok()) ::_exit(1);
+  }
+
+  int64_t steps = 0;
+
+ private:
+  const Doing doing_;
+  const bool acts_;
+};
+
+std::vector<Outcome> Trained(const Job& job, int size, const Doing& doing = {}) {
+  std::vector<Outcome> outcomes;
+  auto told = RunRanks(size, [&](ProcessGroup* group) {
+    RankObserver observer(doing, group != nullptr && group->rank() == doing.rank);
+    std::optional<TrainingState> resume;
+    if (!doing.folder.empty()) {
+      resume = ReadNewestCheckpoint(doing.folder, "test", [](const std::string&) {});
+    }
+    TrainingResult result = Train(job.spec, job.dataset, 1, &observer, std::move(resume), group);
+    Outcome outcome{result.end, result.failure.cause, "", result.metrics, observer.steps};
+    for (const TensorView& t : result.weights) {
+      if (t.type != DataType::kFloat32) continue;
+      outcome.weights.append(static_cast<const char*>(t.data), static_cast<size_t>(t.bytes()));
+    }
+    return outcome.Text();
+  });
+  for (const std::string& one : told) {
+    outcomes.push_back(one.empty() ? Outcome() : Outcome::From(one));
+  }
+  return outcomes;
+}
+
+// Whether rank 0 of 2 and of 4 has the weights and metrics that one process has.
+void ExpectAsOne(const Job& job, bool weights_everywhere = true) {
+  const Outcome one = Trained(job, 1)[0];
+  ASSERT_EQ(one.end, End::kSucceeded) << one.cause;
+  for (int size : {2, 4}) {
+    SCOPED_TRACE(size);
+    std::vector<Outcome> ranks = Trained(job, size);
+    ASSERT_EQ(ranks[0].end, End::kSucceeded) << ranks[0].cause;
+    ASSERT_EQ(ranks[0].weights.size(), one.weights.size());
+    EXPECT_TRUE(at::allclose(ranks[0].Weights(), one.Weights(), 1e-3, 1e-4))
+        << (ranks[0].Weights() - one.Weights()).abs().max();
+    for (const auto& [name, value] : one.metrics) {
+      if (name == "samples_per_second") continue;
+      EXPECT_NEAR(ranks[0].metrics[name], value, 1e-3 * std::max(1.0, std::abs(value))) << name;
+    }
+    for (const Outcome& rank : ranks) {
+      EXPECT_EQ(rank.end, End::kSucceeded);
+      EXPECT_EQ(rank.steps, one.steps);
+      EXPECT_TRUE(!weights_everywhere || rank.weights == ranks[0].weights);
+    }
+  }
+}
+
+TEST(Parallel, ADenseModelIsTrainedAsByOneProcess) {
+  // A last batch of 20 samples.
+  ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "60"}, {"epochs", "10"}}));
+  ExpectAsOne(MakeJob("[6]", kDense,
+                      {{"batch_size", "32"}, {"optimizer", "adam"}, {"learning_rate", "0.01"}}));
+}
+
+TEST(Parallel, AConvolutionalModelIsTrainedAsByOneProcess) {
+  ExpectAsOne(MakeJob("[1,8,8]", kConvolution, {{"batch_size", "30"}}));
+}
+
+TEST(Parallel, PartsOfABatchMayDifferInSizeOrBeEmpty) {
+  // The last batches have 4 samples and 2.
+  ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "7"}}));
+  ExpectAsOne(MakeJob("[1,8,8]", kConvolution, {{"batch_size", "3"}, {"epochs", "1"}}));
+}
+
+TEST(Parallel, AccumulationAndClippingActOnTheWholeStep) {
+  ExpectAsOne(
+      MakeJob("[6]", kDense,
+              {{"batch_size", "30"}, {"gradient_accumulation_steps", "3"}, {"clip_norm", "0.1"}}));
+  ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "30"}, {"clip_value", "0.01"}}));
+}
+
+TEST(Parallel, ClassWeightsCountOverTheWholeBatch) {
+  ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "10"}, {"class_weights", "1,7"}}));
+  ExpectAsOne(MakeJob("[6]", kDense,
+                      {{"batch_size", "4"},
+                       {"class_weights", "1,0"},
+                       {"gradient_accumulation_steps", "2"},
+                       {"label_smoothing", "0.1"}}));
+}
+
+TEST(Parallel, AnOptimizerThatSearchesSeesTheWholeBatch) {
+  ExpectAsOne(MakeJob("[6]", kDense,
+                      {{"batch_size", "100"},
+                       {"optimizer", "lbfgs"},
+                       {"learning_rate", "0.1"},
+                       {"max_iter", "4"},
+                       {"epochs", "2"}}));
+}
+
+TEST(Parallel, EveryRankFollowsWhatRank0Measures) {
+  Job job = MakeJob("[6]", kDense,
+                    {{"batch_size", "20"},
+                     {"epochs", "30"},
+                     {"learning_rate", "4"},
+                     {"validation_split", "0.2"},
+                     {"early_stopping_patience", "2"},
+                     {"keep", "best"}});
+  ExpectAsOne(job, /*weights_everywhere=*/false);
+}
+
+TEST(Parallel, BatchStatisticsAreThoseOfARanksPart) {
+  Job job = MakeJob("[6]",
+                    R"({"type":"dense","units":16},{"type":"batch_normalization"},
+                       {"type":"activation","activation":"relu"},{"type":"dense","units":2})",
+                    {{"batch_size", "33"}, {"epochs", "20"}});
+  std::vector<Outcome> ranks = Trained(job, 4);
+  ASSERT_EQ(ranks[0].end, End::kSucceeded) << ranks[0].cause;
+  EXPECT_GT(ranks[0].metrics["test_accuracy"], 0.8);
+}
+
+TEST(Parallel, AYieldOfOneRankEndsAllAtOneStepAndTheRestIsTheSameToTheBit) {
+  char folder[] = "/tmp/cyxwiz-parallel-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder), nullptr);
+  Job job = MakeJob("[6]",
+                    R"({"type":"dense","units":16,"activation":"relu"},
+                       {"type":"dropout","rate":0.5},{"type":"dense","units":2})",
+                    {{"batch_size", "20"},
+                     {"optimizer", "adam"},
+                     {"gradient_accumulation_steps", "2"},
+                     {"learning_rate", "0.01"}});
+  std::vector<Outcome> whole = Trained(job, 2);
+  ASSERT_EQ(whole[0].end, End::kSucceeded) << whole[0].cause;
+  EXPECT_EQ(whole[0].weights, whole[1].weights);
+  Doing yield{.rank = 1, .after_step = 7, .asks = Directive::kYield, .folder = folder};
+  std::vector<Outcome> first = Trained(job, 2, yield);
+  for (const Outcome& rank : first) {
+    EXPECT_EQ(rank.end, End::kYielded) << rank.cause;
+    EXPECT_EQ(rank.steps, first[0].steps);
+  }
+  EXPECT_GE(first[0].steps, 7);
+  EXPECT_LT(first[0].steps, whole[0].steps);
+  std::vector<Outcome> rest = Trained(job, 2, {.folder = folder});
+  for (const Outcome& rank : rest) {
+    EXPECT_EQ(rank.end, End::kSucceeded) << rank.cause;
+    EXPECT_EQ(rank.weights, whole[0].weights);
+  }
+  EXPECT_EQ(rest[0].metrics["train_loss"], whole[0].metrics["train_loss"]);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(Parallel, AStopOfOneRankStopsAll) {
+  Job job = MakeJob("[6]", kDense, {{"batch_size", "20"}, {"epochs", "1000"}});
+  for (const Outcome& rank :
+       Trained(job, 2, {.rank = 0, .after_step = 5, .asks = Directive::kStop})) {
+    EXPECT_EQ(rank.end, End::kStopped) << rank.cause;
+    EXPECT_LT(rank.steps, 10);
+  }
+}
+
+TEST(Parallel, ARankThatIsKilledEndsTheOthers) {
+  Job job = MakeJob("[6]", kDense, {{"batch_size", "20"}, {"epochs", "100000"}});
+  auto begin = std::chrono::steady_clock::now();
+  std::vector<Outcome> ranks = Trained(job, 4, {.rank = 1, .after_step = 5, .dies = true});
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+  for (int rank : {0, 2, 3}) {
+    EXPECT_EQ(ranks[static_cast<size_t>(rank)].end, End::kFailed);
+    EXPECT_EQ(ranks[static_cast<size_t>(rank)].cause, "peer_lost");
+  }
+}
+
+TEST(Parallel, RanksThatBeginAtDifferentStepsAreToldSo) {
+  Job job = MakeJob("[6]", kDense, {{"batch_size", "20"}});
+  auto told = RunRanks(2, [&](ProcessGroup* group) {
+    TrainingObserver silent;
+    struct Keeper : TrainingObserver {
+      std::optional<TrainingState> state;
+      bool StateWanted() override { return !state; }
+      void OnState(TrainingState s) override { state = std::move(s); }
+    } keeper;
+    (void)Train(job.spec, job.dataset, 1, &keeper);
+    std::optional<TrainingState> resume;
+    if (group->leads()) resume = std::move(keeper.state);
+    TrainingResult result = Train(job.spec, job.dataset, 1, &silent, std::move(resume), group);
+    return result.failure.cause + ": " + result.failure.message;
+  });
+  for (const std::string& one : told) {
+    EXPECT_EQ(one, "internal: rank 1 begins after step 0, but rank 0 after step 1");
+  }
+}
+
+}  // namespace
+}  // namespace cyxwiz::runner
