@@ -89,8 +89,9 @@ Status Write(const std::string& format, const std::string& from, const std::stri
 int RunExport(const Session& session, const ExportOptions& options) {
   Console& console = session.console;
   std::error_code error;
-  const bool is_folder =
-      options.source.find('/') != std::string::npos || fs::is_directory(options.source, error);
+  // A folder named like the job may be where an earlier export of it went.
+  const bool is_folder = options.source.find('/') != std::string::npos ||
+                         fs::exists(options.source + "/" + kModelFile, error);
   std::string from = options.source;
   std::string to = options.folder.empty() ? options.source : options.folder;
   for (std::string* folder : {&from, &to}) {
