@@ -451,5 +451,19 @@ TEST(Commands, DownloadOfAJobWithoutFilesIsRefused) {
   EXPECT_NE(outcome.err.find("Running"), std::string::npos);
 }
 
+TEST(Commands, TheFilesOfAnArrayAreLookedForAtItsMembers) {
+  FakeServer server;
+  server.AddUpdate(protocol::JOB_STATE_SUCCEEDED, 1);
+  server.status.mutable_status()->mutable_array()->set_size(3);
+  Outcome download = Cyxwiz({"download", "job-1", "--server", server.address()});
+  EXPECT_EQ(download.code, kExitRefused);
+  Outcome watch = Cyxwiz({"watch", "job-1", "--server", server.address()});
+  EXPECT_EQ(watch.code, kExitOk);
+  for (const Outcome& outcome : {download, watch}) {
+    EXPECT_NE(outcome.err.find("cyxwiz ps --array job-1 "), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("cyxwiz download job-1.0 "), std::string::npos) << outcome.err;
+  }
+}
+
 }  // namespace
 }  // namespace cyxwiz::cli

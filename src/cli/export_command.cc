@@ -36,6 +36,7 @@ class FetchedModel {
   Status Fetch(const Session& session, const std::string& job_id, const std::string& beside) {
     ASSIGN_OR_RETURN(std::unique_ptr<Client> client, Client::Connect(session.server));
     ASSIGN_OR_RETURN(protocol::GetJobStatusResponse status, client->GetJobStatus(job_id));
+    if (status.status().has_array()) return HasNoFiles(status.status(), session.server);
     if (status.status().state() != protocol::JOB_STATE_SUCCEEDED) {
       return FailedPrecondition(
           "job " + job_id + " is " + StateWord(status.status().state()) + ": it has left no model",
