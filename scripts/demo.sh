@@ -49,9 +49,13 @@ export CYXWIZ_SERVER
 
 echo
 echo "Submitting $job_file"
-job_id=$("$cyxwiz" submit "$job_file" --json | value job_id)
-[ -n "$job_id" ] || fail "the job was not accepted"
-"$cyxwiz" watch "$job_id" || { code=$?; "$cyxwiz" logs "$job_id" >&2 || true; exit "$code"; }
+code=0
+status=$("$cyxwiz" submit "$job_file" --wait) || code=$?
+job_id=$(sed -n 's/^Job *//p' <<<"$status")
+if [ "$code" != 0 ]; then
+  [ -z "$job_id" ] || { echo "$status"; "$cyxwiz" logs "$job_id" || true; } >&2
+  exit "$code"
+fi
 
 echo
 "$cyxwiz" download "$job_id" -o "$demo/model"

@@ -44,8 +44,19 @@ class Model(nn.Module):
             scale = torch.tensor(normalize.get(name, [default])).reshape(each)
             self.register_buffer("_" + name, scale, persistent=False)
 
-    def prepare(self, x: torch.Tensor) -> torch.Tensor:
-        """What `forward` takes, made from values of the data set (bytes of images, features of a table)."""
+    def prepare(self, x: Any) -> torch.Tensor:
+        """What `forward` takes, made from values of the data set (bytes of images, features of a table).
+
+        Args:
+            x: a tensor or NumPy array of batch x input_shape.
+
+        Raises:
+            TypeError: it is neither, or an array of what are no numbers.
+        """
+        if not isinstance(x, torch.Tensor):
+            if not hasattr(x, "__array__"):
+                raise TypeError(f"prepare: expected a tensor or a NumPy array, found {type(x).__name__}")
+            x = torch.tensor(x.__array__())
         return (x.float() / self._divisor - self._mean) / self._deviation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

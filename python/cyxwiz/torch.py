@@ -3,7 +3,7 @@
     import cyxwiz.torch
 
     model = cyxwiz.torch.load("models/mlp")        # a folder that `cyxwiz download` has left, or a job's id
-    scores = model(model.prepare(images))          # images: as the data set holds them
+    scores = model(model.prepare(images))          # images: a tensor or NumPy array of what the data set holds
 
 Needs the packages torch (2.4 or later) and safetensors, which are imported when `load` is called. Nothing of a model is
 code: model.json names the layers, weights.safetensors holds the tensors.
@@ -48,7 +48,8 @@ def load(source: Union["JobRef", "os.PathLike[str]"], *, client: Optional["Clien
     except ImportError as missing:
         raise ImportError(f"cyxwiz.torch needs PyTorch and safetensors: pip install torch safetensors ({missing})",
                           name=missing.name) from missing
-    if isinstance(source, os.PathLike) or (isinstance(source, str) and (os.sep in source or Path(source).is_dir())):
+    if isinstance(source, os.PathLike) or (isinstance(source, str) and
+                                           (os.sep in source or (Path(source) / MODEL_FILE).is_file())):
         return _load_folder(Path(source))
     with tempfile.TemporaryDirectory(prefix="cyxwiz-") as folder:
         if client is not None:

@@ -60,6 +60,44 @@ def test_gives_what_the_runner_gives_under_the_same_names(torch, cases, name):
     torch.testing.assert_close(y, values["y"], rtol=1e-5, atol=1e-5 * max(1, values["y"].abs().max().item()))
 
 
+def test_prepares_tensors_and_numpy_arrays_alike(torch, cases):
+    numpy = pytest.importorskip("numpy", reason="numpy is not installed: pip install numpy")
+    model = cyxwiz.torch.load(cases / "dense")
+    values = numpy.arange(12, dtype=numpy.uint8).reshape(2, 6)
+    expected = model.prepare(torch.from_numpy(values.copy()))
+    values.flags.writeable = False  # as numpy.frombuffer leaves it
+    assert torch.equal(model.prepare(values), expected)
+    assert torch.equal(model.prepare(values.astype(numpy.float64)), expected)
+    with pytest.raises(TypeError, match="expected a tensor or a NumPy array, found list"):
+        model.prepare(values.tolist())
+    with pytest.raises(TypeError):
+        model.prepare(values.astype(object))
+
+
+def test_a_name_without_a_slash_is_a_folder_only_where_it_holds_a_model(torch, cases, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    client = _Asked()
+    (tmp_path / "job-1").mkdir()  # as `cyxwiz export job-1` leaves it
+    (tmp_path / "job-1/model.onnx").touch()
+    with pytest.raises(cyxwiz.NotFound, match="model.json"):
+        cyxwiz.torch.load("job-1", client=client)
+    assert client.jobs == ["job-1"]
+    for file in ("model.json", "weights.safetensors"):
+        (tmp_path / "job-1" / file).write_bytes((cases / "dense" / file).read_bytes())
+    cyxwiz.torch.load("job-1", client=client)
+    assert client.jobs == ["job-1"]
+
+
+class _Asked:
+    """A client that notes what it is asked for, and has no files."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def download(self, job, folder):
+        self.jobs.append(job)
+
+
 def test_can_be_trained_further(torch, cases):
     model = cyxwiz.torch.load(cases / "residual").train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

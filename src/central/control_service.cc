@@ -3,6 +3,7 @@
 
 #include "central/convert.h"
 #include "central/follow_reactor.h"
+#include "central/refusal.h"
 #include "central/services.h"
 #include "cyxwiz/protocol/control.grpc.pb.h"
 
@@ -62,7 +63,19 @@ class JobControlServiceImpl final : public protocol::JobControlService::Callback
   ServerUnaryReactor* PlanJob(CallbackServerContext* context,
                               const protocol::PlanJobRequest* request,
                               protocol::PlanJobResponse* response) override {
-    return Call(api_, context, &Api::PlanJob, request, response);
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    api_->PlanJob(*request,
+                  [context, reactor, response](Status status, protocol::PlanJobResponse answer) {
+                    if (!status.ok() && answer.problems_size() > 0) {
+                      protocol::SubmitJobResponse refusal;
+                      refusal.mutable_problems()->Swap(answer.mutable_problems());
+                      AddRefusal(std::move(refusal), context);
+                    } else {
+                      response->Swap(&answer);
+                    }
+                    reactor->Finish(ToGrpc(status));
+                  });
+    return reactor;
   }
   ServerUnaryReactor* ListEvents(CallbackServerContext* context,
                                  const protocol::ListEventsRequest* request,

@@ -3,6 +3,7 @@
 
 #include "central/convert.h"
 #include "central/follow_reactor.h"
+#include "central/refusal.h"
 #include "central/services.h"
 #include "cyxwiz/protocol/job.grpc.pb.h"
 
@@ -11,31 +12,6 @@ namespace {
 
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
-
-// Clients accept 8 KiB of metadata in all, the error message included.
-constexpr size_t kMostTrailerBytes = 4000;
-constexpr size_t kMostProblemTextBytes = 400;
-constexpr char kSubmitResponseTrailer[] = "cyxwiz-submit-response-bin";
-
-// The response cut down to what metadata can carry: as many problems as fit.
-std::string TrailerOf(protocol::SubmitJobResponse response) {
-  response.mutable_error()->set_message(Clip(response.error().message(), kMostProblemTextBytes));
-  google::protobuf::RepeatedPtrField<protocol::Problem> all;
-  all.Swap(response.mutable_problems());
-  for (protocol::Problem& problem : all) {
-    for (std::string* text :
-         {problem.mutable_path(), problem.mutable_message(), problem.mutable_expected(),
-          problem.mutable_found(), problem.mutable_hint()}) {
-      *text = Clip(*text, kMostProblemTextBytes);
-    }
-    *response.add_problems() = std::move(problem);
-    if (response.ByteSizeLong() > kMostTrailerBytes) {
-      response.mutable_problems()->RemoveLast();
-      break;
-    }
-  }
-  return response.SerializeAsString();
-}
 
 class JobServiceImpl final : public protocol::JobService::CallbackService {
  public:
@@ -48,7 +24,7 @@ class JobServiceImpl final : public protocol::JobService::CallbackService {
     api_->SubmitJob(
         *request, [context, reactor, response](Status status, protocol::SubmitJobResponse answer) {
           if (!status.ok() && answer.problems_size() > 0)
-            context->AddTrailingMetadata(kSubmitResponseTrailer, TrailerOf(std::move(answer)));
+            AddRefusal(std::move(answer), context);
           else
             response->Swap(&answer);
           reactor->Finish(ToGrpc(status));

@@ -20,7 +20,7 @@ namespace {
 
 constexpr char kExitCodes[] =
     "Exit codes: 0 ok, 2 usage, 3 not found, 4 refused, 6 unreachable, 8 job failed, 9 job "
-    "cancelled, 1 other.";
+    "cancelled,\n130 interrupted, 1 other.";
 
 std::shared_ptr<CLI::Formatter> HelpFormatter() {
   auto formatter = std::make_shared<CLI::Formatter>();
@@ -477,6 +477,11 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       [&](const Session& s) { return RunVersion(s.console); }, /*with_server=*/false);
 
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  // 'cyxwiz help COMMAND' is 'cyxwiz COMMAND --help'.
+  if (const std::string* first = FirstCommand(arguments); first && *first == "help") {
+    reversed.erase(std::find(reversed.begin(), reversed.end(), "help"));
+    reversed.insert(reversed.begin(), "--help");
+  }
   try {
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {

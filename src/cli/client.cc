@@ -64,6 +64,17 @@ Status Client::WaitUntilConnected(Duration timeout) {
                      "HOST:PORT or CYXWIZ_SERVER");
 }
 
+void Client::TakeProblems(const grpc::ClientContext& context,
+                          std::vector<protocol::Problem>* problems) {
+  const auto& trailing = context.GetServerTrailingMetadata();
+  if (auto found = trailing.find(kSubmitResponseKey); found != trailing.end()) {
+    protocol::SubmitJobResponse refused;
+    if (refused.ParseFromArray(found->second.data(), static_cast<int>(found->second.size()))) {
+      problems->assign(refused.problems().begin(), refused.problems().end());
+    }
+  }
+}
+
 Result<protocol::SubmitJobResponse> Client::SubmitJob(const protocol::JobConfig& config,
                                                       std::vector<protocol::Problem>* problems) {
   protocol::SubmitJobRequest request;
@@ -73,13 +84,7 @@ Result<protocol::SubmitJobResponse> Client::SubmitJob(const protocol::JobConfig&
   protocol::SubmitJobResponse response;
   grpc::Status status = jobs_->SubmitJob(&context, request, &response);
   if (status.ok()) return response;
-  const auto& trailing = context.GetServerTrailingMetadata();
-  if (auto found = trailing.find(kSubmitResponseKey); found != trailing.end()) {
-    protocol::SubmitJobResponse refused;
-    if (refused.ParseFromArray(found->second.data(), static_cast<int>(found->second.size()))) {
-      problems->assign(refused.problems().begin(), refused.problems().end());
-    }
-  }
+  TakeProblems(context, problems);
   Status error = FromGrpc(status);
   if (error.code() == Code::kUnavailable || error.code() == Code::kDeadlineExceeded) {
     return Status(error.code(),
@@ -88,6 +93,17 @@ Result<protocol::SubmitJobResponse> Client::SubmitJob(const protocol::JobConfig&
                   "look with 'cyxwiz ps' before you submit it again");
   }
   return error;
+}
+
+Result<protocol::PlanJobResponse> Client::PlanJob(const protocol::PlanJobRequest& request,
+                                                  std::vector<protocol::Problem>* problems) {
+  grpc::ClientContext context;
+  SetDeadline(&context);
+  protocol::PlanJobResponse response;
+  grpc::Status status = job_control_->PlanJob(&context, request, &response);
+  if (status.ok()) return response;
+  TakeProblems(context, problems);
+  return FromGrpc(status);
 }
 
 Result<protocol::GetJobStatusResponse> Client::GetJobStatus(const std::string& job_id) {

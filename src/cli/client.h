@@ -52,6 +52,8 @@ class Client {
   // INVALID_ARGUMENT with everything wrong in *problems when the job is refused.
   Result<protocol::SubmitJobResponse> SubmitJob(const protocol::JobConfig& config,
                                                 std::vector<protocol::Problem>* problems);
+  Result<protocol::PlanJobResponse> PlanJob(const protocol::PlanJobRequest& request,
+                                            std::vector<protocol::Problem>* problems);
   Result<protocol::GetJobStatusResponse> GetJobStatus(const std::string& job_id);
 
   protocol::JobService::StubInterface& jobs() { return *jobs_; }
@@ -67,6 +69,9 @@ class Client {
  private:
   Client(std::string server, std::shared_ptr<grpc::Channel> channel);
   static void SetDeadline(grpc::ClientContext* context);
+  // What the server says is wrong with a job that it has refused.
+  static void TakeProblems(const grpc::ClientContext& context,
+                           std::vector<protocol::Problem>* problems);
 
   std::string server_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -119,6 +119,10 @@ int RunExport(const Session& session, const ExportOptions& options);
 // returns the exit code.
 int ReadJob(const Session& session, const std::string& file, protocol::JobConfig* config);
 
+// Says that the server has refused a job, or cannot be asked, and returns the exit code.
+int FailRefused(Console& console, const Status& status,
+                const std::vector<protocol::Problem>& problems);
+
 // Submits a job, or says why it was refused and returns the exit code.
 int Accept(const Session& session, Client* client, const protocol::JobConfig& config,
            protocol::SubmitJobResponse* response);

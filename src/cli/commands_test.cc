@@ -24,6 +24,7 @@ constexpr char kSubmitResponseKey[] = "cyxwiz-submit-response-bin";
 
 // Answers as the test says; everything unset is UNIMPLEMENTED.
 class FakeServer : public protocol::JobService::Service,
+                   public protocol::JobControlService::Service,
                    public protocol::JobLogService::Service,
                    public protocol::ModelService::Service,
                    public protocol::NodeDiscoveryService::Service {
@@ -33,6 +34,7 @@ class FakeServer : public protocol::JobService::Service,
     builder.AddListeningPort("127.0.0.1:" + std::to_string(at_port),
                              grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(static_cast<protocol::JobService::Service*>(this));
+    builder.RegisterService(static_cast<protocol::JobControlService::Service*>(this));
     builder.RegisterService(static_cast<protocol::JobLogService::Service*>(this));
     builder.RegisterService(static_cast<protocol::ModelService::Service*>(this));
     builder.RegisterService(static_cast<protocol::NodeDiscoveryService::Service*>(this));
@@ -52,6 +54,16 @@ class FakeServer : public protocol::JobService::Service,
     response->set_job_id("job-1");
     response->set_status(protocol::STATUS_PENDING);
     response->set_assigned_node_id("node-7");
+    return grpc::Status::OK;
+  }
+  grpc::Status PlanJob(grpc::ServerContext* context, const protocol::PlanJobRequest*,
+                       protocol::PlanJobResponse*) override {
+    context->AddTrailingMetadata(kSubmitResponseKey, refusal.SerializeAsString());
+    return grpc::Status(grpc::INVALID_ARGUMENT, "the job has problems");
+  }
+  grpc::Status RetryJob(grpc::ServerContext*, const protocol::RetryJobRequest*,
+                        protocol::JobResponse* response) override {
+    response->mutable_status()->set_job_id("job-2");
     return grpc::Status::OK;
   }
   grpc::Status GetJobStatus(grpc::ServerContext*, const protocol::GetJobStatusRequest* request,
@@ -198,6 +210,9 @@ TEST(Commands, EveryProblemOfARefusedJobStandsOnItsOwnLine) {
                           "found -5 (try 5)\n"),
             std::string::npos)
       << text.err;
+  Outcome plan = Cyxwiz({"plan", "-", "--server", server.address()}, kJob);
+  EXPECT_EQ(plan.code, kExitRefused);
+  EXPECT_EQ(plan.err, text.err);
   Outcome json = Cyxwiz({"submit", "-", "--json", "--server", server.address()}, kJob);
   EXPECT_EQ(json.code, kExitRefused);
   Json error = Json::parse(json.err)["error"];
@@ -231,6 +246,7 @@ TEST(Commands, UsageErrorsHaveAHintAndCodeTwo) {
   EXPECT_EQ(Cyxwiz({"ps", "--limit", "0"}).code, kExitUsage);
   EXPECT_EQ(Cyxwiz({"ps", "--no-such-flag"}).code, kExitUsage);
   EXPECT_EQ(Cyxwiz({"ps", "--server", "http://x"}).code, kExitUsage);
+  EXPECT_EQ(Cyxwiz({"cordon", "node-7", "--from", "tomorrow"}).code, kExitUsage);
   EXPECT_EQ(Cyxwiz({}).code, kExitUsage);
   Outcome json = Cyxwiz({"statsu", "--json"});
   EXPECT_EQ(Json::parse(json.err)["error"]["code"], "USAGE");
@@ -247,6 +263,13 @@ TEST(Commands, EveryCommandHasHelpWithExamples) {
   }
 }
 
+TEST(Commands, HelpIsACommandToo) {
+  Outcome all = Cyxwiz({"help"});
+  EXPECT_EQ(all.code, kExitOk);
+  EXPECT_EQ(all.out, Cyxwiz({"--help"}).out);
+  EXPECT_EQ(Cyxwiz({"help", "submit"}).out, Cyxwiz({"submit", "--help"}).out);
+}
+
 TEST(Commands, NotFoundAndRefusedHaveTheirCodes) {
   FakeServer server;
   EXPECT_EQ(Cyxwiz({"status", "nobody", "--server", server.address()}).code, kExitNotFound);
@@ -258,12 +281,24 @@ TEST(Commands, NotFoundAndRefusedHaveTheirCodes) {
   EXPECT_EQ(Json::parse(outcome.err)["error"]["code"], "NOT_FOUND");
 }
 
+TEST(Commands, RetrySaysHowToFollowTheNewJob) {
+  FakeServer server;
+  Outcome outcome = Cyxwiz({"retry", "job-1", "--server", server.address()});
+  EXPECT_EQ(outcome.code, kExitOk) << outcome.err;
+  EXPECT_EQ(outcome.out, "job-2\n");
+  EXPECT_NE(outcome.err.find("cyxwiz watch job-2 "), std::string::npos) << outcome.err;
+}
+
 TEST(Commands, PsShowsOnePageOrAll) {
   FakeServer server;
   Outcome page = Cyxwiz({"ps", "--server", server.address()});
   EXPECT_NE(page.out.find("job-0"), std::string::npos);
   EXPECT_EQ(page.out.find("job-1"), std::string::npos);
-  EXPECT_NE(page.err.find("2 more"), std::string::npos) << page.err;
+  EXPECT_NE(page.err.find("2 more: cyxwiz ps --all, or"), std::string::npos) << page.err;
+  Outcome some =
+      Cyxwiz({"ps", "--status", "completed", "--user", "ada", "--server", server.address()});
+  EXPECT_NE(some.err.find("cyxwiz ps --status completed --user ada --all"), std::string::npos)
+      << some.err;
   Outcome all = Cyxwiz({"ps", "--all", "--json", "--server", server.address()});
   Json json = Json::parse(all.out);
   EXPECT_EQ(json["jobs"].size(), 3u);
@@ -449,6 +484,20 @@ TEST(Commands, DownloadOfAJobWithoutFilesIsRefused) {
   Outcome outcome = Cyxwiz({"download", "job-1", "--server", server.address()});
   EXPECT_EQ(outcome.code, kExitRefused);
   EXPECT_NE(outcome.err.find("Running"), std::string::npos);
+}
+
+TEST(Commands, TheFilesOfAnArrayAreLookedForAtItsMembers) {
+  FakeServer server;
+  server.AddUpdate(protocol::JOB_STATE_SUCCEEDED, 1);
+  server.status.mutable_status()->mutable_array()->set_size(3);
+  Outcome download = Cyxwiz({"download", "job-1", "--server", server.address()});
+  EXPECT_EQ(download.code, kExitRefused);
+  Outcome watch = Cyxwiz({"watch", "job-1", "--server", server.address()});
+  EXPECT_EQ(watch.code, kExitOk);
+  for (const Outcome& outcome : {download, watch}) {
+    EXPECT_NE(outcome.err.find("cyxwiz ps --array job-1 "), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("cyxwiz download job-1.0 "), std::string::npos) << outcome.err;
+  }
 }
 
 }  // namespace

@@ -230,10 +230,13 @@ int RunPriority(const Session& session, const PriorityOptions& options) {
 int RunRetry(const Session& session, const std::string& job_id) {
   protocol::RetryJobRequest request;
   request.set_job_id(job_id);
+  std::string id;
   int code = AskForJob(session, &Jobs::RetryJob, request,
-                       [](const protocol::JobStatus& status) { return status.job_id(); });
-  if (code == kExitOk && !session.console.json)
-    session.console.err << "Submitted again as a new job\n";
+                       [&id](const protocol::JobStatus& status) { return id = status.job_id(); });
+  if (code == kExitOk && !session.console.json) {
+    session.console.err << "Submitted again as a new job\n  cyxwiz watch " << id
+                        << ServerFlag(session.server) << "   to follow it\n";
+  }
   return code;
 }
 
@@ -300,8 +303,9 @@ int RunPlan(const Session& session, const PlanOptions& options) {
   protocol::PlanJobRequest request;
   *request.mutable_config() = config;
   *request.mutable_what_if() = *what_if;
-  auto response = (*client)->Call((*client)->job_control(), &Jobs::PlanJob, request);
-  if (!response.ok()) return console.Fail(response.status());
+  std::vector<protocol::Problem> problems;
+  auto response = (*client)->PlanJob(request, &problems);
+  if (!response.ok()) return FailRefused(console, response.status(), problems);
   if (console.json) {
     console.PrintJson(wire::ToJson(response->plan()));
   } else {
@@ -371,7 +375,8 @@ int RunCordon(const Session& session, const CordonOptions& options) {
   };
   auto from = read("--from", options.from), until = read("--until", options.until);
   for (const auto* moment : {&from, &until}) {
-    if (!moment->ok()) return session.console.Fail(moment->status());
+    if (!moment->ok())
+      return session.console.FailUsage(moment->status().message(), moment->status().hint());
   }
   request.set_from(*from);
   request.set_until(*until);

@@ -110,18 +110,28 @@ Result<std::string> DownloadArtifact(Client* client, const std::string& job_id,
   return file.path();
 }
 
+Status HasNoFiles(const protocol::JobStatus& status, const std::string& server) {
+  const std::string& id = status.job_id();
+  const std::string flag = ServerFlag(server);
+  if (status.has_array()) {
+    return FailedPrecondition("job " + id + " is an array: its members have the files",
+                              "'cyxwiz ps --array " + id + flag +
+                                  "' lists them, 'cyxwiz download " + id + ".0" + flag +
+                                  "' fetches those of the first");
+  }
+  return FailedPrecondition(
+      "job " + id + " is " + StateWord(status.state()) + ": it has left no files",
+      IsFinal(status.state()) ? "" : "follow it with 'cyxwiz watch " + id + flag + "'");
+}
+
 int RunDownload(const Session& session, const DownloadOptions& options) {
   Console& console = session.console;
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
   auto status = (*client)->GetJobStatus(options.job_id);
   if (!status.ok()) return console.Fail(status.status());
-  if (status->result().artifacts().empty()) {
-    protocol::JobState state = status->status().state();
-    return console.Fail(FailedPrecondition(
-        "job " + options.job_id + " is " + StateWord(state) + ": it has left no files",
-        IsFinal(state) ? "" : "follow it with 'cyxwiz watch " + options.job_id + "'"));
-  }
+  if (status->result().artifacts().empty())
+    return console.Fail(HasNoFiles(status->status(), session.server));
   std::string folder = options.folder.empty() ? options.job_id : options.folder;
   while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
   if (Status s = MakeFolder(folder); !s.ok()) return console.Fail(s);

@@ -41,6 +41,9 @@ class IncomingFile {
   std::unique_ptr<Hash> hash_;
 };
 
+// Why a job that has no files has none, and what to do.
+Status HasNoFiles(const protocol::JobStatus& status, const std::string& server);
+
 // Fetches one artifact of a job into `folder`; the path it has there.
 Result<std::string> DownloadArtifact(Client* client, const std::string& job_id,
                                      const protocol::Artifact& artifact, const std::string& folder);

@@ -36,6 +36,7 @@ class FetchedModel {
   Status Fetch(const Session& session, const std::string& job_id, const std::string& beside) {
     ASSIGN_OR_RETURN(std::unique_ptr<Client> client, Client::Connect(session.server));
     ASSIGN_OR_RETURN(protocol::GetJobStatusResponse status, client->GetJobStatus(job_id));
+    if (status.status().has_array()) return HasNoFiles(status.status(), session.server);
     if (status.status().state() != protocol::JOB_STATE_SUCCEEDED) {
       return FailedPrecondition(
           "job " + job_id + " is " + StateWord(status.status().state()) + ": it has left no model",
@@ -89,8 +90,9 @@ Status Write(const std::string& format, const std::string& from, const std::stri
 int RunExport(const Session& session, const ExportOptions& options) {
   Console& console = session.console;
   std::error_code error;
-  const bool is_folder =
-      options.source.find('/') != std::string::npos || fs::is_directory(options.source, error);
+  // A folder named like the job may be where an earlier export of it went.
+  const bool is_folder = options.source.find('/') != std::string::npos ||
+                         fs::exists(options.source + "/" + kModelFile, error);
   std::string from = options.source;
   std::string to = options.folder.empty() ? options.source : options.folder;
   for (std::string* folder : {&from, &to}) {

@@ -229,19 +229,20 @@ int RunSubmit(const Session& session, const SubmitOptions& options) {
   return Submit(session, config, options.wait);
 }
 
+int FailRefused(Console& console, const Status& status,
+                const std::vector<protocol::Problem>& problems) {
+  if (problems.empty()) return console.Fail(status);
+  // The server's sentence repeats the problems.
+  return console.Fail(
+      Status(status.code(), "the job was refused: " + Count(problems.size()), status.hint()),
+      problems);
+}
+
 int Accept(const Session& session, Client* client, const protocol::JobConfig& config,
            protocol::SubmitJobResponse* response) {
-  Console& console = session.console;
-  std::vector<protocol::Problem> refused;
-  auto answer = client->SubmitJob(config, &refused);
-  if (!answer.ok() && !refused.empty()) {
-    // The server's sentence repeats the problems.
-    return console.Fail(
-        Status(answer.status().code(), "the job was refused: " + Count(refused.size()),
-               answer.status().hint()),
-        refused);
-  }
-  if (!answer.ok()) return console.Fail(answer.status());
+  std::vector<protocol::Problem> problems;
+  auto answer = client->SubmitJob(config, &problems);
+  if (!answer.ok()) return FailRefused(session.console, answer.status(), problems);
   *response = std::move(*answer);
   return kExitOk;
 }
@@ -359,8 +360,14 @@ int RunPs(const Session& session, const PsOptions& options) {
   console.out << table.ToString(console.width, console.unicode, console.colour) << std::flush;
   int64_t more = list.total_count() - list.jobs_size();
   if (!list.next_page_token().empty()) {
-    console.err << (more > 0 ? std::to_string(more) + " more: " : "more: ")
-                << "cyxwiz ps --all, or --page-token " << list.next_page_token() << "\n";
+    std::string filter;
+    for (const auto& [flag, value] : {std::pair(" --status ", options.status),
+                                      {" --user ", options.user},
+                                      {" --array ", options.array}}) {
+      if (!value.empty()) filter += flag + Printable(value);
+    }
+    console.err << (more > 0 ? std::to_string(more) + " more: " : "more: ") << "cyxwiz ps" << filter
+                << " --all, or --page-token " << list.next_page_token() << "\n";
   }
   return kExitOk;
 }

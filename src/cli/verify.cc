@@ -1,6 +1,7 @@
 #include "cli/verify.h"
 
 #include <openssl/evp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -13,12 +14,12 @@
 #include <fstream>
 #include <optional>
 #include <random>
-#include <thread>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/child_process.h"
+#include "cli/signals.h"
 
 namespace cyxwiz::cli {
 namespace {
@@ -27,8 +28,8 @@ namespace fs = std::filesystem;
 
 using Clock = std::chrono::steady_clock;
 
-// How often the folder of checkpoints is looked at.
-constexpr auto kLook = std::chrono::milliseconds(2);
+// How often the runner and its folder of checkpoints are looked at.
+constexpr int kLookMs = 2;
 
 Result<std::string> Sha256OfFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -90,8 +91,8 @@ class Verification {
     }
     Say("training once without a break ...");
     Status status = Alone();
-    if (!status.ok()) return console_.Fail(status);
-    status = Interrupted();
+    if (status.ok()) status = Killed();
+    if (stopped_) return 128 + SIGINT;
     if (!status.ok()) return console_.Fail(status);
     return Report();
   }
@@ -143,7 +144,25 @@ class Verification {
                               log.substr(begin == std::string::npos ? 0 : begin + 1));
   }
 
+  // Whether the child has ended; it has not been waited for.
+  static bool HasEnded(const ChildProcess& child) {
+    siginfo_t info{};
+    ::waitid(P_PID, static_cast<id_t>(child.pid()), &info, WEXITED | WNOHANG | WNOWAIT);
+    return info.si_pid != 0;
+  }
+
+  // Whether the user wants the verification to stop, after a moment in which that may be said.
+  bool IsStopped() {
+    pollfd descriptor{interrupts_.fd(), POLLIN, 0};
+    ::poll(&descriptor, 1, kLookMs);
+    if (!interrupts_.Take().empty()) stopped_ = true;
+    return stopped_;
+  }
+
   Status Finish(const ChildProcess& child, Json* line) {
+    while (!HasEnded(child)) {
+      if (IsStopped()) child.Signal(SIGKILL);
+    }
     int wait_status = 0;
     ::waitpid(child.pid(), &wait_status, 0);
     ASSIGN_OR_RETURN(*line, LastLine(child, wait_status));
@@ -160,7 +179,7 @@ class Verification {
     return OkStatus();
   }
 
-  Status Interrupted() {
+  Status Killed() {
     // Several checkpoints between two kills, whatever the length of the job.
     const double interval = std::clamp(seconds_ / (4.0 * (options_.kills + 1)), 1e-6, 30.0);
     std::mt19937_64 random(std::random_device{}());
@@ -189,20 +208,19 @@ class Verification {
     return OkStatus();
   }
 
-  // Whether it was killed; false: it has ended by itself, and has not been waited for.
+  // Whether it was killed; false: it has ended by itself, or is to be stopped, and has not been
+  // waited for.
   bool KillAfterCheckpoint(const ChildProcess& child, int64_t before, double wait) {
     const std::string folder = folder_ + "/killed";
     std::optional<Clock::time_point> due;
     for (;;) {
-      siginfo_t info{};
-      ::waitid(P_PID, static_cast<id_t>(child.pid()), &info, WEXITED | WNOHANG | WNOWAIT);
-      if (info.si_pid != 0) return false;
+      if (HasEnded(child)) return false;
       if (!due && NewestStep(folder) > before) {
         due = Clock::now() +
               std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(wait));
       }
       if (due && Clock::now() >= *due) break;
-      std::this_thread::sleep_for(kLook);
+      if (IsStopped()) return false;
     }
     child.Signal(SIGKILL);
     int wait_status = 0;
@@ -246,7 +264,9 @@ class Verification {
   Console& console_;
   const VerifyOptions& options_;
   const std::string folder_, runner_;
-  double seconds_ = 0;  // of the run without a break
+  SignalQueue interrupts_{SIGINT, SIGTERM, SIGHUP};
+  bool stopped_ = false;  // by one of them
+  double seconds_ = 0;    // of the run without a break
   std::string expected_, found_;
   std::vector<Kill> kills_;
   std::optional<int64_t> resumed_at_;

@@ -19,7 +19,8 @@ struct VerifyOptions {
 };
 
 // Trains on this machine, without a server. 0: the weights are the same; 1: they differ; 4: the job
-// cannot be trained, or was over before it could be killed.
+// cannot be trained, or was over before it could be killed; 130: it was interrupted. A temporary
+// folder is gone in any case.
 int RunVerify(Console& console, const VerifyOptions& options);
 
 }  // namespace cyxwiz::cli

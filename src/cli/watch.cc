@@ -102,12 +102,21 @@ int RunWatch(const Session& session, const std::string& job_id) {
   auto client = Client::Connect(session.server);
   if (!client.ok()) return session.console.Fail(client.status());
   int code = FollowJob(session, client->get(), job_id, /*print_updates=*/true);
-  if (!session.console.json && code == kExitOk) {
-    session.console.err << "  cyxwiz download " << job_id << ServerFlag(session.server)
-                        << "   to get the trained model\n";
-  } else if (!session.console.json && code == kExitJobFailed) {
-    session.console.err << "  cyxwiz logs " << job_id << ServerFlag(session.server)
-                        << "   to see what it printed\n";
+  if (session.console.json || (code != kExitOk && code != kExitJobFailed)) return code;
+  std::ostream& hints = session.console.err;
+  const std::string flag = ServerFlag(session.server);
+  auto status = (*client)->GetJobStatus(job_id);
+  if (status.ok() && status->status().has_array()) {
+    // The results and logs are those of the members.
+    hints << "  cyxwiz ps --array " << job_id << flag << "   to see its members\n";
+    if (code == kExitOk) {
+      hints << "  cyxwiz download " << job_id << ".0" << flag
+            << "   to get the trained model of the first\n";
+    }
+  } else if (code == kExitOk) {
+    hints << "  cyxwiz download " << job_id << flag << "   to get the trained model\n";
+  } else {
+    hints << "  cyxwiz logs " << job_id << flag << "   to see what it printed\n";
   }
   return code;
 }

@@ -65,6 +65,8 @@ TEST(Arrays, NoMoreRunThanItLets) {
   EXPECT_EQ(b.Get("a").array->started, 2);
   b.Do(GetJob{.job = {"a"}});
   EXPECT_EQ(b.reply<JobReply>().view.reasons.at(0).code, "ARRAY_PARALLEL");
+  EXPECT_EQ(b.reply<JobReply>().view.reasons.at(0).message,
+            "2 of its members run, as many as it lets");
   b.Submit("other", 6);
   EXPECT_EQ(b.StateOf("other"), "Assigned") << "others are not held up";
   b.Complete("a.1", 1, "n");

@@ -1,5 +1,6 @@
 #include "control/entries.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace cyxwiz::control {
@@ -34,6 +35,8 @@ const std::string& ProjectOf(const Job& job) {
 }
 
 int32_t NodesOf(const Job& job) { return job.terms != nullptr ? job.terms->nodes : 1; }
+
+double EpochsOf(const Job& job) { return std::max(1, job.total_epochs); }
 
 LineKey LineOf(const Job& job) { return {job.priority, RequestOf(job), job.user, ProjectOf(job)}; }
 

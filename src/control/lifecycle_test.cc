@@ -295,5 +295,25 @@ TEST(Explain, TellsPlaceChangeAndStart) {
   EXPECT_EQ(b.reply<PlanReply>().queue_position, 1);
 }
 
+TEST(Explain, ALongJobIsExpectedToTakeLongerThanAShortOne) {
+  Bench b;
+  b.Register("n", 2);
+  b.Submit("short", 2, 1, "short");  // 5 epochs
+  b.Progress("short", 1, "n", 0.0);
+  b.Pass(seconds(5));
+  b.Complete("short", 1, "n");
+  SubmitJob long_one = Bench::SubmitCommand("long", 2, 1, "long");
+  long_one.job.total_epochs = 500;
+  b.Do(std::move(long_one));
+  b.Progress("long", 1, "n", 0.0);
+  b.Submit("next", 1);
+  b.Do(ExplainJob{.job = JobId{"next"}});
+  const PlanReply plan = b.reply<PlanReply>();
+  ASSERT_TRUE(plan.estimated_start);
+  EXPECT_EQ(plan.estimated_start->ms - b.now().unix.ms, 500'000) << "a second for each epoch";
+  EXPECT_NE(plan.estimate_basis.find("1 earlier job took"), std::string::npos)
+      << plan.estimate_basis;
+}
+
 }  // namespace
 }  // namespace cyxwiz::control

@@ -26,9 +26,10 @@ std::vector<scheduler::NodeState> Control::State::SupposedNodes(const WhatIf& wh
 
 std::optional<Duration> Control::State::ExpectedDuration(const JobEntry& entry) const {
   const BodyEntry& body = bodies.at(entry.job.body);
-  const Average& average = body.seconds.count > 0 ? body.seconds : all_seconds;
-  if (average.count == 0) return std::nullopt;
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(average.mean));
+  const bool same = body.seconds.count > 0;
+  if (!same && epoch_seconds.count == 0) return std::nullopt;
+  const double whole = same ? body.seconds.mean : epoch_seconds.mean * EpochsOf(entry.job);
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(whole));
 }
 
 std::optional<Duration> Control::State::Remaining(const JobEntry& entry) const {
@@ -109,7 +110,8 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
     reply->estimate_basis = "a node is free";
   } else {
     reply->estimate_basis = "from the progress of running jobs and the time that " +
-                            std::to_string(all_seconds.count) + " earlier jobs took";
+                            std::to_string(epoch_seconds.count) +
+                            (epoch_seconds.count == 1 ? " earlier job took" : " earlier jobs took");
   }
 }
 

@@ -43,7 +43,9 @@ JobView Control::State::View(const JobEntry& entry) {
     } else if (job.array != nullptr && job.array->room() == 0) {
       view.reasons.push_back(
           {"ARRAY_PARALLEL",
-           std::to_string(job.array->alive()) + " of its members run, as many as it lets",
+           std::to_string(job.array->alive()) + (job.array->alive() == 1
+                                                     ? " of its members runs, as many as it lets"
+                                                     : " of its members run, as many as it lets"),
            {}});
     } else if (!IsInLine(job)) {
       view.reasons.push_back({"BACKOFF", "waits before the next try", {}});

@@ -139,7 +139,7 @@ void Control::State::TakeResult(JobEntry& entry, ReportCompletion& c) {
   if (job.attempt_started_at.ms == 0) return;
   double ran = static_cast<double>(now.unix.ms - job.attempt_started_at.ms) / 1e3;
   bodies.at(job.body).seconds.Add(std::max(0.0, ran));
-  all_seconds.Add(std::max(0.0, ran));
+  epoch_seconds.Add(std::max(0.0, ran) / EpochsOf(job));
 }
 
 }  // namespace cyxwiz::control

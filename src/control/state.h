@@ -77,7 +77,7 @@ struct Control::State {
   int64_t next_sequence = 1;  // of jobs and events alike
   int64_t first_event = 1;    // the oldest number that the store may hold
   CheckpointFiles checkpoint_files;
-  Average all_seconds;
+  Average epoch_seconds;  // of jobs with any body
   Counters counters;
 
   // Of the batch in work:

@@ -52,7 +52,8 @@ Fault ResolvePath(const Roots& roots, const std::string& path, std::string* real
   if (roots.empty()) {
     return {Code::kPermissionDenied, shown + " is not below an allowed data folder",
             "a path below a data folder", "no data folder is configured",
-            "name the folders that hold data in the configuration key data_roots"};
+            "name the folders that hold data in the configuration key data_roots; cyxwiz up and "
+            "verify take --data-root DIR"};
   }
   auto is_allowed = [&roots](const std::string& resolved) {
     for (const std::string& folder : roots.folders()) {
@@ -93,7 +94,8 @@ Fault ResolvePath(const Roots& roots, const std::string& path, std::string* real
   return {
       Code::kPermissionDenied, shown + " is not below an allowed data folder",
       "a path below " + list, link ? "a link that leads to '" + *real + "'" : shown,
-      "put the data below such a folder, or add its folder to the configuration key data_roots"};
+      "put the data below such a folder, or add its folder to the configuration key data_roots; "
+      "cyxwiz up and verify take --data-root DIR"};
 }
 
 }  // namespace cyxwiz::data

@@ -26,6 +26,7 @@ class RootsTest : public DataTest {
     EXPECT_NE(real.status().message().find("'" + allowed_ + "'"), std::string::npos)
         << real.status();
     EXPECT_NE(real.status().hint().find("data_roots"), std::string::npos) << real.status();
+    EXPECT_NE(real.status().hint().find("--data-root DIR"), std::string::npos) << real.status();
   }
   std::string allowed_;
 };

@@ -364,8 +364,9 @@ class Cluster:
         finally:
             connection.close()
 
-    def cli(self, *arguments: str, input: Optional[str] = None, timeout: float = 120) -> subprocess.CompletedProcess:
-        return cli(*arguments, "--server", self.address, input=input, timeout=timeout)
+    def cli(self, *arguments: str, input: Optional[str] = None, timeout: float = 120,
+            cwd: Optional[Path] = None) -> subprocess.CompletedProcess:
+        return cli(*arguments, "--server", self.address, input=input, timeout=timeout, cwd=cwd)
 
 
 class Refusal:
@@ -407,10 +408,10 @@ def agent(address: str) -> agent_pb2_grpc.NodeAgentServiceStub:
 
 
 def cli(*arguments: str, input: Optional[str] = None, timeout: float = 120,
-        env: Optional[Dict[str, str]] = None) -> subprocess.CompletedProcess:
+        env: Optional[Dict[str, str]] = None, cwd: Optional[Path] = None) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if k != "CYXWIZ_SERVER"}
     return subprocess.run([str(BIN / "cyxwiz"), *arguments], input=input, capture_output=True, text=True, timeout=timeout,
-                          env={**environment, **(env or {})})
+                          env={**environment, **(env or {})}, cwd=cwd)
 
 
 def job(*, layers=None, model=None, dataset: str = "mock://random_data", **fields) -> job_pb2.JobConfig:

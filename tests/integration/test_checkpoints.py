@@ -2,12 +2,15 @@
 left alone, bit for bit."""
 
 import json
+import os
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from cluster import job, job_pb2, short_job
+from cluster import BIN, job, job_pb2, short_job
 from cyxwiz.protocol import control_pb2, control_pb2_grpc
 
 PAUSED, RUNNING = job_pb2.JOB_STATE_PAUSED, job_pb2.JOB_STATE_RUNNING
@@ -175,3 +178,17 @@ def test_verify_compares_a_killed_training_with_one_left_alone(tmp_path):
     file.write_text(json.dumps({"model": {"layers": [{"type": "dance"}]}, "dataset": "mock://random_data"}))
     wrong = cli("verify", str(file))
     assert wrong.returncode == 4 and "dance" in wrong.stderr, wrong
+
+
+def test_verify_that_is_interrupted_leaves_nothing_behind(tmp_path):
+    file, folder = tmp_path / "job.json", tmp_path / "temporary"
+    folder.mkdir()
+    file.write_text(json.dumps({"model": {"layers": LAYERS}, "dataset": "mock://random_data",
+                                "hyperparameters": {"epochs": 1000000}}))
+    with subprocess.Popen([BIN / "cyxwiz", "verify", file], stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, "TMPDIR": str(folder)}) as verify:
+        assert verify.stderr.readline() == "training once without a break ...\n"
+        assert len(list(folder.iterdir())) == 1
+        verify.send_signal(signal.SIGINT)
+        assert verify.wait(30) == 130
+    assert list(folder.iterdir()) == []

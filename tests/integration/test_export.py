@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cluster import long_job
+from cluster import cli, long_job
 from test_cli import JOB
 
 
@@ -31,6 +31,19 @@ def test_a_job_is_exported_without_leaving_anything_else(shared, trained, tmp_pa
     assert shared.cli("download", trained, "-o", str(tmp_path / "files")).returncode == 0
     assert shared.cli("export", str(tmp_path / "files"), "--format", "onnx").returncode == 0
     assert (tmp_path / "files/model.onnx").read_bytes() == (out / "model.onnx").read_bytes()
+
+
+def test_a_job_is_exported_again_and_again_into_its_folder(shared, trained, tmp_path):
+    for _ in range(2):
+        done = shared.cli("export", trained, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{trained}/model.onnx ")
+    assert [file.name for file in (tmp_path / trained).iterdir()] == ["model.onnx"]
+
+    # With model.json in it, the folder is what is meant: no server is asked.
+    assert shared.cli("download", trained, cwd=tmp_path).returncode == 0
+    done = cli("export", trained, "--server", "127.0.0.1:1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_safetensors_are_the_jobs_own_files(shared, trained, tmp_path):
