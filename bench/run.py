@@ -323,7 +323,7 @@ def write(path, facts, submit, queue, restart, first, jobs, peers, placement, de
                 "an empty call (gRPC's C++ callback API on both sides); a submit is answered once the job is checked, scheduled and "
                 f"fsynced (one fdatasync here: {submit['fsync_ms']:.2f} ms).", "",
                 "| | calls/s | p50 ms | p99 ms | share of the echo | goal | met |", "| --- | ---: | ---: | ---: | ---: | ---: | --- |"]
-        for name, label, goal in (("echo", "empty echo", ""), ("submit", "SubmitJob, every job different", "0.40"),
+        for name, label, goal in (("echo", "empty echo", ""), ("submit", "SubmitJob, every job with another seed", "0.40"),
                                   ("same body", "SubmitJob, one job again and again", "")):
             row = submit[name]
             out.append(f"| {label} | {row['per_second']:,.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {row['ratio']:.2f} | "

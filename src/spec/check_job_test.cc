@@ -42,6 +42,17 @@ TEST(CheckJob, AcceptsTheSmallestJobOfAnOldClient) {
   EXPECT_EQ(spec->dataset->classes, 10);
 }
 
+TEST(CheckJob, AModelIsReadAgainWhenItOrItsDataIsAnother) {
+  JobDescription job = Job(R"({"layers":[{"type":"dense","units":10}]})");
+  for (int time = 0; time < 2; ++time) EXPECT_EQ(Check(job).spec->model.parameters, 110);
+  job.dataset_uri = "mock://random_data?features=20";
+  EXPECT_EQ(Check(job).spec->model.parameters, 210);
+  job.model_definition = R"({"layers":[{"type":"dense","units":11}]})";
+  EXPECT_EQ(Check(job).spec->model.parameters, 231);
+  job.model_definition = R"({"layers":[{"type":"dense","units":-1}]})";
+  for (int time = 0; time < 2; ++time) EXPECT_FALSE(Check(job).problems.empty());
+}
+
 TEST(CheckJob, AWrongHyperparameterDoesNotHideAWrongOutput) {
   JobDescription job = WithOutput("3", "cross_entropy");
   job.hyperparameters["learning_rate"] = "-1";
