@@ -40,4 +40,6 @@ double EpochsOf(const Job& job) { return std::max(1, job.total_epochs); }
 
 LineKey LineOf(const Job& job) { return {job.priority, RequestOf(job), job.user, ProjectOf(job)}; }
 
+int64_t MostStarts(const Job& job) { return job.array != nullptr ? job.array->room() : 1; }
+
 }  // namespace cyxwiz::control

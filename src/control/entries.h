@@ -100,5 +100,7 @@ scheduler::Request RequestOf(const Job& job);
 // A new job of this id that asks for what `job` asks for; without its terms, and no array.
 Job AskedLike(const Job& job, JobId id);
 LineKey LineOf(const Job& job);
+// How many attempts it could start now: one, or of an array one for each member that it lets.
+int64_t MostStarts(const Job& job);
 
 }  // namespace cyxwiz::control

@@ -70,8 +70,7 @@ Control::State::Rank Control::State::RankOf(const Job& job) const {
 
 bool Control::State::MoreWaitThan(int64_t number, const LineJobs& line) const {
   for (int64_t sequence : line.jobs) {
-    const Job& job = by_sequence.at(sequence)->job;
-    number -= job.array != nullptr ? job.array->room() : 1;
+    number -= MostStarts(by_sequence.at(sequence)->job);
     if (number < 0) return true;
   }
   return false;
@@ -81,7 +80,7 @@ const Job* Control::State::NextWithoutHold(const LineKey& key, const LineJobs& l
   int64_t number = 0;
   for (int64_t sequence : line.jobs) {
     const Job& job = by_sequence.at(sequence)->job;
-    number += job.array != nullptr ? job.array->room() : 1;
+    number += MostStarts(job);
     if (fleet.HoldOf(key, number - 1) == nullptr) return &job;
   }
   return nullptr;

@@ -50,8 +50,7 @@ const scheduler::Hold* Control::State::HoldFor(const Job& job) const {
   int64_t before = 0;  // older ones of its line
   for (int64_t sequence : lines.at(key).jobs) {
     if (sequence == job.sequence || before >= std::ssize(fleet.holds())) break;
-    const Job& one = by_sequence.at(sequence)->job;
-    before += one.array != nullptr ? one.array->room() : 1;
+    before += MostStarts(by_sequence.at(sequence)->job);
   }
   return fleet.HoldOf(key, before);
 }
@@ -112,7 +111,7 @@ void Control::State::PlaceJobs() {
     scheduler::Line one{key, {}, fresh};
     for (int64_t sequence : line.jobs) {
       const Job& job = by_sequence.at(sequence)->job;
-      int64_t times = std::min(job.array != nullptr ? job.array->room() : 1, most);
+      int64_t times = std::min(MostStarts(job), most);
       const scheduler::Waiting waits{sequence, EffectivePriority(job)};
       one.jobs.insert(one.jobs.end(), static_cast<size_t>(times), waits);
       if ((most -= times) == 0) break;

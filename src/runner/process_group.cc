@@ -108,6 +108,20 @@ struct ProcessGroup::Connection {
       sums;
   bool broken = false;
 
+  // Begins what WaitForSums waits for: start(group) gives the work.
+  template <typename F>
+  void Begin(F start) {
+    try {
+      sums.push_back(start(*group));
+    } catch (const std::exception& error) {
+      Lose(error);
+    }
+  }
+  [[noreturn]] void Lose(const std::exception& error) {
+    broken = true;
+    throw PeerLostError("another rank is lost: " + FirstLine(error));
+  }
+
   static Result<std::shared_ptr<Connection>> Make(const GangPlace& place) {
     try {
       auto connection = std::make_shared<Connection>();
@@ -204,13 +218,10 @@ Status ProcessGroup::CheckSecrets(const std::string& secret) {
 }
 
 void ProcessGroup::BeginSum(const at::Tensor& tensor) {
-  std::vector<at::Tensor> tensors{tensor};
-  try {
-    connection_->sums.push_back(connection_->group->allreduce(tensors));
-  } catch (const std::exception& error) {
-    connection_->broken = true;
-    throw PeerLostError("another rank is lost: " + FirstLine(error));
-  }
+  connection_->Begin([&](c10d::ProcessGroupGloo& group) {
+    std::vector<at::Tensor> tensors{tensor};
+    return group.allreduce(tensors);
+  });
 }
 
 void ProcessGroup::WaitForSums() {
@@ -223,7 +234,7 @@ void ProcessGroup::WaitForSums() {
         if (work->isCompleted()) {
           connection_->broken = true;
           if (stop_wanted_()) throw StopAskedError();  // the others may only have been faster
-          throw PeerLostError("another rank is lost: " + FirstLine(error));
+          connection_->Lose(error);
         }
       }
       if (!stop_wanted_()) continue;
@@ -240,13 +251,10 @@ void ProcessGroup::Sum(const at::Tensor& tensor) {
 }
 
 void ProcessGroup::Broadcast(const at::Tensor& tensor) {
-  std::vector<at::Tensor> tensors{tensor};
-  try {
-    connection_->sums.push_back(connection_->group->broadcast(tensors));
-  } catch (const std::exception& error) {
-    connection_->broken = true;
-    throw PeerLostError("another rank is lost: " + FirstLine(error));
-  }
+  connection_->Begin([&](c10d::ProcessGroupGloo& group) {
+    std::vector<at::Tensor> tensors{tensor};
+    return group.broadcast(tensors);
+  });
   WaitForSums();
 }
 

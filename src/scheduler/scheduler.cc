@@ -61,6 +61,14 @@ bool EndsBefore(const Hold& hold, const Request& request, MonotonicTime now) {
          now + request.run_limit <= hold.start;
 }
 
+// The hold on the node whose job goes before one of this line that starts there now; nullptr: none.
+const Hold* HoldBefore(const Fleet& fleet, const NodeState& node, const LineKey& line,
+                       MonotonicTime now) {
+  const Hold* hold = fleet.HoldOn(node);
+  if (hold == nullptr || line.priority > hold->line.priority || line == hold->line) return nullptr;
+  return EndsBefore(*hold, line.request, now) ? nullptr : hold;
+}
+
 // How much of the node's capacity would stay free, summed over its resources: the smaller, the
 // better the fit.
 double RoomLeft(const Request& request, const NodeState& node) {
@@ -114,10 +122,8 @@ bool IsFitFor(const NodeState& node, const Request& request) {
 }
 
 bool IsKeptFrom(const Fleet& fleet, const NodeState& node, const LineKey& line, MonotonicTime now) {
-  const Hold* hold = fleet.HoldOn(node);
-  return hold != nullptr && line.priority <= hold->line.priority && line != hold->line &&
-         !hold->On(node.id)->spare.Holds(line.request.resources) &&
-         !EndsBefore(*hold, line.request, now);
+  const Hold* hold = HoldBefore(fleet, node, line, now);
+  return hold != nullptr && !hold->On(node.id)->spare.Holds(line.request.resources);
 }
 
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
@@ -213,9 +219,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     node.free -= line.key.request.resources;
     node.probe = false;
     if (node.claims > 0) fleet->UseClaim(node.id, line.key);
-    if (const Hold* hold = fleet->HoldOn(node);
-        hold != nullptr && line.key.priority <= hold->line.priority && line.key != hold->line &&
-        !EndsBefore(*hold, line.key.request, now))
+    if (HoldBefore(*fleet, node, line.key, now) != nullptr)
       fleet->AddGuest(node, job, line.key.request.resources);
     ++versions[index];
     for (size_t other : waiting) {
