@@ -41,11 +41,31 @@ prepare_export() {
   echo "$wanted" >"$build/export-venv/.installed"
 }
 
-unit() { ctest --test-dir "$build" --no-tests=error --output-on-failure -j2 "$@"; }
+# Runs a command so that a signal to end reaches it, which bash would keep until the command has ended by itself.
+running=
+stop() {
+  trap - INT TERM HUP
+  [ -z "$running" ] || { kill -TERM "$running" 2>/dev/null && wait "$running"; } || true
+  echo "test: stopped by SIG$1" >&2
+  exit "$2"
+}
+trap 'stop INT 130' INT
+trap 'stop TERM 143' TERM
+trap 'stop HUP 129' HUP
+run() {
+  "$@" <&0 &
+  running=$!
+  local code=0
+  wait "$running" || code=$?
+  running=
+  return "$code"
+}
+
+unit() { run ctest --test-dir "$build" --no-tests=error --output-on-failure -j2 "$@"; }
 # Of pytest's exit codes only 0 is a success; 5 is "no tests collected".
-pytest() { CYXWIZ_BUILD=$build "$build/venv/bin/python" -m pytest -p no:cacheprovider -ra "$@"; }
+pytest() { CYXWIZ_BUILD=$build run "$build/venv/bin/python" -m pytest -p no:cacheprovider -ra "$@"; }
 python() { pytest "$@" python/tests tests/integration; }
-export_models() { CYXWIZ_BUILD=$build "$build/export-venv/bin/python" -m pytest -p no:cacheprovider -ra "$@" tests/export; }
+export_models() { CYXWIZ_BUILD=$build run "$build/export-venv/bin/python" -m pytest -p no:cacheprovider -ra "$@" tests/export; }
 # With a run of its own, because its fixtures are others.
 chaos() { pytest "$@" tests/chaos; }
 
