@@ -1,5 +1,6 @@
-// Measures the control core alone: how long a decision takes as the fleet and the queue grow, and
-// how much memory a queued job takes. One line of JSON a case.
+// Measures the control core alone: how long a decision takes as the fleet and the queue grow, how
+// much memory a queued job takes, and how much more while all of them are cancelled at once. One
+// line of JSON a case.
 //
 //   bench_placement [--quick]
 //
@@ -32,6 +33,22 @@ int64_t ResidentBytes() {
   int64_t pages = 0, resident = 0;
   statm >> pages >> resident;
   return resident * 4096;
+}
+
+// The most memory that Work takes beside what is there.
+template <typename Work>
+int64_t PeakBytes(Work work) {
+  malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << "5";  // forgets the peak so far
+  const int64_t before = ResidentBytes();
+  work();
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  int64_t peak_kib = 0;
+  while (status >> word) {
+    if (word == "VmHWM:") status >> peak_kib;
+  }
+  return peak_kib * 1024 - before;
 }
 
 class Case {
@@ -86,6 +103,11 @@ class Case {
       took.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
       Take(output);
     }
+    const int64_t waiting = control_.counters().jobs_by_state[1];
+    const int64_t cancel_bytes = PeakBytes([this] {
+      Add(control::CancelJobs{.filter = {.states = {control::JobState::kQueued}}});
+      Flush();
+    });
     std::sort(took.begin(), took.end());
     auto at = [&took](double part) {
       return took[std::min(took.size() - 1,
@@ -95,9 +117,11 @@ class Case {
     std::printf(
         "{\"nodes\": %lld, \"queued\": %lld, \"decisions\": %zu, \"p50_us\": %.2f, \"p99_us\": "
         "%.2f, "
-        "\"most_us\": %.2f, \"submit_us\": %.2f, \"bytes_per_job\": %lld}\n",
+        "\"most_us\": %.2f, \"submit_us\": %.2f, \"bytes_per_job\": %lld, "
+        "\"bytes_per_job_cancelled\": %lld}\n",
         static_cast<long long>(nodes_), static_cast<long long>(jobs_), took.size(), at(0.5),
-        at(0.99), took.back(), submit_us, static_cast<long long>(bytes / held));
+        at(0.99), took.back(), submit_us, static_cast<long long>(bytes / held),
+        static_cast<long long>(cancel_bytes / std::max<int64_t>(1, waiting)));
     std::fflush(stdout);
   }
 

@@ -19,7 +19,9 @@ void ToError(const control::ErrorInfo& from, protocol::Error* error) {
   error->set_details(from.details);
 }
 
-bool HasError(const control::Job& job) { return job.error.code != 0 || !job.error.message.empty(); }
+bool HasError(const control::Job& job) {
+  return job.error->code != 0 || !job.error->message.empty();
+}
 
 }  // namespace
 
@@ -91,9 +93,9 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   if (job.state != JobState::kQueued) status->set_current_node_id(job.node.value);
   status->set_start_time(job.started_at.seconds());
   status->set_end_time(job.ended_at.seconds());
-  if (HasError(job)) ToError(job.error, status->mutable_error());
+  if (HasError(job)) ToError(*job.error, status->mutable_error());
   auto& metrics = *status->mutable_metrics();
-  for (const auto& [name, value] : job.metrics) metrics[name] = value;
+  for (const auto& [name, value] : *job.metrics) metrics[name] = value;
   status->set_current_epoch(job.current_epoch);
   status->set_state(static_cast<protocol::JobState>(job.state));
   status->set_attempt(job.attempt);
@@ -127,29 +129,29 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   if (job.gang != nullptr && !control::NodesWith(job).empty()) {
     for (const control::Gang::Rank& rank : job.gang->ranks) status->add_rank_nodes(rank.node.value);
   }
-  if (job.checkpoint.exists()) ToCheckpoint(job.checkpoint, status->mutable_checkpoint());
+  if (job.checkpoint->exists()) ToCheckpoint(*job.checkpoint, status->mutable_checkpoint());
 }
 
 void ToJobResult(const control::Job& job, protocol::JobResult* result) {
   result->set_job_id(job.id.value);
   result->set_status(ToStatusCode(job.state));
-  for (const control::Artifact& artifact : job.artifacts) {
+  for (const control::Artifact& artifact : *job.artifacts) {
     protocol::Artifact* out = result->add_artifacts();
     out->set_name(artifact.name);
     out->set_uri(ArtifactUri(artifact.sha256));
     out->set_sha256(artifact.sha256);
     out->set_size(artifact.size);
   }
-  if (!job.artifacts.empty() && job.artifacts.front().name == "weights.safetensors") {
-    const control::Artifact& weights = job.artifacts.front();
+  if (!job.artifacts->empty() && job.artifacts->front().name == "weights.safetensors") {
+    const control::Artifact& weights = job.artifacts->front();
     result->set_model_weights_uri(ArtifactUri(weights.sha256));
     result->set_model_weights_hash(weights.sha256);
     result->set_model_size(weights.size);
   }
   auto& metrics = *result->mutable_final_metrics();
-  for (const auto& [name, value] : job.metrics) metrics[name] = value;
+  for (const auto& [name, value] : *job.metrics) metrics[name] = value;
   result->set_total_compute_time(std::llround(job.compute_seconds));
-  if (HasError(job)) ToError(job.error, result->mutable_error());
+  if (HasError(job)) ToError(*job.error, result->mutable_error());
 }
 
 void ToJobConfig(const control::Job& job, const control::JobBody& body,

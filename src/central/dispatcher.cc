@@ -123,8 +123,8 @@ void Dispatcher::CallAssign(control::AssignEffect effect) {
   call->request.set_attempt(effect.attempt.attempt);
   call->request.set_session_token(effect.session);
   *call->request.mutable_resources() = ResourcesToWire(effect.job.resources);
-  if (effect.job.checkpoint.exists()) {
-    ToCheckpoint(effect.job.checkpoint, call->request.mutable_checkpoint());
+  if (effect.job.checkpoint->exists()) {
+    ToCheckpoint(*effect.job.checkpoint, call->request.mutable_checkpoint());
   }
   if (effect.ranks > 1) {
     protocol::GangRank* gang = call->request.mutable_gang();

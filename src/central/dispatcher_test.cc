@@ -178,7 +178,8 @@ class DispatcherTest : public testing::Test {
 TEST_F(DispatcherTest, AnAssignmentNamesTheCheckpointToGoOnFrom) {
   FakeNode node;
   control::AssignEffect assignment = Assignment(node.endpoint());
-  assignment.job.checkpoint = {"000000000010", 2, 10, {{"manifest.json", "abc", 5}}};
+  assignment.job.checkpoint =
+      control::Checkpoint{"000000000010", 2, 10, {{"manifest.json", "abc", 5}}};
   dispatcher_->Assign(assignment);
   protocol::AssignJobRequest request = node.assigned.Take();
   EXPECT_EQ(request.checkpoint().name(), "000000000010");

@@ -135,7 +135,7 @@ void Resolve(const ServiceParts& parts, const protocol::DownloadModelMetadataReq
     if (!reply.status.ok()) return found(std::move(reply.status), "", "");
     const control::Job& job = std::get<control::JobReply>(reply.content).view.job;
     std::string names;
-    for (const control::Artifact& artifact : job.artifacts) {
+    for (const control::Artifact& artifact : *job.artifacts) {
       if (artifact.name == file) return found(OkStatus(), artifact.sha256, artifact.name);
       names += (names.empty() ? "" : ", ") + artifact.name;
     }

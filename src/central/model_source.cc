@@ -36,7 +36,7 @@ void TakeFiles(const control::Job& job, protocol::ModelFrom* from, spec::Problem
                   "'cyxwiz retry " + job.id.value + "' runs it again", problems);
   }
   std::string names;
-  for (const control::Artifact& artifact : job.artifacts) {
+  for (const control::Artifact& artifact : *job.artifacts) {
     names += (names.empty() ? "" : ", ") + artifact.name;
     if (artifact.name == kModelFile) from->set_model_sha256(artifact.sha256);
     if (artifact.name == kWeightsFile) from->set_weights_sha256(artifact.sha256);

@@ -100,7 +100,7 @@ class Checker {
       if (!held.empty() && job.attempt < 1)
         Add(job, "is in attempt " + std::to_string(job.attempt) + "; they count from 1");
       if (job.ended_at.ms != 0) Add(job, "has a time at which it ended");
-      for (const control::Artifact& file : job.checkpoint.files)
+      for (const control::Artifact& file : job.checkpoint->files)
         CheckFile(job, "checkpoint", "checkpoints", file);
     }
   }
@@ -113,7 +113,7 @@ class Checker {
                             : ++counted[{"", 0, job.state, true}];
       CheckJob(job);
       if (job.ended_at.ms == 0) Add(job, "has no time at which it ended");
-      for (const control::Artifact& file : job.artifacts)
+      for (const control::Artifact& file : *job.artifacts)
         CheckFile(job, "artifact", "artifacts", file);
       auto found = store_->FindEnded(job.id);
       if (!found.ok()) {

@@ -39,14 +39,15 @@ class Folder {
     done.node = {"n"};
     done.started_at.ms = 1000;
     done.ended_at.ms = 2000;
-    done.artifacts = {Put("artifacts", "weights.safetensors", "weights")};
+    done.artifacts = std::vector{Put("artifacts", "weights.safetensors", "weights")};
     running.sequence = 2;
     running.id = {"running"};
     running.body = 1;
     running.state = JobState::kRunning;
     running.attempt = 1;
     running.node = {"n"};
-    running.checkpoint = {"000000000001", 1, 1, {Put("checkpoints", "model", "state")}};
+    running.checkpoint =
+        control::Checkpoint{"000000000001", 1, 1, {Put("checkpoints", "model", "state")}};
     waiting.sequence = 3;
     waiting.id = {"waiting"};
     waiting.body = 1;
@@ -192,13 +193,13 @@ TEST(CheckData, MembersOfArraysAreLookedAtToo) {
   CheckReport report = folder.Check();
   EXPECT_EQ(report.problems, std::vector<std::string>());
   EXPECT_EQ(report.jobs, 3);
-  std::filesystem::remove(folder.FileOf("artifacts", folder.done.artifacts[0]));
+  std::filesystem::remove(folder.FileOf("artifacts", folder.done.artifacts->front()));
   ExpectOne(folder.CheckAgain(false), "job 'waiting.0' (Succeeded) lacks its artifact");
 }
 
 TEST(CheckData, AMissingArtifactAndOneOfAnotherSizeAreNamedWithTheirFile) {
   Folder folder;
-  std::string file = folder.FileOf("artifacts", folder.done.artifacts[0]);
+  std::string file = folder.FileOf("artifacts", folder.done.artifacts->front());
   MakeWritable(file);
   std::filesystem::resize_file(file, 3);
   CheckReport report = folder.Check();
@@ -210,13 +211,13 @@ TEST(CheckData, AMissingArtifactAndOneOfAnotherSizeAreNamedWithTheirFile) {
 
 TEST(CheckData, AMissingCheckpointIsNamed) {
   Folder folder;
-  std::filesystem::remove(folder.FileOf("checkpoints", folder.running.checkpoint.files[0]));
+  std::filesystem::remove(folder.FileOf("checkpoints", folder.running.checkpoint->files[0]));
   ExpectOne(folder.Check(), "job 'running' (Running) lacks its checkpoint 'model'");
 }
 
 TEST(CheckData, AnotherContentIsFoundWhenLookedFor) {
   Folder folder;
-  std::string file = folder.FileOf("artifacts", folder.done.artifacts[0]);
+  std::string file = folder.FileOf("artifacts", folder.done.artifacts->front());
   MakeWritable(file);
   std::ofstream(file) << "WEIGHTS";
   EXPECT_EQ(folder.Check(/*deep=*/false).problems, std::vector<std::string>());

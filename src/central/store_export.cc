@@ -61,12 +61,12 @@ Json ToJson(const Job& job, const control::JobBody& body) {
     json["array"] = job.member->array.value;
     json["index"] = job.member->number;
   }
-  if (!job.retry_of.empty()) json["retry_of"] = job.retry_of.value;
+  if (!job.retry_of->empty()) json["retry_of"] = job.retry_of->value;
   if (job.terms != nullptr && !job.terms->project.empty()) json["project"] = job.terms->project;
-  if (job.error.code != 0 || !job.error.message.empty())
-    json["error"] = {{"code", job.error.code}, {"message", job.error.message}};
-  for (const auto& [name, value] : job.metrics) json["metrics"][name] = Number(value);
-  for (const control::Artifact& a : job.artifacts)
+  if (job.error->code != 0 || !job.error->message.empty())
+    json["error"] = {{"code", job.error->code}, {"message", job.error->message}};
+  for (const auto& [name, value] : *job.metrics) json["metrics"][name] = Number(value);
+  for (const control::Artifact& a : *job.artifacts)
     json["artifacts"].push_back({{"name", a.name}, {"sha256", a.sha256}, {"size", a.size}});
   return json;
 }

@@ -135,7 +135,7 @@ TEST(Arrays, AFailedMemberFailsTheArrayAtItsEnd) {
   b.Complete("a.1", 1, "n");
   Job job = b.Get("a");
   EXPECT_EQ(job.state, JobState::kFailed);
-  EXPECT_EQ(job.error.message, "of 2 members 1 failed and 0 were cancelled");
+  EXPECT_EQ(job.error->message, "of 2 members 1 failed and 0 were cancelled");
   b.Do(RetryJob{.job = {"a"}, .new_job = {"again"}});
   EXPECT_EQ(b.Get("again").array->size, 2);
   EXPECT_EQ(b.StateOf("again.0"), "Assigned");

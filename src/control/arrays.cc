@@ -86,11 +86,12 @@ void Control::State::SettleArray(JobEntry& array) {
     job.cause = Cause::kNone;
     return SetState(array, JobState::kSucceeded, "");
   }
-  job.error = {static_cast<int32_t>(Code::kAborted),
-               "of " + std::to_string(counts.size) + " members " + std::to_string(counts.failed) +
-                   " failed and " + std::to_string(counts.cancelled) + " were cancelled",
-               "list them with 'cyxwiz ps --array " + job.id.value + "'"};
-  SetState(array, JobState::kFailed, job.error.message);
+  job.error =
+      ErrorInfo{static_cast<int32_t>(Code::kAborted),
+                "of " + std::to_string(counts.size) + " members " + std::to_string(counts.failed) +
+                    " failed and " + std::to_string(counts.cancelled) + " were cancelled",
+                "list them with 'cyxwiz ps --array " + job.id.value + "'"};
+  SetState(array, JobState::kFailed, job.error->message);
 }
 
 void Control::State::StopArray(JobEntry& array, const std::string& message) {
@@ -117,7 +118,7 @@ void Control::State::CancelArray(JobEntry& array, const std::string& reason) {
   Job& job = array.job;
   if (!job.cancel_requested) Tell(job, EventKind::kCancelRequested, reason);
   job.cancel_requested = true;
-  if (job.cancel_reason.empty()) job.cancel_reason = reason;
+  if (job.cancel_reason->empty()) job.cancel_reason = reason;
   MarkChanged(array);
   for (JobEntry* member : LiveMembers(array)) Cancel(*member, reason);
   StopArray(array, "cancelling");

@@ -35,7 +35,7 @@ void Control::State::Release(JobEntry& entry, NodeEntry& node) {
   fleet.GiveBack(id, job.resources);
   quotas.GiveBack(job.user, ProjectOf(job), job.resources);
   CountPlaced(job, -1);
-  if (!job.preempted_for.empty()) fleet.EndVictim(job.sequence, id);
+  if (!job.preempted_for->empty()) fleet.EndVictim(job.sequence, id);
   shares.GiveBack(job.user, job.resources, now.monotonic);
   if (node.node.quarantined) ArmProbe(node);
   DisarmAssign(entry, RankEntryOn(entry, id));
@@ -63,8 +63,8 @@ void Control::State::Keep(JobEntry& entry, Checkpoint checkpoint) {
   if (!checkpoint.exists()) return;
   Job& job = entry.job;
   checkpoint_files.Add(checkpoint);
-  if (!job.checkpoint.exists() || checkpoint.step >= job.checkpoint.step) {
-    std::swap(job.checkpoint, checkpoint);
+  if (!job.checkpoint->exists() || checkpoint.step >= job.checkpoint->step) {
+    std::swap(job.checkpoint.Edit(), checkpoint);
     entry.saved_at = now.monotonic;
     MarkChanged(entry);
   }
@@ -77,17 +77,17 @@ void Control::State::Refuse(const Checkpoint& checkpoint) {
 }
 
 void Control::State::StepBack(Job& job) {
-  job.metrics.clear();
+  job.metrics = {};
   job.progress = 0;
   job.current_epoch = 0;
-  if (!job.checkpoint.exists() || job.total_epochs < 1) return;
-  job.current_epoch = std::min(job.checkpoint.epoch, job.total_epochs);
+  if (!job.checkpoint->exists() || job.total_epochs < 1) return;
+  job.current_epoch = std::min(job.checkpoint->epoch, job.total_epochs);
   job.progress =
-      std::clamp(static_cast<double>(job.checkpoint.epoch - 1) / job.total_epochs, 0.0, 1.0);
+      std::clamp(static_cast<double>(job.checkpoint->epoch - 1) / job.total_epochs, 0.0, 1.0);
 }
 
 void Control::State::EndAttempt(JobEntry& entry, const AttemptEnd& end) {
-  const JobId preempted_for = std::exchange(entry.job.preempted_for, {});
+  const JobId preempted_for = *std::exchange(entry.job.preempted_for, {});
   DisarmLimit(entry.job, TimerKind::kRunLimit, &entry.run_end);
   switch (end.kind) {
     case AttemptEnd::Kind::kSucceeded:
@@ -131,11 +131,12 @@ void Control::State::Lose(JobEntry& entry, const AttemptEnd& end, const JobId& p
   if (end.cause != Cause::kNodeLost) job.nodes_lost = 0;
   if (job.nodes_lost >= options.max_nodes_lost) {
     job.cause = Cause::kKillsNodes;
-    job.error = {static_cast<int32_t>(Code::kAborted),
-                 std::to_string(job.nodes_lost) +
-                     " nodes were lost one after the other while they ran it; last: " + why,
-                 "see the node's log; 'cyxwiz retry " + job.id.value + "' runs it again"};
-    SetState(entry, JobState::kFailed, job.error.message);
+    job.error =
+        ErrorInfo{static_cast<int32_t>(Code::kAborted),
+                  std::to_string(job.nodes_lost) +
+                      " nodes were lost one after the other while they ran it; last: " + why,
+                  "see the node's log; 'cyxwiz retry " + job.id.value + "' runs it again"};
+    SetState(entry, JobState::kFailed, job.error->message);
     return;
   }
   job.cause = end.cause;
@@ -181,7 +182,7 @@ bool Control::State::IsDrained(const Job& job) const {
 bool Control::State::IsToStop(const JobEntry& entry) const {
   const Job& job = entry.job;
   return job.cancel_requested || job.pause_requested || job.limit_hit != Cause::kNone ||
-         !job.preempted_for.empty() || IsDrained(job) ||
+         !job.preempted_for->empty() || IsDrained(job) ||
          (job.gang != nullptr && job.gang->end.kind != AttemptEnd::Kind::kNone);
 }
 
@@ -210,7 +211,7 @@ std::string Control::State::StopMessage(const JobEntry& entry) const {
                : "stopping the other ranks: " + end.error.message;
   }
   if (job.pause_requested) return "paused";
-  return job.preempted_for.empty() ? "the node is drained" : RoomMessage(job);
+  return job.preempted_for->empty() ? "the node is drained" : RoomMessage(job);
 }
 
 std::string Control::State::NotCurrent(const AttemptId& attempt, const NodeId& node) {
@@ -233,7 +234,7 @@ void Control::State::Fail(JobEntry& entry, const AttemptEnd& end) {
   job.error = end.error;
   job.nodes_lost = 0;
   if (!IsRetried(job.cause) || job.retries >= job.max_retries) {
-    SetState(entry, JobState::kFailed, job.error.message);
+    SetState(entry, JobState::kFailed, job.error->message);
     return;
   }
   job.retries++;
@@ -245,7 +246,7 @@ void Control::State::Fail(JobEntry& entry, const AttemptEnd& end) {
   job.not_before = {now.unix.ms + Milliseconds(Backoff(job, job.retries))};
   SetState(entry, JobState::kQueued,
            "attempt " + std::to_string(job.attempt) + " failed (" + CauseName(job.cause) + ": " +
-               job.error.message + "), retry " + std::to_string(job.retries) + " of " +
+               job.error->message + "), retry " + std::to_string(job.retries) + " of " +
                std::to_string(job.max_retries));
 }
 

@@ -81,7 +81,7 @@ void Control::State::SetState(JobEntry& entry, JobState to, std::string message)
     if (to == JobState::kSucceeded) counters.succeeded++;
     if (to == JobState::kFailed) counters.failed++;
     if (to == JobState::kCancelled) counters.cancelled++;
-    checkpoint_files.Drop(job.checkpoint);
+    checkpoint_files.Drop(*job.checkpoint);
     job.checkpoint = {};
     ArmForget(entry, options.keep_ended);
   }
@@ -106,6 +106,9 @@ void Control::State::Finish() {
     node->changed = false;
     output->records.push_back(PutNode{node->node});
   }
+  // In one piece: a batch may change every job there is.
+  output->records.reserve(output->records.size() + touched.size() + events.size());
+  output->effects.reserve(output->effects.size() + touched.size() + events.size() + pending.size());
   std::unordered_map<const JobEntry*, std::shared_ptr<const JobView>> views;
   views.reserve(touched.size());
   for (JobEntry* entry : touched) {

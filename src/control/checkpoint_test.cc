@@ -48,13 +48,13 @@ TEST(Checkpoints, TheNewestReplacesTheOneBeforeWhoseFilesGo) {
   Start(b, "j");
   Report(b, "j", 1, At(10));
   EXPECT_EQ(Released(b), Files());
-  EXPECT_EQ(b.jobs["j"].checkpoint.step, 10) << "it is durable";
+  EXPECT_EQ(b.jobs["j"].checkpoint->step, 10) << "it is durable";
   Report(b, "j", 1, At(20));
   EXPECT_EQ(Released(b), (Files{"state-step-10", "manifest-step-10"}));
-  EXPECT_EQ(b.jobs["j"].checkpoint.step, 20);
+  EXPECT_EQ(b.jobs["j"].checkpoint->step, 20);
   Report(b, "j", 1, At(15));
   EXPECT_EQ(Released(b), (Files{"state-step-15", "manifest-step-15"})) << "an older one is no use";
-  EXPECT_EQ(b.Get("j").checkpoint.step, 20);
+  EXPECT_EQ(b.Get("j").checkpoint->step, 20);
   Report(b, "j", 1, At(20));
   EXPECT_EQ(Released(b), Files()) << "told twice";
   EXPECT_EQ(b.control().checkpoint_files(), (Files{"manifest-step-20", "state-step-20"}));
@@ -74,7 +74,7 @@ TEST(Checkpoints, ALostAttemptGoesOnFromTheNewest) {
   b.Restart();
   b.Register("n");
   ASSERT_EQ(b.effects<AssignEffect>().size(), 1u);
-  EXPECT_EQ(b.effects<AssignEffect>()[0].job.checkpoint.name, "step-10");
+  EXPECT_EQ(b.effects<AssignEffect>()[0].job.checkpoint->name, "step-10");
   b.Do(ReportProgress{
       .node = NodeId{"n"}, .attempt = {JobId{"j"}, 2}, .resumed = Checkpoint{"", 3, 10, {}}});
   EXPECT_EQ(b.Get("j").message, "resumed from epoch 3, step 10");
@@ -90,7 +90,7 @@ TEST(Checkpoints, AFailedAttemptIsRetriedFromTheNewest) {
   EXPECT_EQ(Released(b), Files());
   b.Pass(seconds(2));  // the first backoff, with its jitter
   ASSERT_EQ(b.effects<AssignEffect>().size(), 1u);
-  EXPECT_EQ(b.effects<AssignEffect>()[0].job.checkpoint.step, 10);
+  EXPECT_EQ(b.effects<AssignEffect>()[0].job.checkpoint->step, 10);
 }
 
 TEST(Checkpoints, APausingAttemptIsAskedToYieldACancelledOneToStop) {
@@ -136,7 +136,7 @@ TEST(Checkpoints, APausedJobKeepsTheOneThatItsEndBrought) {
   b.Register("n");
   b.Do(ResumeJob{.job = JobId{"j"}});
   ASSERT_EQ(b.effects<AssignEffect>().size(), 1u);
-  EXPECT_EQ(b.effects<AssignEffect>()[0].job.checkpoint.step, 12);
+  EXPECT_EQ(b.effects<AssignEffect>()[0].job.checkpoint->step, 12);
 }
 
 TEST(Checkpoints, ADrainedNodesAttemptsYield) {
@@ -167,7 +167,7 @@ TEST(Checkpoints, GoWithTheEndOfTheirJob) {
   EXPECT_EQ(Released(b).size(), 2u);
   EXPECT_TRUE(b.control().checkpoint_files().empty());
   for (const char* id : {"done", "failed", "cancelled"}) {
-    EXPECT_FALSE(b.jobs[id].checkpoint.exists()) << id;
+    EXPECT_FALSE(b.jobs[id].checkpoint->exists()) << id;
   }
 }
 
@@ -199,7 +199,7 @@ TEST(Checkpoints, OfAnAttemptThatIsNotCurrentGoAtOnce) {
   Report(b, "j", 1, At(10));
   EXPECT_FALSE(b.reply<ReportReply>().continue_job);
   EXPECT_EQ(Released(b), (Files{"state-step-10", "manifest-step-10"}));
-  EXPECT_EQ(b.Get("j").checkpoint.step, 5);
+  EXPECT_EQ(b.Get("j").checkpoint->step, 5);
   Report(b, "unknown", 1, At(10));
   EXPECT_EQ(Released(b), (Files{"state-step-10", "manifest-step-10"}));
   Report(b, "j", 1, At(5));

@@ -49,7 +49,7 @@ TEST(JobLifecycle, RunsThenSucceeds) {
   EXPECT_TRUE(b.reply<ReportReply>().continue_job);
   Job job = b.Get("j");
   EXPECT_EQ(job.state, JobState::kRunning);
-  EXPECT_EQ(job.metrics.at("train_loss"), 0.5);
+  EXPECT_EQ(job.metrics->at("train_loss"), 0.5);
   EXPECT_NE(job.started_at.ms, 0);
   b.Complete("j", 1, "n");
   job = b.Get("j");
@@ -96,7 +96,7 @@ TEST(JobLifecycle, TheUsersOwnErrorIsNeverRetried) {
   Job job = b.Get("j");
   EXPECT_EQ(job.state, JobState::kFailed);
   EXPECT_EQ(job.attempt, 1);
-  EXPECT_EQ(job.error.message, "label 7 of 5 classes");
+  EXPECT_EQ(job.error->message, "label 7 of 5 classes");
 }
 
 TEST(JobLifecycle, ACrashIsRetriedWithBackoffUpToTheLimit) {
@@ -430,9 +430,9 @@ TEST(Progress, MetricsAreBounded) {
   for (int i = 0; i < 1000; ++i) many["m" + std::to_string(i)] = i;
   many[std::string(kMaxMetricNameBytes + 1, 'x')] = 1;
   b.Do(ReportProgress{.node = NodeId{"n"}, .attempt = {JobId{"j"}, 1}, .metrics = many});
-  EXPECT_EQ(b.Get("j").metrics.size(), kMaxMetrics);
+  EXPECT_EQ(b.Get("j").metrics->size(), kMaxMetrics);
   b.Do(ReportProgress{.node = NodeId{"n"}, .attempt = {JobId{"j"}, 1}, .metrics = {{"m0", 7}}});
-  EXPECT_EQ(b.Get("j").metrics.at("m0"), 7) << "those it has go on";
+  EXPECT_EQ(b.Get("j").metrics->at("m0"), 7) << "those it has go on";
 }
 
 TEST(Retry, TheNextAttemptDoesNotCarryTheErrorOfTheOneBefore) {
@@ -441,11 +441,11 @@ TEST(Retry, TheNextAttemptDoesNotCarryTheErrorOfTheOneBefore) {
   b.Submit("j");
   b.Progress("j", 1, "n");
   b.Complete("j", 1, "n", ReportCompletion::Outcome::kFailed, Cause::kRunnerCrashed, "SIGSEGV");
-  EXPECT_EQ(b.Get("j").error.message, "SIGSEGV") << "while it waits for the retry";
-  EXPECT_TRUE(b.Get("j").metrics.empty());
+  EXPECT_EQ(b.Get("j").error->message, "SIGSEGV") << "while it waits for the retry";
+  EXPECT_TRUE(b.Get("j").metrics->empty());
   b.Pass(seconds(2));
   b.Progress("j", 2, "n");
-  EXPECT_EQ(b.Get("j").error.message, "");
+  EXPECT_EQ(b.Get("j").error->message, "");
 }
 
 TEST(Nodes, ALostNodeMustRegisterAgainBeforeItIsHeard) {
@@ -547,7 +547,7 @@ TEST(Remove, AJobWithTheIdOfARemovedOneGoesOnCountingAttempts) {
   EXPECT_GT(b.Get("j").sequence, sequence);
   b.Complete("j", 1, "n");  // again, because its answer was lost
   EXPECT_EQ(b.StateOf("j"), "Assigned");
-  EXPECT_TRUE(b.Get("j").artifacts.empty());
+  EXPECT_TRUE(b.Get("j").artifacts->empty());
 }
 
 TEST(Remove, OnlyTheNewestRemovedJobsAreRemembered) {

@@ -27,7 +27,7 @@ TEST(KillsNodes, AJobIsStoppedAfterThreeNodes) {
   TakeDown(b, "j", 3, "n");
   EXPECT_EQ(b.StateOf("j"), "Failed");
   EXPECT_EQ(b.Get("j").cause, Cause::kKillsNodes);
-  EXPECT_NE(b.Get("j").error.message.find("3 nodes were lost"), std::string::npos);
+  EXPECT_NE(b.Get("j").error->message.find("3 nodes were lost"), std::string::npos);
 }
 
 TEST(KillsNodes, OnlyInARow) {

@@ -133,9 +133,9 @@ TEST_F(GangTest, ProgressAndCheckpointsAreThoseOfRank0) {
   EXPECT_EQ(b.Get("g").progress, 0.25);
   Checkpoint checkpoint{"000000000010", 1, 10, {{"state", "sha-state", 5}}};
   b.Do(ReportProgress{.node = {"b"}, .attempt = {{"g"}, 1}, .checkpoint = checkpoint});
-  EXPECT_FALSE(b.Get("g").checkpoint.exists());
+  EXPECT_FALSE(b.Get("g").checkpoint->exists());
   b.Do(ReportProgress{.node = {"a"}, .attempt = {{"g"}, 1}, .checkpoint = checkpoint});
-  EXPECT_TRUE(b.Get("g").checkpoint.exists());
+  EXPECT_TRUE(b.Get("g").checkpoint->exists());
 }
 
 TEST_F(GangTest, SucceedsWithTheResultOfRank0WhenAllHaveEnded) {
@@ -148,14 +148,14 @@ TEST_F(GangTest, SucceedsWithTheResultOfRank0WhenAllHaveEnded) {
   b.Do(ReportCompletion{
       .node = {"a"}, .attempt = {{"g"}, 1}, .artifacts = {{"weights.safetensors", "sha-w", 7}}});
   EXPECT_EQ(b.reply<ReportReply>().message, "recorded");
-  EXPECT_EQ(b.jobs.at("g").artifacts.size(), 1u) << "durable when it is acknowledged";
+  EXPECT_EQ(b.jobs.at("g").artifacts->size(), 1u) << "durable when it is acknowledged";
   EXPECT_EQ(b.StateOf("g"), "Running");
   b.Beat("c", {{{"g"}, 1}});
   EXPECT_EQ(b.reply<HeartbeatReply>().stop.size(), 1u) << "nothing is left to do there";
   EndAsTold({"c"});
   Job g = b.Get("g");
   EXPECT_EQ(g.state, JobState::kSucceeded);
-  EXPECT_EQ(g.artifacts[0].sha256, "sha-w");
+  EXPECT_EQ(g.artifacts->front().sha256, "sha-w");
 }
 
 TEST_F(GangTest, TheResultStandsThoughAnotherRankIsLost) {
@@ -214,7 +214,7 @@ TEST_F(GangTest, AFailedRankFailsTheAttemptWithItsCause) {
   Job g = b.Get("g");
   EXPECT_EQ(g.state, JobState::kFailed);
   EXPECT_EQ(g.cause, Cause::kUserError);
-  EXPECT_EQ(g.error.message, "rank 2 on node c: no such file");
+  EXPECT_EQ(g.error->message, "rank 2 on node c: no such file");
 }
 
 TEST_F(GangTest, WhatARankSeesOfAnothersEndIsNoCause) {
@@ -295,7 +295,7 @@ TEST_F(GangTest, PauseLetsRank0WriteItsCheckpointThoughOthersHaveEnded) {
                         .checkpoint = {"000000000010", 1, 10, {{"state", "sha-state", 5}}}});
   Job g = b.Get("g");
   EXPECT_EQ(g.state, JobState::kPaused);
-  EXPECT_EQ(g.checkpoint.step, 10);
+  EXPECT_EQ(g.checkpoint->step, 10);
 }
 
 TEST_F(GangTest, DrainingOneNodeYieldsTheWholeGang) {

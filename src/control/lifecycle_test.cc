@@ -105,7 +105,7 @@ TEST(Retry, MakesANewJobOfTheSameBody) {
   b.Do(RetryJob{.job = JobId{"j"}, .new_job = JobId{"again"}});
   ASSERT_TRUE(b.reply().status.ok()) << b.reply().status;
   EXPECT_EQ(b.reply<JobReply>().view.job.id.value, "again");
-  EXPECT_EQ(b.Get("again").retry_of.value, "j");
+  EXPECT_EQ(b.Get("again").retry_of->value, "j");
   EXPECT_EQ(b.StateOf("again"), "Assigned");
   EXPECT_EQ(b.StateOf("j"), "Failed") << "final states never change";
   EXPECT_EQ(b.bodies.size(), 1u);

@@ -55,9 +55,9 @@ void Control::State::HitLimit(JobEntry& entry, Cause cause) {
 void Control::State::FailByLimit(JobEntry& entry, Cause cause) {
   Job& job = entry.job;
   job.cause = cause;
-  job.error = {static_cast<int32_t>(Code::kDeadlineExceeded), LimitMessage(job, cause),
-               "raise \"limits\" in the job file and submit it again"};
-  SetState(entry, JobState::kFailed, job.error.message);
+  job.error = ErrorInfo{static_cast<int32_t>(Code::kDeadlineExceeded), LimitMessage(job, cause),
+                        "raise \"limits\" in the job file and submit it again"};
+  SetState(entry, JobState::kFailed, job.error->message);
 }
 
 }  // namespace cyxwiz::control

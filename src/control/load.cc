@@ -43,7 +43,7 @@ void Control::State::Load(Snapshot snapshot) {
     Job& j = entry->job;
     next_sequence = std::max(next_sequence, j.sequence + 1);
     counters.jobs_by_state[static_cast<int>(j.state)]++;
-    checkpoint_files.Add(j.checkpoint);
+    checkpoint_files.Add(*j.checkpoint);
     if (j.array == nullptr && (j.state == JobState::kAssigned || j.state == JobState::kRunning)) {
       entry->running_since = entry->saved_at = now.monotonic;
       entry->adopted = true;

@@ -28,13 +28,13 @@ std::string Place(const Checkpoint& checkpoint) {
 }
 
 std::string PausedMessage(const Job& job) {
-  return job.checkpoint.exists()
-             ? "paused at " + Place(job.checkpoint) + "; it goes on there when resumed"
+  return job.checkpoint->exists()
+             ? "paused at " + Place(*job.checkpoint) + "; it goes on there when resumed"
              : "paused; it starts from its beginning when resumed";
 }
 
 std::string CancelMessage(const Job& job) {
-  return job.cancel_reason.empty() ? "cancelled" : "cancelled: " + job.cancel_reason;
+  return job.cancel_reason->empty() ? "cancelled" : "cancelled: " + *job.cancel_reason;
 }
 
 Status HasEnded(const Job& job) {
@@ -44,7 +44,7 @@ Status HasEnded(const Job& job) {
 }
 
 std::string RoomMessage(const Job& job) {
-  return "making room for job '" + job.preempted_for.value + "' of a higher class";
+  return "making room for job '" + job.preempted_for->value + "' of a higher class";
 }
 
 const char* PriorityName(int32_t priority) {

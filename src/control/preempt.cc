@@ -144,8 +144,8 @@ void Control::State::LoadClaims() {
   for (const auto& [id, node] : nodes) {
     for (const JobId& one : node.jobs) {
       const Job& victim = jobs.at(one)->job;
-      if (victim.preempted_for.empty()) continue;
-      const JobEntry* entry = Find(victim.preempted_for);
+      if (victim.preempted_for->empty()) continue;
+      const JobEntry* entry = Find(*victim.preempted_for);
       if (entry == nullptr || !WaitsInLine(entry->job.sequence)) continue;
       const Job& job = entry->job;
       auto [claim, fresh] = claims.try_emplace({job.id, id});

@@ -36,7 +36,7 @@ TEST(Preempt, ALowJobMakesRoomAndGoesOnLater) {
   b.Register("n");
   Begin(b, "low");
   b.Submit("high", 2, kHigh);
-  EXPECT_EQ(b.jobs.at("low").preempted_for.value, "high") << "durable before the node is told";
+  EXPECT_EQ(b.jobs.at("low").preempted_for->value, "high") << "durable before the node is told";
   auto stops = b.effects<StopEffect>();
   ASSERT_EQ(stops.size(), 1u);
   EXPECT_TRUE(stops[0].yield) << "it writes a checkpoint first";
@@ -50,7 +50,7 @@ TEST(Preempt, ALowJobMakesRoomAndGoesOnLater) {
   EXPECT_EQ(low.cause, Cause::kPreempted);
   EXPECT_EQ(low.retries, 0);
   EXPECT_EQ(low.preemptions, 1);
-  EXPECT_TRUE(low.preempted_for.value.empty());
+  EXPECT_TRUE(low.preempted_for->value.empty());
   EXPECT_NE(low.message.find("it made room for job 'high'"), std::string::npos) << low.message;
   b.Complete("high", 1, "n");
   EXPECT_EQ(b.StateOf("low"), "Assigned");
@@ -62,7 +62,7 @@ TEST(Preempt, OffUnlessAskedFor) {
   Begin(b, "low");
   b.Pass(minutes(10));
   b.Submit("high", 2, kCritical);
-  EXPECT_TRUE(b.jobs.at("low").preempted_for.value.empty());
+  EXPECT_TRUE(b.jobs.at("low").preempted_for->value.empty());
 }
 
 TEST(Preempt, OnlyALowerClassMakesRoom) {
@@ -73,7 +73,7 @@ TEST(Preempt, OnlyALowerClassMakesRoom) {
   EXPECT_TRUE(b.effects<StopEffect>().empty());
   b.Do(SetPriority{.job = {"a"}, .priority = kNormal});
   b.Pass(seconds(1));
-  EXPECT_EQ(b.jobs.at("a").preempted_for.value, "b") << "for the one that goes first";
+  EXPECT_EQ(b.jobs.at("a").preempted_for->value, "b") << "for the one that goes first";
 }
 
 TEST(Preempt, NobodyIsStoppedWhileThereIsRoomElsewhere) {
@@ -151,7 +151,7 @@ TEST(Preempt, EachOfManyGetsRoomOfItsOwn) {
   for (const char* id : {"a", "b", "c", "d"}) Begin(b, id, 1);
   for (const char* id : {"x", "y"}) b.Submit(id, 1, kHigh);
   int yielding = 0;
-  for (const auto& [id, job] : b.jobs) yielding += !job.preempted_for.value.empty();
+  for (const auto& [id, job] : b.jobs) yielding += !job.preempted_for->value.empty();
   EXPECT_EQ(yielding, 2);
 }
 
@@ -162,13 +162,13 @@ TEST(Preempt, ARestartDoesNotStopOthersToo) {
   Begin(b, "a", 2, kLow, "m");
   Begin(b, "b", 2, kLow, "n");
   b.Submit("high", 2, kHigh);
-  std::string victim = b.jobs.at("a").preempted_for.value == "high" ? "a" : "b";
+  std::string victim = b.jobs.at("a").preempted_for->value == "high" ? "a" : "b";
   std::string other = victim == "a" ? "b" : "a";
   b.Restart();
   b.Register("n", 2, {{{"b"}, 1}});
   b.Register("m", 2, {{{"a"}, 1}});
-  EXPECT_EQ(b.jobs.at(victim).preempted_for.value, "high");
-  EXPECT_TRUE(b.jobs.at(other).preempted_for.value.empty());
+  EXPECT_EQ(b.jobs.at(victim).preempted_for->value, "high");
+  EXPECT_TRUE(b.jobs.at(other).preempted_for->value.empty());
   b.Yield(victim, 1, victim == "a" ? "m" : "n");
   EXPECT_EQ(b.StateOf("high"), "Assigned");
 }
@@ -204,7 +204,7 @@ TEST(Preempt, ExplainAndPlanSayWhoMakesRoom) {
   b.Do(PlanJob{.request = {{2000, kGiB, 0}, 0, {}, {}}, .priority = kHigh});
   EXPECT_EQ(b.reply<PlanReply>().preempts, std::vector<JobId>{{"low"}});
   EXPECT_EQ(b.reply<PlanReply>().preempts_on.value, "n");
-  EXPECT_TRUE(b.jobs.at("low").preempted_for.value.empty()) << "asking changes nothing";
+  EXPECT_TRUE(b.jobs.at("low").preempted_for->value.empty()) << "asking changes nothing";
   b.Do(PlanJob{.request = {{2000, kGiB, 0}, 0, {}, {}}, .priority = kLow});
   EXPECT_TRUE(b.reply<PlanReply>().preempts.empty());
 

@@ -97,7 +97,7 @@ TEST(JobQuotas, WithPreemptionTheLenderTakesItBack) {
   }
   SubmitAs(b, "4", "ann");
   int yielding = 0;
-  for (const auto& [id, job] : b.jobs) yielding += job.preempted_for.value == "4";
+  for (const auto& [id, job] : b.jobs) yielding += job.preempted_for->value == "4";
   EXPECT_EQ(yielding, 1) << "one core is enough";
   SubmitAs(b, "5", "bob");
   EXPECT_EQ(b.effects<StopEffect>().size(), 0u) << "who borrows takes nothing from equals";
@@ -113,7 +113,7 @@ TEST(JobQuotas, NoMoreIsTakenBackThanTheQuotaIsMeantFor) {
   for (const char* id : {"5", "6", "7", "8"}) SubmitAs(b, id, "ann");
   b.Pass(seconds(2));
   int yielding = 0;
-  for (const auto& [id, job] : b.jobs) yielding += !job.preempted_for.value.empty();
+  for (const auto& [id, job] : b.jobs) yielding += !job.preempted_for->value.empty();
   EXPECT_EQ(yielding, 2);
 }
 

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/labels.h"
+#include "base/rare.h"
 #include "base/resources.h"
 
 namespace cyxwiz::control {
@@ -71,6 +72,7 @@ inline constexpr size_t kMaxMetricNameBytes = 128;
 struct Artifact {
   std::string name, sha256;  // sha256 in hex
   int64_t size = 0;
+  bool operator==(const Artifact&) const = default;
 };
 
 // A state of training from which a job goes on. The core looks only at epoch and step.
@@ -81,6 +83,7 @@ struct Checkpoint {
   std::vector<Artifact> files;  // empty: there is none
 
   bool exists() const { return !files.empty(); }
+  bool operator==(const Checkpoint&) const = default;
 };
 
 struct ErrorInfo {
@@ -176,7 +179,8 @@ inline JobId ArrayIdOf(const JobId& member) {
   return {dot == std::string::npos ? "" : member.value.substr(0, dot)};
 }
 
-// A job's changing part. Small: it is rewritten at every transition.
+// A job's changing part. Small: it is rewritten at every transition, and there may be a million of
+// them in memory; what few have is boxed.
 struct Job {
   int64_t sequence = 0;  // order of acceptance, unique, only grows
   JobId id;
@@ -204,25 +208,25 @@ struct Job {
   int32_t nodes_lost = 0;                     // in a row, each while it ran this job
   Cause limit_hit = Cause::kNone;             // the attempt shall end, and the job fails with this
   bool cancel_requested = false;
-  std::string cancel_reason;
+  Rare<std::string> cancel_reason;
   bool pause_requested = false;  // the attempt shall write a checkpoint and end
-  JobId preempted_for;           // likewise, to make room for this job; empty: it need not
+  Rare<JobId> preempted_for;     // likewise, to make room for this job; empty: it need not
   int32_t preemptions = 0;       // attempts that ended so
-  JobId retry_of;                // the ended job that this one does again; empty: none
+  Rare<JobId> retry_of;          // the ended job that this one does again; empty: none
   Cause cause = Cause::kNone;
-  ErrorInfo error;
+  Rare<ErrorInfo> error;
 
   // The last report; lost at most one second's worth by a crash of the server.
   double progress = 0;
   int32_t current_epoch = 0;
-  std::map<std::string, double> metrics;
+  Rare<std::map<std::string, double>> metrics;
 
   // Result
-  std::vector<Artifact> artifacts;  // "weights.safetensors" first
+  Rare<std::vector<Artifact>> artifacts;  // "weights.safetensors" first
   double compute_seconds = 0;
 
   // The newest one that has been reported; none once the job has ended.
-  Checkpoint checkpoint;
+  Rare<Checkpoint> checkpoint;
 };
 
 // The nodes that the current attempt is on, in the order of its ranks: those on which one has not

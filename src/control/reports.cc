@@ -8,10 +8,11 @@ namespace cyxwiz::control {
 namespace {
 
 void AddMetrics(const std::map<std::string, double>& metrics, Job* job) {
+  if (metrics.empty()) return;
+  std::map<std::string, double>& known = job->metrics.Edit();
   for (const auto& [name, value] : metrics) {
     if (name.size() > kMaxMetricNameBytes) continue;
-    if (job->metrics.size() < kMaxMetrics || job->metrics.count(name) > 0)
-      job->metrics[name] = value;
+    if (known.size() < kMaxMetrics || known.count(name) > 0) known[name] = value;
   }
 }
 
@@ -53,7 +54,7 @@ void Control::State::Apply(ReportProgress& c) {
              job.cancel_requested            ? "cancelling"
              : job.limit_hit != Cause::kNone ? LimitMessage(job, job.limit_hit) + ": stopping"
              : job.pause_requested           ? "pausing"
-             : !job.preempted_for.empty()    ? RoomMessage(job)
+             : !job.preempted_for->empty()   ? RoomMessage(job)
              : c.resumed                     ? "resumed from " + Place(*c.resumed)
                                              : "");
     // What went wrong with the attempt before is in its log and in the events.

@@ -36,7 +36,7 @@ TEST(Limits, AnAttemptThatRunsTooLongIsStoppedAndTheJobFails) {
   b.Complete("j", 1, "n", Outcome::kCancelled);
   EXPECT_EQ(b.StateOf("j"), "Failed");
   EXPECT_EQ(b.Get("j").cause, Cause::kTimeLimit);
-  EXPECT_EQ(b.Get("j").error.message, "it ran longer than its limit of 30 s");
+  EXPECT_EQ(b.Get("j").error->message, "it ran longer than its limit of 30 s");
 }
 
 TEST(Limits, TheTimeOfAnAttemptGoesOnOverARestartOfTheServer) {

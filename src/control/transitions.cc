@@ -97,7 +97,7 @@ Event SubmittedEvent(const Job& job) {
   event.sequence = job.sequence;
   event.job = job.id;
   event.to = JobState::kQueued;
-  if (!job.retry_of.empty()) event.message = "retry of " + job.retry_of.value;
+  if (!job.retry_of->empty()) event.message = "retry of " + job.retry_of->value;
   return event;
 }
 

@@ -42,8 +42,8 @@ std::string Describe(const Job& job) {
       << " attempt=" << job.attempt << " node=" << job.node << " retries=" << job.retries << "/"
       << job.max_retries << " pause=" << job.pause_requested << " retry_of=" << job.retry_of
       << " cancel=" << job.cancel_requested << " '" << job.cancel_reason
-      << "' cause=" << CauseName(job.cause) << " error=" << job.error.code << " '"
-      << job.error.message << "' '" << job.error.details << "' message='" << job.message
+      << "' cause=" << CauseName(job.cause) << " error=" << job.error->code << " '"
+      << job.error->message << "' '" << job.error->details << "' message='" << job.message
       << "' name=" << job.name << " user=" << job.user << " type=" << job.type
       << " priority=" << job.priority << " body=" << job.body
       << " resources=" << ToString(job.resources) << " device=" << job.device
@@ -53,8 +53,8 @@ std::string Describe(const Job& job) {
       << " limit_hit=" << CauseName(job.limit_hit) << " progress=" << job.progress
       << " compute=" << job.compute_seconds << " for=" << job.preempted_for
       << " preemptions=" << job.preemptions;
-  for (const auto& [name, value] : job.metrics) out << " " << name << "=" << value;
-  for (const control::Artifact& a : job.artifacts)
+  for (const auto& [name, value] : *job.metrics) out << " " << name << "=" << value;
+  for (const control::Artifact& a : *job.artifacts)
     out << " [" << a.name << " " << a.sha256 << " " << a.size << "]";
   if (job.terms != nullptr) out << Describe(*job.terms);
   if (const control::Array* a = job.array.get()) {
@@ -227,7 +227,7 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
     Break("durability", "what was committed is not what is loaded:\n  " + difference);
   }
   for (const auto& [id, job] : state_.jobs) {
-    if (!job.preempted_for.empty()) Reach(Place::kPreemptedOverRestart);
+    if (!job.preempted_for->empty()) Reach(Place::kPreemptedOverRestart);
     if (WindsUp(job)) Reach(Place::kGangEndOverRestart);
   }
   removing_.clear();
@@ -252,7 +252,7 @@ void Checker::CheckChange(const Job& before, const Job& after) const {
       after.message.find(" failed (") != std::string::npos && after.retries <= before.retries)
     broken("retries", "a failure was not counted");
   bool made_room = after.preemptions > before.preemptions;
-  if (made_room && (after.retries != before.retries || before.preempted_for.empty()))
+  if (made_room && (after.retries != before.retries || before.preempted_for->empty()))
     broken("preemption", "an attempt that made room was counted wrong");
   if (after.body != before.body || after.name != before.name || after.user != before.user ||
       !(after.resources == before.resources) ||
@@ -279,7 +279,7 @@ void Checker::Apply(const Record& record) {
     if (found != state_.jobs.end()) {
       CheckChange(found->second, job);
       if (job.preemptions > found->second.preemptions) Reach(Place::kPreempted);
-      if (found->second.preempted_for.empty() && !job.preempted_for.empty()) CheckPreemption(job);
+      if (found->second.preempted_for->empty() && !job.preempted_for->empty()) CheckPreemption(job);
       if (job.retries > found->second.retries) Reach(Place::kRetried);
       if (found->second.state == JobState::kRunning) {
         if (job.state == JobState::kCancelled) Reach(Place::kCancelledWhileRunning);
@@ -314,12 +314,14 @@ void Checker::Apply(const Record& record) {
       Reach(Place::kGangSucceeded);
     if (WindsUp(job) && job.gang->end.kind != control::AttemptEnd::Kind::kSucceeded)
       Reach(Place::kGangBrokenOff);
-    if (ended && job.state == JobState::kSucceeded && job.array == nullptr && job.artifacts.empty())
+    if (ended && job.state == JobState::kSucceeded && job.array == nullptr &&
+        job.artifacts->empty())
       Break("effects once", "no result: " + Describe(job));
     // Of a gang the result is there before the attempt is over.
-    if (!job.artifacts.empty() && (found == state_.jobs.end() || found->second.artifacts.empty())) {
-      if (job.artifacts.size() != 1) Break("effects once", "not one result: " + Describe(job));
-      const std::string& result = job.artifacts[0].sha256;
+    if (!job.artifacts->empty() &&
+        (found == state_.jobs.end() || found->second.artifacts->empty())) {
+      if (job.artifacts->size() != 1) Break("effects once", "not one result: " + Describe(job));
+      const std::string& result = (*job.artifacts)[0].sha256;
       auto made = results_.find(result);
       if (made == results_.end()) Break("effects once", "a result nobody made: " + Describe(job));
       const Execution& by = made->second;
@@ -360,11 +362,11 @@ void Checker::Apply(const Record& record) {
 // The attempt shall make room from now on.
 void Checker::CheckPreemption(const Job& victim) const {
   const Job* job = nullptr;
-  if (auto found = state_.jobs.find(victim.preempted_for); found != state_.jobs.end())
+  if (auto found = state_.jobs.find(*victim.preempted_for); found != state_.jobs.end())
     job = &found->second;
   for (const Record& record : batch_) {
     auto* put = std::get_if<control::PutJob>(&record);
-    if (put != nullptr && put->job.id == victim.preempted_for) job = &put->job;
+    if (put != nullptr && put->job.id == *victim.preempted_for) job = &put->job;
   }
   // Who is within a quota takes from equals what they have borrowed.
   bool lower =
@@ -482,7 +484,7 @@ void Checker::CheckView(const control::JobView& view) const {
   const Job& job = found->second;
   auto key = [](const Job& j) {
     return std::tuple(j.sequence, j.state, j.attempt, j.node, j.cancel_requested, j.retries,
-                      j.cause, j.artifacts.size(), j.gang != nullptr ? *j.gang : control::Gang());
+                      j.cause, j.artifacts->size(), j.gang != nullptr ? *j.gang : control::Gang());
   };
   if (key(view.job) != key(job)) {
     Break("replies are durable",

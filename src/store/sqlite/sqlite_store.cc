@@ -356,8 +356,8 @@ class SqliteStore : public JobStore {
 
   void Apply(const control::PutJob& put) {
     const Job& job = put.job;
-    std::string metrics = WriteMetrics(job.metrics), artifacts = WriteArtifacts(job.artifacts),
-                terms = WriteTerms(job), checkpoint = WriteCheckpoint(job.checkpoint),
+    std::string metrics = WriteMetrics(*job.metrics), artifacts = WriteArtifacts(*job.artifacts),
+                terms = WriteTerms(job), checkpoint = WriteCheckpoint(*job.checkpoint),
                 array = WriteArray(job), gang = WriteGang(job);
     bool is_new = job.sequence > max_sequence_;
     if (is_new) max_sequence_ = job.sequence;
@@ -472,7 +472,7 @@ class SqliteStore : public JobStore {
       job.sequence = jobs.getColumn(0).getInt64();
       job.id.value = jobs.getColumn(1).getString();
       job.created_at.ms = jobs.getColumn(2).getInt64();
-      job.retry_of.value = jobs.getColumn(3).getString();
+      job.retry_of = JobId{jobs.getColumn(3).getString()};
       events.push_back(control::SubmittedEvent(job));
     }
     std::inplace_merge(events.begin(), events.begin() + static_cast<ptrdiff_t>(middle),
@@ -522,24 +522,24 @@ class SqliteStore : public JobStore {
     s.bindNoCopy(++i, job.node.value);
     s.bind(++i, job.retries);
     s.bind(++i, static_cast<int32_t>(job.cancel_requested));
-    s.bindNoCopy(++i, job.cancel_reason);
+    s.bindNoCopy(++i, *job.cancel_reason);
     s.bind(++i, static_cast<int32_t>(job.cause));
-    s.bind(++i, job.error.code);
-    s.bindNoCopy(++i, job.error.message);
-    s.bindNoCopy(++i, job.error.details);
+    s.bind(++i, job.error->code);
+    s.bindNoCopy(++i, job.error->message);
+    s.bindNoCopy(++i, job.error->details);
     s.bind(++i, job.progress);
     s.bind(++i, job.current_epoch);
     s.bindNoCopy(++i, metrics);
     s.bindNoCopy(++i, artifacts);
     s.bind(++i, job.compute_seconds);
     s.bind(++i, static_cast<int32_t>(job.pause_requested));
-    s.bindNoCopy(++i, job.retry_of.value);
+    s.bindNoCopy(++i, job.retry_of->value);
     s.bindNoCopy(++i, terms);
     s.bind(++i, job.attempt_started_at.ms);
     s.bind(++i, job.nodes_lost);
     s.bind(++i, static_cast<int32_t>(job.limit_hit));
     s.bindNoCopy(++i, checkpoint);
-    s.bindNoCopy(++i, job.preempted_for.value);
+    s.bindNoCopy(++i, job.preempted_for->value);
     s.bind(++i, job.preemptions);
     s.bindNoCopy(++i, array);
     s.bind(++i, job.member != nullptr ? job.member->array_sequence : int64_t{0});
@@ -575,22 +575,24 @@ class SqliteStore : public JobStore {
     job.cancel_requested = s.getColumn(i++).getInt() != 0;
     job.cancel_reason = s.getColumn(i++).getString();
     job.cause = static_cast<control::Cause>(s.getColumn(i++).getInt());
-    job.error.code = s.getColumn(i++).getInt();
-    job.error.message = s.getColumn(i++).getString();
-    job.error.details = s.getColumn(i++).getString();
+    control::ErrorInfo error;
+    error.code = s.getColumn(i++).getInt();
+    error.message = s.getColumn(i++).getString();
+    error.details = s.getColumn(i++).getString();
+    job.error = std::move(error);
     job.progress = ReadDouble(s.getColumn(i++));
     job.current_epoch = s.getColumn(i++).getInt();
     ASSIGN_OR_RETURN(job.metrics, ReadMetrics(s.getColumn(i++).getString()));
     ASSIGN_OR_RETURN(job.artifacts, ReadArtifacts(s.getColumn(i++).getString()));
     job.compute_seconds = ReadDouble(s.getColumn(i++));
     job.pause_requested = s.getColumn(i++).getInt() != 0;
-    job.retry_of.value = s.getColumn(i++).getString();
+    job.retry_of = JobId{s.getColumn(i++).getString()};
     RETURN_IF_ERROR(ReadTerms(s.getColumn(i++).getString(), &job));
     job.attempt_started_at.ms = s.getColumn(i++).getInt64();
     job.nodes_lost = s.getColumn(i++).getInt();
     job.limit_hit = static_cast<control::Cause>(s.getColumn(i++).getInt());
     ASSIGN_OR_RETURN(job.checkpoint, ReadCheckpoint(s.getColumn(i++).getString()));
-    job.preempted_for.value = s.getColumn(i++).getString();
+    job.preempted_for = JobId{s.getColumn(i++).getString()};
     job.preemptions = s.getColumn(i++).getInt();
     RETURN_IF_ERROR(ReadArray(s.getColumn(i++).getString(), &job));
     control::Member member;

@@ -44,30 +44,32 @@ Job JobWithEveryField() {
   job.node.value = "node-7";
   job.retries = 5;
   job.cancel_requested = true;
-  job.cancel_reason = "changed my mind";
+  job.cancel_reason = std::string("changed my mind");
   job.pause_requested = true;
-  job.retry_of.value = "job-0";
+  job.retry_of = JobId{"job-0"};
   job.cause = control::Cause::kOutOfMemory;
-  job.error = {8, "out of memory", "line 1\nline 2"};
+  job.error = control::ErrorInfo{8, "out of memory", "line 1\nline 2"};
   job.progress = 0.1 + 0.2;
   job.current_epoch = 17;
-  job.metrics = {{"train_loss", 1.0 / 3}, {"train_accuracy", 0.875}};
-  job.artifacts = {{"weights.safetensors", std::string(64, 'f'), 407080},
-                   {"model.json", std::string(64, '0'), 9}};
+  job.metrics = std::map<std::string, double>{{"train_loss", 1.0 / 3}, {"train_accuracy", 0.875}};
+  job.artifacts =
+      std::vector<control::Artifact>{{"weights.safetensors", std::string(64, 'f'), 407080},
+                                     {"model.json", std::string(64, '0'), 9}};
   job.compute_seconds = 12.125;
   control::Array array{7, 2, 5, 1, 2, 1, 3};
   job.array = std::make_shared<const control::Array>(array);
   job.member = std::make_shared<const control::Member>(control::Member{{"job"}, 77, 4});
-  job.preempted_for = {"job-8"};
+  job.preempted_for = JobId{"job-8"};
   job.preemptions = 2;
-  job.checkpoint = {"000000001234", 3, 1234, {{"manifest.json", std::string(64, 'e'), 400}}};
+  job.checkpoint =
+      control::Checkpoint{"000000001234", 3, 1234, {{"manifest.json", std::string(64, 'e'), 400}}};
   return job;
 }
 
 void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.sequence, b.sequence);
   EXPECT_EQ(a.pause_requested, b.pause_requested);
-  EXPECT_EQ(a.retry_of, b.retry_of);
+  EXPECT_EQ(*a.retry_of, *b.retry_of);
   ASSERT_TRUE((a.array == nullptr) == (b.array == nullptr));
   if (a.array != nullptr) {
     EXPECT_EQ(*a.array, *b.array);
@@ -76,11 +78,9 @@ void ExpectSame(const Job& a, const Job& b) {
   if (a.member != nullptr) {
     EXPECT_EQ(*a.member, *b.member);
   }
-  EXPECT_EQ(a.preempted_for, b.preempted_for);
+  EXPECT_EQ(*a.preempted_for, *b.preempted_for);
   EXPECT_EQ(a.preemptions, b.preemptions);
-  EXPECT_EQ(a.checkpoint.name, b.checkpoint.name);
-  EXPECT_EQ(a.checkpoint.step, b.checkpoint.step);
-  EXPECT_EQ(a.checkpoint.files.size(), b.checkpoint.files.size());
+  EXPECT_EQ(*a.checkpoint, *b.checkpoint);
   EXPECT_EQ(a.id, b.id);
   EXPECT_EQ(a.name, b.name);
   EXPECT_EQ(a.user, b.user);
@@ -101,20 +101,13 @@ void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.node, b.node);
   EXPECT_EQ(a.retries, b.retries);
   EXPECT_EQ(a.cancel_requested, b.cancel_requested);
-  EXPECT_EQ(a.cancel_reason, b.cancel_reason);
+  EXPECT_EQ(*a.cancel_reason, *b.cancel_reason);
   EXPECT_EQ(a.cause, b.cause);
-  EXPECT_EQ(a.error.code, b.error.code);
-  EXPECT_EQ(a.error.message, b.error.message);
-  EXPECT_EQ(a.error.details, b.error.details);
+  EXPECT_EQ(*a.error, *b.error);
   EXPECT_EQ(a.progress, b.progress);
   EXPECT_EQ(a.current_epoch, b.current_epoch);
-  EXPECT_EQ(a.metrics, b.metrics);
-  ASSERT_EQ(a.artifacts.size(), b.artifacts.size());
-  for (size_t i = 0; i < a.artifacts.size(); ++i) {
-    EXPECT_EQ(a.artifacts[i].name, b.artifacts[i].name);
-    EXPECT_EQ(a.artifacts[i].sha256, b.artifacts[i].sha256);
-    EXPECT_EQ(a.artifacts[i].size, b.artifacts[i].size);
-  }
+  EXPECT_EQ(*a.metrics, *b.metrics);
+  EXPECT_EQ(*a.artifacts, *b.artifacts);
   EXPECT_EQ(a.compute_seconds, b.compute_seconds);
 }
 
