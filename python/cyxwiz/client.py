@@ -396,15 +396,16 @@ class Client:
         """Forgets a job that has ended. Raises NotFound; Refused while it has not ended."""
         self._call(self._jobs.DeleteJob, job_pb2.DeleteJobRequest(job_id=_id(job)))
 
-    def logs(self, job: JobRef, *, follow: bool = False, attempt: int = 0) -> Iterator[str]:
+    def logs(self, job: JobRef, *, follow: bool = False, attempt: int = 0, rank: int = 0) -> Iterator[str]:
         """The log of an attempt, line by line without the line ends.
 
         Args:
             follow: go on with what is written until the attempt has ended.
             attempt: its number; 0 means the current or last one.
+            rank: whose log, of a job on several nodes; other ranks than 0 only of the last attempt.
 
         Raises:
-            NotFound, Unreachable.
+            NotFound, Unreachable; Refused where a rank of an earlier attempt is asked for.
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         offset, rest = 0, ""
@@ -412,7 +413,7 @@ class Client:
         while True:
             stream = self._start(
                 self._logs.ReadLog,
-                log_pb2.ReadLogRequest(job_id=_id(job), attempt=attempt, offset=offset, follow=follow))
+                log_pb2.ReadLogRequest(job_id=_id(job), attempt=attempt, offset=offset, follow=follow, rank=rank))
             try:
                 for chunk in stream:
                     patience.reset()

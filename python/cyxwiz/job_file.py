@@ -281,6 +281,14 @@ def _labels(config: job_pb2.JobConfig, key: str, value: Any) -> None:
         config.node_labels[name] = label
 
 
+def _pool(config: job_pb2.JobConfig, key: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"job: {key}: expected the name of a pool, found {value!r}")
+    if config.node_labels.get("pool", value) != value:
+        raise ValueError(f"job: {key}: differs from node_labels['pool']: leave one out")
+    config.node_labels["pool"] = value
+
+
 def _array(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     if not isinstance(value, Mapping):
         value = {"size": value}
@@ -338,6 +346,8 @@ _SETTERS = {
     "limits": _limits,
     "after": _after,
     "node_labels": _labels,
+    "pool": _pool,
+    "anti_affinity": _text,
     "array": _array,
     "sweep": _sweep,
     "model_from": _model_from,

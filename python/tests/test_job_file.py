@@ -134,6 +134,8 @@ def test_limits_dependencies_and_labels_arrive():
         "limits": {"run": "1h30m", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
         "after": ["prepare", {"job": "cleanup", "condition": "end"}],
         "node_labels": {"zone": "west"},
+        "pool": "gpu",
+        "anti_affinity": "web",
         "project": "vision",
         "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4},
     })
@@ -141,7 +143,8 @@ def test_limits_dependencies_and_labels_arrive():
     assert (limits.run_seconds, limits.queue_seconds, limits.deadline, limits.log_bytes) == (5400, 60, 1798135200, 1 << 20)
     assert [(one.job_id, one.condition) for one in config.after] == [
         ("prepare", job_pb2.AFTER_SUCCESS), ("cleanup", job_pb2.AFTER_ANY_END)]
-    assert dict(config.node_labels) == {"zone": "west"}
+    assert dict(config.node_labels) == {"zone": "west", "pool": "gpu"}
+    assert config.anti_affinity == "web"
     assert config.project == "vision"
     assert config.nodes == 4
     assert config.resources.disk_bytes == 10 << 30 and dict(config.resources.named) == {"licence": 2}
@@ -171,6 +174,7 @@ def test_arrays_and_sweeps():
     ({"after": {"job": "a", "condition": "failure"}}, "after: expected"),
     ({"after": [1]}, "after: expected"),
     ({"node_labels": {"zone": 1}}, "node_labels: expected texts"),
+    ({"node_labels": {"pool": "a"}, "pool": "b"}, "pool: differs"),
     ({"resources": {"named": {"licence": 1.5}}}, "named.licence: expected a whole number"),
 ])
 def test_wrong_limits_dependencies_and_labels_are_named(wrong, message):

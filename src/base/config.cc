@@ -1,6 +1,8 @@
 #include "base/config.h"
 
 #include <toml++/toml.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
@@ -68,6 +70,18 @@ Status Flatten(const toml::table& table, const std::string& prefix,
     }
   }
   return OkStatus();
+}
+
+// Also when only what follows the table's name is nearly right.
+std::string NearestKey(const std::string& key, const std::vector<std::string>& keys) {
+  std::string nearest = NearestName(key, keys);
+  if (!nearest.empty()) return nearest;
+  auto last = [](const std::string& of) { return of.substr(of.rfind('.') + 1); };
+  std::vector<std::string> lasts;
+  for (const std::string& one : keys) lasts.push_back(last(one));
+  nearest = NearestName(last(key), lasts);
+  auto found = std::find(lasts.begin(), lasts.end(), nearest);
+  return nearest.empty() ? "" : keys[static_cast<size_t>(found - lasts.begin())];
 }
 
 }  // namespace
@@ -200,11 +214,28 @@ Status Config::ReadToml(const std::string& path,
   for (const auto& [key, value] : *values) {
     auto keys = Keys();
     if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
-      std::string nearest = NearestName(key, keys);
-      return InvalidArgument(
-          "configuration file '" + path + "': unknown key '" + key + "'",
-          nearest.empty() ? "see " + program_ + " --help" : "did you mean '" + nearest + "'?");
+      return InvalidArgument("configuration file '" + path + "': unknown key '" + key + "'",
+                             DidYouMean(NearestKey(key, keys)));
     }
+  }
+  return OkStatus();
+}
+
+std::string Config::DidYouMean(const std::string& nearest) const {
+  return nearest.empty() ? "see " + program_ + " --help" : "did you mean '" + nearest + "'?";
+}
+
+Status Config::CheckEnvironment() const {
+  const std::string prefix = prefix_ + "_";
+  std::vector<std::string> names = {prefix_ + "_CONFIG"};
+  for (const Setting& setting : settings_) names.push_back(setting.variable);
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string name(text.substr(0, text.find('=')));
+    if (!name.starts_with(prefix) || std::find(names.begin(), names.end(), name) != names.end())
+      continue;
+    return InvalidArgument("unknown environment variable " + name,
+                           DidYouMean(NearestName(name, names)));
   }
   return OkStatus();
 }
@@ -232,10 +263,8 @@ Status Config::Parse(int argc, const char* const* argv, bool* done) {
     if (setting == settings_.end() && !is_config) {
       std::vector<std::string> names = {"--config", "--help", "--version"};
       for (const Setting& s : settings_) names.push_back(s.flag);
-      std::string nearest = NearestName(name, names);
-      return InvalidArgument(
-          "unknown flag '" + argument + "'",
-          nearest.empty() ? "see " + program_ + " --help" : "did you mean '" + nearest + "'?");
+      return InvalidArgument("unknown flag '" + argument + "'",
+                             DidYouMean(NearestName(name, names)));
     }
     std::string value;
     if (has_value) {
@@ -252,6 +281,7 @@ Status Config::Parse(int argc, const char* const* argv, bool* done) {
     values.push_back(value);
   }
 
+  RETURN_IF_ERROR(CheckEnvironment());
   std::string path;
   if (const char* variable = std::getenv((prefix_ + "_CONFIG").c_str())) path = variable;
   if (auto flag = flags.find("--config"); flag != flags.end()) path = flag->second[0];

@@ -49,6 +49,9 @@ class Config {
   Status ReadToml(const std::string& path,
                   std::map<std::string, std::vector<std::string>>* values) const;
   std::vector<std::string> Keys() const;
+  // A variable with this program's prefix must be one of its settings.
+  Status CheckEnvironment() const;
+  std::string DidYouMean(const std::string& nearest) const;  // "": the help
 
   std::string program_, description_, prefix_;
   std::vector<Setting> settings_;

@@ -68,6 +68,13 @@ TEST_F(ConfigTest, UnknownKeysAndFlagsAreErrorsWithAHint) {
   EXPECT_EQ(status.code(), Code::kInvalidArgument);
   EXPECT_EQ(status.hint(), "did you mean 'grpc.listen'?");
   EXPECT_EQ(Parse({"--grpc-lisen", "x"}).hint(), "did you mean '--grpc-listen'?");
+  File("[rest]\nlistn = \"x\"\n");  // in another table
+  EXPECT_EQ(Parse({"--config", path_.c_str()}).hint(), "did you mean 'grpc.listen'?");
+  setenv("CYXTEST_NODE_SLOT", "3", 1);
+  status = Parse({});
+  unsetenv("CYXTEST_NODE_SLOT");
+  EXPECT_EQ(status.message(), "unknown environment variable CYXTEST_NODE_SLOT");
+  EXPECT_EQ(status.hint(), "did you mean 'CYXTEST_NODE_SLOTS'?");
 }
 
 TEST_F(ConfigTest, WrongTypesAndRangesNameTheirPlace) {

@@ -48,6 +48,11 @@ Result<Json> ParseJson(std::string_view text, std::string_view what) {
     return InvalidArgument(std::string(what) + " nests deeper than " +
                            std::to_string(kMaxJsonDepth) + " levels at " + Position(text, deep));
   }
+  // The library takes it for the end of the text.
+  if (size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    return InvalidArgument(std::string(what) + " is not JSON: a NUL character at " +
+                           Position(text, nul));
+  }
   std::vector<std::set<std::string>> keys;
   std::string duplicate;
   auto on_event = [&](int, Json::parse_event_t event, Json& parsed) {

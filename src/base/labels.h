@@ -12,6 +12,10 @@ using Labels = std::map<std::string, std::string>;
 
 inline constexpr size_t kMaxLabels = 32;
 
+// The label that says which pool a node is in. A node that has it takes only jobs that ask for it;
+// one without takes all that do not.
+inline constexpr char kPoolLabel[] = "pool";
+
 // Whether each of `wanted` is among `have` with the same value.
 inline bool HasLabels(const Labels& have, const Labels& wanted) {
   return std::includes(have.begin(), have.end(), wanted.begin(), wanted.end());

@@ -7,7 +7,8 @@ namespace cyxwiz {
 
 bool Resources::IsNegative() const {
   return cpu_millis < 0 || memory_bytes < 0 || gpus < 0 || disk_bytes < 0 ||
-         std::any_of(named.begin(), named.end(), [](const NamedAmount& n) { return n.amount < 0; });
+         std::any_of(named.begin(), named.end(),
+                     [](const NamedAmount& n) { return n.amount < 0 && !IsImplicit(n.name); });
 }
 
 Resources Resources::operator*(int64_t times) const {
@@ -20,17 +21,31 @@ Resources Resources::operator*(int64_t times) const {
   return product;
 }
 
+namespace {
+
+// Where an amount of that name is, or would be.
+template <typename Amounts>
+auto Place(Amounts& named, std::string_view name) {
+  return std::lower_bound(named.begin(), named.end(), name,
+                          [](const NamedAmount& n, auto key) { return n.name < key; });
+}
+
+}  // namespace
+
 int64_t Resources::Named(std::string_view name) const {
-  auto at =
-      std::lower_bound(named.begin(), named.end(), name,
-                       [](const NamedAmount& n, std::string_view key) { return n.name < key; });
-  return at != named.end() && at->name == name ? at->amount : 0;
+  auto at = Place(named, name);
+  const int64_t amount = at != named.end() && at->name == name ? at->amount : 0;
+  return IsImplicit(name) ? amount + 1 : amount;
+}
+
+Resources Resources::Explicit() const {
+  Resources rest = *this;
+  std::erase_if(rest.named, [](const NamedAmount& n) { return IsImplicit(n.name); });
+  return rest;
 }
 
 void Resources::SetNamed(std::string_view name, int64_t amount) {
-  auto at =
-      std::lower_bound(named.begin(), named.end(), name,
-                       [](const NamedAmount& n, std::string_view key) { return n.name < key; });
+  auto at = Place(named, name);
   bool there = at != named.end() && at->name == name;
   if (amount == 0) {
     if (there) named.erase(at);
@@ -47,7 +62,15 @@ bool Resources::HoldsNamed(const Resources& other) const {
 }
 
 void Resources::AddNamed(const Resources& o, int64_t sign) {
-  for (const NamedAmount& n : o.named) SetNamed(n.name, Named(n.name) + sign * n.amount);
+  for (const NamedAmount& n : o.named) {
+    auto at = Place(named, n.name);
+    const bool there = at != named.end() && at->name == n.name;
+    SetNamed(n.name, (there ? at->amount : 0) + sign * n.amount);
+  }
+}
+
+std::string AntiAffinityToken(std::string_view user, std::string_view group) {
+  return "!" + std::string(user) + "/" + std::string(group);
 }
 
 bool IsResourceName(std::string_view name) {
@@ -84,8 +107,9 @@ std::string ToString(const Resources& resources) {
   if (resources.gpus > 0)
     text += ", " + std::to_string(resources.gpus) + (resources.gpus == 1 ? " GPU" : " GPUs");
   if (resources.disk_bytes > 0) text += ", " + FormatBytes(resources.disk_bytes) + " of disk";
-  for (const NamedAmount& n : resources.named)
-    text += ", " + std::to_string(n.amount) + " " + n.name;
+  for (const NamedAmount& n : resources.named) {
+    if (!IsImplicit(n.name)) text += ", " + std::to_string(n.amount) + " " + n.name;
+  }
   return text;
 }
 

@@ -9,7 +9,8 @@
 
 namespace cyxwiz {
 
-// Of a resource that an operator has named, in units of its own.
+// Of a resource that an operator has named, in units of its own; or of one that every node has one
+// of without saying so (IsImplicit).
 struct NamedAmount {
   std::string name;
   int64_t amount = 0;
@@ -43,8 +44,10 @@ struct Resources {
   Resources operator-(const Resources& o) const { return Resources(*this) -= o; }
   Resources operator*(int64_t times) const;
   bool IsNegative() const;
-  // 0 when there is none of that name.
+  // 0 when there is none of that name; of an implicit one 1 until it is taken.
   int64_t Named(std::string_view name) const;
+  // Without the implicit ones.
+  Resources Explicit() const;
   void SetNamed(std::string_view name, int64_t amount);
 
  private:
@@ -58,6 +61,11 @@ struct Resources {
   }
   void AddNamed(const Resources& o, int64_t sign);
 };
+
+// What jobs of one anti-affinity group take of a node, so that no two of them share it: an implicit
+// resource of that name. In sums it counts from 0 as the others, so what is free of it is 0 or -1.
+std::string AntiAffinityToken(std::string_view user, std::string_view group);
+inline bool IsImplicit(std::string_view resource) { return resource.starts_with('!'); }
 
 // Of a resource of the operator's own: 1 to 64 of [a-z0-9._-], beginning with a letter.
 bool IsResourceName(std::string_view name);

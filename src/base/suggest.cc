@@ -23,12 +23,16 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
   if (name.empty() || name.size() > 64) return "";
-  std::string lower(name);
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  auto lowered = [](std::string_view text) {
+    std::string lower(text);
+    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return lower;
+  };
+  const std::string lower = lowered(name);
   std::string nearest;
   size_t least = std::max<size_t>(1, name.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
-    size_t distance = EditDistance(lower, candidate);
+    size_t distance = EditDistance(lower, lowered(candidate));
     if (distance < least) {
       least = distance;
       nearest = candidate;

@@ -49,8 +49,10 @@ bool HasDevice(const protocol::NodeInfo& info, protocol::DeviceType device) {
 
 int64_t MostVram(const protocol::NodeInfo& info) {
   int64_t most = 0;
-  for (const auto& device : info.devices())
-    most = std::max({most, device.vram_total(), device.memory_total()});
+  for (const auto& device : info.devices()) {
+    if (device.device_type() != protocol::DEVICE_CPU)
+      most = std::max({most, device.vram_total(), device.memory_total()});
+  }
   return most;
 }
 

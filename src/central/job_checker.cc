@@ -102,6 +102,7 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
 
 bool HasFiles(const std::string& dataset_uri) { return dataset_uri.starts_with("file:"); }
 
+// Without what only a check of the whole tells.
 control::Job MakeJob(const protocol::JobConfig& config) {
   control::Job job;
   job.id = {config.job_id()};
@@ -111,6 +112,8 @@ control::Job MakeJob(const protocol::JobConfig& config) {
   job.priority = config.priority();
   job.max_retries = config.has_max_retries() ? config.max_retries() : kDefaultRetries;
   job.terms = MakeTerms(config);
+  if (!config.anti_affinity().empty())
+    job.resources.SetNamed(AntiAffinityToken(config.user_id(), config.anti_affinity()), 1);
   if (config.has_array()) {
     spec::JobArray from = ArrayFromConfig(config);
     control::Array array;
@@ -241,7 +244,7 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
     }
     if (unchanged) {
       control::Job job = MakeJob(config);
-      job.resources = known->resources;
+      job.resources += known->resources;
       job.device = known->device;
       job.total_epochs = known->epochs;
       return done(problems, std::move(job), known->body);
@@ -269,7 +272,7 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
     accepted->device = static_cast<int32_t>(spec->device);
     accepted->epochs = static_cast<int32_t>(spec->training.epochs);
     accepted->dataset_uri = std::move(description.dataset_uri);
-    job.resources = accepted->resources;
+    job.resources += accepted->resources;
     job.device = accepted->device;
     job.total_epochs = accepted->epochs;
     auto body = accepted->body;

@@ -26,8 +26,8 @@ class Reading : public std::enable_shared_from_this<Reading> {
         on_end_(std::move(on_end)) {}
 
   void Start() {
-    if (request_.attempt() < 0 || request_.offset() < 0)
-      return End(InvalidArgument("attempt and offset must not be negative"));
+    if (request_.attempt() < 0 || request_.offset() < 0 || request_.rank() < 0)
+      return End(InvalidArgument("attempt, offset and rank must not be negative"));
     core_->Post(control::GetJob{.job = {request_.job_id()}},
                 [self = shared_from_this()](control::Reply reply) {
                   if (!reply.status.ok()) return self->End(reply.status);
@@ -103,8 +103,23 @@ class Reading : public std::enable_shared_from_this<Reading> {
                           std::to_string(job.attempt)));
     }
     bool last = request_.attempt() == job.attempt;
+    NodeId keeper = job.node;
+    if (const int32_t rank = request_.rank(); rank > 0) {
+      const auto ranks = job.gang == nullptr ? 1 : std::ssize(job.gang->ranks);
+      if (rank >= ranks) {
+        return End(NotFound("job '" + job.id.value + "' has no rank " + std::to_string(rank) +
+                            ": its last attempt had " + std::to_string(ranks)));
+      }
+      if (!last) {
+        return End(FailedPrecondition("where rank " + std::to_string(rank) + " of attempt " +
+                                          std::to_string(request_.attempt()) +
+                                          " ran is not remembered",
+                                      "only of the last attempt, " + std::to_string(job.attempt)));
+      }
+      keeper = job.gang->ranks[static_cast<size_t>(rank)].node;
+    }
     core_->Post(control::ListNodes{},
-                [self = shared_from_this(), node = job.node, last](control::Reply reply) {
+                [self = shared_from_this(), node = std::move(keeper), last](control::Reply reply) {
                   if (!reply.status.ok()) return self->End(reply.status);
                   self->OnNodes(std::get<control::NodesReply>(reply.content).nodes, node, last);
                 });

@@ -26,6 +26,12 @@ using grpc::ServerUnaryReactor;
 
 constexpr char kSessionKey[] = "cyxwiz-session";
 constexpr size_t kMostLogTailBytes = 16 << 10;
+constexpr auto kMostForMetrics = std::chrono::seconds(10);
+
+struct MetricsCall {
+  grpc::ClientContext context;
+  std::unique_ptr<protocol::NodeService::Stub> stub;
+};
 
 ServerUnaryReactor* Refuse(CallbackServerContext* context, const Status& status) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
@@ -432,12 +438,29 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     return reactor;
   }
 
+  // The node keeps what it has measured, so it is asked.
   ServerUnaryReactor* GetNodeMetrics(CallbackServerContext* context,
-                                     const protocol::GetNodeMetricsRequest*,
-                                     protocol::GetNodeMetricsResponse*) override {
-    return Refuse(context, Unimplemented("the server keeps no history of nodes in this release",
-                                         "NodeDiscoveryService.GetNodeInfo tells their present "
-                                         "state"));
+                                     const protocol::GetNodeMetricsRequest* request,
+                                     protocol::GetNodeMetricsResponse* response) override {
+    ServerUnaryReactor* reactor = context->DefaultReactor();
+    core_->Post(control::GetNode{.node = {request->node_id()}},
+                [channels = channels_, reactor, request, response](control::Reply reply) {
+                  if (!reply.status.ok()) return reactor->Finish(ToGrpc(reply.status));
+                  const control::NodeView& view = std::get<control::NodeReply>(reply.content).view;
+                  if (!view.online) {
+                    return reactor->Finish(ToGrpc(Unavailable("node '" + view.node.id.value +
+                                                                  "', which keeps its metrics, "
+                                                                  "is offline",
+                                                              "ask when it is back")));
+                  }
+                  auto call = std::make_shared<MetricsCall>();
+                  call->stub = protocol::NodeService::NewStub(channels->Get(view.node.endpoint));
+                  call->context.set_deadline(std::chrono::system_clock::now() + kMostForMetrics);
+                  call->stub->async()->GetNodeMetrics(
+                      &call->context, request, response,
+                      [call, reactor](const grpc::Status& status) { reactor->Finish(status); });
+                });
+    return reactor;
   }
 
   ServerUnaryReactor* NotifyJobAccepted(CallbackServerContext* context,

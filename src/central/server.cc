@@ -21,6 +21,15 @@ namespace cyxwiz::central {
 namespace {
 
 constexpr int kPoolThreads = 4;
+// For grpc.health.v1: what is registered below.
+constexpr const char* kServices[] = {
+    "cyxwiz.protocol.JobService",        "cyxwiz.protocol.NodeService",
+    "cyxwiz.protocol.JobStatusService",  "cyxwiz.protocol.NodeDiscoveryService",
+    "cyxwiz.protocol.ModelService",      "cyxwiz.protocol.JobLogService",
+    "cyxwiz.protocol.JobControlService", "cyxwiz.protocol.NodeControlService",
+    "cyxwiz.protocol.AdminService",      "cyxwiz.protocol.DeploymentService",
+    "cyxwiz.protocol.TerminalService",
+};
 constexpr auto kGraceForCalls = std::chrono::milliseconds(500);
 constexpr auto kMostForCalls = std::chrono::milliseconds(1000);
 
@@ -178,6 +187,9 @@ class CentralServerImpl final : public CentralServer {
                              " for gRPC: the port is in use, or not for this user",
                          "stop the program that has it, or choose another with --grpc-listen "
                          "HOST:PORT (port 0 takes a free one)");
+    }
+    if (auto* health = grpc_->GetHealthCheckService()) {
+      for (const char* name : kServices) health->SetServingStatus(name, true);
     }
     grpc_address_ = ListenAddress{address.host, port}.ToString();
     return OkStatus();

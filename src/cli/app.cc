@@ -287,6 +287,9 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   command->add_option("--attempt", logs.attempt, "Which try of the job (default: the last)")
       ->type_name("N")
       ->check(CLI::Range(1, 1'000'000).description(""));
+  command->add_option("--rank", logs.rank, "Whose log, of a job on several nodes (default: 0)")
+      ->type_name("N")
+      ->check(CLI::Range(0, 63).description(""));
 
   CancelOptions cancel;
   command = add("cancel", "Cancel a job, or every job that fits a filter",
@@ -378,26 +381,32 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
     of->add_option("--until", options->until, "End then (default: when it is uncordoned)")
         ->type_name("MOMENT");
   };
-  auto add_node_id = [](CLI::App* of, std::string* target) {
-    of->add_option("NODE", *target, "Id of the node")->required()->type_name(" ");
+  auto add_which = [](CLI::App* of, CordonOptions* options) {
+    auto* node = of->add_option("NODE", options->node_id, "Id of the node")->type_name(" ");
+    auto* pool = of->add_option("--pool", options->pool, "All nodes of this pool")
+                     ->type_name("NAME")
+                     ->excludes(node);
+    node->excludes(pool);
   };
   command =
       add("cordon", "Give a node no new jobs", "  cyxwiz cordon NODE --reason 'new disk on Friday'",
           [&](const Session& s) { return RunCordon(s, cordon); });
-  add_node_id(command, &cordon.node_id);
+  add_which(command, &cordon);
   add_cordon_options(command, &cordon);
   command =
       add("uncordon", "Give a node jobs again", "  cyxwiz uncordon NODE", [&](const Session& s) {
         uncordon.undo = true;
         return RunCordon(s, uncordon);
       });
-  add_node_id(command, &uncordon.node_id);
+  add_which(command, &uncordon);
   command = add("drain", "Give a node no new jobs, and let those it has go elsewhere",
-                "  cyxwiz drain NODE --reason 'kernel update'", [&](const Session& s) {
+                "  cyxwiz drain NODE --reason 'kernel update'\n"
+                "  cyxwiz drain --pool gpu --until 2026-12-24T18:00:00Z",
+                [&](const Session& s) {
                   drain.drain = true;
                   return RunCordon(s, drain);
                 });
-  add_node_id(command, &drain.node_id);
+  add_which(command, &drain);
   add_cordon_options(command, &drain);
 
   command = add("delete", "Delete a job that has ended", "  cyxwiz delete ID",
@@ -410,6 +419,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                 "  cyxwiz nodes --online --json",
                 [&](const Session& s) { return RunNodes(s, nodes); });
   command->add_flag("--online", nodes.online_only, "Only nodes that answer");
+  command->add_option("--pool", nodes.pool, "Only nodes of this pool")->type_name("NAME");
 
   DownloadOptions download;
   command =

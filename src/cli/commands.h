@@ -35,6 +35,7 @@ struct PsOptions {
 struct LogsOptions {
   std::string job_id;
   int attempt = 0;  // 0: current or last
+  int rank = 0;     // of a job on several nodes
   bool follow = false;
 };
 struct CancelOptions {
@@ -59,13 +60,15 @@ struct EventsOptions {
   bool follow = false;
 };
 struct CordonOptions {
-  std::string node_id, reason;
+  std::string node_id, pool;  // one of them: a node, or all of a pool
+  std::string reason;
   std::string from, until;  // moments; empty: now, and until it is undone
   bool drain = false;
   bool undo = false;
 };
 struct NodesOptions {
   bool online_only = false;
+  std::string pool;  // empty: all
 };
 struct DownloadOptions {
   std::string job_id;

@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/job_follower.h"
 #include "cli/layout.h"
+#include "cli/nodes.h"
 #include "cli/progress_view.h"
 #include "cli/signals.h"
 #include "cyxwiz/protocol/control.grpc.pb.h"
@@ -173,14 +174,12 @@ std::string EventText(const protocol::Event& event, const Console& console) {
   return Printable(text);
 }
 
-int AskForNode(const Session& session, const protocol::CordonNodeRequest& request, bool undo) {
-  Console& console = session.console;
-  auto client = Client::Connect(session.server);
-  if (!client.ok()) return console.Fail(client.status());
+int AskForNode(Console& console, Client* client, const protocol::CordonNodeRequest& request,
+               bool undo) {
   protocol::UncordonNodeRequest uncordon;
   uncordon.set_node_id(request.node_id());
-  auto response = undo ? (*client)->Call((*client)->node_control(), &Nodes::UncordonNode, uncordon)
-                       : (*client)->Call((*client)->node_control(), &Nodes::CordonNode, request);
+  auto response = undo ? client->Call(client->node_control(), &Nodes::UncordonNode, uncordon)
+                       : client->Call(client->node_control(), &Nodes::CordonNode, request);
   if (!response.ok()) return console.Fail(response.status());
   const protocol::NodeInfo& info = response->info();
   if (console.json) {
@@ -364,7 +363,6 @@ int RunEvents(const Session& session, const EventsOptions& options) {
 
 int RunCordon(const Session& session, const CordonOptions& options) {
   protocol::CordonNodeRequest request;
-  request.set_node_id(options.node_id);
   request.set_reason(options.reason);
   request.set_drain(options.drain);
   auto read = [](const std::string& flag, const std::string& text) -> Result<int64_t> {
@@ -380,7 +378,27 @@ int RunCordon(const Session& session, const CordonOptions& options) {
   }
   request.set_from(*from);
   request.set_until(*until);
-  return AskForNode(session, request, options.undo);
+  if (options.node_id.empty() == options.pool.empty()) {
+    return session.console.FailUsage("which node is not said",
+                                     "name a NODE, or all of a pool with --pool NAME");
+  }
+  auto client = Client::Connect(session.server);
+  if (!client.ok()) return session.console.Fail(client.status());
+  if (options.pool.empty()) {
+    request.set_node_id(options.node_id);
+    return AskForNode(session.console, client->get(), request, options.undo);
+  }
+  auto list = AllNodes(client->get(), false, options.pool);
+  if (!list.ok()) return session.console.Fail(list.status());
+  if (list->nodes().empty())
+    return session.console.Fail(NotFound("no node is in the pool '" + options.pool + "'",
+                                         "'cyxwiz nodes' lists them with their labels"));
+  for (const protocol::NodeInfo& node : list->nodes()) {
+    request.set_node_id(node.node_id());
+    int code = AskForNode(session.console, client->get(), request, options.undo);
+    if (code != kExitOk) return code;
+  }
+  return kExitOk;
 }
 
 }  // namespace cyxwiz::cli

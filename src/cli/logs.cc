@@ -94,6 +94,7 @@ int RunLogs(const Session& session, const LogsOptions& options) {
   protocol::ReadLogRequest request;
   request.set_job_id(options.job_id);
   request.set_attempt(options.attempt);
+  request.set_rank(options.rank);
   request.set_follow(options.follow);
   // Without a number the log of a job that is tried again goes on with the next attempt.
   bool all_attempts = options.follow && options.attempt == 0;

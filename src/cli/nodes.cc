@@ -1,8 +1,10 @@
-// cyxwiz nodes.
+#include "cli/nodes.h"
+
 #include <map>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/labels.h"
 #include "base/resources.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -42,30 +44,46 @@ std::string LabelsOf(const protocol::NodeInfo& node) {
   return text;
 }
 
+bool IsIn(const std::string& pool, const protocol::NodeInfo& node) {
+  auto label = node.labels().find(kPoolLabel);
+  return label != node.labels().end() && label->second == pool;
+}
+
 }  // namespace
+
+Result<protocol::ListNodesResponse> AllNodes(Client* client, bool online_only,
+                                             const std::string& pool) {
+  protocol::ListNodesRequest request;
+  request.set_page_size(1000);
+  request.set_online_only(online_only);
+  protocol::ListNodesResponse list;
+  do {
+    auto page = client->Call(client->discovery(),
+                             &protocol::NodeDiscoveryService::StubInterface::ListNodes, request);
+    if (!page.ok()) return page.status();
+    request.set_page_token(page->next_page_token());
+    for (protocol::NodeInfo& node : *page->mutable_nodes()) {
+      if (pool.empty() || IsIn(pool, node)) *list.add_nodes() = std::move(node);
+    }
+  } while (!request.page_token().empty());
+  return list;
+}
 
 int RunNodes(const Session& session, const NodesOptions& options) {
   Console& console = session.console;
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
-  protocol::ListNodesRequest request;
-  request.set_page_size(1000);
-  request.set_online_only(options.online_only);
-  protocol::ListNodesResponse list;
-  do {
-    auto page = (*client)->Call((*client)->discovery(),
-                                &protocol::NodeDiscoveryService::StubInterface::ListNodes, request);
-    if (!page.ok()) return console.Fail(page.status());
-    request.set_page_token(page->next_page_token());
-    list.MergeFrom(*page);
-  } while (!request.page_token().empty());
-  list.clear_next_page_token();
+  auto all = AllNodes(client->get(), options.online_only, options.pool);
+  if (!all.ok()) return console.Fail(all.status());
+  const protocol::ListNodesResponse& list = *all;
   if (console.json) {
     console.PrintJson(wire::ToJson(list));
     return kExitOk;
   }
   if (list.nodes().empty()) {
-    console.err << "No node has registered yet: jobs wait until one does.\n";
+    console.err << (options.pool.empty()
+                        ? "No node has registered yet: jobs wait until one does.\n"
+                        : "No node is in the pool '" + Printable(options.pool) + "'.\n");
     return kExitOk;
   }
   Table table({{"ID"},

@@ -227,6 +227,17 @@ TEST_F(GangTest, WhatARankSeesOfAnothersEndIsNoCause) {
   EXPECT_EQ(g.retries, 1);
 }
 
+TEST_F(GangTest, AKilledNodeThatComesBackAtOnceIsTheCauseThoughOthersMissedItsRankFirst) {
+  Run();
+  b.Complete("g", 1, "a", Outcome::kFailed, Cause::kPeerLost, "rank 1 does not answer");
+  b.Register("b");
+  EndAsTold({"c"});
+  Job g = b.Get("g");
+  EXPECT_EQ(g.cause, Cause::kNodeLost);
+  EXPECT_EQ(g.retries, 0);
+  EXPECT_EQ(g.nodes_lost, 1);
+}
+
 TEST_F(GangTest, RanksThatCannotReachEachOtherAreNotTriedForEver) {
   for (int attempt = 1; attempt <= 3; ++attempt) {
     ASSERT_EQ(b.Get("g").attempt, attempt);

@@ -55,7 +55,9 @@ TEST_F(FileInspectorTest, OptionsAreToldApart) {
   EXPECT_EQ(InspectOk(&inspector, Csv(path, "label=a"))->classes, 8);
   EXPECT_EQ(InspectOk(&inspector, Csv(path))->classes, 3);
   EXPECT_EQ(inspector.reads(), 2);
-  EXPECT_EQ(InspectOk(&inspector, Csv(path, "header=false"))->train_samples, 3);
+  std::string numbers = WriteOld("numbers.csv", "3,4\n1,0\n7,2\n");
+  EXPECT_EQ(InspectOk(&inspector, Csv(numbers))->train_samples, 3);
+  EXPECT_EQ(InspectOk(&inspector, Csv(numbers, "header=true"))->train_samples, 2);
 }
 
 TEST_F(FileInspectorTest, WhatIsWrongIsRememberedToo) {

@@ -91,8 +91,14 @@ struct Column {
   std::string name;
   Role role = Role::kFeature;
   Type type = Type::kUnknown;
+  bool is_inferred = false;  // its type, from its first cell
   Categories categories;
   bool began_missing = false;  // before its type was known
+
+  void Infer(bool holds_numbers) {
+    type = holds_numbers ? Type::kNumbers : Type::kCategories;
+    is_inferred = true;
+  }
 };
 
 class TableReader {
@@ -306,9 +312,9 @@ class TableReader {
     std::optional<double> number;
     if (column.type != Type::kCategories) {
       number = ParseNumber(cell);
-      if (column.type == Type::kUnknown) {
-        column.type = number ? Type::kNumbers : Type::kCategories;
-      }
+      if (column.type == Type::kUnknown) column.Infer(number.has_value());
+    } else if (column.is_inferred && ParseNumber(cell)) {
+      return NumberAmongTexts(cell, place);
     }
     if (column.type == Type::kCategories) {
       int64_t category = 0;
@@ -347,9 +353,9 @@ class TableReader {
     std::optional<double> label;
     if (column.type != Type::kCategories) {
       label = ParseNumber(cell);
-      if (column.type == Type::kUnknown) {
-        column.type = label ? Type::kNumbers : Type::kCategories;
-      }
+      if (column.type == Type::kUnknown) column.Infer(label.has_value());
+    } else if (column.is_inferred && ParseNumber(cell)) {
+      return NumberAmongTexts(cell, label_);
     }
     if (column.type == Type::kCategories) {
       int64_t category = 0;
@@ -428,6 +434,14 @@ class TableReader {
     if (options_.labels == TableOptions::Labels::kNumbers && place == label_) hint = "";
     return Wrong(Where(place) + " is not a number", "a number as in the records before", found,
                  hint);
+  }
+
+  Fault NumberAmongTexts(std::string_view cell, size_t place) const {
+    return Wrong(Where(place) + " is a number", "a text as in the records before",
+                 "'" + Shown(cell) + "'",
+                 place == label_ ? "set label_type=classes when the labels are names"
+                                 : "if the column holds categories, name it: categorical=" +
+                                       Shown(columns_[place].name));
   }
 
   Fault TooMany(const std::string& where) const {

@@ -96,6 +96,17 @@ TEST_F(TableTest, ATextAmongNumbersIsNamedByLineAndColumn) {
   ExpectTextWrong("a,b,kind\n1,2,0\n1,\x01\xff,0\n", {"found '\\x01\\xff'"});
 }
 
+TEST_F(TableTest, ANumberAmongTextsIsNamedByLineAndColumn) {
+  ExpectTextWrong("a,width,kind\nfoo,1,0\n2,3,1\n",
+                  {"table.csv', line 3, column 1 ('a') is a number", "found '2'", "categorical=a"});
+  ExpectTextWrong("a,b,kind\n1,2,iris\n1,2,7\n",
+                  {"line 3, column 3 ('kind'), the label,", "found '7'", "label_type=classes"});
+  Dataset named = LoadText("cabin,y\nB7,0.5\n12,1.5\n", "categorical=cabin&encoding=index");
+  EXPECT_EQ(named.details["columns"][0]["categories"].size(), 2u);
+  Dataset classes = LoadText("a,kind\n1,iris\n2,7\n", "label_type=classes");
+  EXPECT_EQ(classes.info.classes, 2);
+}
+
 TEST_F(TableTest, TextsAreCategoriesInSortedOrder) {
   const std::string text = "city,rooms,price\nrome,2,1.5\noslo,3,2.5\nrome,1,0.5\nbonn,4,7.5\n";
   Dataset one_hot = LoadText(text);

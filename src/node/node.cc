@@ -56,20 +56,25 @@ Resources CapacityOf(const NodeSettings& settings, const Hardware& hardware) {
 }
 
 // Listens at the address; *port gets the port in use.
+using NamedService = std::pair<grpc::Service*, const char*>;
+
 Result<std::unique_ptr<grpc::Server>> StartServer(const std::string& address,
-                                                  std::vector<grpc::Service*> services, int* port,
+                                                  std::vector<NamedService> services, int* port,
                                                   const char* setting) {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), port);
   // Without this two nodes could share a port and take each other's calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  for (grpc::Service* service : services) builder.RegisterService(service);
+  for (const auto& [service, name] : services) builder.RegisterService(service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || *port == 0) {
     return FailedPrecondition(
         "cannot listen on " + address + ": the port may be in use",
         std::string("choose another with --") + setting + ", port 0 picks a free one");
+  }
+  if (auto* health = server->GetHealthCheckService()) {
+    for (const auto& [service, name] : services) health->SetServingStatus(name, true);
   }
   return server;
 }
@@ -180,13 +185,20 @@ Status Node::Listen() {
     return true;
   }();
   (void)plugins;
-  ASSIGN_OR_RETURN(server_, StartServer(settings_.listen,
-                                        {node_service_.get(), agent_service_.get(),
-                                         log_service_.get(), &deployment_service_},
-                                        &port_, "listen"));
+  ASSIGN_OR_RETURN(
+      server_,
+      StartServer(settings_.listen,
+                  {{node_service_.get(), protocol::NodeService::service_full_name()},
+                   {agent_service_.get(), protocol::NodeAgentService::service_full_name()},
+                   {log_service_.get(), protocol::JobLogService::service_full_name()},
+                   {&deployment_service_, protocol::DeploymentService::service_full_name()}},
+                  &port_, "listen"));
   if (!settings_.terminal_listen.empty()) {
-    ASSIGN_OR_RETURN(terminal_server_, StartServer(settings_.terminal_listen, {&terminal_service_},
-                                                   &terminal_port_, "terminal-listen"));
+    ASSIGN_OR_RETURN(
+        terminal_server_,
+        StartServer(settings_.terminal_listen,
+                    {{&terminal_service_, protocol::TerminalService::service_full_name()}},
+                    &terminal_port_, "terminal-listen"));
   }
   endpoint_ = settings_.advertise.empty() ? HostOf(settings_.listen) + ":" + std::to_string(port_)
                                           : settings_.advertise;

@@ -24,6 +24,9 @@ using std::chrono::seconds;
 
 constexpr char kSessionKey[] = "cyxwiz-session";
 constexpr Duration kCallTimeout = seconds(10);
+// Progress of one attempt: at most 10 reports a second, but for the first few.
+constexpr Duration kBetweenProgress = milliseconds(100);
+constexpr Duration kProgressBurst = 3 * kBetweenProgress;
 constexpr int kMostLost = 3;  // times that a file arrives altered
 // A checkpoint is worth some patience, not an attempt's life: the next one will come.
 constexpr int kMostCheckpointTries = 8;
@@ -94,7 +97,8 @@ struct NodeClient::Report {
   std::optional<AttemptProgress> progress;  // newest that was not sent
   AttemptProgress last;                     // newest of all
   bool in_flight = false;                   // a call, an upload or hashing
-  bool waiting = false;                     // for the backoff timer
+  bool waiting = false;                     // for the timer
+  MonotonicTime progress_due;               // if they were told at the highest rate
   Backoff backoff;
   boost::asio::steady_timer timer;
 
@@ -465,7 +469,12 @@ void NodeClient::Advance(const AttemptId& attempt) {
   }
   if (state_ != State::kRegistered) return;  // registration goes on with every report
   if (!report.end) {
-    if (report.progress || report.uploaded_checkpoint) SendProgress(attempt, report);
+    if (!report.progress && !report.uploaded_checkpoint) return;
+    const MonotonicTime now = ReadClocks().monotonic;
+    if (const Duration early = report.progress_due - now - kProgressBurst; early > Duration::zero())
+      return WaitFor(attempt, early);
+    report.progress_due = std::max(report.progress_due, now) + kBetweenProgress;
+    SendProgress(attempt, report);
   } else if (report.WaitsForCheckpoint()) {
     return AdvanceCheckpoint(attempt);
   } else if (report.uploaded < report.files.size()) {
@@ -476,9 +485,13 @@ void NodeClient::Advance(const AttemptId& attempt) {
 }
 
 void NodeClient::RetryLater(const AttemptId& attempt) {
+  WaitFor(attempt, ReportOf(attempt).backoff.Next(Random()));
+}
+
+void NodeClient::WaitFor(const AttemptId& attempt, Duration time) {
   Report& report = ReportOf(attempt);
   report.waiting = true;
-  report.timer.expires_after(report.backoff.Next(Random()));
+  report.timer.expires_after(time);
   report.timer.async_wait([this, attempt](const error_code& error) {
     if (error || stopped_) return;
     auto found = reports_.find(attempt);

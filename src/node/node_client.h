@@ -110,6 +110,7 @@ class NodeClient : public ExecutorListener {
   Report& ReportOf(const AttemptId& attempt);
   void Advance(const AttemptId& attempt);  // does what is next for the attempt's report
   void RetryLater(const AttemptId& attempt);
+  void WaitFor(const AttemptId& attempt, Duration time);  // then goes on
   void SendProgress(const AttemptId& attempt, Report& report);
   void HashFiles(const AttemptId& attempt, Report& report);
   void UploadNext(const AttemptId& attempt, Report& report);

@@ -41,6 +41,15 @@ Status ParseNamed(NodeSettings* settings) {
     if (!settings->parsed_labels.emplace(name, value).second)
       return InvalidArgument("labels: '" + name + "' is given twice");
   }
+  if (!settings->pool.empty()) {
+    if (!IsLabelText(settings->pool)) {
+      return InvalidArgument("pool: expected 1 to 64 letters, digits, '.', '_' and '-', found '" +
+                             settings->pool + "'");
+    }
+    auto [label, is_new] = settings->parsed_labels.emplace(kPoolLabel, settings->pool);
+    if (!is_new && label->second != settings->pool)
+      return InvalidArgument("pool: differs from the label pool=" + label->second);
+  }
   if (settings->parsed_labels.size() > kMaxLabels) {
     return InvalidArgument("labels: expected at most " + std::to_string(kMaxLabels) + ", found " +
                            std::to_string(settings->parsed_labels.size()));
@@ -99,6 +108,9 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
              "given several times.");
   config.Add("labels", &settings.labels,
              "A label that jobs may ask for, such as zone=west; may be given several times.");
+  config.Add("pool", &settings.pool,
+             "Pool the node is in: only jobs that name it come here; empty: in none, and jobs that "
+             "name none come. The same as the label pool.");
   config.Add("data_roots", &settings.data_roots,
              "Folder below which jobs may read file:// data; may be given several times.");
   config.Add("runner", &settings.runner, "Path of cyxwiz-runner; empty: beside this program.");

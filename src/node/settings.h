@@ -26,6 +26,7 @@ struct NodeSettings {
   std::string disk;                    // scratch space given to jobs, "100GiB"; empty: none
   std::vector<std::string> resources;  // of the operator's own, "licence=4"
   std::vector<std::string> labels;     // "zone=west"
+  std::string pool;                    // only jobs that name it come here; empty: none
   std::vector<std::string> data_roots;
   std::string runner;  // empty: cyxwiz-runner beside the program
   std::string log_level = "info";

@@ -14,12 +14,33 @@ void Fleet::Put(NodeState node) {
   if (fresh) {
     nodes_.push_back(std::move(node));
     is_loosened_.push_back(false);
+    data_.emplace_back();
   } else {
     node.claims = nodes_[found->second].claims;
     node.kept = nodes_[found->second].kept;
     nodes_[found->second] = std::move(node);
   }
   Loosen(found->second);
+}
+
+void Fleet::SetData(const NodeId& id, std::vector<DataKey> data) {
+  const size_t index = by_id_.at(id);
+  for (DataKey key : data_[index]) {
+    auto found = with_data_.find(key);
+    std::erase(found->second, index);
+    if (found->second.empty()) with_data_.erase(found);
+  }
+  std::sort(data.begin(), data.end());
+  data.erase(std::unique(data.begin(), data.end()), data.end());
+  for (DataKey key : data) with_data_[key].push_back(index);
+  data_[index] = std::move(data);
+}
+
+const std::vector<size_t>& Fleet::WithData(DataKey key) const {
+  static const std::vector<size_t> kNone;
+  if (key == 0) return kNone;
+  auto found = with_data_.find(key);
+  return found == with_data_.end() ? kNone : found->second;
 }
 
 const NodeState* Fleet::Find(const NodeId& id) const {

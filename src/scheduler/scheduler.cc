@@ -27,6 +27,12 @@ bool HasLabelsOf(const NodeState& node, const Request& request) {
          (node.labels != nullptr && HasLabels(*node.labels, request.labels));
 }
 
+// Whether the node is in a pool that the request does not ask for.
+bool IsInOtherPool(const NodeState& node, const Request& request) {
+  return node.labels != nullptr && node.labels->contains(kPoolLabel) &&
+         !request.labels.contains(kPoolLabel);
+}
+
 // The checks a node must pass, each with the reason that it gives. kNone: the request can start
 // here now.
 enum class Obstacle {
@@ -37,21 +43,28 @@ enum class Obstacle {
   kHeld,
   kNoDevice,
   kNoLabel,
+  kOtherPool,
   kNoGangs,
   kTooLarge,
-  kNotEnoughFree
+  kNotEnoughFree,
+  kAntiAffinity
 };
 
 Obstacle Check(const Request& request, const NodeState& node) {
   // What can never change comes first, so that the reason names the lasting obstacle.
   if (!HasDevice(node, request.device)) return Obstacle::kNoDevice;
   if (!HasLabelsOf(node, request)) return Obstacle::kNoLabel;
+  if (IsInOtherPool(node, request)) return Obstacle::kOtherPool;
   if (IsGang(request) && !node.gangs) return Obstacle::kNoGangs;
   if (!node.capacity.Holds(request.resources)) return Obstacle::kTooLarge;
   if (!node.online) return Obstacle::kOffline;
   if (node.cordoned) return Obstacle::kCordoned;
   if (node.quarantined && !node.probe) return Obstacle::kQuarantined;
-  if (!node.free.Holds(request.resources)) return Obstacle::kNotEnoughFree;
+  if (!node.free.Holds(request.resources)) {
+    const bool has_room =
+        !request.resources.named.empty() && node.free.Holds(request.resources.Explicit());
+    return has_room ? Obstacle::kAntiAffinity : Obstacle::kNotEnoughFree;
+  }
   if (node.held) return Obstacle::kHeld;
   return Obstacle::kNone;
 }
@@ -117,8 +130,9 @@ class Candidates {
 
 bool IsFitFor(const NodeState& node, const Request& request) {
   return HasDevice(node, request.device) && HasLabelsOf(node, request) &&
-         (node.gangs || !IsGang(request)) && node.capacity.Holds(request.resources) &&
-         node.online && !node.cordoned && !node.quarantined;
+         !IsInOtherPool(node, request) && (node.gangs || !IsGang(request)) &&
+         node.capacity.Holds(request.resources) && node.online && !node.cordoned &&
+         !node.quarantined;
 }
 
 bool IsKeptFrom(const Fleet& fleet, const NodeState& node, const LineKey& line, MonotonicTime now) {
@@ -199,6 +213,17 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     return of_line.Best(versions);
   };
 
+  // Of the nodes that keep what the job reads the best; `best` when it fits on none of them.
+  auto prefer_data = [&](const Line& line, DataKey data, size_t best) {
+    std::optional<std::tuple<double, uint32_t, size_t>> nearest;
+    for (size_t i : fleet->WithData(data)) {
+      if (!fits(line, nodes[i])) continue;
+      std::tuple<double, uint32_t, size_t> one(RoomLeft(line.key.request, nodes[i]), ranks[i], i);
+      if (!nearest || one < *nearest) nearest = one;
+    }
+    return nearest ? std::get<2>(*nearest) : best;
+  };
+
   // The best nodes for a gang, as many as it needs; empty: there are too few. One that has changed
   // may be what was missing beside others that have not, so all of them are looked at.
   auto choose_gang = [&](const Line& line) {
@@ -255,6 +280,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
       if (!gang.empty()) best = gang.front();
     } else {
       best = choose(line, candidates[head.line], last);
+      if (best) best = prefer_data(line, line.jobs[head.position].data, *best);
     }
     if (!was_made && candidates[head.line].made()) waiting.push_back(head.line);
     // Free room only shrinks within a pass: where the head does not fit, none of its line does.
@@ -417,6 +443,7 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
   };
   Group offline{{"NODES_OFFLINE", "", {}}}, held{{"NODES_HELD", "", {}}},
       no_device{{"NO_SUCH_DEVICE", "", {}}}, no_label{{"NO_SUCH_LABEL", "", {}}},
+      other_pool{{"OTHER_POOL", "", {}}}, anti_affinity{{"ANTI_AFFINITY", "", {}}},
       no_gangs{{"NO_GANGS", "", {}}}, ready{{"TOO_FEW_NODES", "", {}}},
       too_large{{"TOO_LARGE", "", {}}}, cordoned{{"NODES_CORDONED", "", {}}},
       quarantined{{"NODES_QUARANTINED", "", {}}}, not_free{{"NOT_ENOUGH_FREE", "", {}}},
@@ -446,6 +473,12 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
         break;
       case Obstacle::kNoLabel:
         no_label.Add(node);
+        break;
+      case Obstacle::kOtherPool:
+        other_pool.Add(node);
+        break;
+      case Obstacle::kAntiAffinity:
+        anti_affinity.Add(node);
         break;
       case Obstacle::kNoGangs:
         no_gangs.Add(node);
@@ -480,6 +513,10 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
                                 : " could hold it but are busy, the roomiest has ") +
            ToString(roomiest->free) + " free";
   });
+  tell(anti_affinity, [&] {
+    return anti_affinity.Nodes() +
+           " with room for it: a job of the same anti-affinity group runs there";
+  });
   tell(kept, [&] {
     return kept.Nodes() + " with room for it: kept for a job that others have passed by for long";
   });
@@ -502,6 +539,8 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
       wanted += (wanted.empty() ? "" : ", ") + name + "=" + value;
     return no_label.Nodes() + " without the labels " + wanted;
   });
+  tell(other_pool,
+       [&] { return other_pool.Nodes() + " of pools that only jobs which name them get"; });
   tell(no_gangs, [&] {
     return no_gangs.Nodes() +
            " that take no ranks of gangs: their runner cannot, or they are reached over a network "
@@ -551,6 +590,9 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
       case Obstacle::kNotEnoughFree:
         cost = 1 + missing_of(node.free, node);
         break;
+      case Obstacle::kAntiAffinity:
+        cost = 0.5;
+        break;
       case Obstacle::kCordoned:
         cost = 10;
         break;
@@ -564,6 +606,9 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
         cost = 30 + missing_of(node.capacity, node);
         break;
       case Obstacle::kNoGangs:
+        cost = 1e7;
+        break;
+      case Obstacle::kOtherPool:
         cost = 1e7;
         break;
       case Obstacle::kNoLabel:
@@ -605,6 +650,8 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
       return first + "wait a moment: " + id + " is tried again";
     case Obstacle::kNotEnoughFree:
       return first + id + " must have " + shortage(nearest->free) + " more free";
+    case Obstacle::kAntiAffinity:
+      return first + "a job of the same anti-affinity group must end on " + id;
     case Obstacle::kCordoned:
       return first + "uncordon " + id;
     case Obstacle::kQuarantined:
@@ -613,6 +660,9 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
       return first + "bring " + id + " back";
     case Obstacle::kNoGangs:
       return first + "add a node that takes ranks of gangs";
+    case Obstacle::kOtherPool:
+      return first + "add a node that is in no pool, or name the pool '" +
+             nearest->labels->at(kPoolLabel) + "' in the job";
     case Obstacle::kNoLabel:
       return first + "add a node with the labels that it asks for, or ask for others";
     case Obstacle::kTooLarge:
@@ -684,13 +734,15 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
   // Which nodes there will be is not known; but a gang waits for no nodes that take ranks.
   if (nodes.empty() && !IsGang(request)) return true;
   Resources largest;
-  bool device = false, labels = false, gangs = false;
+  bool device = false, labels = false, pool = false, gangs = false;
   int32_t large_enough = 0;
   for (const NodeState& node : nodes) {
     if (!HasDevice(node, request.device)) continue;
     device = true;
     if (!HasLabelsOf(node, request)) continue;
     labels = true;
+    if (IsInOtherPool(node, request)) continue;
+    pool = true;
     if (IsGang(request) && !node.gangs) continue;
     gangs = true;
     if (node.capacity.Holds(request.resources) && ++large_enough == request.nodes) return true;
@@ -709,6 +761,8 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
   } else if (!labels) {
     *reason = "no registered node has the labels that it asks for";
     for (const auto& [name, value] : request.labels) *reason += " " + name + "=" + value;
+  } else if (!pool) {
+    *reason = "all registered nodes are in pools, and the job names none";
   } else if (!gangs) {
     *reason = "the job needs " + std::to_string(request.nodes) +
               " nodes at once, and no registered node takes ranks of gangs";

@@ -23,6 +23,7 @@ namespace cyxwiz::scheduler {
 struct Waiting {
   int64_t job = 0;       // its sequence
   int32_t priority = 1;  // with what it has gained by waiting
+  DataKey data = 0;      // what it reads; a node that keeps it is preferred
 };
 
 // Jobs that are alike, oldest first. The caller need not
@@ -45,9 +46,9 @@ struct Placement {
 // One reason why a job waits.
 struct Reason {
   std::string code;  // QUOTA_EXCEEDED, QUOTA_BORROWING, NO_NODES, NODES_OFFLINE, NODES_HELD,
-                     // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL, NO_GANGS,
-                     // TOO_LARGE, TOO_FEW_NODES, NOT_ENOUGH_FREE, BACKOFF, NODES_KEPT, PREEMPTING,
-                     // DEPENDENCY, QUEUED
+                     // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL,
+                     // OTHER_POOL, NO_GANGS, TOO_LARGE, TOO_FEW_NODES, NOT_ENOUGH_FREE,
+                     // ANTI_AFFINITY, BACKOFF, NODES_KEPT, PREEMPTING, DEPENDENCY, QUEUED
   std::string message;
   std::vector<NodeId> nodes;  // at most kMostNodesNamed of them
   bool operator==(const Reason&) const = default;
@@ -55,8 +56,8 @@ struct Reason {
 inline constexpr size_t kMostNodesNamed = 100;
 
 // Those within a quota first, then the highest priority, then the account with the smallest share,
-// then the oldest; each to the node that it leaves with the least room to spare, a gang to as many
-// as it needs, all at once or none. A job that does not fit now does not hold up later ones that
+// then the oldest; each to the node that it leaves with the least room to spare, of those that
+// keep what it reads if it fits on one; a gang to as many as it needs, all at once or none. A job that does not fit now does not hold up later ones that
 // do, unless nodes are kept for it (Hold) or attempts make room for it (Claim). Takes what it
 // places from the fleet and counts it to the shares, and does away with the marks of what has
 // changed: what it leaves in the lines fits nowhere. quotas: nullptr: there are none. A line that

@@ -52,6 +52,28 @@ TEST(Scheduler, TakesTheBestFittingNode) {
   EXPECT_EQ(plan[0].node.value, "small");
 }
 
+TEST(Scheduler, PrefersTheNodeThatKeepsWhatTheJobReads) {
+  Line line = MakeLine(1, 2, 1, {1, 2, 3});
+  line.jobs[0].data = line.jobs[1].data = 7;
+  line.jobs[2].data = 8;  // nowhere
+  Fleet fleet({MakeNode("big", 16, 64), MakeNode("small", 2, 4), MakeNode("middle", 2, 8)});
+  fleet.SetData({"middle"}, {7, 9});
+  Shares shares;
+  auto plan = Schedule(&fleet, {line}, &shares, {});
+  ASSERT_EQ(plan.size(), 3u);
+  EXPECT_EQ(plan[0].node.value, "middle");
+  EXPECT_EQ(plan[1].node.value, "small") << "the one that keeps it is full";
+  EXPECT_EQ(plan[2].node.value, "big");
+  // It has been dropped there.
+  fleet.GiveBack({"middle"}, line.key.request.resources);
+  fleet.GiveBack({"small"}, line.key.request.resources);
+  fleet.SetData({"middle"}, {9});
+  line.jobs.resize(1);
+  plan = Schedule(&fleet, {line}, &shares, {});
+  ASSERT_EQ(plan.size(), 1u);
+  EXPECT_EQ(plan[0].node.value, "small");
+}
+
 TEST(Scheduler, SparesGpuNodesForThoseWhoNeedThem) {
   auto plan = Plan({MakeNode("gpu", 4, 8, 1), MakeNode("cpu", 4, 8)}, {MakeLine(1, 1, 1, {1})});
   ASSERT_EQ(plan.size(), 1u);
@@ -113,20 +135,67 @@ TEST(Scheduler, CountsNamedResourcesAndScratchSpace) {
 TEST(Scheduler, AJobGoesOnlyWhereItsLabelsAre) {
   NodeState a = MakeNode("a", 8, 8), b = MakeNode("b", 8, 8);
   a.labels = std::make_shared<const Labels>(Labels{{"zone", "west"}});
-  b.labels = std::make_shared<const Labels>(Labels{{"pool", "fast"}, {"zone", "east"}});
+  b.labels = std::make_shared<const Labels>(Labels{{"disk", "fast"}, {"zone", "east"}});
   Line line = MakeLine(1, 1, 1, {1});
   line.key.request.labels = {{"zone", "east"}};
   auto plan = Plan({a, b}, {line});
   ASSERT_EQ(plan.size(), 1u);
   EXPECT_EQ(plan[0].node.value, "b");
-  line.key.request.labels["pool"] = "slow";
+  line.key.request.labels["disk"] = "slow";
   auto reasons = Explain(line.key.request, {a, b});
   ASSERT_EQ(reasons.size(), 1u);
   EXPECT_EQ(reasons[0].code, "NO_SUCH_LABEL");
-  EXPECT_EQ(reasons[0].message, "2 nodes without the labels pool=slow, zone=east");
+  EXPECT_EQ(reasons[0].message, "2 nodes without the labels disk=slow, zone=east");
   std::string why;
   EXPECT_FALSE(CouldEverRun(line.key.request, {a, b}, &why));
-  EXPECT_NE(why.find("pool=slow"), std::string::npos) << why;
+  EXPECT_NE(why.find("disk=slow"), std::string::npos) << why;
+}
+
+TEST(Scheduler, NodesOfAPoolTakeOnlyJobsThatNameIt) {
+  NodeState pooled = MakeNode("gpu", 4, 4);
+  pooled.labels = std::make_shared<const Labels>(Labels{{"pool", "gpu"}});
+  Line named = MakeLine(1, 1, 1, {1}), none = MakeLine(1, 1, 1, {2});
+  named.key.request.labels = {{"pool", "gpu"}};
+  auto plan = Plan({pooled, MakeNode("plain", 4, 4)}, {named, none});
+  ASSERT_EQ(plan.size(), 2u);
+  for (const Placement& one : plan) EXPECT_EQ(one.node.value, one.job == 1 ? "gpu" : "plain");
+  auto reasons = Explain(none.key.request, {pooled});
+  ASSERT_EQ(reasons.size(), 1u);
+  EXPECT_EQ(reasons[0].code, "OTHER_POOL");
+  EXPECT_EQ(SmallestChange(none.key.request, {pooled}),
+            "add a node that is in no pool, or name the pool 'gpu' in the job");
+  std::string reason;
+  EXPECT_FALSE(CouldEverRun(none.key.request, {pooled}, &reason));
+  EXPECT_EQ(reason, "all registered nodes are in pools, and the job names none");
+  EXPECT_TRUE(CouldEverRun(named.key.request, {pooled}, &reason));
+}
+
+TEST(Scheduler, JobsOfAnAntiAffinityGroupNeverShareANode) {
+  Line apart = MakeLine(1, 1, 1, {1, 2, 3}), other = MakeLine(1, 1, 1, {4});
+  apart.key.request.resources.SetNamed(AntiAffinityToken("ann", "web"), 1);
+  other.key.request.resources.SetNamed(AntiAffinityToken("bob", "web"), 1);
+  Fleet fleet({MakeNode("a", 4, 4), MakeNode("b", 4, 4)});
+  EXPECT_EQ(MostPlacements(apart.key.request, fleet, false), 2);
+  Shares shares;
+  auto plan = Schedule(&fleet, {apart, other}, &shares, {});
+  std::map<int64_t, std::string> where;
+  for (const Placement& one : plan) where[one.job] = one.node.value;
+  ASSERT_EQ(where.size(), 3u);  // not the third of ann's
+  EXPECT_NE(where[1], where[2]);
+  EXPECT_TRUE(where.contains(4));
+  auto reasons = Explain(apart.key.request, fleet.nodes());
+  ASSERT_EQ(reasons.size(), 1u);
+  EXPECT_EQ(reasons[0].code, "ANTI_AFFINITY");
+  EXPECT_EQ(reasons[0].nodes.size(), 2u);
+  EXPECT_EQ(SmallestChange(apart.key.request, fleet.nodes()),
+            "a job of the same anti-affinity group must end on node 'a'");
+  // One of them ends.
+  fleet.GiveBack({"b"}, apart.key.request.resources);
+  Line third = MakeLine(1, 1, 1, {3});
+  third.key.request = apart.key.request;
+  plan = Schedule(&fleet, {third}, &shares, {});
+  ASSERT_EQ(plan.size(), 1u);
+  EXPECT_EQ(plan[0].node.value, "b");
 }
 
 TEST(Scheduler, AQuarantinedNodeGetsNothingButOneProbe) {

@@ -78,7 +78,7 @@ void ReadMock(std::string_view source, ObjectReader& reader, DatasetUri* uri, Pr
     problems->Add({kPath, "there is no mock data set of that name", "\"random_data\"",
                    Shown(source), "write mock://random_data"});
   }
-  uri->samples = reader.Whole({"samples"}, 1, kMaxMockSamples).value_or(uri->samples);
+  uri->samples = reader.Whole({"samples", "size"}, 1, kMaxMockSamples).value_or(uri->samples);
   uri->test_samples =
       reader.Whole({"test_samples"}, 0, kMaxMockSamples).value_or(uri->test_samples);
   uri->features = reader.Whole({"features"}, 1, kMaxMockFeatures).value_or(uri->features);

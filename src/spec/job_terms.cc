@@ -105,6 +105,17 @@ void ReadLabels(ObjectReader& reader, Labels* labels) {
   }
 }
 
+void ReadPool(ObjectReader& reader, Labels* labels) {
+  static constexpr Key kKey = {kPoolLabel};
+  auto pool = reader.Text(kKey);
+  if (!pool) return;
+  if (!IsLabelText(*pool))
+    return reader.Refuse(kKey, "is no name of a pool", "1 to 64 letters, digits, '.', '_' and '-'");
+  auto [label, is_new] = labels->try_emplace(kPoolLabel, *pool);
+  if (!is_new && label->second != *pool)
+    reader.Refuse(kKey, "differs from node_labels.pool", "one of them", "leave one out");
+}
+
 }  // namespace
 
 JobTerms ReadJobTerms(ObjectReader& reader, Problems* problems) {
@@ -112,6 +123,8 @@ JobTerms ReadJobTerms(ObjectReader& reader, Problems* problems) {
   ReadLimits(reader, &terms.limits, problems);
   ReadAfter(reader, &terms.after, problems);
   ReadLabels(reader, &terms.node_labels);
+  ReadPool(reader, &terms.node_labels);
+  terms.anti_affinity = reader.Text({"anti_affinity"}).value_or("");
   terms.project = reader.Text({"project"}).value_or("");
   CheckJobTerms(terms, problems);
   return terms;
@@ -146,6 +159,11 @@ void CheckJobTerms(const JobTerms& terms, Problems* problems) {
     }
   }
   CheckName("$.project", terms.project, problems);
+  if (!terms.anti_affinity.empty() && !IsLabelText(terms.anti_affinity)) {
+    problems->Add({"$.anti_affinity", "no name of a group",
+                   "1 to 64 letters, digits, '.', '_' and '-'",
+                   Shown(std::string_view(terms.anti_affinity)), ""});
+  }
   if (terms.nodes < 1 || terms.nodes > kMaxNodes) {
     problems->Add({"$.resources.nodes", "the number of nodes is out of range",
                    "1 to " + std::to_string(kMaxNodes), std::to_string(terms.nodes), ""});

@@ -38,12 +38,14 @@ struct JobDependency {
 struct JobTerms {
   JobLimits limits;
   std::vector<JobDependency> after;
-  Labels node_labels;
-  std::string project;  // empty: none
-  int64_t nodes = 1;    // "resources.nodes": at once, with a rank of the job on each
+  Labels node_labels;         // "pool" says the same as the label of that name
+  std::string anti_affinity;  // group of the user's jobs that never share a node; empty: none
+  std::string project;        // empty: none
+  int64_t nodes = 1;          // "resources.nodes": at once, with a rank of the job on each
 };
 
-// The members "limits", "after", "node_labels" and "project" of a job file.
+// The members "limits", "after", "node_labels", "pool", "anti_affinity" and "project" of a job
+// file.
 JobTerms ReadJobTerms(ObjectReader& reader, Problems* problems);
 
 // Ranges, names, nothing twice.

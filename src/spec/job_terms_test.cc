@@ -41,7 +41,7 @@ TEST(JobTerms, AreReadFromAJobFile) {
       File(
           R"("limits": {"run": "2h", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
              "after": ["prepare", {"job": "cleanup", "condition": "end"}],
-             "node_labels": {"zone": "west"}, "project": "vision",
+             "node_labels": {"zone": "west"}, "pool": "gpu", "anti_affinity": "web", "project": "vision",
              "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4})"),
       &problems);
   ASSERT_TRUE(file.has_value()) << problems.list()[0].ToString();
@@ -53,7 +53,8 @@ TEST(JobTerms, AreReadFromAJobFile) {
   EXPECT_EQ(file->terms.after[0].job_id, "prepare");
   EXPECT_FALSE(file->terms.after[0].any_end);
   EXPECT_TRUE(file->terms.after[1].any_end);
-  EXPECT_EQ(file->terms.node_labels, (Labels{{"zone", "west"}}));
+  EXPECT_EQ(file->terms.node_labels, (Labels{{"pool", "gpu"}, {"zone", "west"}}));
+  EXPECT_EQ(file->terms.anti_affinity, "web");
   EXPECT_EQ(file->terms.project, "vision");
   EXPECT_EQ(file->terms.nodes, 4);
   EXPECT_EQ(file->description.requested.disk_bytes, int64_t{10} << 30);
@@ -72,7 +73,8 @@ TEST(JobTerms, WhatIsWrongIsToldAtOnceWithItsPlace) {
   Problems problems;
   ParseJobFile(File(R"("limits": {"run": "soon", "queue": -5, "deadline": "tomorrow", "speed": 1},
                        "after": ["a", "a", "../b", {"job": "c", "condition": "failure"}],
-                       "node_labels": {"zone": "far west"},
+                       "node_labels": {"zone": "far west", "pool": "a"}, "pool": "b",
+                       "anti_affinity": "a/b",
                        "resources": {"disk": "much", "named": {"Licence": 1, "link": 0}})"),
                &problems);
   std::string all;
@@ -80,7 +82,7 @@ TEST(JobTerms, WhatIsWrongIsToldAtOnceWithItsPlace) {
   EXPECT_EQ(all,
             "$.resources.disk\n$.resources.named.link\n$.resources.named\n$.limits.run\n"
             "$.limits.queue\n$.limits.deadline\n$.limits.speed\n$.after[3].condition\n"
-            "$.after[1]\n$.after[2]\n$.node_labels\n");
+            "$.pool\n$.after[1]\n$.after[2]\n$.anti_affinity\n$.node_labels\n");
 }
 
 TEST(JobTerms, TheNumberOfNodesHasBounds) {

@@ -77,6 +77,7 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
     wire->set_condition(one.any_end ? protocol::AFTER_ANY_END : protocol::AFTER_SUCCESS);
   }
   config.set_project(file.terms.project);
+  config.set_anti_affinity(file.terms.anti_affinity);
   if (file.terms.nodes != 1) config.set_nodes(Clamp(file.terms.nodes));
   if (file.array != spec::JobArray()) {
     protocol::JobArray* array = config.mutable_array();
@@ -103,6 +104,7 @@ spec::JobTerms TermsFromConfig(const protocol::JobConfig& config) {
   for (const protocol::Dependency& one : config.after())
     terms.after.push_back({one.job_id(), one.condition() == protocol::AFTER_ANY_END});
   terms.project = config.project();
+  terms.anti_affinity = config.anti_affinity();
   terms.nodes = config.nodes() == 0 ? 1 : config.nodes();
   terms.node_labels.insert(config.node_labels().begin(), config.node_labels().end());
   return terms;
@@ -139,7 +141,9 @@ protocol::ResourceRequest ResourcesToWire(const Resources& resources) {
   wire.set_memory_bytes(resources.memory_bytes);
   wire.set_gpus(resources.gpus);
   wire.set_disk_bytes(resources.disk_bytes);
-  for (const NamedAmount& one : resources.named) (*wire.mutable_named())[one.name] = one.amount;
+  for (const NamedAmount& one : resources.named) {
+    if (!IsImplicit(one.name)) (*wire.mutable_named())[one.name] = one.amount;
+  }
   return wire;
 }
 

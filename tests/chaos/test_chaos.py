@@ -15,7 +15,7 @@ import time
 import grpc
 import pytest
 
-from cluster import BIN, BUILD, Program, StartFailed, channel, job
+from cluster import BIN, BUILD, Program, StartFailed, channel, job, mounted
 from conftest import LEASE
 from cyxwiz.protocol import job_pb2, job_pb2_grpc
 from history import History, tool
@@ -201,10 +201,7 @@ def test_a_sync_that_fails_stops_the_server_and_loses_nothing_acknowledged(tmp_p
 
 def test_a_store_on_a_disk_of_8_mib_that_runs_full_and_a_server_that_is_killed_on_it(tmp_path):
     disk = tmp_path / "data"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(disk)], capture_output=True).returncode != 0:
-        pytest.skip("mounting a tmpfs needs root")
-    try:
+    with mounted(disk, "size=8m"):
         ballast = disk / "ballast"
         ballast.write_bytes(bytes(3 << 20))
         server, acknowledged = server_with(tmp_path, {}), []
@@ -237,8 +234,6 @@ def test_a_store_on_a_disk_of_8_mib_that_runs_full_and_a_server_that_is_killed_o
             assert jobs.SubmitJob(job_pb2.SubmitJobRequest(config=job(job_id="after")), timeout=20).job_id == "after"
         assert server.terminate() == 0
         tool("check", disk)
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 # ---- Everything, for a while ----

@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional
 
 import grpc
+import pytest
 
 import cyxwiz
 from cyxwiz.protocol import (
@@ -405,6 +407,21 @@ def channel(address: str) -> grpc.Channel:
 
 def agent(address: str) -> agent_pb2_grpc.NodeAgentServiceStub:
     return agent_pb2_grpc.NodeAgentServiceStub(channel(address))
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """A tmpfs at `folder`, of this user; the test is skipped where neither the user nor sudo may mount one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    as_root = ["sudo", "-n"] if os.getuid() != 0 and shutil.which("sudo") else []
+    done = subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", f"{options},uid={os.getuid()},gid={os.getgid()},mode=0755",
+                           "none", str(folder)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"mounting a tmpfs is not possible here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run([*as_root, "umount", "-l", str(folder)], check=True)
 
 
 def cli(*arguments: str, input: Optional[str] = None, timeout: float = 120,

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from cluster import job
-from cyxwiz.protocol import common_pb2, deployment_pb2, job_pb2, log_pb2, node_pb2
+from cyxwiz.protocol import common_pb2, control_pb2, control_pb2_grpc, deployment_pb2, job_pb2, log_pb2, node_pb2
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -34,6 +34,7 @@ def refused(cluster, path, *words, config=None, **fields):
 
 def test_not_json(shared):
     refused(shared, "$.model", "JSON", model="{not json")
+    refused(shared, "$.model", "NUL", "line 1", model='{"layers": [{"type": "dense", "units": 10}]}\0 and more')
 
 
 def test_a_megabyte_of_nested_brackets(shared):
@@ -242,6 +243,7 @@ def test_a_good_csv_trains(shared):
 # ---- requests ----
 
 def test_unknown_job_on_every_method(shared):
+    control = control_pb2_grpc.JobControlServiceStub(shared.channel)
     calls = {
         "GetJobStatus": lambda: shared.jobs.GetJobStatus(job_pb2.GetJobStatusRequest(job_id="nope")),
         "CancelJob": lambda: shared.jobs.CancelJob(job_pb2.CancelJobRequest(job_id="nope")),
@@ -255,14 +257,31 @@ def test_unknown_job_on_every_method(shared):
             node_id=shared.nodes[0].id, job_id="nope", status=common_pb2.STATUS_IN_PROGRESS)),
         "ReportJobResult": lambda: shared.job_status_service.ReportJobResult(node_pb2.ReportJobResultRequest(
             node_id=shared.nodes[0].id, job_id="nope", final_status=common_pb2.STATUS_COMPLETED)),
+        "ReportCompletion": lambda: shared.node_service.ReportCompletion(node_pb2.ReportCompletionRequest(
+            node_id=shared.nodes[0].id, job_id="nope", attempt=1, result=job_pb2.JobResult(
+                job_id="nope", status=common_pb2.STATUS_COMPLETED))),
+        "NotifyJobAccepted": lambda: shared.node_service.NotifyJobAccepted(node_pb2.JobAcceptedRequest(
+            node_id=shared.nodes[0].id, job_id="nope")),
+        "ListJobs": lambda: shared.jobs.ListJobs(job_pb2.ListJobsRequest(array_id="nope")),
+        "PauseJob": lambda: control.PauseJob(control_pb2.PauseJobRequest(job_id="nope")),
+        "ResumeJob": lambda: control.ResumeJob(control_pb2.ResumeJobRequest(job_id="nope")),
+        "RetryJob": lambda: control.RetryJob(control_pb2.RetryJobRequest(job_id="nope")),
+        "SetJobPriority": lambda: control.SetJobPriority(control_pb2.SetJobPriorityRequest(job_id="nope")),
+        "ExplainJob": lambda: control.ExplainJob(control_pb2.ExplainJobRequest(job_id="nope")),
+        "ListEvents": lambda: control.ListEvents(control_pb2.ListEventsRequest(job_id="nope")),
+        "FollowEvents": lambda: list(control.FollowEvents(control_pb2.ListEventsRequest(job_id="nope"))),
     }
     for name, call in calls.items():
         with pytest.raises(grpc.RpcError) as caught:
             call()
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND, f"{name}: {caught.value.code()} {caught.value.details()}"
         assert "nope" in caught.value.details(), name
-    for method, path in (("GET", "/api/v1/jobs/nope"), ("POST", "/api/v1/jobs/nope/cancel"), ("GET", "/api/v1/jobs/nope/events")):
-        status, headers, problem = shared.rest(method, path)
+    for method, path, body in (
+            ("GET", "", None), ("DELETE", "", None), ("POST", "/cancel", None), ("POST", "/pause", None), ("POST", "/resume", None),
+            ("POST", "/retry", None), ("POST", "/priority?priority=PRIORITY_HIGH", None), ("GET", "/explain", None),
+            ("GET", "/events", None)):
+        path = "/api/v1/jobs/nope" + path
+        status, headers, problem = shared.rest(method, path, body)
         assert status == 404 and "nope" in problem["detail"], (method, path, problem)
         assert headers["Content-Type"].startswith("application/problem+json")
 

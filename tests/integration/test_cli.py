@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import BIN, cli, descendants, long_job, wait_gone
+from cluster import BIN, cli, descendants, job, long_job, wait_gone
 from cyxwiz.protocol import job_pb2
 
 JOB = {"name": "by cli", "type": "training", "priority": "normal", "model": {"layers": [{"type": "dense", "units": 10}]},
@@ -106,17 +106,14 @@ def test_ps_status_and_nodes(shared, job_file):
     job_id = lines(shared.cli("submit", job_file(), "--wait", "--json"))[-1]["job_id"]
     done = shared.cli("ps", "--json")
     assert done.returncode == 0
-    listed = lines(done)
-    jobs = listed[0]["jobs"] if len(listed) == 1 and "jobs" in listed[0] else listed
-    assert job_id in [j["job_id"] for j in jobs]
+    (listed,) = lines(done)
+    assert job_id in [j["job_id"] for j in listed["jobs"]] and "next_page_token" in listed
     assert job_id in shared.cli("ps").stdout
     (status,) = lines(shared.cli("status", job_id, "--json"))
-    status = status.get("status") if isinstance(status.get("status"), dict) else status
-    assert status["state"] == "JOB_STATE_SUCCEEDED"
+    assert (status["job_id"], status["state"]) == (job_id, "JOB_STATE_SUCCEEDED")
     assert "by cli" in shared.cli("status", job_id).stdout
-    listed = lines(shared.cli("nodes", "--json"))
-    nodes = listed[0]["nodes"] if len(listed) == 1 and "nodes" in listed[0] else listed
-    assert [n["node_id"] for n in nodes] == [shared.nodes[0].id]
+    (listed,) = lines(shared.cli("nodes", "--json"))
+    assert [n["node_id"] for n in listed["nodes"]] == [shared.nodes[0].id]
     assert shared.nodes[0].endpoint in shared.cli("nodes").stdout
 
 
@@ -124,7 +121,11 @@ def test_watch_prints_plain_lines_into_a_pipe(shared, job_file):
     job_id = lines(shared.cli("submit", job_file(), "--json"))[0]["job_id"]
     done = shared.cli("watch", job_id)
     assert done.returncode == 0 and "\x1b" not in done.stdout and "\r" not in done.stdout
-    assert shared.cli("watch", job_id, "--json").returncode == 0
+    watched = shared.cli("watch", job_id, "--json")
+    assert watched.returncode == 0
+    updates = lines(watched)
+    assert {update["job_id"] for update in updates} == {job_id}
+    assert updates[-1]["status"]["state"] == "JOB_STATE_SUCCEEDED" and "train_loss" in updates[-1]["live_metrics"]
 
 
 def test_logs(shared, job_file):
@@ -133,6 +134,9 @@ def test_logs(shared, job_file):
     assert followed.returncode == 0 and "epoch" in followed.stdout
     shared.succeed(job_id)
     assert shared.cli("logs", job_id).stdout == followed.stdout
+    said = lines(shared.cli("logs", job_id, "--json"))
+    assert [line["data"] for line in said] == followed.stdout.splitlines()
+    assert all(line["attempt"] == 1 for line in said) and said[1]["offset"] == len(said[0]["data"]) + 1
 
 
 def test_download(shared, job_file, tmp_path):
@@ -142,6 +146,20 @@ def test_download(shared, job_file, tmp_path):
     weights = (tmp_path / "out" / "weights.safetensors").read_bytes()
     assert hashlib.sha256(weights).hexdigest() == shared.get(job_id).result.model_weights_hash
     assert (tmp_path / "out" / "model.json").is_file()
+    (fetched,) = lines(shared.cli("download", job_id, "-o", str(tmp_path / "again"), "--json"))
+    first = fetched["files"][0]
+    assert first == {"name": "weights.safetensors", "path": str(tmp_path / "again" / "weights.safetensors"),
+                     "sha256": hashlib.sha256(weights).hexdigest(), "size": len(weights)}
+
+
+def test_cancel_tells_the_state_as_json(shared):
+    job_id = shared.submit(long_job()).job_id
+    shared.wait_running(job_id)
+    (said,) = lines(shared.cli("cancel", job_id, "--json"))
+    assert said["job_id"] == job_id, said
+    shared.wait(job_id)
+    over = shared.cli("cancel", shared.succeed(shared.submit(job()).job_id).status.job_id, "--json")
+    assert over.returncode == 4 and json.loads(over.stderr)["error"]["code"] == "FAILED_PRECONDITION"
 
 
 def test_cancel_and_the_exit_code_of_a_cancelled_job(shared):

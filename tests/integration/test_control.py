@@ -234,12 +234,42 @@ def test_labels_and_named_resources_choose_the_node(make_cluster):
         cluster.wait(id)
 
 
+def test_pools_are_for_the_jobs_that_name_them(make_cluster):
+    cluster = make_cluster()
+    plain = cluster.add_node()
+    pooled = [cluster.add_node(arguments=["--pool", "fast"]) for _ in range(2)]
+    small = {"cpus": 0.1, "memory": "500MiB"}
+    jobs = [cluster.submit(long_job(resources=small)).job_id for _ in range(2)]
+    assert {cluster.wait_running(job).current_node_id for job in jobs} == {plain.id}
+    of_pool = [cluster.submit(long_job(resources=small, pool="fast", anti_affinity="apart")).job_id for _ in range(3)]
+    nodes = {cluster.wait_running(job).current_node_id for job in of_pool[:2]}
+    assert nodes == {node.id for node in pooled}
+    explained = json.loads(cluster.cli("explain", of_pool[2], "--json").stdout)
+    assert {reason["code"] for reason in explained["reasons"]} == {"ANTI_AFFINITY", "NO_SUCH_LABEL"}
+    listed = json.loads(cluster.cli("nodes", "--pool", "fast", "--json").stdout)
+    assert {node["node_id"] for node in listed["nodes"]} == {node.id for node in pooled}
+    # Attempts of a cordoned pool go on, and the third gets the place of one that ends once the pool is opened again.
+    assert cluster.cli("cordon", "--pool", "fast").stdout.count("gets no new jobs") == 2
+    cluster.client().cancel(of_pool[0])
+    cluster.wait(of_pool[0])
+    assert cluster.status(of_pool[2]).state == job_pb2.JOB_STATE_QUEUED
+    cluster.cli("uncordon", "--pool", "fast")
+    assert cluster.wait_running(of_pool[2]).current_node_id in nodes
+    assert cluster.cli("drain", "--pool", "slow").returncode == 3
+    assert cluster.cli("drain").returncode == 2
+    cluster.client().cancel(jobs[0])
+    for id in (jobs[1], *of_pool[1:]):
+        cluster.client().cancel(id)
+        cluster.wait(id)
+
+
 @pytest.mark.parametrize("wrong, path", [
     ({"limits": {"run": -1}}, "$.limits.run"),
     ({"limits": {"deadline": 1 << 50}}, "$.limits.deadline"),
     ({"after": ["a", "a"]}, "$.after[1]"),
     ({"after": ["../a"]}, "$.after[0]"),
     ({"node_labels": {"far west": "yes"}}, "$.node_labels"),
+    ({"anti_affinity": "a/b"}, "$.anti_affinity"),
     ({"resources": {"named": {"Licence": 1}}}, "$.resources.named"),
     ({"resources": {"named": {"licence": -1}}}, "$.resources.named.licence"),
     ({"resources": {"disk": -1}}, "$.resources.disk"),

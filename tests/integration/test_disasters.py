@@ -1,6 +1,7 @@
 """Small disasters of the server: each gives a clear error naming the cause, and nothing accepted is lost."""
 
 import contextlib
+import os
 import socket
 import sqlite3
 import struct
@@ -11,7 +12,7 @@ import time
 import grpc
 import pytest
 
-from cluster import BIN, Program, StartFailed, job
+from cluster import BIN, Program, StartFailed, job, mounted
 from cyxwiz.protocol import job_pb2
 
 
@@ -106,19 +107,6 @@ def test_a_data_folder_that_cannot_be_made(tmp_path):
     assert "/proc/cyxwiz" in log, log
 
 
-@contextlib.contextmanager
-def mounted(folder, options):
-    """A tmpfs at `folder`; the test is skipped where this user may not mount."""
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"mounting a tmpfs is not possible here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def fill(path, most=1 << 40):
     """Writes zeros to `path` until the disk is full, or it has `most` bytes."""
     # Closing fails too when a part of the last piece is still in the buffer.
@@ -132,6 +120,13 @@ def test_a_read_only_data_folder(tmp_path):
     with mounted(tmp_path / "data", "size=1m,ro"):
         log = start_server(tmp_path / "x", data=tmp_path / "data")
     assert str(tmp_path / "data") in log and "ead-only" in log, log
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root writes where it likes")
+def test_a_data_folder_that_is_not_writable(tmp_path):
+    (tmp_path / "data").mkdir(mode=0o555)
+    log = start_server(tmp_path / "x", data=tmp_path / "data")
+    assert str(tmp_path / "data") in log and "ermission" in log, log
 
 
 def test_a_second_server_on_the_same_data_is_refused(make_cluster, tmp_path):

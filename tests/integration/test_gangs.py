@@ -64,6 +64,12 @@ def test_ranks_meet_and_the_result_is_that_of_rank_0(fleet):
     assert {place["size"] for place in places} == {2}
     assert len({(place["host"], place["port"], place["secret"]) for place in places}) == 1
     assert 29500 <= places[0]["port"] <= 29599 and len(places[0]["secret"]) == 64
+    client = fleet.client()
+    for rank in (0, 1):
+        told = [line for line in client.logs(job_id, rank=rank) if line.startswith("gang ")]
+        assert [json.loads(line[len("gang "):])["rank"] for line in told] == [rank]
+    assert '"rank":1' in fleet.cli("logs", job_id, "--rank", "1").stdout.replace(" ", "")
+    assert fleet.cli("logs", job_id, "--rank", "2").returncode == 3
     other = fleet.submit(gang("succeed")).job_id
     fleet.succeed(other)
     assert place_of(fleet.nodes[0], other)["secret"] != places[0]["secret"]

@@ -1,10 +1,12 @@
 """What becomes of jobs: they train, queue, are cancelled, crash, are retried, and survive restarts."""
 
 import hashlib
+import itertools
 import json
 import os
 import signal
 import threading
+import time
 
 import grpc
 import pytest
@@ -65,6 +67,18 @@ def test_progress_is_pushed_at_a_bounded_rate(shared):
     assert progress == sorted(progress)
     seconds = max(1, updates[-1].end_time - updates[-1].start_time + 1)
     assert len(updates) <= 12 * seconds + 20, f"{len(updates)} updates in {seconds} s"
+
+
+def test_epochs_of_no_length_do_not_make_more_progress_than_others(shared):
+    response = shared.submit(job(dataset="mock://random_data?size=32&test_samples=0&features=4", hyperparameters={
+        "epochs": "1000000", "batch_size": "32"}))
+    shared.wait_running(response.job_id)
+    begin = time.monotonic()
+    updates = list(itertools.islice(shared.updates(response.job_id), 33))
+    seconds = time.monotonic() - begin
+    assert seconds >= 2.5, f"{len(updates)} updates within {seconds} s"
+    shared.jobs.CancelJob(job_pb2.CancelJobRequest(job_id=response.job_id))
+    shared.wait(response.job_id)
 
 
 # ---- queueing ----
@@ -189,6 +203,20 @@ def test_a_crashing_runner_is_retried_and_the_failure_tells_signal_and_log(make_
     last = [line for line in log.splitlines() if line.strip()][-1]
     assert last in text, "the error carries the last lines of the log"
     assert cluster.nodes[0].program.alive, "the node lives on"
+
+
+def test_a_runner_that_uses_more_memory_than_it_was_given_says_so(make_cluster):
+    cluster = make_cluster()
+    node = cluster.add_node()
+    if cluster.discovery.ListNodes(node_pb2.ListNodesRequest()).nodes[0].limits != "cgroup":
+        pytest.skip("this machine does not let nodes limit memory")
+    status = cluster.wait(cluster.submit(job(
+        dataset="mock://random_data?samples=20000&features=784", resources={"memory": "300MiB"}, max_retries=1,
+        layers=[{"type": "dense", "units": 2048}, {"type": "dense", "units": 10}],
+        hyperparameters={"batch_size": "20000", "epochs": "1"})).job_id)
+    assert (status.state, status.cause, status.retries) == (job_pb2.JOB_STATE_FAILED, job_pb2.CAUSE_OUT_OF_MEMORY, 1), status
+    assert "memory" in status.error.message, status
+    assert node.program.alive
 
 
 def test_other_jobs_do_not_notice_a_crash(make_cluster):

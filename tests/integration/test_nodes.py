@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import subprocess
 import time
 from concurrent import futures
@@ -273,6 +274,39 @@ def test_the_nodes_are_listed_with_their_hardware(shared):
     with pytest.raises(grpc.RpcError) as caught:
         shared.discovery.GetNodeInfo(node_pb2.GetNodeInfoRequest(node_id="nope"))
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND and "nope" in caught.value.details()
+
+
+def test_nodes_are_found_by_what_they_have(shared):
+    find = lambda **wanted: shared.discovery.FindNodes(node_pb2.FindNodesRequest(**wanted)).nodes  # noqa: E731
+    assert [node.node_id for node in find()] == [shared.nodes[0].id]
+    has_gpu = any(device.device_type != common_pb2.DEVICE_CPU for device in find()[0].devices)
+    assert bool(find(min_vram=1)) == has_gpu, "the memory of the machine is no memory of a GPU"
+    assert not find(min_vram=1 << 60)
+
+
+def test_the_server_hands_on_what_a_node_has_measured(shared):
+    metrics = shared.node_service.GetNodeMetrics(node_pb2.GetNodeMetricsRequest(node_id=shared.nodes[0].id)).metrics
+    direct = node_pb2_grpc.NodeServiceStub(channel(shared.nodes[0].endpoint)).GetNodeMetrics(node_pb2.GetNodeMetricsRequest()).metrics
+    assert [point.timestamp for point in metrics] == [point.timestamp for point in direct][:len(metrics)]
+    with pytest.raises(grpc.RpcError) as caught:
+        shared.node_service.GetNodeMetrics(node_pb2.GetNodeMetricsRequest(node_id="nobody"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND and "nobody" in caught.value.details()
+
+
+def test_health_and_reflection(shared):
+    """By the bytes of grpc.health.v1 and grpc.reflection.v1alpha, which every gRPC tool speaks."""
+    for address in (shared.address, shared.nodes[0].endpoint):
+        wire = channel(address)
+        health = wire.unary_unary("/grpc.health.v1.Health/Check")
+        reflect = wire.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        listed = b"".join(reflect(iter([b"\x3a\x00"])))  # list_services
+        services = set(re.findall(rb"cyxwiz\.protocol\.\w+", listed))
+        assert b"cyxwiz.protocol.NodeService" in services
+        for name in (b"", *services):
+            assert health(b"\x0a" + bytes([len(name)]) + name if name else b"") == b"\x08\x01", f"{name} is not SERVING"
+        with pytest.raises(grpc.RpcError) as caught:
+            health(b"\x0a\x04nope")
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 def test_methods_of_later_releases_say_so_in_a_sentence(shared):
