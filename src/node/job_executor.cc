@@ -121,6 +121,7 @@ struct JobExecutor::Attempt {
   StopLadder ladder;
   EndFacts facts;
   AttemptProgress progress;
+  FileCache::Hold weights;  // until it has ended
   boost::asio::steady_timer ladder_timer, end_timer, settle_timer, limit_timer;
   bool end_expected = false;
   Duration settle_wait = std::chrono::milliseconds(1);
@@ -128,7 +129,7 @@ struct JobExecutor::Attempt {
 };
 
 JobExecutor::JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote,
-                         LogBook* logs, CheckpointKeeper* checkpoints, WeightsCache* weights,
+                         LogBook* logs, CheckpointKeeper* checkpoints, FileCache* weights,
                          MemoryLimits* limits, ExecutorListener* listener)
     : io_(io),
       options_(std::move(options)),
@@ -276,7 +277,8 @@ void JobExecutor::PrepareWeights(const AttemptPtr& attempt) {
                   .name = "weights.safetensors",
                   .sha256 = from.weights_sha256,
                   .size = from.weights_bytes};
-  if (weights_->Give(file.sha256, file.path)) {
+  attempt->weights = weights_->Give(file.sha256, file.path);
+  if (attempt->weights != nullptr) {
     Note(attempt, "the model's weights are here already");
     return StartRunner(attempt);
   }
@@ -285,7 +287,8 @@ void JobExecutor::PrepareWeights(const AttemptPtr& attempt) {
   listener_->FetchWeights(id, file, [this, attempt, file](const Status& status) {
     if (attempt->ended || !std::exchange(attempt->preparing, false)) return;  // stopped meanwhile
     if (status.ok()) {
-      weights_->Keep(file.sha256, file.path);
+      weights_->MakeRoom(file.size);
+      attempt->weights = weights_->Keep(file.sha256, file.path);
       return StartRunner(attempt);
     }
     // Told as a runner would that cannot read them.
@@ -784,6 +787,7 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
   if (spec::UsesModel(job.type) && end.cause == protocol::CAUSE_DATA_UNAVAILABLE) {
     weights_->Drop(job.model_from.weights_sha256);  // it may be they that are damaged
   }
+  attempt->weights.reset();
   // For the next attempt, if there is one here.
   if (end.outcome == AttemptEnd::Outcome::kSucceeded || attempt->assignment.gang) {
     checkpoints_->Drop(id.job);

@@ -29,12 +29,12 @@
 #include "node/capacity.h"
 #include "node/cgroup.h"
 #include "node/checkpoint_keeper.h"
+#include "node/file_cache.h"
 #include "node/file_upload.h"
 #include "node/line_channel.h"
 #include "node/log_book.h"
 #include "node/stop_ladder.h"
 #include "node/taken_attempts.h"
-#include "node/weights_cache.h"
 #include "node/zygote.h"
 #include "spec/job_spec.h"
 
@@ -108,7 +108,7 @@ class JobExecutor {
   };
   // Everything outlives the executor.
   JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
-              CheckpointKeeper* checkpoints, WeightsCache* weights, MemoryLimits* limits,
+              CheckpointKeeper* checkpoints, FileCache* weights, MemoryLimits* limits,
               ExecutorListener* listener);
   ~JobExecutor();
 
@@ -184,7 +184,7 @@ class JobExecutor {
   Zygote* zygote_;
   LogBook* logs_;
   CheckpointKeeper* checkpoints_;
-  WeightsCache* weights_;
+  FileCache* weights_;
   MemoryLimits* limits_;
   ExecutorListener* listener_;
   Capacity capacity_;

@@ -126,7 +126,7 @@ Status Node::Open() {
                                                         settings_.checkpoint_bytes));
   checkpoints_->Adopt(settings_.data + "/attempts");
   ASSIGN_OR_RETURN(weights_,
-                   WeightsCache::Open(settings_.data + "/weights", settings_.weights_bytes));
+                   FileCache::Open(settings_.data + "/weights", "weights", settings_.weights_bytes));
   ASSIGN_OR_RETURN(logs_, LogBook::Open(settings_.data + "/attempts", settings_.log_max_bytes,
                                         static_cast<size_t>(settings_.keep_logs)));
   Zygote::Events events;

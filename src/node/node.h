@@ -15,6 +15,7 @@
 #include "cyxwiz/protocol/node.pb.h"
 #include "node/cgroup.h"
 #include "node/checkpoint_keeper.h"
+#include "node/file_cache.h"
 #include "node/hardware.h"
 #include "node/job_executor.h"
 #include "node/log_book.h"
@@ -22,7 +23,6 @@
 #include "node/node_service.h"
 #include "node/settings.h"
 #include "node/usage.h"
-#include "node/weights_cache.h"
 #include "node/zygote.h"
 
 namespace cyxwiz::node {
@@ -66,7 +66,7 @@ class Node {
   std::unique_ptr<MemoryLimits> limits_;
   std::unique_ptr<LogBook> logs_;
   std::unique_ptr<CheckpointKeeper> checkpoints_;
-  std::unique_ptr<WeightsCache> weights_;
+  std::unique_ptr<FileCache> weights_;
   std::unique_ptr<Zygote> zygote_;
   std::unique_ptr<NodeClient> client_;
   std::unique_ptr<JobExecutor> executor_;
