@@ -25,6 +25,7 @@ from cyxwiz.errors import (
 from cyxwiz.job_file import job_config
 from cyxwiz.types import (
     Artifact,
+    Dataset,
     Device,
     Event,
     EventKind,
@@ -43,7 +44,7 @@ from cyxwiz.types import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "Artifact", "Client", "Corrupt", "CyxwizError", "Device", "Event", "EventKind", "FailureCause", "JobCancelled", "JobEnded", "JobFailed",
+    "Artifact", "Client", "Corrupt", "CyxwizError", "Dataset", "Device", "Event", "EventKind", "FailureCause", "JobCancelled", "JobEnded", "JobFailed",
     "JobResult", "JobState", "JobStatus", "Node", "NotFound", "Plan", "Priority", "Problem", "Reason", "Refused", "Resources",
     "Submission", "Timeout", "Unreachable", "job_config",
 ]

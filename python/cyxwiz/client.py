@@ -14,12 +14,14 @@ from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, U
 
 import grpc
 
-from cyxwiz import errors
+from cyxwiz import _dataset, errors
 from cyxwiz.job_file import JobLike, job_config
 from cyxwiz.protocol import (
     common_pb2,
     control_pb2,
     control_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
     deployment_pb2,
     deployment_pb2_grpc,
     job_pb2,
@@ -30,6 +32,7 @@ from cyxwiz.protocol import (
     node_pb2_grpc,
 )
 from cyxwiz.types import (
+    Dataset,
     Event,
     JobState,
     JobStatus,
@@ -37,6 +40,7 @@ from cyxwiz.types import (
     Plan,
     Priority,
     Submission,
+    dataset_from_wire,
     event_from_wire,
     node_from_wire,
     plan_from_wire,
@@ -136,6 +140,7 @@ class Client:
         self._models = deployment_pb2_grpc.ModelServiceStub(self._channel)
         self._control = control_pb2_grpc.JobControlServiceStub(self._channel)
         self._node_control = control_pb2_grpc.NodeControlServiceStub(self._channel)
+        self._datasets = dataset_pb2_grpc.DatasetServiceStub(self._channel)
         self._logs = log_pb2_grpc.JobLogServiceStub(self._channel)
 
     def __enter__(self) -> "Client":
@@ -157,7 +162,7 @@ class Client:
         Args:
             job: the job in the form of a job file: a mapping, or the path of a JSON file. May be left out.
             **fields: keys of a job file, which win over `job`'s: ``model`` (mapping, or JSON text), ``hyperparameters``
-                (mapping; values may be numbers, booleans or text), ``dataset`` (``mock://...`` or ``file://...``),
+                (mapping; values may be numbers, booleans or text), ``dataset`` (``mock://...``, ``file://...`` or ``dataset://...``),
                 ``name``, ``type``, ``priority``, ``resources``, ... as docs/reference/job-files.md has them.
 
         Returns:
@@ -177,7 +182,7 @@ class Client:
         Args:
             model: the job that has trained it, which must have succeeded; or the SHA-256 of its files,
                 ``{"model": ..., "weights": ...}``.
-            data: ``mock://...`` or ``file://...``, as the ``dataset`` of a job file.
+            data: ``mock://...``, ``file://...`` or ``dataset://...``, as the ``dataset`` of a job file.
             metrics: names as in a job file; default: those of the training.
             **fields: further keys of a job file: ``name``, ``priority``, ``resources``, ...
 
@@ -208,6 +213,32 @@ class Client:
             Refused, ValueError: as evaluate.
         """
         return self.submit(type="inference", model_from=model, dataset=data, output=output, **fields)
+
+    def preprocess(self, data: str, to: str, **fields: Any) -> Submission:
+        """Submits a job that reads data, splits and scales it, and stores the outcome as a version of a data set.
+
+        Args:
+            data: ``mock://...``, ``file://...`` or ``dataset://...`` with the parameters of a training.
+            to: the data set that is made, ``"name"`` or ``"name@version"``; without a version the server counts on.
+            **fields: further keys of a job file: ``name``, ``priority``, ``resources``, ...
+
+        Returns:
+            The job; output(job) says which version it makes. A training on that one sees what it would have seen in
+            `data`, bit for bit. ``download(job, folder)`` fetches the files.
+
+        Raises:
+            Refused: a name or a parameter is wrong.
+            ValueError: a wrong key of a job file.
+        """
+        return self.submit(type="preprocessing", dataset=data, output_dataset=to, **fields)
+
+    def output(self, job: JobRef) -> str:
+        """The data set that a preprocessing makes, as a URI for jobs to read once it has succeeded. Raises NotFound.
+
+        Empty for jobs of other types.
+        """
+        response = self._call(self._jobs.GetJobStatus, job_pb2.GetJobStatusRequest(job_id=_id(job)))
+        return f"dataset://{response.config.output_dataset}" if response.config.output_dataset else ""
 
     def status(self, job: JobRef) -> JobStatus:
         """Where the job stands now, with its result once it has ended. Raises NotFound."""
@@ -488,6 +519,66 @@ class Client:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+    # ---- data sets ----
+
+    def put_dataset(self, path: Union[str, "os.PathLike[str]"], name: str = "", version: str = "", *,
+                    progress: Optional[Callable[[int, int], None]] = None) -> Dataset:
+        """Stores a file or a folder as a version of a data set, for jobs to read as ``dataset://name@version``.
+
+        Files that the server has, under whatever name, are not sent again; after a break the same call goes on. What is
+        hidden (``.git``) is left out.
+
+        Args:
+            path: the file or the folder.
+            name: default: as the path is called, without the end of a file's name.
+            version: default: the newest one when that has this content, else the next number.
+            progress: called with the bytes sent so far and those to send.
+
+        Raises:
+            Refused: a name, version or path is not usable, the version is there with another content, or a file has
+                changed while it was sent.
+            FileNotFoundError, ValueError: there is no such file, or something in the folder is none.
+        """
+        folder, paths = _dataset.find_files(Path(path))
+        request = dataset_pb2.PutDatasetRequest(name=name or Path(path).resolve().stem, version=version,
+                                                files=[_dataset.describe(folder, p) for p in paths])
+        for _ in range(5):  # what was there may go when a version with it is removed meanwhile
+            response = self._call(self._datasets.PutDataset, request)
+            if response.HasField("dataset"):
+                return dataset_from_wire(response.dataset)
+            missing = {request.files[i].sha256: request.files[i] for i in response.missing}
+            sent, total = 0, sum(file.size for file in missing.values())
+            for file in missing.values():
+                try:
+                    self._start(self._models.UploadModel, _dataset.chunks(folder, file))
+                except grpc.RpcError as call:
+                    if call.code() == grpc.StatusCode.DATA_LOSS:
+                        raise errors.Refused(f"{folder / file.path} has changed while it was sent", "DATA_LOSS") from None
+                    raise _error(call) from None
+                sent += file.size
+                if progress:
+                    progress(sent, total)
+        raise errors.Unreachable("files of the data set go missing on the server again and again", "UNAVAILABLE")
+
+    def list_datasets(self, name: str = "") -> List[Dataset]:
+        """The versions of a data set, the newest first; of all data sets without a name. Raises NotFound."""
+        return [dataset_from_wire(d) for d in self._pages(
+            self._datasets.ListDatasets, lambda token: dataset_pb2.ListDatasetsRequest(name=name, page_token=token),
+            "datasets")]
+
+    def remove_dataset(self, dataset: Union[Dataset, str]) -> None:
+        """Removes a version of a data set, and the files that no other one has.
+
+        Args:
+            dataset: what put_dataset and list_datasets give, or ``"name@version"``.
+
+        Raises:
+            NotFound; Refused while jobs that have not ended need it.
+        """
+        name, _, version = (dataset.partition("@") if isinstance(dataset, str)
+                            else (dataset.name, "@", dataset.version))
+        self._call(self._datasets.RemoveDataset, dataset_pb2.RemoveDatasetRequest(name=name, version=version))
 
     # ---- nodes ----
 

@@ -352,4 +352,5 @@ _SETTERS = {
     "sweep": _sweep,
     "model_from": _model_from,
     "output": _text,
+    "output_dataset": _text,
 }

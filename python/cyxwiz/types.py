@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Dict, List, Optional, Tuple
 
-from cyxwiz.protocol import control_pb2, job_pb2, node_pb2
+from cyxwiz.protocol import control_pb2, dataset_pb2, job_pb2, node_pb2
 
 
 class JobState(enum.Enum):
@@ -92,6 +92,26 @@ class Artifact:
     sha256: str
     #: Bytes.
     size: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A version of a data set that the server keeps. It never changes."""
+
+    name: str
+    version: str
+    #: Of its content, in hex: equal contents have the same.
+    sha256: str
+    #: How many.
+    files: int
+    #: Bytes of all files.
+    size: int
+    created_at: datetime
+
+    @property
+    def uri(self) -> str:
+        """What a job reads it as; parameters and a path within it may follow."""
+        return f"dataset://{self.name}@{self.version}"
 
 
 @dataclass(frozen=True)
@@ -429,3 +449,8 @@ def node_from_wire(info: node_pb2.NodeInfo) -> Node:
         quarantined=info.quarantined,
         quarantine_reason=info.quarantine_reason,
     )
+
+
+def dataset_from_wire(dataset: dataset_pb2.DatasetVersion) -> Dataset:
+    return Dataset(dataset.name, dataset.version, dataset.sha256, dataset.files, dataset.size,
+                   datetime.fromtimestamp(dataset.created_at, timezone.utc))

@@ -10,7 +10,9 @@
 
 #include "base/status.h"
 #include "central/core.h"
+#include "central/dataset_pieces.h"
 #include "cyxwiz/protocol/control.pb.h"
+#include "cyxwiz/protocol/dataset.pb.h"
 #include "cyxwiz/protocol/job.pb.h"
 #include "cyxwiz/protocol/log.pb.h"
 #include "cyxwiz/protocol/node.pb.h"
@@ -71,6 +73,16 @@ class Api {
                           Done<protocol::NodeResponse> done) = 0;
   virtual void UncordonNode(const protocol::UncordonNodeRequest& request,
                             Done<protocol::NodeResponse> done) = 0;
+
+  // Data sets that the server keeps; see dataset.proto.
+  virtual void PutDataset(const protocol::PutDatasetRequest& request,
+                          Done<protocol::PutDatasetResponse> done) = 0;
+  // A piece of a file, for clients without streams.
+  virtual void StoreDatasetPiece(DatasetPiece piece, Done<DatasetPieceStored> done) = 0;
+  virtual void ListDatasets(const protocol::ListDatasetsRequest& request,
+                            Done<protocol::ListDatasetsResponse> done) = 0;
+  virtual void RemoveDataset(const protocol::RemoveDatasetRequest& request,
+                             Done<protocol::RemoveDatasetResponse> done) = 0;
 
   // Sends the present status at once, then one update at every change; on_end once, after the
   // update with the final state (OK), or with the reason (NOT_FOUND, ...). A follower that does not

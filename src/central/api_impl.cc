@@ -4,6 +4,8 @@
 #include <cstdio>
 
 #include "central/convert.h"
+#include "central/dataset_api.h"
+#include "central/dataset_source.h"
 #include "central/dispatcher.h"
 #include "central/job_checker.h"
 #include "central/page_token.h"
@@ -127,27 +129,21 @@ class ApiImpl final : public Api {
         events_(parts.events),
         logs_(parts.logs),
         signer_(parts.signer),
-        checker_(parts.inspector, {parts.core, parts.artifacts, parts.pool}, parts.pool) {}
+        registry_(parts.datasets),
+        pool_(parts.pool),
+        datasets_(parts.core, parts.datasets, parts.pool),
+        checker_(parts.inspector, data::Roots(parts.data_roots), parts.datasets,
+                 {parts.core, parts.artifacts, parts.pool}, parts.pool) {}
 
   void SubmitJob(const protocol::SubmitJobRequest& request,
                  Done<protocol::SubmitJobResponse> done) override {
-    checker_.Check(request.config(), [this, inline_bytes = request.initial_data().size(),
-                                      done = std::move(done)](
-                                         const spec::Problems& problems, control::Job job,
-                                         std::shared_ptr<const control::JobBody> body) mutable {
-      if (inline_bytes > 0) {
-        spec::Problems all = problems;
-        all.Add(InlineDataProblem(inline_bytes));
-        return Refuse(all, std::move(job), done);
-      }
-      if (body == nullptr) return Refuse(problems, std::move(job), done);
-      const bool fresh_id = job.id.empty();
-      if (fresh_id) job.id = NewJobId();
-      control::SubmitJob command{
-          .job = std::move(job), .body = std::move(body), .fresh_id = fresh_id};
-      core_->Post(std::move(command), [this, done = std::move(done)](control::Reply reply) {
-        OnSubmitted(std::move(reply), done);
-      });
+    if (request.config().job_type() != protocol::JOB_TYPE_PREPROCESSING)
+      return Submit(request, std::move(done));
+    pool_->Post([this, complete = request, done = std::move(done)]() mutable {
+      Status status = core_->Ready();
+      if (status.ok()) status = CompleteOutput(registry_, complete.mutable_config());
+      if (!status.ok()) return done(std::move(status), {});
+      Submit(complete, std::move(done));
     });
   }
 
@@ -383,8 +379,22 @@ class ApiImpl final : public Api {
                                   "1 to 128 of letters, digits, '.', '_' and '-'"),
                   {});
     }
-    AskForJob(control::RetryJob{.job = {request.job_id()}, .new_job = std::move(id)},
-              std::move(done));
+    control::RetryJob retry{.job = {request.job_id()}, .new_job = std::move(id)};
+    Ask<control::JobReply>(
+        core_, control::GetJob{.job = retry.job}, std::move(done),
+        [this, retry](const control::JobReply& reply, const auto& done) {
+          protocol::JobConfig config;
+          if (reply.view.body != nullptr) config.ParseFromString(reply.view.body->config);
+          if (config.dataset_from().name().empty()) return AskForJob(retry, done);
+          pool_->Post([this, retry, from = config.dataset_from(), done] {
+            // Held until the new job needs it.
+            auto held = FindDataset(registry_, from);
+            if (!held.ok()) return done(held.status(), {});
+            AskForJob(retry, [done, held = *held](Status status, protocol::JobResponse response) {
+              done(std::move(status), std::move(response));
+            });
+          });
+        });
   }
 
   void CancelJobs(const protocol::CancelJobsRequest& request,
@@ -452,7 +462,8 @@ class ApiImpl final : public Api {
     if (!what_if.ok()) return done(what_if.status(), {});
     checker_.Check(request.config(), [this, what_if = *what_if, done = std::move(done)](
                                          const spec::Problems& problems, control::Job job,
-                                         std::shared_ptr<const control::JobBody> body) {
+                                         std::shared_ptr<const control::JobBody> body,
+                                         const DatasetRegistry::Hold&) {
       if (body == nullptr) {
         protocol::PlanJobResponse response;
         ToProblems(problems, response.mutable_problems());
@@ -477,6 +488,22 @@ class ApiImpl final : public Api {
             done(OkStatus(), std::move(response));
           });
     });
+  }
+
+  void PutDataset(const protocol::PutDatasetRequest& request,
+                  Done<protocol::PutDatasetResponse> done) override {
+    datasets_.Put(request, std::move(done));
+  }
+  void StoreDatasetPiece(DatasetPiece piece, Done<DatasetPieceStored> done) override {
+    datasets_.StorePiece(std::move(piece), std::move(done));
+  }
+  void ListDatasets(const protocol::ListDatasetsRequest& request,
+                    Done<protocol::ListDatasetsResponse> done) override {
+    datasets_.List(request, std::move(done));
+  }
+  void RemoveDataset(const protocol::RemoveDatasetRequest& request,
+                     Done<protocol::RemoveDatasetResponse> done) override {
+    datasets_.Remove(request, std::move(done));
   }
 
   void ListEvents(const protocol::ListEventsRequest& request,
@@ -571,6 +598,28 @@ class ApiImpl final : public Api {
   control::Counters counters() const override { return core_->counters(); }
 
  private:
+  void Submit(const protocol::SubmitJobRequest& request, Done<protocol::SubmitJobResponse> done) {
+    checker_.Check(
+        request.config(),
+        [this, inline_bytes = request.initial_data().size(), done = std::move(done)](
+            const spec::Problems& problems, control::Job job,
+            std::shared_ptr<const control::JobBody> body, DatasetRegistry::Hold dataset) mutable {
+          if (inline_bytes > 0) {
+            spec::Problems all = problems;
+            all.Add(InlineDataProblem(inline_bytes));
+            return Refuse(all, std::move(job), done);
+          }
+          if (body == nullptr) return Refuse(problems, std::move(job), done);
+          const bool fresh_id = job.id.empty();
+          if (fresh_id) job.id = NewJobId();
+          control::SubmitJob command{
+              .job = std::move(job), .body = std::move(body), .fresh_id = fresh_id};
+          core_->Post(std::move(command),
+                      [this, dataset = std::move(dataset), done = std::move(done)](
+                          control::Reply reply) { OnSubmitted(std::move(reply), done); });
+        });
+  }
+
   template <typename Command>
   void AskForJob(Command command, Done<protocol::JobResponse> done) {
     Ask<control::JobReply>(core_, std::move(command), std::move(done),
@@ -671,6 +720,9 @@ class ApiImpl final : public Api {
   EventHub* const events_;
   LogRelay* const logs_;
   const security::TokenSigner* const signer_;
+  DatasetRegistry* const registry_;
+  WorkPool* const pool_;
+  DatasetApi datasets_;
   JobChecker checker_;
 };
 

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "artifacts/artifact_store.h"
 #include "central/api.h"
 #include "central/core.h"
+#include "central/dataset_registry.h"
 #include "central/event_hub.h"
 #include "central/hub.h"
 #include "central/log_relay.h"
@@ -24,6 +27,8 @@ struct ApiParts {
   const security::TokenSigner* signer = nullptr;
   spec::DatasetInspector* inspector = nullptr;  // used by several threads at once
   const artifacts::ArtifactStore* artifacts = nullptr;
+  DatasetRegistry* datasets = nullptr;
+  std::vector<std::string> data_roots;
   WorkPool* pool = nullptr;  // checks of jobs that read files
 };
 

@@ -269,6 +269,7 @@ void Committer::HandleFrozen(Item& item, Now now) {
           [&](control::RemoveJob& c) { refuse(c); },
           [&](control::GetJob& c) { read(c); },
           [&](control::ListJobs& c) { read(c); },
+          [&](control::FindJobs& c) { read(c); },
           [&](control::GetNode& c) { read(c); },
           [&](control::ListNodes& c) { read(c); },
           [&](control::ExplainJob& c) { read(c); },
@@ -310,6 +311,7 @@ bool Committer::IsDurable(const Command& read, const Reply& reply) const {
     return !uncommitted_.contains(get->job) && !uncommitted_.contains(control::ArrayIdOf(get->job));
   }
   if (std::holds_alternative<control::ListJobs>(read) ||
+      std::holds_alternative<control::FindJobs>(read) ||
       std::holds_alternative<control::ExplainJob>(read) ||
       std::holds_alternative<control::PlanJob>(read)) {
     return uncommitted_.empty();

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "central/convert.h"
+#include "central/dataset_source.h"
 #include "security/job_token.h"
 #include "spec/job_spec.h"
 #include "spec/model_use.h"
@@ -57,7 +58,14 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
   }
   spec::CheckName("$.user", config.user_id(), problems);
   spec::CheckJobTerms(TermsFromConfig(config), problems);
-  if (config.has_array() && spec::UsesModel(static_cast<spec::JobType>(config.job_type()))) {
+  const auto type = static_cast<spec::JobType>(config.job_type());
+  if (config.nodes() > 1 && type == spec::JobType::kPreprocessing) {
+    problems->Add({.path = "$.resources.nodes",
+                   .message = "a preprocessing runs on one node",
+                   .expected = "1",
+                   .found = std::to_string(config.nodes())});
+  }
+  if (config.has_array() && (spec::UsesModel(type) || type == spec::JobType::kPreprocessing)) {
     problems->Add({.path = "$.array",
                    .message = "is for trainings",
                    .expected = "nothing",
@@ -152,6 +160,10 @@ std::string StateOfFiles(const spec::DatasetUri& uri) {
     case Kind::kSafetensors:
       paths = {uri.path};
       break;
+    case Kind::kPrepared:
+      for (const char* name : {"dataset.json", "train.safetensors", "test.safetensors"})
+        paths.push_back(uri.path.substr(0, uri.path.rfind('/') + 1) + name);
+      break;
     case Kind::kImageFolder:
       // The images themselves are too many to ask for each submission.
       return "images " + std::to_string(++images_asked);
@@ -184,12 +196,12 @@ std::shared_ptr<const JobChecker::Accepted> JobChecker::Remembered(const std::st
 
 void JobChecker::Remember(std::shared_ptr<const Accepted> accepted) {
   std::lock_guard lock(mutex_);
-  auto [entry, fresh] = by_sha256_.try_emplace(accepted->body->sha256);
+  auto [entry, fresh] = by_sha256_.try_emplace(accepted->sha256);
   if (!fresh) recent_.erase(entry->second);
   recent_.push_front(std::move(accepted));
   entry->second = recent_.begin();
   if (recent_.size() > kMostRemembered) {
-    by_sha256_.erase(recent_.back()->body->sha256);
+    by_sha256_.erase(recent_.back()->sha256);
     recent_.pop_back();
   }
 }
@@ -218,17 +230,31 @@ void JobChecker::CheckMembers(const spec::JobDescription& job, const spec::JobAr
 }
 
 void JobChecker::Check(const protocol::JobConfig& config, Done done) {
-  if (!spec::UsesModel(static_cast<spec::JobType>(config.job_type()))) {
-    return CheckComplete(config, {}, std::move(done));
-  }
-  models_.LookUp(config, [this, done = std::move(done)](protocol::JobConfig complete,
-                                                        spec::Problems problems) mutable {
-    CheckComplete(complete, std::move(problems), std::move(done));
+  if (!UsesStoredDataset(config) && !config.has_dataset_from())
+    return CheckWithModel(config, {}, nullptr, std::move(done));
+  pool_->Post([this, found = config, done = std::move(done)]() mutable {
+    spec::Problems problems;
+    DatasetRegistry::Hold dataset;
+    found.clear_dataset_from();  // what only a server fills in
+    if (UsesStoredDataset(found)) dataset = LookUpDataset(datasets_, &found, &problems);
+    CheckWithModel(found, std::move(problems), std::move(dataset), std::move(done));
+  });
+}
+
+void JobChecker::CheckWithModel(const protocol::JobConfig& config, spec::Problems problems,
+                                DatasetRegistry::Hold dataset, Done done) {
+  if (!spec::UsesModel(static_cast<spec::JobType>(config.job_type())))
+    return CheckComplete(config, std::move(problems), std::move(dataset), std::move(done));
+  models_.LookUp(config, [this, problems = std::move(problems), dataset = std::move(dataset),
+                          done = std::move(done)](protocol::JobConfig complete,
+                                                  const spec::Problems& of_model) mutable {
+    for (const spec::Problem& problem : of_model.list()) problems.Add(problem);
+    CheckComplete(complete, std::move(problems), std::move(dataset), std::move(done));
   });
 }
 
 void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems problems,
-                               Done done) {
+                               DatasetRegistry::Hold dataset, Done done) {
   CheckWireFields(config, &problems);
   std::string bytes = Serialise(config);
   std::string sha256 = security::Sha256(bytes);
@@ -247,13 +273,14 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
       job.resources += known->resources;
       job.device = known->device;
       job.total_epochs = known->epochs;
-      return done(problems, std::move(job), known->body);
+      return done(problems, std::move(job), known->body, std::move(dataset));
     }
   }
 
-  auto check = [this, problems = std::move(problems), job = MakeJob(config),
+  auto check = [this, config = HasFiles(config.dataset_uri()) ? config : protocol::JobConfig(),
+                problems = std::move(problems), job = MakeJob(config),
                 description = DescriptionFromConfig(config), array = ArrayFromConfig(config),
-                bytes = std::move(bytes), sha256 = std::move(sha256),
+                bytes = std::move(bytes), sha256 = std::move(sha256), dataset = std::move(dataset),
                 done = std::move(done)]() mutable {
     auto accepted = std::make_shared<Accepted>();
     // Before the check: a file that changes during it is looked at again the next time.
@@ -265,7 +292,13 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
     auto spec = spec::CheckJob(description, inspector_, &problems);
     if (spec && spec->type != spec::JobType::kTraining) spec->training.epochs = 0;
     if (spec && problems.empty()) CheckMembers(description, array, &*spec, &problems);
-    if (!problems.empty() || !spec) return done(problems, std::move(job), nullptr);
+    if (!problems.empty() || !spec) return done(problems, std::move(job), nullptr, nullptr);
+    accepted->sha256 = sha256;
+    if (HasFiles(description.dataset_uri) && spec->dataset) {
+      NoteSourceFiles(spec->dataset_uri, roots_, &config);
+      bytes = Serialise(config);
+      sha256 = security::Sha256(bytes);
+    }
     accepted->body = std::make_shared<const control::JobBody>(
         control::JobBody{.sha256 = std::move(sha256), .config = std::move(bytes)});
     accepted->resources = spec->resources;
@@ -277,9 +310,10 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
     job.total_epochs = accepted->epochs;
     auto body = accepted->body;
     Remember(std::move(accepted));
-    done(problems, std::move(job), std::move(body));
+    done(problems, std::move(job), std::move(body), std::move(dataset));
   };
-  if (HasFiles(config.dataset_uri()) || config.has_array()) {  // it takes long
+  if (HasFiles(config.dataset_uri()) || UsesStoredDataset(config) ||
+      config.has_array()) {  // it takes long
     pool_->Post(std::move(check));
   } else {
     check();

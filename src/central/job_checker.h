@@ -9,10 +9,12 @@
 #include <string>
 #include <unordered_map>
 
+#include "central/dataset_registry.h"
 #include "central/model_source.h"
 #include "central/work_pool.h"
 #include "control/control.h"
 #include "cyxwiz/protocol/job.pb.h"
+#include "data/dataset.h"
 #include "spec/dataset.h"
 #include "spec/job_array.h"
 #include "spec/job_spec.h"
@@ -23,16 +25,23 @@ namespace cyxwiz::central {
 // Any thread.
 class JobChecker {
  public:
-  // Neither pointer is owned.
-  JobChecker(spec::DatasetInspector* inspector, const ModelSource& models, WorkPool* pool)
-      : inspector_(inspector), models_(models), pool_(pool) {}
+  // No pointer is owned.
+  // roots: where file:// data sets of jobs lie, as far as this machine sees them.
+  JobChecker(spec::DatasetInspector* inspector, data::Roots roots, DatasetRegistry* datasets,
+             const ModelSource& models, WorkPool* pool)
+      : inspector_(inspector),
+        roots_(std::move(roots)),
+        datasets_(datasets),
+        models_(models),
+        pool_(pool) {}
 
-  // Called once: before Check returns, or on a thread of the pool when a model must be looked up or
-  // files must be read. problems
-  // is empty when the job is accepted; then job and body are complete but for an id the client left
-  // to us.
+  // Called once: before Check returns, or on a thread of the pool when a model or a data set must
+  // be looked up or files must be read. problems is empty when the job is accepted; then job and
+  // body are complete but for an id the client left to us. dataset: to be kept until the job is
+  // stored.
   using Done = std::function<void(const spec::Problems& problems, control::Job job,
-                                  std::shared_ptr<const control::JobBody> body)>;
+                                  std::shared_ptr<const control::JobBody> body,
+                                  DatasetRegistry::Hold dataset)>;
   void Check(const protocol::JobConfig& config, Done done);
 
  private:
@@ -45,16 +54,22 @@ class JobChecker {
     int32_t device = 0;
     int32_t epochs = 0;
     std::string dataset_uri;
-    std::string files;  // state of the data set's files when it was checked
+    std::string files;   // state of the data set's files when it was checked
+    std::string sha256;  // of the configuration as it was submitted
   };
-  // Of a job that has its model, or of which `problems` say why not.
-  void CheckComplete(const protocol::JobConfig& config, spec::Problems problems, Done done);
+  void CheckWithModel(const protocol::JobConfig& config, spec::Problems problems,
+                      DatasetRegistry::Hold dataset, Done done);
+  // Of a job that has its model and its data set, or of which `problems` say why not.
+  void CheckComplete(const protocol::JobConfig& config, spec::Problems problems,
+                     DatasetRegistry::Hold dataset, Done done);
   void CheckMembers(const spec::JobDescription& job, const spec::JobArray& array,
                     spec::JobSpec* spec, spec::Problems* problems);
   std::shared_ptr<const Accepted> Remembered(const std::string& sha256);
   void Remember(std::shared_ptr<const Accepted> accepted);
 
   spec::DatasetInspector* const inspector_;
+  const data::Roots roots_;
+  DatasetRegistry* const datasets_;
   const ModelSource models_;
   WorkPool* const pool_;
 

@@ -3,7 +3,7 @@
 //   model_id in UploadModel:   "sha256:<hex>" or "artifact://sha256/<hex>", the hash of what is
 //   sent model_id in Download*:     the same, or the id of a job; field `file` then names one of
 //   its artifacts
-//   checkpoint: the file is a part of a checkpoint, in the store of these
+//   checkpoint, dataset: the file is a part of a checkpoint or of a data set, in the store of these
 //
 // Chunks of one upload follow each other without a gap; the last one has is_final, and its
 // checksum, when given, is the SHA-256 in hex. Disks are read and written on the pool.
@@ -28,6 +28,13 @@ using grpc::ServerUnaryReactor;
 
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr char kWeights[] = "weights.safetensors";
+
+// The store that a chunk or a request means.
+template <typename Message>
+artifacts::ArtifactStore* StoreOf(const ServiceParts& parts, const Message& message) {
+  if (message.checkpoint()) return parts.checkpoints;
+  return message.dataset() ? parts.datasets->store() : parts.artifacts;
+}
 
 // One UploadModel call: reads a chunk, stores it on the pool, reads the next.
 class UploadReactor final : public grpc::ServerReadReactor<protocol::ModelChunk> {
@@ -97,7 +104,7 @@ class UploadReactor final : public grpc::ServerReadReactor<protocol::ModelChunk>
           "model_id: expected 'sha256:' and the SHA-256 of the file in hex, found '" +
           Clip(chunk_.model_id(), 100) + "'");
     }
-    artifacts::ArtifactStore* store = chunk_.checkpoint() ? parts_.checkpoints : parts_.artifacts;
+    artifacts::ArtifactStore* store = StoreOf(parts_, chunk_);
     auto size = store->SizeOf(sha256_);
     if (size.status().code() == Code::kInvalidArgument) return size.status();
     total_ = chunk_.total_size();
@@ -123,47 +130,57 @@ class UploadReactor final : public grpc::ServerReadReactor<protocol::ModelChunk>
   int64_t received_ = 0, total_ = 0;
 };
 
-// Finds what a model_id means. found(status, sha256, name), on any thread; name is "" for a hash.
-using Found = std::function<void(Status, std::string sha256, std::string name)>;
+// Finds what a model_id means. found(status, sha256, name, store), on any thread; name is "" for a
+// hash.
+using Found = std::function<void(Status, std::string sha256, std::string name,
+                                 artifacts::ArtifactStore* store)>;
 void Resolve(const ServiceParts& parts, const protocol::DownloadModelMetadataRequest& request,
              Found found) {
   std::string sha256 = Sha256OfUri(request.model_id());
-  if (!sha256.empty()) return found(OkStatus(), std::move(sha256), "");
+  if (!sha256.empty()) return found(OkStatus(), std::move(sha256), "", StoreOf(parts, request));
   std::string file = request.file().empty() ? kWeights : request.file();
-  parts.core->Post(control::GetJob{.job = {request.model_id()}}, [file, found = std::move(found)](
-                                                                     control::Reply reply) {
-    if (!reply.status.ok()) return found(std::move(reply.status), "", "");
-    const control::Job& job = std::get<control::JobReply>(reply.content).view.job;
-    std::string names;
-    for (const control::Artifact& artifact : *job.artifacts) {
-      if (artifact.name == file) return found(OkStatus(), artifact.sha256, artifact.name);
-      names += (names.empty() ? "" : ", ") + artifact.name;
-    }
-    Status status =
-        control::IsFinal(job.state)
-            ? NotFound("job '" + job.id.value + "' left no file '" + Clip(file, 200) + "'",
-                       names.empty() ? "it left none" : "it left " + names)
-            : FailedPrecondition(
-                  "job '" + job.id.value + "' has not ended: " + control::JobStateName(job.state),
-                  "download when it has succeeded");
-    found(std::move(status), "", "");
-  });
+  parts.core->Post(
+      control::GetJob{.job = {request.model_id()}},
+      [parts, file, found = std::move(found)](control::Reply reply) {
+        if (!reply.status.ok()) return found(std::move(reply.status), "", "", nullptr);
+        const control::Job& job = std::get<control::JobReply>(reply.content).view.job;
+        std::string names;
+        artifacts::ArtifactStore* store = job.type == protocol::JOB_TYPE_PREPROCESSING
+                                              ? parts.datasets->store()
+                                              : parts.artifacts;
+        for (const control::Artifact& artifact : *job.artifacts) {
+          if (artifact.name == file)
+            return found(OkStatus(), artifact.sha256, artifact.name, store);
+          names += (names.empty() ? "" : ", ") + artifact.name;
+        }
+        Status status =
+            control::IsFinal(job.state)
+                ? NotFound("job '" + job.id.value + "' left no file '" + Clip(file, 200) + "'",
+                           names.empty() ? "it left none" : "it left " + names)
+                : FailedPrecondition("job '" + job.id.value +
+                                         "' has not ended: " + control::JobStateName(job.state),
+                                     "download when it has succeeded");
+        found(std::move(status), "", "", nullptr);
+      });
 }
 
 // One DownloadModel call: reads a chunk on the pool, sends it, reads the next.
 class DownloadReactor final : public grpc::ServerWriteReactor<protocol::ModelChunk> {
  public:
   DownloadReactor(const ServiceParts& parts, const protocol::DownloadModelMetadataRequest& request)
-      : parts_(parts), store_(request.checkpoint() ? parts.checkpoints : parts.artifacts) {
-    Resolve(parts_, request, [this](Status status, std::string sha256, const std::string&) {
-      if (!status.ok()) return Finish(ToGrpc(status));
-      sha256_ = std::move(sha256);
-      parts_.pool->Post([this] {
-        Status opened = Open();
-        if (!opened.ok()) return Finish(ToGrpc(opened));
-        SendNext();
-      });
-    });
+      : parts_(parts) {
+    Resolve(parts_, request,
+            [this](Status status, std::string sha256, const std::string&,
+                   artifacts::ArtifactStore* store) {
+              if (!status.ok()) return Finish(ToGrpc(status));
+              store_ = store;
+              sha256_ = std::move(sha256);
+              parts_.pool->Post([this] {
+                Status opened = Open();
+                if (!opened.ok()) return Finish(ToGrpc(opened));
+                SendNext();
+              });
+            });
   }
 
   void OnWriteDone(bool ok) override {
@@ -208,7 +225,7 @@ class DownloadReactor final : public grpc::ServerWriteReactor<protocol::ModelChu
   }
 
   const ServiceParts parts_;
-  artifacts::ArtifactStore* const store_;
+  artifacts::ArtifactStore* store_ = nullptr;
   std::string sha256_;
   UniqueFd file_;
   protocol::ModelChunk chunk_;
@@ -234,10 +251,10 @@ class ModelServiceImpl final : public protocol::ModelService::CallbackService {
                                        protocol::DownloadModelMetadataResponse* response) override {
     ServerUnaryReactor* reactor = context->DefaultReactor();
     Resolve(parts_, *request,
-            [this, reactor, response](Status status, const std::string& sha256,
-                                      const std::string& name) {
+            [reactor, response](Status status, const std::string& sha256, const std::string& name,
+                                const artifacts::ArtifactStore* store) {
               if (status.ok()) {
-                auto size = parts_.artifacts->SizeOf(sha256);
+                auto size = store->SizeOf(sha256);
                 status = size.status();
                 if (size.ok()) {
                   response->set_status(protocol::STATUS_SUCCESS);

@@ -16,6 +16,7 @@
 #include "central/convert.h"
 #include "central/services.h"
 #include "cyxwiz/protocol/node.grpc.pb.h"
+#include "spec/dataset_reference.h"
 #include "wire/job_config.h"
 
 namespace cyxwiz::central {
@@ -101,6 +102,7 @@ class Reports {
       : core_(parts.core),
         artifacts_(parts.artifacts),
         checkpoints_(parts.checkpoints),
+        datasets_(parts.datasets->store()),
         sessions_(parts.sessions),
         public_key_(parts.signer->public_key()) {}
 
@@ -150,9 +152,9 @@ class Reports {
     return reactor;
   }
 
-  // Whether the file lies in the artifact store as said.
-  Status CheckArtifact(const control::Artifact& artifact) const {
-    return CheckStored(*artifacts_, artifact);
+  // Whether the file lies in the artifact store as said; one of a data set in the store of these.
+  Status CheckArtifact(const control::Artifact& artifact, bool of_dataset = false) const {
+    return CheckStored(of_dataset ? *datasets_ : *artifacts_, artifact);
   }
   // The checkpoint of a report, which may have none; its files lie in the store of checkpoints.
   Result<control::Checkpoint> CheckpointOf(const protocol::Checkpoint& wire) const {
@@ -182,6 +184,7 @@ class Reports {
   Core* const core_;
   artifacts::ArtifactStore* const artifacts_;
   artifacts::ArtifactStore* const checkpoints_;
+  artifacts::ArtifactStore* const datasets_;
   NodeSessions* const sessions_;
   const std::string public_key_;
 };
@@ -318,6 +321,8 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
       : core_(parts.core),
         channels_(parts.channels),
         sessions_(parts.sessions),
+        datasets_(parts.datasets),
+        pool_(parts.pool),
         public_key_(parts.signer->public_key()),
         heartbeat_ms_(ToMilliseconds(parts.heartbeat_interval)),
         lease_ms_(ToMilliseconds(parts.lease)),
@@ -431,9 +436,23 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     auto command = CompletionOf(*context, *request);
     if (!command.ok()) return reports_.Refuse(context, request->job_id(), command.status());
     ServerUnaryReactor* reactor = context->DefaultReactor();
-    reports_.Post(reactor, std::move(*command), [response](const control::ReportReply& reply) {
-      response->set_status(WasRecorded(reply) ? protocol::STATUS_SUCCESS : protocol::STATUS_ERROR);
-      if (!WasRecorded(reply)) SetError(Code::kAborted, reply.message, response->mutable_error());
+    auto post = [this, reactor, response](control::ReportCompletion report) {
+      reports_.Post(reactor, std::move(report), [response](const control::ReportReply& reply) {
+        response->set_status(WasRecorded(reply) ? protocol::STATUS_SUCCESS
+                                                : protocol::STATUS_ERROR);
+        if (!WasRecorded(reply)) SetError(Code::kAborted, reply.message, response->mutable_error());
+      });
+    };
+    if (request->output_dataset().empty() ||
+        command->outcome != control::ReportCompletion::Outcome::kSucceeded) {
+      post(std::move(*command));
+      return reactor;
+    }
+    pool_->Post([this, reactor, post, output = request->output_dataset(),
+                 report = std::move(*command)]() mutable {
+      Status made = MakeDataset(output, &report);
+      if (!made.ok()) return reactor->Finish(ToGrpc(made));
+      post(std::move(report));
     });
     return reactor;
   }
@@ -487,6 +506,30 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
         std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
   }
 
+  // Makes the files of a preprocessing a version of a data set. The same files give the same
+  // version, so that neither a report that comes twice nor one of an old attempt makes anything
+  // else. When it cannot be, the report becomes one of a failure; a status is for what may pass.
+  Status MakeDataset(const std::string& output, control::ReportCompletion* report) {
+    auto name = spec::ParseFullName(output);
+    if (!name) return InvalidArgument("output_dataset: expected NAME@VERSION");
+    RETURN_IF_ERROR(core_->Ready());
+    std::vector<spec::DatasetFile> files;
+    for (const control::Artifact& artifact : report->artifacts)
+      files.push_back({artifact.name, artifact.sha256, artifact.size});
+    auto put = datasets_->Put(name->name, name->version, std::move(files), ReadClocks().unix);
+    Status status = put.status();
+    if (put.ok() && !put->version) status = FailedPrecondition("files of the data set are gone");
+    if (status.ok() || status.code() == Code::kFailedPrecondition ||
+        status.code() == Code::kResourceExhausted)
+      return status;
+    report->outcome = control::ReportCompletion::Outcome::kFailed;
+    report->cause = control::Cause::kUserError;
+    report->error = {.code = static_cast<int32_t>(status.code()),
+                     .message = "the data set could not be stored: " + status.message()};
+    report->artifacts.clear();
+    return OkStatus();
+  }
+
   Result<control::ReportCompletion> CompletionOf(
       const CallbackServerContext& context,
       const protocol::ReportCompletionRequest& request) const {
@@ -514,7 +557,7 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
             {"weights.safetensors", result.model_weights_hash(), result.model_size()});
       }
       for (const control::Artifact& artifact : command.artifacts)
-        RETURN_IF_ERROR(reports_.CheckArtifact(artifact));
+        RETURN_IF_ERROR(reports_.CheckArtifact(artifact, !request.output_dataset().empty()));
       // The weights come first; the others keep their order.
       std::stable_partition(command.artifacts.begin(), command.artifacts.end(),
                             [](const auto& a) { return a.name == "weights.safetensors"; });
@@ -533,6 +576,8 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
   Core* const core_;
   NodeChannels* const channels_;
   NodeSessions* const sessions_;
+  DatasetRegistry* const datasets_;
+  WorkPool* const pool_;
   const std::string public_key_;
   const int32_t heartbeat_ms_, lease_ms_;
   const Reports reports_;

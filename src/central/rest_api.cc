@@ -54,6 +54,18 @@ Status ReadBool(const Parameters& given, const char* name, bool* value) {
   return OkStatus();
 }
 
+Status ReadBytes(const Parameters& given, const char* name, int64_t* value) {
+  auto found = given.find(name);
+  if (found == given.end()) return OkStatus();
+  std::optional<int64_t> number = ParseInt(found->second);
+  if (!number || *number < 0) {
+    return InvalidArgument("query parameter '" + std::string(name) +
+                           "': expected a number of bytes, found '" + found->second + "'");
+  }
+  *value = *number;
+  return OkStatus();
+}
+
 template <typename Enum>
 Status ReadEnum(const Parameters& given, const char* name,
                 const google::protobuf::EnumDescriptor* type, Enum* value) {
@@ -171,6 +183,10 @@ std::span<const RestApi::Entry> RestApi::Table() {
       {{"GET", "/api/v1/jobs/{id}/events"}, {}, &RestApi::FollowJob},
       {{"GET", "/api/v1/nodes"}, {"page_size", "page_token", "online_only"}, &RestApi::ListNodes},
       {{"GET", "/api/v1/nodes/{id}"}, {}, &RestApi::GetNode},
+      {{"GET", "/api/v1/datasets"}, {"name", "page_size", "page_token"}, &RestApi::ListDatasets},
+      {{"PUT", "/api/v1/datasets/{name}"}, {"version"}, &RestApi::PutDataset},
+      {{"DELETE", "/api/v1/datasets/{name}"}, {"version"}, &RestApi::RemoveDataset},
+      {{"PUT", "/api/v1/dataset-files/{sha256}"}, {"offset", "size"}, &RestApi::StoreDatasetFile},
   };
   return kTable;
 }
@@ -404,6 +420,70 @@ void RestApi::GetNode(Call& call) {
   request.set_node_id(call.values["id"]);
   api_->GetNodeInfo(request,
                     Answer<protocol::GetNodeInfoResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::ListDatasets(Call& call) {
+  const Parameters& given = call.request.query;
+  protocol::ListDatasetsRequest request;
+  int32_t page_size = 0;
+  Status status = ReadInt(given, "page_size", &page_size);
+  if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
+  request.set_name(ReadText(given, "name"));
+  request.set_page_size(page_size);
+  request.set_page_token(ReadText(given, "page_token"));
+  api_->ListDatasets(request,
+                     Answer<protocol::ListDatasetsResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::PutDataset(Call& call) {
+  const std::string& path = call.request.path;
+  protocol::PutDatasetRequest request;
+  Result<Json> body = ReadBody(call.request);
+  Status status = body.status();
+  const int http_status = status.code() == Code::kUnimplemented ? 415 : 0;
+  if (status.ok()) status = wire::FromJson(*body, &request);
+  const std::string name = call.values["name"], version = ReadText(call.request.query, "version");
+  if (status.ok() && ((!request.name().empty() && request.name() != name) ||
+                      (!request.version().empty() && request.version() != version))) {
+    status = InvalidArgument("the body names another data set than the path and the query",
+                             "leave name and version out of the body");
+  }
+  if (!status.ok())
+    return call.exchange->Respond(ProblemResponse(status, path, nullptr, http_status));
+  request.set_name(name);
+  request.set_version(version);
+  api_->PutDataset(request, [exchange = call.exchange, path](
+                                Status put, const protocol::PutDatasetResponse& answer) {
+    const bool made = answer.has_dataset() && !answer.existed();
+    exchange->Respond(put.ok() ? JsonResponse(wire::ToJson(answer), made ? 201 : 200)
+                               : ProblemResponse(put, path));
+  });
+}
+
+void RestApi::RemoveDataset(Call& call) {
+  protocol::RemoveDatasetRequest request;
+  request.set_name(call.values["name"]);
+  request.set_version(ReadText(call.request.query, "version"));
+  api_->RemoveDataset(request,
+                      Answer<protocol::RemoveDatasetResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::StoreDatasetFile(Call& call) {
+  const std::string& path = call.request.path;
+  DatasetPiece piece;
+  piece.sha256 = call.values["sha256"];
+  piece.data = std::move(call.request.body);
+  piece.size = static_cast<int64_t>(piece.data.size());
+  Status status = ReadBytes(call.request.query, "offset", &piece.offset);
+  if (status.ok()) status = ReadBytes(call.request.query, "size", &piece.size);
+  if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, path));
+  api_->StoreDatasetPiece(std::move(piece), [exchange = call.exchange, path](
+                                                Status stored, const DatasetPieceStored& outcome) {
+    exchange->Respond(
+        stored.ok() ? JsonResponse({{"received", outcome.received}, {"complete", outcome.complete}},
+                                   outcome.complete ? 201 : 200)
+                    : ProblemResponse(stored, path));
+  });
 }
 
 }  // namespace cyxwiz::central

@@ -59,6 +59,10 @@ class RestApi : public HttpHandler {
   void FollowJob(Call& call);
   void ListNodes(Call& call);
   void GetNode(Call& call);
+  void ListDatasets(Call& call);
+  void PutDataset(Call& call);
+  void RemoveDataset(Call& call);
+  void StoreDatasetFile(Call& call);
 
   Api* const api_;
   const Metrics* const metrics_;

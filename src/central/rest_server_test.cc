@@ -291,6 +291,39 @@ TEST_F(RestServerTest, ConnectionsBeyondTheLimitAreToldToComeBack) {
   EXPECT_EQ(first.Call("GET", "/healthz").status, 200);
 }
 
+TEST_F(RestServerTest, DataSetsArePutListedAndRemoved) {
+  const std::string file = R"({"path": "a", "sha256": "00", "size": 1})";
+  ClientResponse made = Call("PUT", "/api/v1/datasets/x?version=2", R"({"files": [)" + file + "]}");
+  EXPECT_EQ(made.status, 201);
+  EXPECT_EQ(made.json()["dataset"]["name"], "x");
+  EXPECT_EQ(made.json()["dataset"]["version"], "2");
+  EXPECT_EQ(Call("PUT", "/api/v1/datasets/x?version=old", R"({"files": [)" + file + "]}").status,
+            200);
+  ClientResponse missing =
+      Call("PUT", "/api/v1/datasets/x", R"({"files": [)" + file + "," + file + "]}");
+  EXPECT_EQ(missing.status, 200);
+  EXPECT_EQ(missing.json()["missing"], Json::array({1}));
+  EXPECT_FALSE(missing.json().contains("dataset"));
+  ExpectProblem(Call("PUT", "/api/v1/datasets/x", R"({"name": "y"})"), 400,
+                "names another data set");
+  ExpectProblem(Call("PUT", "/api/v1/datasets/x", "{}", "Content-Type: text/plain\r\n"), 415,
+                "application/json");
+  EXPECT_EQ(Call("GET", "/api/v1/datasets?name=x").json()["datasets"][0]["name"], "x");
+  EXPECT_EQ(Call("DELETE", "/api/v1/datasets/x?version=2").json()["dataset"]["version"], "2");
+  ExpectProblem(Call("DELETE", "/api/v1/datasets/x"), 400, "which version?");
+}
+
+TEST_F(RestServerTest, FilesOfDataSetsComeWholeOrInPieces) {
+  ClientResponse whole = Call("PUT", "/api/v1/dataset-files/ab", "0123456789");
+  EXPECT_EQ(whole.status, 201);
+  EXPECT_EQ(whole.json(), (Json{{"received", 10}, {"complete", true}}));
+  ClientResponse piece = Call("PUT", "/api/v1/dataset-files/ab?offset=3&size=10", "345");
+  EXPECT_EQ(piece.status, 200);
+  EXPECT_EQ(piece.json(), (Json{{"received", 6}, {"complete", false}}));
+  ExpectProblem(Call("PUT", "/api/v1/dataset-files/ab?offset=-1", "345"), 400, "number of bytes");
+  EXPECT_EQ(Call("PUT", "/api/v1/dataset-files/bad", "0").status, 500);
+}
+
 TEST_F(RestServerTest, AnswersThatComeAfterTheServerHasGoneGoNowhere) {
   api_.hold_submits = true;
   Client client(server_->port());

@@ -271,6 +271,37 @@ class FakeApi : public Api {
                  Done<protocol::FindNodesResponse> done) override {
     done(Unimplemented("not on this side"), {});
   }
+  void PutDataset(const protocol::PutDatasetRequest& request,
+                  Done<protocol::PutDatasetResponse> done) override {
+    protocol::PutDatasetResponse response;
+    if (request.files_size() > 1) {
+      response.add_missing(1);
+    } else {
+      response.mutable_dataset()->set_name(request.name());
+      response.mutable_dataset()->set_version(request.version());
+      response.set_existed(request.version() == "old");
+    }
+    done(OkStatus(), response);
+  }
+  void StoreDatasetPiece(DatasetPiece piece, Done<DatasetPieceStored> done) override {
+    DatasetPieceStored stored{piece.offset + static_cast<int64_t>(piece.data.size())};
+    stored.complete = stored.received == piece.size;
+    done(piece.sha256 == "bad" ? DataLoss("arrived altered") : OkStatus(), stored);
+  }
+  void ListDatasets(const protocol::ListDatasetsRequest& request,
+                    Done<protocol::ListDatasetsResponse> done) override {
+    protocol::ListDatasetsResponse response;
+    response.add_datasets()->set_name(request.name());
+    done(OkStatus(), response);
+  }
+  void RemoveDataset(const protocol::RemoveDatasetRequest& request,
+                     Done<protocol::RemoveDatasetResponse> done) override {
+    if (request.version().empty()) return done(InvalidArgument("which version?"), {});
+    protocol::RemoveDatasetResponse response;
+    response.mutable_dataset()->set_name(request.name());
+    response.mutable_dataset()->set_version(request.version());
+    done(OkStatus(), response);
+  }
   void GetNodeInfo(const protocol::GetNodeInfoRequest& request,
                    Done<protocol::GetNodeInfoResponse> done) override {
     protocol::GetNodeInfoResponse response;

@@ -11,6 +11,8 @@
 #include "base/listen_address.h"
 #include "base/logging.h"
 #include "central/api_impl.h"
+#include "central/dataset_registry.h"
+#include "central/dataset_source.h"
 #include "central/dispatcher.h"
 #include "central/rest_server.h"
 #include "central/services.h"
@@ -39,7 +41,7 @@ class CentralServerImpl final : public CentralServer {
       : options_(options),
         hub_(options.max_streams),
         events_(options.max_streams),
-        inspector_(data::Roots(options.data_roots), /*must_see=*/!options.data_roots.empty()) {}
+        files_(data::Roots(options.data_roots), /*must_see=*/!options.data_roots.empty()) {}
   ~CentralServerImpl() override { Stop(); }
 
   Status Start() {
@@ -58,6 +60,10 @@ class CentralServerImpl final : public CentralServer {
     }
     RETURN_IF_ERROR(OpenData());
     pool_ = std::make_unique<WorkPool>(kPoolThreads);
+    pool_->Post([datasets = datasets_.get()] {
+      Status deleted = datasets->DeleteLeftovers(ReadClocks().unix);
+      if (!deleted.ok()) spdlog::warn("leftovers of uploads stay: {}", deleted.message());
+    });
     dispatcher_ =
         std::make_unique<Dispatcher>(&channels_, &hub_, &events_, checkpoints_.get(), signer_.get(),
                                      [core = core_.get()](control::AssignOutcome outcome) {
@@ -70,8 +76,10 @@ class CentralServerImpl final : public CentralServer {
                     .events = &events_,
                     .logs = logs_.get(),
                     .signer = signer_.get(),
-                    .inspector = &inspector_,
+                    .inspector = inspector_.get(),
                     .artifacts = artifacts_.get(),
+                    .datasets = datasets_.get(),
+                    .data_roots = options_.data_roots,
                     .pool = pool_.get()});
     RETURN_IF_ERROR(StartGrpc(grpc));
     return options_.rest_listen.empty() ? OkStatus() : StartRest(rest);
@@ -114,6 +122,9 @@ class CentralServerImpl final : public CentralServer {
                                                            options_.max_artifact_bytes));
     ASSIGN_OR_RETURN(checkpoints_, artifacts::OpenLocalStore(options_.data + "/checkpoints",
                                                              options_.max_artifact_bytes));
+    const std::string datasets = options_.data + "/datasets";
+    ASSIGN_OR_RETURN(datasets_, DatasetRegistry::Open(datasets, options_.max_artifact_bytes));
+    inspector_ = std::make_unique<ServerInspector>(&files_, datasets_.get(), datasets);
     Core::Options core;
     core.control = options_.control;
     core.reserve_path = options_.data + "/reserve";
@@ -148,6 +159,7 @@ class CentralServerImpl final : public CentralServer {
                        .sessions = &sessions_,
                        .artifacts = artifacts_.get(),
                        .checkpoints = checkpoints_.get(),
+                       .datasets = datasets_.get(),
                        .signer = signer_.get(),
                        .pool = pool_.get(),
                        .database = DatabaseOf(options_.data),
@@ -156,7 +168,7 @@ class CentralServerImpl final : public CentralServer {
                        .lease = options_.control.lease};
     for (auto make : {MakeJobService, MakeNodeService, MakeJobStatusService, MakeDiscoveryService,
                       MakeModelService, MakeLogService, MakeJobControlService,
-                      MakeNodeControlService, MakeAdminService}) {
+                      MakeNodeControlService, MakeDatasetService, MakeAdminService}) {
       services_.push_back(make(parts));
     }
     services_.push_back(MakeDeploymentService());
@@ -211,11 +223,13 @@ class CentralServerImpl final : public CentralServer {
   // In the order in which they stand on each other; Stop takes them down from the top.
   StreamHub hub_;
   EventHub events_;
-  data::FileInspector inspector_;
+  data::FileInspector files_;
   NodeChannels channels_;
   NodeSessions sessions_;
   std::unique_ptr<security::TokenSigner> signer_;
   std::unique_ptr<artifacts::ArtifactStore> artifacts_, checkpoints_;
+  std::unique_ptr<DatasetRegistry> datasets_;
+  std::unique_ptr<ServerInspector> inspector_;
   std::unique_ptr<Core> core_;
   std::unique_ptr<WorkPool> pool_;
   std::unique_ptr<Dispatcher> dispatcher_;

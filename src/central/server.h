@@ -15,7 +15,7 @@ namespace cyxwiz::central {
 struct ServerOptions {
   // Everything durable lies here:
   //   jobs.db (+ -wal)         jobs and nodes        artifacts/   files left by jobs
-  //   checkpoints/   of jobs that have not ended
+  //   checkpoints/   of jobs that have not ended         datasets/   see dataset_registry.h
   //   job_token_key.pem        signs job tokens      reserve      see core.h, "A full disk"
   //   jobs.db.backup           a backup in the making
   std::string data;

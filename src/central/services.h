@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "central/api.h"
 #include "central/core.h"
+#include "central/dataset_registry.h"
 #include "central/log_relay.h"
 #include "central/node_channels.h"
 #include "central/node_sessions.h"
@@ -29,6 +30,7 @@ struct ServiceParts {
   NodeSessions* sessions = nullptr;
   artifacts::ArtifactStore* artifacts = nullptr;
   artifacts::ArtifactStore* checkpoints = nullptr;  // parts of checkpoints: deleted when not needed
+  DatasetRegistry* datasets = nullptr;
   const security::TokenSigner* signer = nullptr;
   WorkPool* pool = nullptr;
   std::string database;  // path of the store's file; backups are made beside it
@@ -45,6 +47,7 @@ std::unique_ptr<grpc::Service> MakeModelService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeLogService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeJobControlService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeNodeControlService(const ServiceParts& parts);
+std::unique_ptr<grpc::Service> MakeDatasetService(const ServiceParts& parts);
 std::unique_ptr<grpc::Service> MakeAdminService(const ServiceParts& parts);
 // Served by a later release; each method answers UNIMPLEMENTED with a sentence.
 std::unique_ptr<grpc::Service> MakeDeploymentService();

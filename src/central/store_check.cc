@@ -9,10 +9,14 @@
 #include <unordered_map>
 
 #include "artifacts/artifact_store.h"
+#include "base/file.h"
+#include "central/dataset_registry.h"
 #include "central/ended_jobs.h"
 #include "central/server.h"
 #include "control/transitions.h"
 #include "security/job_token.h"
+#include "spec/dataset_manifest.h"
+#include "spec/job_spec.h"
 #include "store/maintenance.h"
 
 namespace cyxwiz::central {
@@ -22,6 +26,7 @@ using control::Job;
 using control::JobState;
 
 constexpr size_t kPage = 1000;
+constexpr int32_t kPreprocessing = static_cast<int32_t>(spec::JobType::kPreprocessing);
 
 class Checker {
  public:
@@ -36,6 +41,7 @@ class Checker {
     RETURN_IF_ERROR(ReadEvents());
     CheckUnfinished(snapshot);
     RETURN_IF_ERROR(CheckEnded(snapshot));
+    if (!data_.empty()) CheckDatasets();
     report_.nodes = static_cast<int64_t>(snapshot.nodes.size());
     return std::move(report_);
   }
@@ -113,8 +119,11 @@ class Checker {
                             : ++counted[{"", 0, job.state, true}];
       CheckJob(job);
       if (job.ended_at.ms == 0) Add(job, "has no time at which it ended");
-      for (const control::Artifact& file : *job.artifacts)
-        CheckFile(job, "artifact", "artifacts", file);
+      // Those of a preprocessing are a data set's.
+      if (job.type != kPreprocessing) {
+        for (const control::Artifact& file : *job.artifacts)
+          CheckFile(job, "artifact", "artifacts", file);
+      }
       auto found = store_->FindEnded(job.id);
       if (!found.ok()) {
         Add(job, "has no specification");
@@ -152,27 +161,57 @@ class Checker {
     }
   }
 
+  void CheckDatasets() {
+    const std::string folder = data_ + "/datasets";
+    std::error_code error;
+    if (!std::filesystem::exists(folder + "/names", error)) return;  // of an earlier release
+    auto names = ReadDatasetNames(folder);
+    if (!names.ok()) return Add(names.status().message());
+    for (const auto& [name, entry] : *names) {
+      for (const auto& version : entry.versions) CheckDataset(*version);
+    }
+  }
+
+  void CheckDataset(const DatasetVersion& version) {
+    const std::string owner = "data set '" + version.name + "@" + version.version + "'";
+    const size_t problems = report_.problems.size();
+    CheckFile(owner, "manifest", "datasets",
+              {"manifest", version.manifest_sha256, version.manifest_bytes});
+    auto path = artifacts::PathInStore(data_ + "/datasets", version.manifest_sha256);
+    if (report_.problems.size() > problems || !path.ok()) return;
+    auto text = ReadFile(*path, spec::kMaxManifestBytes);
+    auto files = text.ok() ? spec::ParseManifest(*text) : text.status();
+    if (!files.ok()) return Add(owner + ": " + files.status().message());
+    for (const spec::DatasetFile& file : *files)
+      CheckFile(owner, "file", "datasets", {file.path, file.sha256, file.size});
+  }
+
   void CheckFile(const Job& job, const std::string& what, const std::string& folder,
                  const control::Artifact& file) {
     if (data_.empty()) return;
+    CheckFile("job '" + job.id.value + "' (" + control::JobStateName(job.state) + ")", what, folder,
+              file);
+  }
+
+  void CheckFile(const std::string& owner, const std::string& what, const std::string& folder,
+                 const control::Artifact& file) {
     ++report_.files;
     const std::string which = what + " '" + file.name + "'";
+    auto add = [&](const std::string& problem) { Add(owner + " " + problem); };
     auto path = artifacts::PathInStore(data_ + "/" + folder, file.sha256);
-    if (!path.ok()) return Add(job, "names its " + which + " wrongly: " + path.status().message());
+    if (!path.ok()) return add("names its " + which + " wrongly: " + path.status().message());
     struct stat info;
     if (::stat(path->c_str(), &info) != 0)
-      return Add(job,
-                 "lacks its " + which + ": " + ErrnoStatus("'" + *path + "'", errno).message());
+      return add("lacks its " + which + ": " + ErrnoStatus("'" + *path + "'", errno).message());
     if (info.st_size != file.size) {
-      return Add(job, "has another " + which + ": '" + *path + "' has " +
-                          std::to_string(info.st_size) + " bytes, not " +
-                          std::to_string(file.size));
+      return add("has another " + which + ": '" + *path + "' has " + std::to_string(info.st_size) +
+                 " bytes, not " + std::to_string(file.size));
     }
     if (!deep_ || !files_hashed_.insert(file.sha256).second) return;
     auto hash = artifacts::HashFile(*path);
-    if (!hash.ok()) return Add(job, "has an unreadable " + which + ": " + hash.status().message());
+    if (!hash.ok()) return add("has an unreadable " + which + ": " + hash.status().message());
     if (*hash != file.sha256)
-      Add(job, "has another " + which + ": the SHA-256 of '" + *path + "' is " + *hash);
+      add("has another " + which + ": the SHA-256 of '" + *path + "' is " + *hash);
   }
 
   store::JobStore* const store_;

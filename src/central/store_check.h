@@ -25,7 +25,7 @@ inline constexpr size_t kMostProblems = 1000;
 //   - counts of ended jobs that are not those of the rows
 //   - events out of order, that tell of an impossible transition, or do not lead to the job's state
 //   - artifacts and checkpoints that jobs name and that are missing or of another size; with `deep`
-//     also of another content
+//     also of another content; likewise the files of data sets that the server keeps
 // Fails as store::FindDamage.
 Result<CheckReport> CheckData(const std::string& path, bool deep);
 

@@ -45,6 +45,21 @@ const std::string* FirstCommand(const std::vector<std::string>& arguments) {
   return nullptr;
 }
 
+// The command that was given, of a group the one in it.
+const CLI::App* Innermost(const CLI::App& app) {
+  const CLI::App* innermost = &app;
+  while (!innermost->get_subcommands().empty()) innermost = innermost->get_subcommands().front();
+  return innermost;
+}
+
+// "cyxwiz dataset put"
+std::string PathTo(const CLI::App* command) {
+  std::string path = command->get_name();
+  for (const CLI::App* one = command->get_parent(); one != nullptr; one = one->get_parent())
+    path = one->get_name() + " " + path;
+  return path;
+}
+
 CLI::Validator Port() {
   CLI::Validator port(
       [](std::string& text) {
@@ -104,10 +119,11 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
 
   std::function<int(const Session&)> run;
   bool needs_server = true;
+  CLI::App* of = &app;  // whose command is added
   auto add = [&](const std::string& name, const std::string& description,
                  const std::string& examples, std::function<int(const Session&)> command_run,
                  bool with_server = true) {
-    CLI::App* command = app.add_subcommand(name, description);
+    CLI::App* command = of->add_subcommand(name, description);
     command->footer("Examples:\n" + examples);
     command->callback([&run, &needs_server, command_run, with_server] {
       run = command_run;
@@ -193,7 +209,8 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
     of->add_option("ID", options->model, "Id of the job that has trained the model")
         ->required()
         ->type_name(" ");
-    of->add_option("--data", options->data, "The data, as in a job file: mock://... or file://...")
+    of->add_option("--data", options->data,
+                   "The data, as in a job file: mock://, file:// or dataset://")
         ->required()
         ->type_name("URI");
     of->add_option("--name", options->name, "Name for people")->type_name("NAME");
@@ -231,6 +248,28 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       ->check(CLI::IsMember({"npy", "csv", "jsonl"}).description(""));
   command->add_option("-o,--folder", predict.folder, "Folder to write the predictions to")
       ->type_name("DIR");
+
+  PreprocessOptions preprocess;
+  command = add(
+      "preprocess", "Read, split and scale data once, and keep the outcome as a data set",
+      "  cyxwiz preprocess 'dataset://flats?label=rent&test_split=0.2&normalize=true' --to "
+      "flats-ready\n"
+      "  cyxwiz preprocess file:///usr/share/datasets/fashion-mnist --to fashion@1 --wait\n\n"
+      "It is a job of its own: standard output is its id. What it has made, jobs read as\n"
+      "dataset://NAME@VERSION; a training on it sees what it would have seen in the data, bit for "
+      "bit.",
+      [&](const Session& s) { return RunPreprocess(s, preprocess); });
+  command->add_option("URI", preprocess.data, "The data, as in a job file, with its parameters")
+      ->required()
+      ->type_name(" ");
+  command
+      ->add_option("--to", preprocess.to,
+                   "The data set to make; without a version the server counts on")
+      ->required()
+      ->type_name("NAME[@V]");
+  command->add_option("--name", preprocess.name, "Name of the job, for people")->type_name("NAME");
+  command->add_flag("-w,--wait", preprocess.wait,
+                    "Wait until the job has ended and print its final status");
 
   PsOptions ps;
   command = add("ps", "List jobs, newest first",
@@ -455,6 +494,56 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                    "Folder to write to (default: ./ID, or the source folder)")
       ->type_name("DIR");
 
+  DatasetPutOptions put;
+  std::string dataset;
+  CLI::App* group = app.add_subcommand("dataset", "Keep data sets on the server, for jobs to read");
+  group->require_subcommand(0, 1);
+  group->footer(
+      "Examples:\n"
+      "  cyxwiz dataset put flats.csv                      jobs read it as dataset://flats\n"
+      "  cyxwiz dataset ls\n"
+      "  cyxwiz dataset rm flats@1\n"
+      "  cyxwiz dataset put --help\n\n"
+      "docs/how-to/datasets.md shows more.");
+  add_common(group, true);
+  group->callback([&] {
+    if (run) return;
+    run = [group](const Session& s) {
+      s.console.err << group->help("cyxwiz") << std::flush;
+      return static_cast<int>(kExitUsage);
+    };
+    needs_server = false;
+  });
+  of = group;
+  command = add(
+      "put", "Store a file or a folder as a version of a data set",
+      "  cyxwiz dataset put flats.csv                      prints flats@1\n"
+      "  cyxwiz dataset put photos/ --name trees           a folder a class, say\n"
+      "  cyxwiz dataset put flats.csv --version 2026-11\n"
+      "  cyxwiz dataset put flats.csv --json | jq -r .uri\n\n"
+      "Files that the server has, under whatever name, are not sent again; after a break the same\n"
+      "command goes on. A version never changes. What is hidden (.git) is left out.",
+      [&](const Session& s) { return RunDatasetPut(s, put); });
+  command->add_option("PATH", put.path, "The file or folder")->required()->type_name(" ");
+  command->add_option("--name", put.name, "Its name (default: as the path is called)")
+      ->type_name("NAME");
+  command
+      ->add_option("--version", put.version,
+                   "Its version (default: the newest if that is the same, else the next number)")
+      ->type_name("V");
+  command = add("ls", "List the data sets that the server keeps",
+                "  cyxwiz dataset ls\n"
+                "  cyxwiz dataset ls flats                           its versions, newest first\n"
+                "  cyxwiz dataset ls --json | jq -r '.datasets[].name'",
+                [&](const Session& s) { return RunDatasetLs(s, dataset); });
+  command->add_option("NAME", dataset, "One of them (default: all)")->type_name(" ");
+  command = add("rm", "Remove a version of a data set",
+                "  cyxwiz dataset rm flats@1\n\n"
+                "It is refused while jobs that have not ended need it. Models trained on it stay.",
+                [&](const Session& s) { return RunDatasetRm(s, dataset); });
+  command->add_option("NAME@VERSION", dataset, "What to remove")->required()->type_name(" ");
+  of = &app;
+
   VerifyOptions verify;
   command = add(
       "verify", "Show that a job which is killed and resumed gives the same weights",
@@ -495,24 +584,24 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   try {
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
-    CLI::App* asked = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
-    console.out << asked->help(asked == &app ? "" : "cyxwiz") << std::flush;
+    const CLI::App* asked = Innermost(app);
+    console.out << asked->help(asked == &app ? "" : PathTo(asked->get_parent())) << std::flush;
     return kExitOk;
   } catch (const CLI::CallForVersion&) {
     return RunVersion(console);
   } catch (const CLI::ParseError& e) {
+    const CLI::App* innermost = Innermost(app);
     std::vector<std::string> names;
-    for (const CLI::App* one : app.get_subcommands(nullptr)) names.push_back(one->get_name());
-    bool has_command = !app.get_subcommands().empty();
-    std::string with = has_command ? " " + app.get_subcommands().front()->get_name() : "";
+    for (const CLI::App* one : app.get_subcommands([](const CLI::App*) { return true; }))
+      names.push_back(one->get_name());
     const std::string* first = FirstCommand(arguments);
-    if (!has_command && first) {
+    if (innermost == &app && first) {
       std::string nearest = NearestName(*first, names);
       return console.FailUsage("there is no command '" + *first + "'",
                                (nearest.empty() ? "" : "did you mean '" + nearest + "'? ") +
                                    "'cyxwiz --help' lists them all");
     }
-    return console.FailUsage(e.what(), "see 'cyxwiz" + with + " --help'");
+    return console.FailUsage(e.what(), "see '" + PathTo(innermost) + " --help'");
   }
   console.json = json;
   if (!run) {

@@ -25,7 +25,8 @@ Client::Client(std::string server, std::shared_ptr<grpc::Channel> channel)
       logs_(protocol::JobLogService::NewStub(channel_)),
       models_(protocol::ModelService::NewStub(channel_)),
       job_control_(protocol::JobControlService::NewStub(channel_)),
-      node_control_(protocol::NodeControlService::NewStub(channel_)) {}
+      node_control_(protocol::NodeControlService::NewStub(channel_)),
+      datasets_(protocol::DatasetService::NewStub(channel_)) {}
 
 void Client::SetDeadline(grpc::ClientContext* context) {
   context->set_deadline(std::chrono::system_clock::now() + kCallTimeout);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "cyxwiz/protocol/control.grpc.pb.h"
+#include "cyxwiz/protocol/dataset.grpc.pb.h"
 #include "cyxwiz/protocol/deployment.grpc.pb.h"
 #include "cyxwiz/protocol/job.grpc.pb.h"
 #include "cyxwiz/protocol/log.grpc.pb.h"
@@ -62,6 +63,7 @@ class Client {
   protocol::ModelService::StubInterface& models() { return *models_; }
   protocol::JobControlService::StubInterface& job_control() { return *job_control_; }
   protocol::NodeControlService::StubInterface& node_control() { return *node_control_; }
+  protocol::DatasetService::StubInterface& datasets() { return *datasets_; }
 
   // Waits until the connection stands (again). UNAVAILABLE as for Connect.
   Status WaitUntilConnected(Duration timeout);
@@ -81,6 +83,7 @@ class Client {
   std::unique_ptr<protocol::ModelService::StubInterface> models_;
   std::unique_ptr<protocol::JobControlService::StubInterface> job_control_;
   std::unique_ptr<protocol::NodeControlService::StubInterface> node_control_;
+  std::unique_ptr<protocol::DatasetService::StubInterface> datasets_;
 };
 
 }  // namespace cyxwiz::cli

@@ -81,6 +81,19 @@ struct ExportOptions {
   std::string folder;           // empty: a folder named like the job, or the source
 };
 
+struct PreprocessOptions {
+  std::string data;  // URI
+  std::string to;    // "name" or "name@version"
+  std::string name;
+  bool wait = false;
+};
+
+struct DatasetPutOptions {
+  std::string path;     // a file or a folder
+  std::string name;     // empty: as the path is called
+  std::string version;  // empty: the server counts on
+};
+
 // What runs a trained model on data.
 struct ModelOptions {
   std::string model;  // id of the job that has left it
@@ -117,6 +130,10 @@ int RunDelete(const Session& session, const std::string& job_id);
 int RunNodes(const Session& session, const NodesOptions& options);
 int RunDownload(const Session& session, const DownloadOptions& options);
 int RunExport(const Session& session, const ExportOptions& options);
+int RunPreprocess(const Session& session, const PreprocessOptions& options);
+int RunDatasetPut(const Session& session, const DatasetPutOptions& options);
+int RunDatasetLs(const Session& session, const std::string& name);
+int RunDatasetRm(const Session& session, const std::string& full_name);
 
 // Reads a job file ("-": standard input) into a configuration, or says what is wrong with it and
 // returns the exit code.

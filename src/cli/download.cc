@@ -1,11 +1,9 @@
 #include "cli/download.h"
 
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 
 #include "base/ids.h"
 #include "base/resources.h"
@@ -13,27 +11,9 @@
 #include "cli/commands.h"
 #include "cli/job_follower.h"
 #include "cli/progress_view.h"
+#include "cli/sha256.h"
 
 namespace cyxwiz::cli {
-
-struct IncomingFile::Hash {
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-  Hash() { EVP_DigestInit_ex(context, EVP_sha256(), nullptr); }
-  ~Hash() { EVP_MD_CTX_free(context); }
-  void Update(std::string_view data) { EVP_DigestUpdate(context, data.data(), data.size()); }
-  std::string Hex() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int length = 0;
-    EVP_DigestFinal_ex(context, digest, &length);
-    std::string hex;
-    char byte[3];
-    for (unsigned int i = 0; i < length; ++i) {
-      std::snprintf(byte, sizeof byte, "%02x", digest[i]);
-      hex += byte;
-    }
-    return hex;
-  }
-};
 
 bool IsSafeFileName(const std::string& name) { return IsValidId(name); }
 
@@ -41,7 +21,7 @@ IncomingFile::IncomingFile(std::string path, std::string temporary, UniqueFd fd)
     : path_(std::move(path)),
       temporary_(std::move(temporary)),
       fd_(std::move(fd)),
-      hash_(std::make_unique<Hash>()) {}
+      hash_(std::make_unique<Sha256>()) {}
 
 IncomingFile::IncomingFile(IncomingFile&& other) noexcept
     : path_(std::move(other.path_)),

@@ -12,6 +12,8 @@
 
 namespace cyxwiz::cli {
 
+class Sha256;
+
 // Whether a name that a server sent may become a file in the user's folder: no folder in it,
 // nothing hidden or special.
 bool IsSafeFileName(const std::string& name);
@@ -32,13 +34,12 @@ class IncomingFile {
   const std::string& path() const { return path_; }
 
  private:
-  struct Hash;
   IncomingFile(std::string path, std::string temporary, UniqueFd fd);
 
   std::string path_, temporary_;
   UniqueFd fd_;
   int64_t size_ = 0;
-  std::unique_ptr<Hash> hash_;
+  std::unique_ptr<Sha256> hash_;
 };
 
 // Why a job that has no files has none, and what to do.

@@ -12,6 +12,7 @@
 #include "cli/job_follower.h"
 #include "cli/layout.h"
 #include "cli/progress_view.h"
+#include "spec/dataset_reference.h"
 #include "spec/job_file.h"
 #include "wire/job_config.h"
 #include "wire/json.h"
@@ -273,6 +274,12 @@ int Submit(const Session& session, const protocol::JobConfig& config, bool wait)
     }
   } else {
     console.err << "Assigned to " << response.assigned_node_id() << "\n";
+  }
+  if (!config.output_dataset().empty()) {
+    auto status = (*client)->GetJobStatus(job_id);
+    if (status.ok())
+      console.err << "It makes " << spec::kDatasetScheme << status->config().output_dataset()
+                  << "\n";
   }
   const bool trains = config.job_type() == protocol::JOB_TYPE_TRAINING;
   console.err << "  cyxwiz watch " << job_id << ServerFlag(session.server) << "   to "

@@ -1,4 +1,4 @@
-// cyxwiz evaluate, predict.
+// cyxwiz evaluate, predict, preprocess.
 #include "cli/commands.h"
 #include "cli/job_follower.h"
 #include "spec/job_file.h"
@@ -39,6 +39,15 @@ int RunPredict(const Session& session, const PredictOptions& options) {
     return code;
   }
   return RunDownload(session, {response.job_id(), options.folder});
+}
+
+int RunPreprocess(const Session& session, const PreprocessOptions& options) {
+  spec::JobFile file;
+  file.description.type = spec::JobType::kPreprocessing;
+  file.description.name = options.name;
+  file.description.dataset_uri = options.data;
+  file.description.output_dataset = options.to;
+  return Submit(session, ConfigFromJobFile(file), options.wait);
 }
 
 }  // namespace cyxwiz::cli

@@ -81,6 +81,11 @@ struct ListJobs {
   int64_t after_sequence = INT64_MAX;  // newest first; jobs with a smaller sequence than this
   JobFilter filter;
 };
+// Jobs that have not ended and whose configuration holds this text.
+struct FindJobs {
+  ReplyTo reply_to = 0;
+  std::string text;
+};
 struct GetNode {
   ReplyTo reply_to = 0;
   NodeId node;
@@ -169,7 +174,7 @@ struct Tick {};
 
 using Command =
     std::variant<SubmitJob, CancelJob, CancelJobs, PauseJob, ResumeJob, SetPriority, RetryJob,
-                 RemoveJob, GetJob, ListJobs, ExplainJob, PlanJob, GetNode, ListNodes, CordonNode,
+                 RemoveJob, GetJob, ListJobs, FindJobs, ExplainJob, PlanJob, GetNode, ListNodes, CordonNode,
                  RegisterNode, Heartbeat, AssignOutcome, ReportProgress, ReportCompletion, Tick>;
 
 // ---- Replies and effects
@@ -222,6 +227,9 @@ struct ListReply {
   int64_t next_after_sequence = 0 /* 0: last page */;
   int64_t total = 0;
 };
+struct FoundReply {
+  std::vector<JobId> jobs;
+};
 struct NodeReply {
   NodeView view;
 };
@@ -247,7 +255,7 @@ struct ReportReply {
 struct Reply {
   ReplyTo to = 0;
   Status status;
-  std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, NodeReply, NodesReply,
+  std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, FoundReply, NodeReply, NodesReply,
                RegisterReply, HeartbeatReply, ReportReply, CancelJobsReply, PlanReply>
       content;
 };

@@ -563,5 +563,31 @@ TEST(Remove, OnlyTheNewestRemovedJobsAreRemembered) {
   EXPECT_EQ(b.removed.at("3").attempt, 1);
 }
 
+std::string Found(Bench& b, const std::string& text) {
+  b.Do(FindJobs{.text = text});
+  std::string ids;
+  for (const JobId& id : b.reply<FoundReply>().jobs) ids += id.value + " ";
+  return ids;
+}
+
+TEST(Control, FindsJobsThatHaveNotEndedByTheirConfiguration) {
+  Bench b;
+  b.Register("n1", 1);
+  b.Submit("a", 1, 1, "reads x of y");
+  b.Submit("b", 1, 1, "reads x");
+  b.Submit("c", 1, 1, "reads z");
+  EXPECT_EQ(Found(b, "x"), "a b ");
+  EXPECT_EQ(Found(b, "of y"), "a ");
+  EXPECT_EQ(Found(b, "w"), "");
+  b.Accepted("a", 1, "n1");
+  b.Progress("a", 1, "n1");
+  b.Do(PauseJob{.job = {"b"}});
+  EXPECT_EQ(Found(b, "x"), "a b ");
+  b.Complete("a", 1, "n1");
+  EXPECT_EQ(Found(b, "x"), "b ");
+  b.Restart();
+  EXPECT_EQ(Found(b, "x"), "b ");
+}
+
 }  // namespace
 }  // namespace cyxwiz::control

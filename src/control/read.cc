@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include "control/messages.h"
@@ -111,6 +113,20 @@ void Control::State::Apply(ListJobs& c) {
   }
   if (page.more || in_memory != page.sequences.end() || stored != ended.end())
     reply.next_after_sequence = reply.jobs.back().job.sequence;
+  Answer(c.reply_to, OkStatus(), std::move(reply));
+}
+
+void Control::State::Apply(FindJobs& c) {
+  FoundReply reply;
+  // Most jobs of a search share few bodies.
+  std::unordered_map<const JobBody*, bool> holds;
+  for (const auto& [id, entry] : jobs) {
+    if (IsFinal(entry->job.state)) continue;
+    auto [known, fresh] = holds.try_emplace(entry->body.get());
+    if (fresh) known->second = entry->body->config.find(c.text) != std::string::npos;
+    if (known->second) reply.jobs.push_back(id);
+  }
+  std::sort(reply.jobs.begin(), reply.jobs.end());
   Answer(c.reply_to, OkStatus(), std::move(reply));
 }
 

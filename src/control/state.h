@@ -187,6 +187,7 @@ struct Control::State {
   NodeView View(const NodeEntry& entry) const;
   void Apply(GetJob& c);
   void Apply(ListJobs& c);
+  void Apply(FindJobs& c);
   void Apply(GetNode& c);
   void Apply(ListNodes& c);
 

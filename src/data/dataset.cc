@@ -18,8 +18,10 @@
 #include "data/mock.h"
 #include "data/npy.h"
 #include "data/prepare.h"
+#include "data/prepared.h"
 #include "data/raw.h"
 #include "data/safetensors_arrays.h"
+#include "data/stored.h"
 #include "data/table.h"
 #include "data/text.h"
 
@@ -102,6 +104,8 @@ Fault ReadRaw(const DatasetUri& uri, const Roots& roots, const Files& files, Raw
       return ReadImageFolder(files.path, uri, roots, raw);
     case DatasetUri::Kind::kText:
       return ReadText(files.path, uri.sequence_length, raw);
+    case DatasetUri::Kind::kPrepared:
+      return ReadPrepared(files.path, raw);
     default:
       return ReadIdx(files, raw);
   }
@@ -133,8 +137,10 @@ Fault WithinMemory(const DatasetUri& uri, Read read) {
 // Names the files and their present state, so that a key never comes back when one has changed. ""
 // when that is not certain.
 std::string CacheKey(const DatasetUri& uri, const Files& files) {
-  // A folder's own times say nothing of the files in the folders below it.
-  if (uri.kind == DatasetUri::Kind::kImageFolder) return "";
+  // A folder's own times say nothing of the files in the folders below it, nor those of a
+  // dataset.json of the files beside it.
+  if (uri.kind == DatasetUri::Kind::kImageFolder || uri.kind == DatasetUri::Kind::kPrepared)
+    return "";
   std::string key = uri.text;
   for (const std::string& path : files.all()) {
     struct stat info;
@@ -162,6 +168,11 @@ Fault LoadFiles(const DatasetUri& uri, const Roots& roots, const Preparation* pr
 
 Fault LoadWhole(const DatasetUri& uri, const Roots& roots, const Preparation* prepared,
                 Dataset* dataset) {
+  if (uri.stored()) {
+    return {Code::kInvalidArgument, "the data set '" + uri.stored_as + "' has not been fetched",
+            "a node that gets it from its server", "no folder of its files",
+            "submit the job to a Central Server"};
+  }
   return WithinMemory(uri, [&]() -> Fault {
     RETURN_IF_FAULT(uri.kind == DatasetUri::Kind::kMock ? LoadMock(uri, dataset)
                                                         : LoadFiles(uri, roots, prepared, dataset));
@@ -253,7 +264,16 @@ std::optional<DatasetInfo> FileInspector::Inspect(const DatasetUri& uri, spec::P
 
 std::optional<DatasetInfo> Loader::Inspect(const DatasetUri& uri, spec::Problems* problems) {
   dataset_.emplace();
-  Fault fault = LoadWhole(uri, roots_, preparation_ ? &*preparation_ : nullptr, &*dataset_);
+  const Preparation* prepared = preparation_ ? &*preparation_ : nullptr;
+  Fault fault;
+  if (uri.stored() && !stored_folder_.empty()) {
+    const StoredFolder folder(stored_folder_);
+    fault = LoadWhole(folder.UriOf(uri), folder.roots(), prepared, &*dataset_);
+    for (std::string* text : {&fault.message, &fault.expected, &fault.found, &fault.hint})
+      *text = folder.Shown(*text);
+  } else {
+    fault = LoadWhole(uri, roots_, prepared, &*dataset_);
+  }
   status_ = fault.ToStatus();
   if (fault.ok()) return dataset_->info;
   dataset_.reset();

@@ -91,8 +91,12 @@ class FileInspector : public spec::DatasetInspector {
 class Loader : public spec::DatasetInspector {
  public:
   // preparation: how a model wants the data; nullopt: as the data's training samples say.
-  explicit Loader(Roots roots, std::optional<Preparation> preparation = {})
-      : roots_(std::move(roots)), preparation_(std::move(preparation)) {}
+  // stored_folder: where the files of a stored data set are; empty: there are none.
+  explicit Loader(Roots roots, std::optional<Preparation> preparation = {},
+                  std::string stored_folder = "")
+      : roots_(std::move(roots)),
+        preparation_(std::move(preparation)),
+        stored_folder_(std::move(stored_folder)) {}
   std::optional<spec::DatasetInfo> Inspect(const spec::DatasetUri& uri,
                                            spec::Problems* problems) override;
   // Why Inspect found nothing; OK when it found the data set, or was not called.
@@ -103,6 +107,7 @@ class Loader : public spec::DatasetInspector {
  private:
   const Roots roots_;
   const std::optional<Preparation> preparation_;
+  const std::string stored_folder_;
   std::optional<Dataset> dataset_;
   Status status_;
 };

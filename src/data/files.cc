@@ -99,6 +99,7 @@ Fault Locate(const DatasetUri& uri, const Roots& roots, Files* files, bool* visi
     case DatasetUri::Kind::kNpz:
     case DatasetUri::Kind::kSafetensors:
     case DatasetUri::Kind::kImageFolder:
+    case DatasetUri::Kind::kPrepared:
       return resolve(uri.path, &files->path);
     case DatasetUri::Kind::kNpy:
       RETURN_IF_FAULT(resolve(uri.path, &files->path));

@@ -221,15 +221,11 @@ void Scale(const Groups& groups, const std::vector<float>& mean,
 void Normalize(const Raw& raw, Dataset* dataset) {
   const Groups groups(raw.info.sample_shape);
   std::vector<float> mean, deviation;
-  if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&dataset->train.features)) {
-    Measure(*bytes, groups, 1.0 / 255, &mean, &deviation);
-  } else {
-    Measure(std::get<std::vector<float>>(dataset->train.features), groups, 1, &mean, &deviation);
-    for (size_t g = 0; g < raw.is_category.size(); ++g) {
-      if (!raw.is_category[g]) continue;
-      mean[g] = 0;
-      deviation[g] = 1;
-    }
+  MeasureTraining(*dataset, &mean, &deviation);
+  for (size_t g = 0; g < raw.is_category.size(); ++g) {
+    if (!raw.is_category[g]) continue;
+    mean[g] = 0;
+    deviation[g] = 1;
   }
   Scale(groups, mean, deviation, dataset);
   dataset->details["normalize"] = {{"mean", mean}, {"deviation", deviation}};
@@ -250,6 +246,27 @@ Fault CheckColumns(const Json& wanted, const Json& columns) {
                  "name the same columns in the same order with columns=");
   }
   return {};
+}
+
+// Of a prepared data set. *scaled: its features are as the model wants them. Bytes never are: their
+// scale is dropped for the model's own.
+Fault CheckScale(const Preparation& prepared, Dataset* dataset, bool* scaled) {
+  const Json normalize = dataset->details.value("normalize", Json());
+  if (std::holds_alternative<std::vector<uint8_t>>(dataset->train.features)) {
+    for (Split* split : {&dataset->train, &dataset->test}) {
+      split->scale.mean.clear();
+      split->scale.deviation.clear();
+      split->scale.inner = 1;
+    }
+    return {};
+  }
+  if (normalize.is_null()) return {};
+  *scaled = normalize == Json{{"mean", prepared.mean}, {"deviation", prepared.deviation}};
+  if (*scaled) return {};
+  return Wrong("the data set was scaled by a mean and deviation of its own",
+               prepared.mean.empty() ? "data that was not scaled"
+                                     : "the mean and deviation that the model was trained with",
+               "others", "take data that was prepared without normalize");
 }
 
 // Labels become the numbers of their classes' names in the model.
@@ -330,6 +347,16 @@ Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw
   return {};
 }
 
+void MeasureTraining(const Dataset& dataset, std::vector<float>* mean,
+                     std::vector<float>* deviation) {
+  const Groups groups(dataset.info.sample_shape);
+  if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&dataset.train.features)) {
+    Measure(*bytes, groups, 1.0 / 255, mean, deviation);
+  } else {
+    Measure(std::get<std::vector<float>>(dataset.train.features), groups, 1, mean, deviation);
+  }
+}
+
 Fault Adapt(const spec::DatasetUri& uri, const Preparation& prepared, Dataset* dataset) {
   const std::vector<int64_t>& shape = dataset->info.sample_shape;
   const bool bytes = std::holds_alternative<std::vector<uint8_t>>(dataset->train.features);
@@ -358,7 +385,10 @@ Fault Adapt(const spec::DatasetUri& uri, const Preparation& prepared, Dataset* d
     return Wrong("the model was trained on data that was not scaled", "no normalize",
                  "normalize=true", "leave normalize out");
   }
-  if (!prepared.mean.empty()) Scale(groups, prepared.mean, prepared.deviation, dataset);
+  bool scaled = false;
+  if (uri.kind == spec::DatasetUri::Kind::kPrepared)
+    RETURN_IF_FAULT(CheckScale(prepared, dataset, &scaled));
+  if (!prepared.mean.empty() && !scaled) Scale(groups, prepared.mean, prepared.deviation, dataset);
   return prepared.labels ? RenumberClasses(prepared.classes, dataset) : Fault();
 }
 

@@ -2,6 +2,8 @@
 // filled in, features scaled. Internal to src/data.
 #pragma once
 
+#include <vector>
+
 #include "data/fault.h"
 #include "data/preparation.h"
 #include "data/raw.h"
@@ -12,6 +14,10 @@ namespace cyxwiz::data {
 // Completes raw->info, and raw->dataset when there is one. prepared: how a model wants its data;
 // null: as the training samples themselves say. With it a dataset is left to Adapt.
 Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw);
+
+// Mean and deviation of the training samples, of what is scaled alike, as the model sees them.
+void MeasureTraining(const Dataset& dataset, std::vector<float>* mean,
+                     std::vector<float>* deviation);
 
 // Prepares a data set as a model wants it: fills in and scales with the model's values, and gives
 // labels the numbers that its classes have there.

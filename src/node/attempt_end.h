@@ -47,6 +47,8 @@ struct AttemptEnd {
   std::vector<std::string> files;
   std::map<std::string, double> metrics;
   double compute_seconds = 0;
+  // Of a preprocessing that succeeded: its files become this data set, "name@version".
+  std::string output_dataset;
   // kCancelled: it was to write a checkpoint; what it has written is worth waiting for.
   bool yielded = false;
   int exit_code = 0, exit_signal = 0;

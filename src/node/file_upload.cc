@@ -33,7 +33,8 @@ std::shared_ptr<FileUpload> FileUpload::Start(protocol::ModelService::Stub* stub
   stub->async()->UploadModel(&upload->context_, &upload->response_, upload.get());
   upload->chunk_.set_model_id("sha256:" + file.sha256);
   upload->chunk_.set_file(file.name);
-  upload->chunk_.set_checkpoint(file.checkpoint);
+  upload->chunk_.set_checkpoint(file.store == StoredFile::Store::kCheckpoints);
+  upload->chunk_.set_dataset(file.store == StoredFile::Store::kDatasets);
   upload->WriteNext();
   upload->StartCall();
   return upload;
@@ -75,6 +76,7 @@ void FileUpload::OnWriteDone(bool ok) {
   chunk_.clear_model_id();
   chunk_.clear_file();
   chunk_.clear_checkpoint();
+  chunk_.clear_dataset();
   WriteNext();
 }
 

@@ -20,7 +20,7 @@ namespace cyxwiz::node {
 struct StoredFile {
   std::string path, name, sha256;
   int64_t size = 0;
-  bool checkpoint = false;  // a part of one
+  enum class Store { kArtifacts, kCheckpoints, kDatasets } store = Store::kArtifacts;
 };
 
 // One upload under way; keeps itself alive until `done` has been called.

@@ -31,6 +31,8 @@ constexpr int kProtocolVersion = 1;
 constexpr char kCheckpointsFolder[] = "checkpoints";
 // The weights that an evaluation or an inference uses; other than those that a training leaves.
 constexpr char kSourceWeights[] = "source.safetensors";
+// The files of a stored data set.
+constexpr char kDatasetFolder[] = "dataset";
 constexpr size_t kLogTailBytes = 4096;
 constexpr size_t kAcknowledgedKept = 1024;
 // How long the socket and the output of a runner may stay open after its whole process group is
@@ -121,7 +123,8 @@ struct JobExecutor::Attempt {
   StopLadder ladder;
   EndFacts facts;
   AttemptProgress progress;
-  FileCache::Hold weights;  // until it has ended
+  FileCache::Hold weights;                // until it has ended
+  std::vector<FileCache::Hold> datasets;  // likewise
   boost::asio::steady_timer ladder_timer, end_timer, settle_timer, limit_timer;
   bool end_expected = false;
   Duration settle_wait = std::chrono::milliseconds(1);
@@ -130,13 +133,18 @@ struct JobExecutor::Attempt {
 
 JobExecutor::JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote,
                          LogBook* logs, CheckpointKeeper* checkpoints, FileCache* weights,
-                         MemoryLimits* limits, ExecutorListener* listener)
+                         FileCache* datasets, MemoryLimits* limits, ExecutorListener* listener)
     : io_(io),
       options_(std::move(options)),
       zygote_(zygote),
       logs_(logs),
       checkpoints_(checkpoints),
       weights_(weights),
+      datasets_(io, datasets, options_.min_free_disk_bytes,
+                [listener](const AttemptId& attempt, std::vector<StoredFile> files,
+                           std::function<void(Status)> done) {
+                  listener->FetchFiles(attempt, std::move(files), std::move(done));
+                }),
       limits_(limits),
       listener_(listener),
       capacity_(options_.capacity) {}
@@ -242,7 +250,7 @@ void JobExecutor::Prepare(const AttemptPtr& attempt) {
     kept = NewestCheckpoint(folder);
   }
   attempt->resume = kept.has_value();
-  if (wanted.files_size() == 0 || (kept && *kept >= wanted.step())) return StartRunner(attempt);
+  if (wanted.files_size() == 0 || (kept && *kept >= wanted.step())) return PrepareDataset(attempt);
   attempt->preparing = true;
   Note(attempt,
        "getting the checkpoint of step " + std::to_string(wanted.step()) + " from the server");
@@ -251,8 +259,7 @@ void JobExecutor::Prepare(const AttemptPtr& attempt) {
     if (attempt->ended || !std::exchange(attempt->preparing, false)) return;  // stopped meanwhile
     if (!status.ok() && !alone) {
       attempt->facts.node_trouble = "the checkpoint could not be had: " + status.message();
-      attempt->exited = attempt->group_gone = true;
-      return Settle(attempt);
+      return EndUnstarted(attempt);
     }
     if (status.ok()) {
       attempt->resume = true;
@@ -261,7 +268,7 @@ void JobExecutor::Prepare(const AttemptPtr& attempt) {
            "cannot get the checkpoint: " + status.message() +
                (attempt->resume ? "; going on from an older one" : "; beginning at the beginning"));
     }
-    StartRunner(attempt);
+    PrepareDataset(attempt);
   };
   Status made = IsValidId(wanted.name()) ? MakeFolder(target, 0700)
                                          : InvalidArgument("its name is no plain name");
@@ -280,28 +287,62 @@ void JobExecutor::PrepareWeights(const AttemptPtr& attempt) {
   attempt->weights = weights_->Give(file.sha256, file.path);
   if (attempt->weights != nullptr) {
     Note(attempt, "the model's weights are here already");
-    return StartRunner(attempt);
+    return PrepareDataset(attempt);
   }
   attempt->preparing = true;
   Note(attempt, "getting the model's weights from the server: " + FormatBytes(file.size));
-  listener_->FetchWeights(id, file, [this, attempt, file](const Status& status) {
+  listener_->FetchFiles(id, {file}, [this, attempt, file](const Status& status) {
     if (attempt->ended || !std::exchange(attempt->preparing, false)) return;  // stopped meanwhile
     if (status.ok()) {
       weights_->MakeRoom(file.size);
       attempt->weights = weights_->Keep(file.sha256, file.path);
-      return StartRunner(attempt);
+      return PrepareDataset(attempt);
     }
     // Told as a runner would that cannot read them.
     FinalMessage& last = attempt->facts.final_message.emplace();
     last.kind = FinalMessage::Kind::kFailed;
     last.cause = "data_unavailable";
     last.message = "the model's weights cannot be fetched: " + status.message();
-    last.hint = "the server's artifacts may be damaged: 'cyxwiz-central-server store check'";
+    last.hint = "the server's artifacts may be damaged: 'cyxwiz-central-server check'";
     last.path = spec::kModelFromPath;
     Note(attempt, last.message);
-    attempt->exited = attempt->group_gone = true;
-    Settle(attempt);
+    EndUnstarted(attempt);
   });
+}
+
+// Puts the files of a stored data set into the attempt's folder.
+void JobExecutor::PrepareDataset(const AttemptPtr& attempt) {
+  const AttemptId& id = attempt->assignment.id;
+  const spec::DatasetFrom& from = attempt->assignment.job.dataset_from;
+  if (!from.stored()) return StartRunner(attempt);
+  attempt->preparing = true;
+  datasets_.Give(
+      id, from, logs_->FolderOf(id) + "/" + kDatasetFolder,
+      [this, attempt](const std::string& line) { Note(attempt, line); },
+      [this, attempt](const Status& status, std::vector<FileCache::Hold> holds) {
+        if (attempt->ended || !std::exchange(attempt->preparing, false)) return;
+        attempt->datasets = std::move(holds);
+        if (status.ok()) return StartRunner(attempt);
+        if (status.code() == Code::kResourceExhausted) {
+          attempt->facts.node_trouble = status.message();
+        } else {
+          const spec::DatasetFrom& from = attempt->assignment.job.dataset_from;
+          FinalMessage& last = attempt->facts.final_message.emplace();
+          last.kind = FinalMessage::Kind::kFailed;
+          last.cause = "data_unavailable";
+          last.message = "the data set " + from.name + "@" + from.version +
+                         " cannot be fetched: " + status.message();
+          last.hint = "'cyxwiz dataset ls " + from.name + "' shows whether it is still there";
+          last.path = "$.dataset";
+        }
+        Note(attempt, "cannot get the data set: " + status.message());
+        EndUnstarted(attempt);
+      });
+}
+
+void JobExecutor::EndUnstarted(const AttemptPtr& attempt) {
+  attempt->exited = attempt->group_gone = true;
+  Settle(attempt);
 }
 
 void JobExecutor::Note(const AttemptPtr& attempt, const std::string& line) {
@@ -464,6 +505,7 @@ void JobExecutor::SendStart(const AttemptPtr& attempt) {
                      {"secret", a.gang->secret}};
   }
   if (spec::UsesModel(a.job.type)) start["weights"] = kSourceWeights;
+  if (a.job.dataset_from.stored()) start["dataset"] = kDatasetFolder;
   std::vector<int> gpus = capacity_.GpusOf(a.id);
   if (!gpus.empty()) start["gpu_devices"] = gpus;
   attempt->channel->Send(start.dump(-1, ' ', false, Json::error_handler_t::replace));
@@ -784,10 +826,20 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
   }
   AttemptEnd end = JudgeEnd(facts);
   const spec::JobDescription& job = attempt->assignment.job;
+  if (end.outcome == AttemptEnd::Outcome::kSucceeded) end.output_dataset = job.output_dataset;
   if (spec::UsesModel(job.type) && end.cause == protocol::CAUSE_DATA_UNAVAILABLE) {
     weights_->Drop(job.model_from.weights_sha256);  // it may be they that are damaged
   }
   attempt->weights.reset();
+  if (job.dataset_from.stored()) {
+    datasets_.Cancel(id);
+    datasets_.Discard(logs_->FolderOf(id) + "/" + kDatasetFolder);
+    for (const FileCache::Hold& hold : attempt->datasets) {
+      // It may be they that are damaged.
+      if (end.cause == protocol::CAUSE_DATA_UNAVAILABLE) hold->checked = false;
+    }
+    attempt->datasets.clear();
+  }
   // For the next attempt, if there is one here.
   if (end.outcome == AttemptEnd::Outcome::kSucceeded || attempt->assignment.gang) {
     checkpoints_->Drop(id.job);

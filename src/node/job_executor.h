@@ -29,6 +29,7 @@
 #include "node/capacity.h"
 #include "node/cgroup.h"
 #include "node/checkpoint_keeper.h"
+#include "node/dataset_files.h"
 #include "node/file_cache.h"
 #include "node/file_upload.h"
 #include "node/line_channel.h"
@@ -87,9 +88,10 @@ class ExecutorListener {
   // done on the executor thread; may give up after a while.
   virtual void FetchCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
                                const std::string& folder, std::function<void(Status)> done) = 0;
-  // Gets a file from the server to file.path, and calls done as FetchCheckpoint does.
-  virtual void FetchWeights(const AttemptId& attempt, const StoredFile& file,
-                            std::function<void(Status)> done) = 0;
+  // Gets files from the server to their paths, in order, and calls done as FetchCheckpoint does;
+  // after a failure those before are there.
+  virtual void FetchFiles(const AttemptId& attempt, std::vector<StoredFile> files,
+                          std::function<void(Status)> done) = 0;
   // Once per attempt. Its processes are gone and its resources free; its files stay until
   // Acknowledge.
   virtual void OnEnded(const AttemptId& attempt, const AttemptEnd& end) = 0;
@@ -108,8 +110,8 @@ class JobExecutor {
   };
   // Everything outlives the executor.
   JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
-              CheckpointKeeper* checkpoints, FileCache* weights, MemoryLimits* limits,
-              ExecutorListener* listener);
+              CheckpointKeeper* checkpoints, FileCache* weights, FileCache* datasets,
+              MemoryLimits* limits, ExecutorListener* listener);
   ~JobExecutor();
 
   // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
@@ -161,6 +163,9 @@ class JobExecutor {
   void Launch(const AttemptPtr& attempt);
   void Prepare(const AttemptPtr& attempt);
   void PrepareWeights(const AttemptPtr& attempt);
+  void PrepareDataset(const AttemptPtr& attempt);
+  // Ends an attempt that has no runner yet.
+  void EndUnstarted(const AttemptPtr& attempt);
   void StartRunner(const AttemptPtr& attempt);
   void Note(const AttemptPtr& attempt, const std::string& line);
   bool BeginStop(const AttemptId& id, const std::string& reason, bool yield);
@@ -185,6 +190,7 @@ class JobExecutor {
   LogBook* logs_;
   CheckpointKeeper* checkpoints_;
   FileCache* weights_;
+  DatasetFiles datasets_;
   MemoryLimits* limits_;
   ExecutorListener* listener_;
   Capacity capacity_;

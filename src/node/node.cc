@@ -125,8 +125,10 @@ Status Node::Open() {
   ASSIGN_OR_RETURN(checkpoints_, CheckpointKeeper::Open(settings_.data + "/checkpoints",
                                                         settings_.checkpoint_bytes));
   checkpoints_->Adopt(settings_.data + "/attempts");
-  ASSIGN_OR_RETURN(weights_,
-                   FileCache::Open(settings_.data + "/weights", "weights", settings_.weights_bytes));
+  ASSIGN_OR_RETURN(
+      weights_, FileCache::Open(settings_.data + "/weights", "weights", settings_.weights_bytes));
+  ASSIGN_OR_RETURN(datasets_, FileCache::Open(settings_.data + "/datasets", "files of data sets",
+                                              settings_.dataset_bytes));
   ASSIGN_OR_RETURN(logs_, LogBook::Open(settings_.data + "/attempts", settings_.log_max_bytes,
                                         static_cast<size_t>(settings_.keep_logs)));
   Zygote::Events events;
@@ -169,7 +171,8 @@ Status Node::Open() {
       JobExecutor::Options{CapacityOf(settings_, hardware_), settings_.data_roots, settings_.data,
                            settings_.min_free_disk_bytes,
                            std::chrono::milliseconds(settings_.runner_answer_ms)},
-      zygote_.get(), logs_.get(), checkpoints_.get(), weights_.get(), limits_.get(), client_.get());
+      zygote_.get(), logs_.get(), checkpoints_.get(), weights_.get(), datasets_.get(),
+      limits_.get(), client_.get());
   RETURN_IF_ERROR(client_->Open(executor_.get()));
   return Listen();
 }

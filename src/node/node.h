@@ -66,7 +66,7 @@ class Node {
   std::unique_ptr<MemoryLimits> limits_;
   std::unique_ptr<LogBook> logs_;
   std::unique_ptr<CheckpointKeeper> checkpoints_;
-  std::unique_ptr<FileCache> weights_;
+  std::unique_ptr<FileCache> weights_, datasets_;
   std::unique_ptr<Zygote> zygote_;
   std::unique_ptr<NodeClient> client_;
   std::unique_ptr<JobExecutor> executor_;

@@ -611,6 +611,9 @@ void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
         if (!report.hashed) {  // else it was cancelled meanwhile
           report.hashed = true;
           report.files = files;
+          if (!report.end->output_dataset.empty()) {
+            for (StoredFile& file : report.files) file.store = StoredFile::Store::kDatasets;
+          }
           if (!status.ok()) {
             report.files.clear();
             report.end->outcome = AttemptEnd::Outcome::kFailed;
@@ -689,6 +692,7 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
   result->set_total_compute_time(std::llround(end.compute_seconds));
   if (end.outcome == AttemptEnd::Outcome::kSucceeded) {
     result->set_status(protocol::STATUS_COMPLETED);
+    request.set_output_dataset(end.output_dataset);
     for (const auto& [name, value] : end.metrics) (*result->mutable_final_metrics())[name] = value;
     for (const StoredFile& file : report.files) {
       protocol::Artifact* artifact = result->add_artifacts();
@@ -770,17 +774,17 @@ void NodeClient::AdvanceCheckpoint(const AttemptId& attempt) {
   const protocol::Artifact& file = report.uploading->checkpoint.files(report.uploading->sent);
   report.checkpoint_in_flight = true;
   ++calls_;
-  checkpoint_uploads_[attempt] = FileUpload::Start(
-      model_stub_.get(),
-      {report.uploading->folder + "/" + file.name(), file.name(), file.sha256(), file.size(),
-       /*checkpoint=*/true},
-      identity_.session, [this, attempt](Status status) {
-        boost::asio::post(io_, [this, attempt, status] {
-          checkpoint_uploads_.erase(attempt);
-          if (!stopped_) OnCheckpointUploaded(attempt, status);
-          CallEnded();
-        });
-      });
+  checkpoint_uploads_[attempt] =
+      FileUpload::Start(model_stub_.get(),
+                        {report.uploading->folder + "/" + file.name(), file.name(), file.sha256(),
+                         file.size(), StoredFile::Store::kCheckpoints},
+                        identity_.session, [this, attempt](Status status) {
+                          boost::asio::post(io_, [this, attempt, status] {
+                            checkpoint_uploads_.erase(attempt);
+                            if (!stopped_) OnCheckpointUploaded(attempt, status);
+                            CallEnded();
+                          });
+                        });
 }
 
 void NodeClient::OnCheckpointUploaded(const AttemptId& attempt, const Status& status) {
@@ -836,7 +840,7 @@ void NodeClient::FetchCheckpoint(const AttemptId& attempt, const protocol::Check
   fetch->done = std::move(done);
   for (const protocol::Artifact& file : checkpoint.files()) {
     fetch->files.push_back({folder + "/" + file.name(), file.name(), file.sha256(), file.size(),
-                            /*checkpoint=*/true});
+                            StoredFile::Store::kCheckpoints});
   }
   // The manifest says that the others are there.
   std::stable_partition(fetch->files.begin(), fetch->files.end(),
@@ -845,12 +849,12 @@ void NodeClient::FetchCheckpoint(const AttemptId& attempt, const protocol::Check
   FetchNext(fetch);
 }
 
-void NodeClient::FetchWeights(const AttemptId& attempt, const StoredFile& file,
-                              std::function<void(Status)> done) {
+void NodeClient::FetchFiles(const AttemptId& attempt, std::vector<StoredFile> files,
+                            std::function<void(Status)> done) {
   auto fetch = std::make_shared<Fetch>(io_);
   fetch->attempt = attempt;
   fetch->done = std::move(done);
-  fetch->files = {file};
+  fetch->files = std::move(files);
   fetches_[attempt] = fetch;
   FetchNext(fetch);
 }
@@ -873,6 +877,8 @@ void NodeClient::FetchNext(const std::shared_ptr<Fetch>& fetch) {
           if (stopped_ || wanted == fetches_.end() || wanted->second != fetch) return;
           if (status.ok()) {
             ++fetch->got;
+            fetch->failures = 0;
+            fetch->backoff.Reset();
             return FetchNext(fetch);
           }
           ++fetch->failures;

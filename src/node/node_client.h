@@ -78,8 +78,8 @@ class NodeClient : public ExecutorListener {
                     const std::string& folder) override;
   void FetchCheckpoint(const AttemptId& attempt, const protocol::Checkpoint& checkpoint,
                        const std::string& folder, std::function<void(Status)> done) override;
-  void FetchWeights(const AttemptId& attempt, const StoredFile& file,
-                    std::function<void(Status)> done) override;
+  void FetchFiles(const AttemptId& attempt, std::vector<StoredFile> files,
+                  std::function<void(Status)> done) override;
   void OnEnded(const AttemptId& attempt, const AttemptEnd& end) override;
 
  private:

@@ -73,6 +73,16 @@ Status ParsePorts(NodeSettings* settings) {
   return OkStatus();
 }
 
+Status ParseCacheDisk(const std::string& name, const std::string& text, int64_t* bytes) {
+  auto parsed = text == "0" ? std::optional<int64_t>(0) : spec::ParseMemory(text);
+  if (!parsed) {
+    return InvalidArgument(name + ": expected 0 or an amount such as 4GiB or 512MiB, found '" +
+                           text + "'");
+  }
+  *bytes = *parsed;
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done) {
@@ -129,6 +139,9 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   config.Add("weights_disk", &settings.weights_disk,
              "Most space for weights that evaluations and inferences have fetched, such as 4GiB; "
              "the least lately used go first. 0: none are kept.");
+  config.Add("dataset_disk", &settings.dataset_disk,
+             "Most space for files of stored data sets that jobs have fetched, such as 20GiB; the "
+             "least lately used go first, those in use never. 0: none are kept.");
   config.Add("ready_fd", &settings.ready_fd,
              "File descriptor that gets one line of JSON once the node is registered; -1: none.",
              -1, 1 << 20);
@@ -169,13 +182,8 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
                            settings.checkpoint_disk + "'");
   }
   settings.checkpoint_bytes = *checkpoints;
-  auto weights = settings.weights_disk == "0" ? std::optional<int64_t>(0)
-                                              : spec::ParseMemory(settings.weights_disk);
-  if (!weights) {
-    return InvalidArgument("weights_disk: expected 0 or an amount such as 4GiB or 512MiB, found '" +
-                           settings.weights_disk + "'");
-  }
-  settings.weights_bytes = *weights;
+  RETURN_IF_ERROR(ParseCacheDisk("weights_disk", settings.weights_disk, &settings.weights_bytes));
+  RETURN_IF_ERROR(ParseCacheDisk("dataset_disk", settings.dataset_disk, &settings.dataset_bytes));
   RETURN_IF_ERROR(ParseListenAddress(settings.listen, "listen").status());
   if (!settings.terminal_listen.empty())
     RETURN_IF_ERROR(ParseListenAddress(settings.terminal_listen, "terminal_listen").status());

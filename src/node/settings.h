@@ -35,6 +35,7 @@ struct NodeSettings {
   int64_t min_free_disk_bytes = int64_t{256} << 20;
   std::string checkpoint_disk = "10GiB";  // of checkpoints kept for jobs that do not run here
   std::string weights_disk = "4GiB";      // of weights kept for jobs that use a model
+  std::string dataset_disk = "20GiB";     // of files of stored data sets kept for later jobs
   int64_t ready_fd = -1;
 
   // As parsed from `memory` and `disk`; 0 when it is empty.
@@ -46,6 +47,7 @@ struct NodeSettings {
   Labels parsed_labels;
   int64_t checkpoint_bytes = int64_t{10} << 30;  // as parsed from `checkpoint_disk`
   int64_t weights_bytes = int64_t{4} << 30;      // as parsed from `weights_disk`
+  int64_t dataset_bytes = int64_t{20} << 30;     // as parsed from `dataset_disk`
   // Within which a runner and its parent do what they owe before they are killed. Not for users;
   // tests are in a hurry.
   int64_t runner_answer_ms = 10'000;

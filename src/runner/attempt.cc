@@ -20,6 +20,7 @@
 #include "runner/attempt_parts.h"
 #include "runner/event_file.h"
 #include "runner/sha256.h"
+#include "runner/source_check.h"
 #include "spec/model_use.h"
 
 namespace cyxwiz::runner {
@@ -81,7 +82,7 @@ Failure MeetingFailure(const Status& status) {
 Status FindData(const spec::JobDescription& job, const data::Roots& roots) {
   spec::Problems problems;
   std::optional<spec::DatasetUri> uri = spec::ParseDatasetUri(job.dataset_uri, &problems);
-  if (!uri || uri->kind == spec::DatasetUri::Kind::kMock) return OkStatus();
+  if (!uri || uri->kind == spec::DatasetUri::Kind::kMock || uri->stored()) return OkStatus();
   RETURN_IF_ERROR(roots.Resolve(uri->path).status());
   if (!uri->labels_path.empty()) RETURN_IF_ERROR(roots.Resolve(uri->labels_path).status());
   return OkStatus();
@@ -244,6 +245,8 @@ Status WriteResult(const spec::JobSpec& job, const data::Dataset& dataset,
             {"metrics", metrics},
             {"weights_sha256", WeightsHash(trained.weights)},
             {"libtorch", LibtorchVersion()}};
+  if (!job.dataset_uri.manifest_sha256.empty())
+    json["dataset_sha256"] = job.dataset_uri.manifest_sha256;
   if (trained.confusion_matrix) json["confusion_matrix"] = ToJson(*trained.confusion_matrix);
   if (!trained.class_weights.empty()) json["class_weights"] = trained.class_weights;
   if (!dataset.details.empty()) json["data"] = dataset.details;
@@ -338,8 +341,13 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
     result->failure = FailureOf(found, "$.dataset");
     return;
   }
+  if (Status unchanged = CheckSourceFiles(start.job, roots); !unchanged.ok()) {
+    result->failure = FailureOf(unchanged, "$.dataset");
+    return;
+  }
   spec::Problems problems;
-  data::Loader loader(roots, preparation);
+  data::Loader loader(roots, preparation,
+                      start.dataset.empty() ? "" : start.folder + "/" + start.dataset);
   std::optional<spec::JobSpec> job = spec::CheckJob(start.job, &loader, &problems);
   if (!job) {
     result->failure = loader.status().ok() ? FailureOfProblems(problems)
@@ -352,6 +360,8 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
     return;
   }
   result->load_seconds = SecondsSince(begin);
+  if (job->type == spec::JobType::kPreprocessing)
+    return RunPreprocessing(start, hooks, *job, *dataset, begin, result);
   if (preparation) {
     return RunModelAttempt(start, hooks, *job, *dataset, preparation->classes, begin, result);
   }

@@ -54,6 +54,8 @@ struct AttemptResult {
 // An evaluation leaves evaluation.json, an inference its predictions (runner/predictions.h); the
 // model's weights are the file start.weights of the folder, and are looked at before they are used.
 //
+// A preprocessing leaves the data set as data/prepared.h describes it.
+//
 // Checkpoints are written to the folder "checkpoints" beside them, every checkpoint_seconds and
 // when the attempt yields. With start.resume it goes on from the newest usable one there.
 AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks);

@@ -46,4 +46,9 @@ void RunModelAttempt(const StartMessage& start, const AttemptHooks& hooks, const
                      const data::Dataset& dataset, const std::vector<std::string>& class_names,
                      std::chrono::steady_clock::time_point begin, AttemptResult* result);
 
+// Writes the data set of a preprocessing into the attempt's folder; see RunAttempt.
+void RunPreprocessing(const StartMessage& start, const AttemptHooks& hooks,
+                      const spec::JobSpec& job, const data::Dataset& dataset,
+                      std::chrono::steady_clock::time_point begin, AttemptResult* result);
+
 }  // namespace cyxwiz::runner

@@ -82,6 +82,8 @@ Status WriteEvaluation(const spec::JobSpec& job, const ModelResult& evaluated,
             {"samples", evaluated.samples},
             {"metrics", metrics},
             {"libtorch", LibtorchVersion()}};
+  if (!job.dataset_uri.manifest_sha256.empty())
+    json["dataset_sha256"] = job.dataset_uri.manifest_sha256;
   if (evaluated.confusion_matrix) json["confusion_matrix"] = ToJson(*evaluated.confusion_matrix);
   return WriteFileAtomically(folder + "/" + kEvaluationFile,
                              json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");

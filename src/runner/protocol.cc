@@ -140,8 +140,8 @@ Result<StartMessage> ParseStart(const Json& line) {
   ASSIGN_OR_RETURN(start.memory_bytes, NumberOf(line, "memory_bytes"));
   if (!line.contains("job")) return InvalidArgument("start message: 'job' is missing");
   ASSIGN_OR_RETURN(start.job, spec::JobDescription::FromJson(line["job"]));
-  for (auto [key, name] :
-       {std::pair("resume", &start.resume), std::pair("weights", &start.weights)}) {
+  for (auto [key, name] : {std::pair("resume", &start.resume), std::pair("weights", &start.weights),
+                           std::pair("dataset", &start.dataset)}) {
     if (!line.contains(key)) continue;
     ASSIGN_OR_RETURN(*name, TextOf(line, key));
     if (name->find('/') == std::string::npos && !name->starts_with('.')) continue;

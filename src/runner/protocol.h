@@ -60,6 +60,7 @@ struct StartMessage {
   int64_t memory_bytes = 0;  // 0: no limit
   std::string resume;        // folder of checkpoints within `folder`; empty: from the beginning
   std::string weights;       // file within `folder`, of jobs that use a model
+  std::string dataset;       // folder within `folder` with the files of a stored data set
   std::optional<GangPlace> gang;  // nullopt: it trains alone
 };
 // INVALID_ARGUMENT, naming the key, for a line that is not a valid start message of our version.

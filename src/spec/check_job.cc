@@ -3,6 +3,7 @@
 
 #include "spec/check_model.h"
 #include "spec/check_training.h"
+#include "spec/dataset_reference.h"
 #include "spec/estimate.h"
 #include "spec/hyperparameters.h"
 #include "spec/job_spec.h"
@@ -23,11 +24,12 @@ std::string NameOf(std::span<const char* const> names, int number) {
 
 void CheckType(JobType type, Problems* problems) {
   // Clients of the wire leave the type out.
-  if (type == JobType::kTraining || type == JobType::kUnknown || UsesModel(type)) return;
-  static constexpr const char* kNames[] = {"unknown", "training", "inference", "evaluation",
-                                           "preprocessing"};
-  problems->Add({"$.type", "jobs of this type are not supported yet",
-                 "training, evaluation or inference", NameOf(kNames, static_cast<int>(type)), ""});
+  if (type == JobType::kTraining || type == JobType::kUnknown || UsesModel(type) ||
+      type == JobType::kPreprocessing)
+    return;
+  problems->Add({"$.type", "there are no jobs of this type",
+                 "training, evaluation, inference or preprocessing",
+                 std::to_string(static_cast<int>(type)), ""});
 }
 
 void CheckDevice(const JobDescription& job, JobSpec* spec, Problems* problems) {
@@ -69,6 +71,7 @@ std::optional<DatasetInfo> Inspect(const JobDescription& job, DatasetInspector* 
   const size_t problems_before = problems->count();
   std::optional<DatasetInfo> info;
   if (auto uri = ParseDatasetUri(job.dataset_uri, problems)) {
+    uri->manifest_sha256 = job.dataset_from.manifest_sha256;
     spec->dataset_uri = *uri;
     if (uri->kind == DatasetUri::Kind::kMock) {
       info = MockInfo(*uri);
@@ -76,7 +79,9 @@ std::optional<DatasetInfo> Inspect(const JobDescription& job, DatasetInspector* 
       info = inspector->Inspect(*uri, problems);
     }
   }
-  *refused = problems->count() > problems_before;
+  // A stored data set that nobody knows has been told by who looked it up.
+  *refused = problems->count() > problems_before ||
+             (spec->dataset_uri.stored() && spec->dataset_uri.manifest_sha256.empty());
   return info;
 }
 
@@ -109,8 +114,7 @@ CheckedModel CheckModelOnce(const JobDescription& job, const DatasetInfo& datase
       last.dataset_uri == job.dataset_uri)
     return last.model;
   CheckedModel model = CheckModel(job.model_definition, &dataset, false, problems);
-  if (model.complete && problems->empty())
-    last = {job.model_definition, job.dataset_uri, model};
+  if (model.complete && problems->empty()) last = {job.model_definition, job.dataset_uri, model};
   return model;
 }
 
@@ -126,12 +130,47 @@ Resources Needed(const JobDescription& job, const JobSpec& spec) {
   return needed;
 }
 
+// What a preprocessing has is a data set that it reads and one that it makes.
+std::optional<JobSpec> CheckPreprocessing(const JobDescription& job, JobSpec spec,
+                                          DatasetInspector* inspector, Problems* problems) {
+  auto refuse = [problems](const char* path, const std::string& found) {
+    problems->Add({path, "means nothing to a preprocessing: nothing is trained", "nothing", found,
+                   "leave it out"});
+  };
+  if (!job.model_definition.empty()) refuse("$.model", "a model");
+  for (const auto& [name, value] : job.hyperparameters)
+    refuse(Member("$.hyperparameters", name).c_str(), Shown(std::string_view(value)));
+  if (job.epochs != 0) refuse("$.epochs", std::to_string(job.epochs));
+  if (job.batch_size != 0) refuse("$.batch_size", std::to_string(job.batch_size));
+  spec.output_dataset = job.output_dataset;
+  if (!ParseFullName(job.output_dataset)) {
+    problems->Add(
+        {"$.output_dataset",
+         job.output_dataset.empty() ? "is missing: the data set to be made"
+                                    : "is no name of a data set",
+         "\"NAME\" or \"NAME@VERSION\", each of letters, digits, '.', '_' and '-'",
+         job.output_dataset.empty() ? "nothing" : Shown(std::string_view(job.output_dataset)), ""});
+  }
+  bool refused = false;
+  spec.dataset = Inspect(job, inspector, &spec, &refused, problems);
+  if (spec.dataset_uri.augmentation.any()) {
+    problems->Add({"$.dataset", "flip and crop differ in each epoch: they cannot be prepared",
+                   "neither of them", Shown(std::string_view(job.dataset_uri)),
+                   "give them to the training, beside dataset://"});
+  }
+  spec.estimate = EstimatePreprocessing(spec.dataset ? &*spec.dataset : nullptr);
+  if (!problems->empty()) return std::nullopt;
+  spec.resources = Needed(job, spec);
+  return spec;
+}
+
 // data_comes_later: a shape that only data tells is no problem when the data is not seen.
 std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector* inspector,
                              bool data_comes_later, Problems* problems) {
   JobSpec spec;
   spec.name = description.name;
-  spec.type = UsesModel(description.type) ? description.type : JobType::kTraining;
+  const bool prepares = description.type == JobType::kPreprocessing;
+  spec.type = UsesModel(description.type) || prepares ? description.type : JobType::kTraining;
   spec.model_from = description.model_from;
   spec.output = FindPredictionFormat(description.output).value_or(PredictionFormat::kNpy);
   const bool trains = spec.type == JobType::kTraining;
@@ -140,6 +179,12 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
   CheckDevice(description, &spec, problems);
   CheckRequested(description, problems);
   CheckModelUse(description, problems);
+  if (prepares) return CheckPreprocessing(description, std::move(spec), inspector, problems);
+  if (!description.output_dataset.empty()) {
+    problems->Add({"$.output_dataset", "only preprocessings make a data set", "nothing",
+                   Shown(std::string_view(description.output_dataset)),
+                   "set \"type\" to \"preprocessing\", or leave it out"});
+  }
 
   const bool has_model = HasModel(description);
   JobDescription plain;

@@ -80,19 +80,48 @@ TEST(CheckJob, ReportsEverythingAtOnce) {
   job.requested.cpu_millis = -1;
   job.required_device = Device::kMetal;
   job.name = "two\nlines";
-  job.type = JobType::kPreprocessing;
+  job.type = static_cast<JobType>(7);
   Problems problems = Check(job).problems;
   EXPECT_EQ(problems.count(), 8u) << problems.ToString();
   EXPECT_TRUE(Says(problems, "$.name", "control characters"));
-  EXPECT_TRUE(
-      Says(problems, "$.type",
-           "not supported yet: expected training, evaluation or inference, found preprocessing"));
+  EXPECT_TRUE(Says(problems, "$.type",
+                   "expected training, evaluation, inference or preprocessing, found 7"));
   EXPECT_TRUE(Says(problems, "$.device", "expected any, cpu or cuda, found metal"));
   EXPECT_TRUE(Says(problems, "$.resources.cpus", "found -1"));
   EXPECT_TRUE(Says(problems, "$.hyperparameters.learning_rate", "abc"));
   EXPECT_TRUE(Says(problems, "$.hyperparameters.epoch", "did you mean 'epochs'?"));
   EXPECT_TRUE(Says(problems, "$.dataset", "three slashes"));
   EXPECT_TRUE(Says(problems, "$.model.layers[0].type", "did you mean 'dense'?"));
+}
+
+TEST(CheckJob, APreprocessingHasDataAndAName) {
+  JobDescription job;
+  job.type = JobType::kPreprocessing;
+  job.dataset_uri = "mock://random_data?samples=1000";
+  job.output_dataset = "ready@1";
+  auto checked = Check(job);
+  ASSERT_TRUE(checked.spec) << checked.problems.ToString();
+  EXPECT_EQ(checked.spec->type, JobType::kPreprocessing);
+  EXPECT_EQ(checked.spec->output_dataset, "ready@1");
+  EXPECT_GT(checked.spec->resources.memory_bytes, int64_t{300} << 20);
+  EXPECT_EQ(checked.spec->estimate.artifact_bytes, 1200 * 48 + 512);
+
+  job.model_definition = "{}";
+  job.hyperparameters = {{"learning_rate", "0.1"}};
+  job.epochs = 2;
+  job.output_dataset = "a/b";
+  job.dataset_uri = "file:///x?flip=true";
+  Problems problems = Check(job).problems;
+  EXPECT_TRUE(Says(problems, "$.model", "nothing is trained"));
+  EXPECT_TRUE(Says(problems, "$.hyperparameters.learning_rate", "nothing is trained"));
+  EXPECT_TRUE(Says(problems, "$.epochs", "nothing is trained"));
+  EXPECT_TRUE(Says(problems, "$.output_dataset", "is no name of a data set"));
+  EXPECT_TRUE(Says(problems, "$.dataset", "flip and crop differ in each epoch"));
+
+  JobDescription training = Job(R"({"layers": [{"type": "dense", "units": 10}]})");
+  training.output_dataset = "x";
+  EXPECT_TRUE(SaysOnly(Check(training).problems, "$.output_dataset",
+                       "only preprocessings make a data set"));
 }
 
 TEST(CheckJob, ProblemsReadAsSentences) {

@@ -9,7 +9,10 @@
 #include "base/resources.h"
 #include "base/text.h"
 #include "spec/count.h"
+#include "spec/dataset_manifest.h"
+#include "spec/dataset_reference.h"
 #include "spec/object_reader.h"
+#include "spec/percent.h"
 
 namespace cyxwiz::spec {
 namespace {
@@ -19,31 +22,7 @@ constexpr int64_t kMaxMockSamples = 100'000'000;
 constexpr int64_t kMaxMockFeatures = 1'000'000;
 constexpr int64_t kMaxMockClasses = 100'000;
 const char kPath[] = "$.dataset";
-const char kForms[] = "mock://random_data or file:///absolute/path";
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-// nullopt for a '%' without two hexadecimal digits, and for a zero byte, which no path can hold.
-std::optional<std::string> Decode(std::string_view text) {
-  std::string decoded;
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (c == '%') {
-      int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
-      int low = i + 2 < text.size() ? HexDigit(text[i + 2]) : -1;
-      if (high < 0 || low < 0) return std::nullopt;
-      c = static_cast<char>(high * 16 + low);
-      i += 2;
-    }
-    if (c == '\0') return std::nullopt;
-    decoded += c;
-  }
-  return decoded;
-}
+const char kForms[] = "mock://random_data, file:///absolute/path or dataset://NAME";
 
 // The parameters after '?', as an object of texts.
 Json ParseQuery(std::string_view query, Problems* problems) {
@@ -52,9 +31,9 @@ Json ParseQuery(std::string_view query, Problems* problems) {
     std::string_view part = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(query.size(), part.size() + 1));
     size_t equals = part.find('=');
-    auto name = Decode(part.substr(0, equals));
+    auto name = DecodePercent(part.substr(0, equals));
     auto value =
-        equals == part.npos ? std::optional<std::string>() : Decode(part.substr(equals + 1));
+        equals == part.npos ? std::optional<std::string>() : DecodePercent(part.substr(equals + 1));
     if (!name || name->empty() || !value) {
       problems->Add({kPath, "the URI has a malformed parameter", "name=value", Shown(part), ""});
     } else if (parameters.contains(*name)) {
@@ -111,12 +90,24 @@ constexpr Format kFormats[] = {
     {"safetensors", Kind::kSafetensors, "a path that ends in .npz or .safetensors"},
     {"idx", Kind::kIdxFolder, "IDX files"},
     {"images", Kind::kImageFolder, "a folder with format=images"},
+    {"prepared", Kind::kPrepared, "the dataset.json that a preprocessing has left"},
 };
 
+// What is prepared is told by the name of its file.
+constexpr std::string_view kPreparedFileName = "dataset.json";
+
+bool HasOwnLabels(Kind kind) {
+  return kind == Kind::kText || kind == Kind::kImageFolder || kind == Kind::kPrepared;
+}
+
 const Format* FormatOf(std::string_view path) {
+  if (path.substr(path.rfind('/') + 1) == kPreparedFileName)
+    return &kFormats[std::size(kFormats) - 1];
   if (HasSuffix(path, ".gz")) path.remove_suffix(3);
   for (const Format& format : kFormats) {
-    if (format.kind == Kind::kIdxFolder || format.kind == Kind::kImageFolder) continue;
+    if (format.kind == Kind::kIdxFolder || format.kind == Kind::kImageFolder ||
+        format.kind == Kind::kPrepared)
+      continue;
     if (HasSuffix(path, "." + std::string(format.name))) return &format;
   }
   return nullptr;
@@ -151,6 +142,14 @@ class FileReader {
     } else {
       (void)For({"flip", "crop"}, {Kind::kImageFolder});
     }
+    if (uri_.kind == Kind::kPrepared) {
+      for (const char* name : {"normalize", "normalise", "test_split", "split", "split_seed"}) {
+        if (reader_.Find({name}) != nullptr)
+          reader_.Refuse({name}, "was decided when the data was prepared", "nothing",
+                         "leave it out");
+      }
+      return;
+    }
     if (uri_.kind == Kind::kText) {
       (void)For({"normalize", "normalise"}, {Kind::kTable});
     } else {
@@ -164,9 +163,9 @@ class FileReader {
     const Format* format = FormatOf(uri_.path);
     uri_.kind = format != nullptr ? format->kind : Kind::kIdxFolder;
     static constexpr Choice kChoices[] = {
-        {"csv", 0},   {"tsv", 1}, {"text", 2},        {"txt", 3, /*alias=*/true},
-        {"npy", 4},   {"npz", 5}, {"safetensors", 6}, {"idx", 7},
-        {"images", 8}};
+        {"csv", 0},    {"tsv", 1},     {"text", 2},        {"txt", 3, /*alias=*/true},
+        {"npy", 4},    {"npz", 5},     {"safetensors", 6}, {"idx", 7},
+        {"images", 8}, {"prepared", 9}};
     if (auto chosen = reader_.OneOf({"format"}, kChoices)) {
       format = &kFormats[static_cast<size_t>(*chosen)];
       uri_.kind = format->kind;
@@ -183,16 +182,21 @@ class FileReader {
     if (uri_.kind == Kind::kTable && labels) {
       reader_.Refuse({"labels"}, "is for files of arrays", "\"label\"",
                      "name the label's column with label=");
-    } else if ((uri_.kind == Kind::kText || uri_.kind == Kind::kImageFolder) && labels) {
+    } else if (HasOwnLabels(uri_.kind) && labels) {
       reader_.Refuse({"labels"}, "is for files of arrays", "no labels",
-                     uri_.kind == Kind::kText ? "each byte's label is the one after it"
-                                              : "each image's label is its folder");
+                     uri_.kind == Kind::kText          ? "each byte's label is the one after it"
+                     : uri_.kind == Kind::kImageFolder ? "each image's label is its folder"
+                                                       : "they are prepared, too");
     } else if (uri_.kind == Kind::kNpy && !labels) {
-      reader_.Refuse({"labels"}, "is missing", "/absolute/path/of/labels.npy");
+      reader_.Refuse({"labels"}, "is missing",
+                     uri_.stored() ? "the path of labels.npy within the data set"
+                                   : "/absolute/path/of/labels.npy");
     } else if (labels) {
       if (uri_.kind == Kind::kIdxFolder) uri_.kind = Kind::kIdxPair;
       uri_.labels_path = *labels;
-      if (!labels->starts_with('/')) {
+      if (uri_.stored() && !IsDatasetPath(*labels)) {
+        reader_.Refuse({"labels"}, "is no path within the data set", "such as labels.npy");
+      } else if (!uri_.stored() && !labels->starts_with('/')) {
         reader_.Refuse({"labels"}, "is not an absolute path", "/absolute/path/of/labels-file");
       }
     }
@@ -326,7 +330,7 @@ class FileReader {
 
 void ReadFile(std::string_view source, ObjectReader& reader, DatasetUri* uri, Problems* problems) {
   if (source.starts_with("localhost/")) source.remove_prefix(9);
-  auto path = Decode(source);
+  auto path = DecodePercent(source);
   if (!path) {
     problems->Add({kPath, "the path has a malformed % code", "% and two hexadecimal digits",
                    Shown(source), "write a percent sign as %25"});
@@ -335,6 +339,15 @@ void ReadFile(std::string_view source, ObjectReader& reader, DatasetUri* uri, Pr
                    Shown(std::string_view(uri->text)), "three slashes: file:///path"});
   } else {
     uri->path = *path;
+  }
+  FileReader(&reader, uri).Read();
+}
+
+void ReadStored(std::string_view text, ObjectReader& reader, DatasetUri* uri, Problems* problems) {
+  auto reference = ParseDatasetReference(text, problems);
+  if (reference) {
+    uri->stored_as = reference->FullName();
+    uri->path = std::move(reference->path);
   }
   FileReader(&reader, uri).Read();
 }
@@ -358,18 +371,21 @@ std::optional<DatasetUri> ParseDatasetUri(const std::string& text, Problems* pro
   DatasetUri uri;
   uri.text = text;
   std::string_view rest = text;
-  const bool mock = rest.starts_with("mock://"), file = rest.starts_with("file://");
-  if (!mock && !file) {
+  const bool mock = rest.starts_with("mock://"), file = rest.starts_with("file://"),
+             stored = rest.starts_with(kDatasetScheme);
+  if (!mock && !file && !stored) {
     problems->Add({kPath, "the URI is of no known kind", kForms, Shown(rest),
                    text[0] == '/' ? "write file://" + text : ""});
     return std::nullopt;
   }
-  rest.remove_prefix(7);
+  rest.remove_prefix(rest.find("://") + 3);
   std::string_view source = rest.substr(0, rest.find('?'));
   std::string_view query = rest.substr(std::min(rest.size(), source.size() + 1));
   Json parameters = ParseQuery(query, problems);
   ObjectReader reader(parameters, kPath, problems, ObjectReader::Values::kQuery);
-  mock ? ReadMock(source, reader, &uri, problems) : ReadFile(source, reader, &uri, problems);
+  if (mock) ReadMock(source, reader, &uri, problems);
+  if (file) ReadFile(source, reader, &uri, problems);
+  if (stored) ReadStored(text, reader, &uri, problems);
   reader.RefuseUnknown();
   if (problems->count() > problems_before) return std::nullopt;
   return uri;

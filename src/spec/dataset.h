@@ -70,6 +70,10 @@ struct Augmentation {
 //       two named arrays
 //   file:///folder?format=images&size=32x32&channels=3
 //       PNG and JPEG, a folder a class
+//   file:///folder/dataset.json
+//       what a preprocessing has left, see data/prepared.h
+//   dataset://name@version, dataset://name@version/file?labels=other-file
+//       a data set that the server keeps, or what lies in it, with the parameters of file://
 struct DatasetUri {
   enum class Kind {
     kMock,
@@ -80,11 +84,17 @@ struct DatasetUri {
     kNpy,
     kNpz,
     kSafetensors,
-    kImageFolder
+    kImageFolder,
+    kPrepared
   };
   Kind kind = Kind::kMock;
-  std::string text;         // as given
-  std::string path;         // file kinds: absolute, as given (not yet resolved)
+  std::string text;  // as given
+  // "name@version" of a data set that the server keeps; empty: the paths are those of machines.
+  std::string stored_as;
+  std::string manifest_sha256;  // of its content, as the server has found it; empty: not known
+  bool stored() const { return !stored_as.empty(); }
+  // File kinds: absolute, as given (not yet resolved); of stored_as: within it, "" for all of it.
+  std::string path;
   std::string labels_path;  // kIdxPair, kNpy
   TableOptions table;
   ImageOptions images;
@@ -111,7 +121,8 @@ inline constexpr int64_t kMaxImageSide = 16384;
 // the end of its name, also before ".gz" (".csv", ".tsv", ".txt", ".npy", ".npz", ".safetensors");
 // of the others "?labels=" makes a pair of IDX files, anything else is an IDX folder.
 // Percent-encoded characters are decoded in paths and parameters; a path's own "?" must be written
-// %3F. Problems have path "$.dataset".
+// %3F. What dataset://name is follows from its only file when it has just one, which a server adds
+// to the URI. Problems have path "$.dataset".
 std::optional<DatasetUri> ParseDatasetUri(const std::string& text, Problems* problems);
 
 // What a data set holds.

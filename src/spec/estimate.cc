@@ -143,6 +143,15 @@ Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& mod
   return estimate;
 }
 
+Estimate EstimatePreprocessing(const DatasetInfo* dataset) {
+  Estimate estimate;
+  const int64_t bytes = dataset != nullptr ? dataset->bytes_in_memory : 0;
+  // A part is moved while the test part is set aside.
+  estimate.memory_bytes = Sum(kRunnerBytes, Product(2, bytes));
+  estimate.artifact_bytes = Sum(bytes, kHeaderBytesPerLayer);
+  return estimate;
+}
+
 int64_t ForwardBatch(const ModelSpec& model, int64_t batch_size) {
   int64_t values = ElementCount(model.input_shape);
   for (const LayerSpec& layer : model.layers) {

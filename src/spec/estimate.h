@@ -14,6 +14,9 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
 Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& model,
                      const TrainingSpec& training, const DatasetInfo* dataset);
 
+// The same of a preprocessing.
+Estimate EstimatePreprocessing(const DatasetInfo* dataset);
+
 // Samples of a batch when nothing is trained: forward passes alone need little memory, so it is
 // larger than that of a training.
 int64_t ForwardBatch(const ModelSpec& model, int64_t batch_size);

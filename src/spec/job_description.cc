@@ -50,6 +50,15 @@ Json JobDescription::ToJson() const {
                           {"data", model_from.data}};
   }
   if (!output.empty()) json["output"] = output;
+  if (dataset_from != DatasetFrom()) {
+    json["dataset_from"] = {{"name", dataset_from.name},
+                            {"version", dataset_from.version},
+                            {"manifest_sha256", dataset_from.manifest_sha256},
+                            {"manifest_bytes", dataset_from.manifest_bytes},
+                            {"bytes", dataset_from.bytes},
+                            {"files_state", dataset_from.files_state}};
+  }
+  if (!output_dataset.empty()) json["output_dataset"] = output_dataset;
   return json;
 }
 
@@ -74,6 +83,16 @@ Result<JobDescription> JobDescription::FromJson(const Json& json) {
     RETURN_IF_ERROR(Read(*from, "weights_bytes", &job.model_from.weights_bytes));
     RETURN_IF_ERROR(Read(*from, "data", &job.model_from.data));
   }
+  if (auto from = json.find("dataset_from"); from != json.end()) {
+    if (!from->is_object()) return InvalidArgument("job: 'dataset_from' is not an object");
+    RETURN_IF_ERROR(Read(*from, "name", &job.dataset_from.name));
+    RETURN_IF_ERROR(Read(*from, "version", &job.dataset_from.version));
+    RETURN_IF_ERROR(Read(*from, "manifest_sha256", &job.dataset_from.manifest_sha256));
+    RETURN_IF_ERROR(Read(*from, "manifest_bytes", &job.dataset_from.manifest_bytes));
+    RETURN_IF_ERROR(Read(*from, "bytes", &job.dataset_from.bytes));
+    RETURN_IF_ERROR(Read(*from, "files_state", &job.dataset_from.files_state));
+  }
+  RETURN_IF_ERROR(Read(json, "output_dataset", &job.output_dataset));
   job.type = static_cast<JobType>(type);
   job.required_device = static_cast<Device>(device);
   if (auto map = json.find("hyperparameters"); map != json.end()) {

@@ -128,6 +128,7 @@ void ReadHyperparameters(std::string_view text, ObjectReader& reader, JobDescrip
 void ReadModel(ObjectReader& reader, JobDescription* job) {
   static constexpr Key kKey = {"model", "model_definition"};
   const Json* model = reader.Find(kKey);
+  if (job->type == JobType::kPreprocessing && model == nullptr) return;
   if (UsesModel(job->type)) {
     if (model != nullptr) {
       reader.Refuse(kKey, "has no place here: the model is that of model_from", "nothing",
@@ -168,18 +169,21 @@ void ReadDataset(ObjectReader& reader, JobDescription* job, Problems* problems) 
   static constexpr Key kKey = {"dataset", "dataset_uri"};
   const Json* dataset = reader.Find(kKey);
   if (dataset == nullptr) {
-    reader.Refuse(kKey, "is missing", "\"mock://random_data\" or \"file:///path\"");
+    reader.Refuse(kKey, "is missing",
+                  "\"mock://random_data\", \"file:///path\" or \"dataset://name\"");
   } else if (dataset->is_string()) {
     job->dataset_uri = dataset->get<std::string>();
   } else if (dataset->is_object()) {
     ObjectReader inner(*dataset, "$.dataset", problems);
     job->dataset_uri = inner.Text({"uri"}).value_or("");
     if (inner.Find({"uri"}) == nullptr) {
-      inner.Refuse({"uri"}, "is missing", "\"mock://random_data\" or \"file:///path\"");
+      inner.Refuse({"uri"}, "is missing",
+                   "\"mock://random_data\", \"file:///path\" or \"dataset://name\"");
     }
     inner.RefuseUnknown();
   } else {
-    reader.Refuse(kKey, "is not a URI", "\"mock://random_data\" or \"file:///path\"");
+    reader.Refuse(kKey, "is not a URI",
+                  "\"mock://random_data\", \"file:///path\" or \"dataset://name\"");
   }
 }
 
@@ -318,6 +322,7 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   ReadModel(reader, &job);
   ReadModelFrom(reader, &job, problems);
   job.output = reader.Text({"output"}).value_or("");
+  job.output_dataset = reader.Text({"output_dataset"}).value_or("");
   ReadHyperparameters(json, reader, &job, problems);
   ReadDataset(reader, &job, problems);
   int64_t nodes = 1;
@@ -334,7 +339,7 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   file.terms = ReadJobTerms(reader, problems);
   file.terms.nodes = nodes;
   file.array = ReadJobArray(reader, problems);
-  if (UsesModel(job.type) && MembersOf(file.array) > 0) {
+  if ((UsesModel(job.type) || job.type == JobType::kPreprocessing) && MembersOf(file.array) > 0) {
     reader.Refuse({"array"}, "is for trainings", "nothing", "submit each job by itself");
   }
   reader.RefuseUnknown();

@@ -32,6 +32,17 @@ struct ModelFrom {
   bool operator==(const ModelFrom&) const = default;
 };
 
+// The files of a job's data set, as they were when the job was accepted.
+struct DatasetFrom {
+  std::string name, version;  // of dataset://
+  std::string manifest_sha256;
+  int64_t manifest_bytes = 0, bytes = 0;  // of the manifest; of all files
+  std::string files_state;                // of file://: sizes and times
+  bool stored() const { return !name.empty(); }
+
+  bool operator==(const DatasetFrom&) const = default;
+};
+
 // A job as submitted: what the wire's JobConfig holds, without protobuf. 0 and empty mean "not
 // given".
 struct JobDescription {
@@ -47,6 +58,8 @@ struct JobDescription {
   Resources requested;           // each part 0: estimated
   ModelFrom model_from;          // kEvaluation, kInference
   std::string output;            // kInference: "npy", "csv", "jsonl"
+  DatasetFrom dataset_from;      // known once the server has looked it up
+  std::string output_dataset;    // kPreprocessing: "name@version" of what it makes
 
   // The form in which a description travels to the runner; an exact round trip.
   Json ToJson() const;
@@ -176,6 +189,7 @@ struct JobSpec {
   TrainingSpec training;  // of an evaluation and an inference: what its model was trained with
   ModelFrom model_from;   // kEvaluation, kInference
   PredictionFormat output = PredictionFormat::kNpy;  // kInference
+  std::string output_dataset;                        // kPreprocessing
   DatasetUri dataset_uri;
   // Absent when the checking machine cannot see the data; shapes are then inferred from the model's
   // input entry.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "spec/dataset_manifest.h"
 #include "spec/object_reader.h"
 #include "spec/training_options.h"
 
@@ -20,10 +21,6 @@ constexpr std::string_view kFormats[] = {"npy", "csv", "jsonl"};
 // What of a training's options an evaluation of its model depends on.
 constexpr std::string_view kTaken[] = {"loss",    "target",    "label_smoothing", "huber_delta",
                                        "metrics", "precision", "batch_size"};
-
-bool IsSha256(const std::string& text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == text.npos;
-}
 
 // A list as one text with commas, as hyperparameters are.
 std::string TextOf(const Json& value) {

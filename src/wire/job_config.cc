@@ -33,6 +33,10 @@ spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config) {
   description.model_from = {from.job_id(), from.model_sha256(), from.weights_sha256(),
                             from.weights_size(), from.data()};
   description.output = config.output();
+  const protocol::DatasetFrom& dataset = config.dataset_from();
+  description.dataset_from = {dataset.name(), dataset.version(), dataset.manifest_sha256(),
+                              dataset.manifest_size(), dataset.size(), dataset.files_state()};
+  description.output_dataset = config.output_dataset();
   return description;
 }
 
@@ -66,6 +70,7 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
   config.set_estimated_memory(job.estimated_memory);
   if (job.requested != Resources()) *config.mutable_resources() = ResourcesToWire(job.requested);
   WriteModelUse(job, &config);
+  config.set_output_dataset(job.output_dataset);
   const spec::JobLimits& limits = file.terms.limits;
   if (limits.run_seconds != 0) config.mutable_limits()->set_run_seconds(limits.run_seconds);
   if (limits.queue_seconds != 0) config.mutable_limits()->set_queue_seconds(limits.queue_seconds);

@@ -181,9 +181,6 @@ def test_everything_wrong_is_told_at_once(shared, trained):
     assert "beyond the model's outputs" in " ".join(refused(shared, model(id, "mock://random_data?classes=11")).values())
     assert "only evaluations and inferences" in refused(
         shared, job(model_from=id))["$.model_from"]
-    preprocessing = model(id)
-    preprocessing.job_type = job_pb2.JOB_TYPE_PREPROCESSING
-    assert "not supported yet" in refused(shared, preprocessing)["$.type"]
     # A file that the command line reads.
     done = shared.cli("submit", "-", input=json.dumps({"type": "evaluation", "dataset": DATA, "model": {"layers": []}}))
     assert done.returncode == 4 and "$.model: " in done.stderr

@@ -1,0 +1,78 @@
+#include "data/source_files.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <set>
+
+#include "base/text.h"
+#include "data/files.h"
+
+namespace cyxwiz::data {
+
+Result<std::vector<SourceFile>> FindSourceFiles(const spec::DatasetUri& uri, const Roots& roots) {
+  using Kind = spec::DatasetUri::Kind;
+  std::vector<SourceFile> sources;
+  if (uri.kind == Kind::kMock || uri.kind == Kind::kImageFolder) return sources;
+  Files files;
+  bool visible = true;
+  if (Fault fault = Locate(uri, roots, &files, &visible); !fault.ok()) return fault.ToStatus();
+  std::vector<std::string> paths = files.all();
+  if (uri.kind == Kind::kPrepared) {
+    const std::string folder = std::filesystem::path(files.path).parent_path().string();
+    std::error_code error;
+    for (const char* part : {"/train.safetensors", "/test.safetensors"}) {
+      if (std::filesystem::exists(folder + part, error)) paths.push_back(folder + part);
+    }
+  }
+  std::set<std::string> names;
+  for (const std::string& path : paths) {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0)
+      return ErrnoStatus("cannot inspect '" + path + "'", errno);
+    std::string name = std::filesystem::path(path).filename().string();
+    if (!names.insert(name).second) name = "labels/" + name;  // of another folder
+    sources.push_back({std::move(name), path, static_cast<int64_t>(info.st_size),
+                       int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec});
+  }
+  return sources;
+}
+
+std::string StateOf(const std::vector<SourceFile>& files) {
+  std::string state;
+  for (const SourceFile& file : files) {
+    state += (state.empty() ? "" : " ") + std::to_string(file.size) + "@" +
+             std::to_string(file.modified_ns);
+  }
+  return state;
+}
+
+std::vector<int64_t> SizesOf(const std::string& state) {
+  std::vector<int64_t> sizes;
+  for (size_t begin = 0; begin < state.size();) {
+    const size_t at = state.find('@', begin), end = std::min(state.find(' ', begin), state.size());
+    sizes.push_back(
+        ParseInt(std::string_view(state).substr(begin, std::min(at, end) - begin)).value_or(-1));
+    begin = end + 1;
+  }
+  return sizes;
+}
+
+int64_t BytesOf(const std::vector<SourceFile>& files) {
+  int64_t bytes = 0;
+  for (const SourceFile& file : files) bytes += file.size;
+  return bytes;
+}
+
+Result<std::string> ManifestOf(const std::vector<SourceFile>& files, const HashOfFile& hash) {
+  std::vector<spec::DatasetFile> list;
+  for (const SourceFile& file : files) {
+    ASSIGN_OR_RETURN(std::string sha256, hash(file.path));
+    list.push_back({file.name, std::move(sha256), file.size});
+  }
+  RETURN_IF_ERROR(spec::CheckDatasetFiles(&list));
+  return spec::ManifestText(list);
+}
+
+}  // namespace cyxwiz::data

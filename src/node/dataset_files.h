@@ -1,0 +1,81 @@
+// Puts the files of stored data sets into attempts' folders: those that are kept here, the others
+// from the server.
+//
+//   Give ──► manifest ──► files: kept here, and found right once in each run of the node
+//                    └──► the others are fetched and kept ──► folder of links ──► done
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+#include "node/file_cache.h"
+#include "node/file_upload.h"
+#include "spec/dataset_manifest.h"
+#include "spec/job_spec.h"
+
+namespace cyxwiz::node {
+
+// Executor thread only; files are hashed and linked on a thread of its own.
+class DatasetFiles {
+ public:
+  // Gets files from the server and calls done on the executor thread, unless the attempt ends
+  // before.
+  using Fetch =
+      std::function<void(const AttemptId&, std::vector<StoredFile>, std::function<void(Status)>)>;
+  using Note = std::function<void(const std::string& line)>;
+  // holds: what keeps the files here until the attempt has ended.
+  using Done = std::function<void(Status, std::vector<FileCache::Hold> holds)>;
+
+  // Everything outlives it. With fewer than min_free_disk_bytes left nothing is fetched.
+  DatasetFiles(boost::asio::io_context& io, FileCache* cache, int64_t min_free_disk_bytes,
+               Fetch fetch)
+      : io_(io),
+        cache_(cache),
+        min_free_disk_bytes_(min_free_disk_bytes),
+        fetch_(std::move(fetch)) {}
+  ~DatasetFiles();
+
+  // Makes `folder` with the files of a data set, to be read only. note: told what is going on.
+  // RESOURCE_EXHAUSTED when the disk is too full; what fetching gives; DATA_LOSS. Attempts that
+  // want the same data set go one after the other: what the first fetches the others find.
+  void Give(const AttemptId& attempt, const spec::DatasetFrom& from, const std::string& folder,
+            Note note, Done done);
+  // For an attempt that ends; done is not called any more.
+  void Cancel(const AttemptId& attempt);
+  // Deletes the folder that Give has made.
+  void Discard(const std::string& folder);
+
+ private:
+  struct Request;
+  using RequestPtr = std::shared_ptr<Request>;
+  using Then = std::function<void()>;
+
+  void Begin(const RequestPtr& request);
+  void OnManifest(const RequestPtr& request);
+  // Finds or fetches the files, so that request->sources names them all, and goes on.
+  void Obtain(const RequestPtr& request, std::vector<spec::DatasetFile> files, Then then);
+  void FetchMissing(const RequestPtr& request, std::vector<spec::DatasetFile> missing, size_t of,
+                    Then then);
+  void Link(const RequestPtr& request);
+  void Finish(const RequestPtr& request, Status status);
+  // The next one that wants the same data set.
+  void GoOn(const std::string& manifest_sha256);
+
+  boost::asio::io_context& io_;
+  FileCache* const cache_;
+  const int64_t min_free_disk_bytes_;
+  const Fetch fetch_;
+  std::map<std::string, std::deque<RequestPtr>> waiting_;  // by manifest; the first is in work
+  boost::asio::thread_pool worker_{1};
+};
+
+}  // namespace cyxwiz::node
