@@ -5,7 +5,7 @@
 
 What is compared is measured alternately within this one run, so that what else the machine does touches both sides.
 
-The Python DataLoader loop needs a Python that can import torch; without one its columns say "PyTorch absent". Give it in CYXWIZ_BENCH_PYTHON or with
+PyTorch's loops need a Python that can import torch; without one their rows are left out, with a word. Give it in CYXWIZ_BENCH_PYTHON or with
 --python; otherwise python3 is tried. To have one of the release that the runner is built with:
 
     python3 -m venv ~/torch && ~/torch/bin/pip install torch==2.15.0 numpy
@@ -56,23 +56,33 @@ class Program:
         self.process.wait(30)
 
 
+DATASETS = "/usr/share/datasets"
+
+
 class Cluster:
     """A server, and as many nodes as are asked for, on fresh data."""
 
     def __init__(self, build, folder, nodes):
+        self.build = build
         self.folder = pathlib.Path(folder)
         self.programs = []
         self.server = self._start(build / "bin/cyxwiz-central-server", "--data", self.folder / "server", "--grpc-listen",
                                   "127.0.0.1:0", "--rest-listen", "127.0.0.1:0", name="server")
         self.address = self.server.ready["grpc"]
         self.nodes = [self._start(build / "bin/cyxwiz-server-node", "--data", self.folder / f"node-{i}", "--server", self.address,
-                                  "--listen", "127.0.0.1:0", "--terminal-listen", "127.0.0.1:0", name=f"node-{i}")
+                                  "--listen", "127.0.0.1:0", "--terminal-listen", "127.0.0.1:0", "--data-roots", DATASETS, name=f"node-{i}")
                       for i in range(nodes)]
 
     def _start(self, *arguments, name):
         program = Program(arguments, self.folder / f"{name}.log")
         self.programs.append(program)
         return program
+
+    def cli(self, *arguments):
+        """Its line of JSON; the command must succeed."""
+        done = subprocess.run([str(self.build / "bin/cyxwiz"), "--server", self.address, *map(str, arguments), "--json"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True, check=True)
+        return json.loads(done.stdout)
 
     def log(self, name):
         return (self.folder / f"{name}.log").read_text(errors="replace")
@@ -180,17 +190,12 @@ LONG_JOB = {"name": "long", "model": {"layers": [{"type": "dense", "units": 10}]
 
 def measure_node_death(build, rounds):
     """Seconds from kill -9 of a node until its job runs on another one: the lease, and what comes on top."""
-    def cli(address, *arguments):
-        done = subprocess.run([str(build / "bin/cyxwiz"), "--server", address, *arguments, "--json"], stdout=subprocess.PIPE, text=True,
-                              check=True)
-        return json.loads(done.stdout)
-
     took = []
     for _ in range(rounds):
         with cluster(build, nodes=2) as running:
             job_file = running.folder / "long.json"
             job_file.write_text(json.dumps(LONG_JOB))
-            job = cli(running.address, "submit", str(job_file))["job_id"]
+            job = running.cli("submit", job_file)["job_id"]
             with subprocess.Popen([str(build / "bin/cyxwiz"), "--server", running.address, "events", job, "--follow", "--json"],
                                   stdout=subprocess.PIPE, text=True) as events:
                 def wait_for_running(attempt):
@@ -201,7 +206,7 @@ def measure_node_death(build, rounds):
                     sys.exit("bench: the events ended before the job ran")
 
                 wait_for_running(1)
-                node = cli(running.address, "status", job)["current_node_id"]
+                node = running.cli("status", job)["current_node_id"]
                 victim = next(one for one in running.nodes if one.ready["node_id"] == node)
                 began = time.perf_counter()
                 victim.process.kill()
@@ -275,6 +280,67 @@ def measure_idle(build, seconds):
         return {name: (sum(map(cpu_seconds, pids)) - before[name]) / seconds for name, pids in groups.items()}
 
 
+ACCURACY_EPOCHS = 4
+
+
+def run_python(python, module, *arguments):
+    """The last line of JSON of a program of another Python; None where that cannot import `module`."""
+    if subprocess.run([python, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode != 0:
+        return None
+    environment = dict(os.environ, OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="0")
+    done = subprocess.run([python, *map(str, arguments)], stdout=subprocess.PIPE, text=True, env=environment, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_accuracy(build, python, rounds):
+    """Seconds until a model of Fashion-MNIST is trained and tested: a job from its submit, a Python program from its start. Then predictions
+    of that model, by a job and by ONNX Runtime, one thread each. All alternating."""
+    job = json.loads((HERE.parent / "examples/fashion-mnist-cnn.json").read_text())
+    job["hyperparameters"].update(epochs=ACCURACY_EPOCHS, validation_split=0, threads=2)
+    data = f"{DATASETS}/fashion-mnist"
+    runs = {"job": [], "python": [], "predictions": [], "onnx": []}
+    with cluster(build, nodes=1) as running:
+        file, model = running.folder / "job.json", running.folder / "model"
+        file.write_text(json.dumps(job))
+        for _ in range(rounds):
+            began = time.perf_counter()
+            status = running.cli("submit", "--wait", file)
+            runs["job"].append({"seconds": time.perf_counter() - began, "accuracy": status["metrics"]["test_accuracy"]})
+            running.cli("download", "-o", model, status["job_id"])
+            running.cli("export", "-o", model, status["job_id"])
+            began = time.perf_counter()
+            other = run_python(python, "torch", HERE / "train/torch_loop.py", "loader", model, data, "--epochs", ACCURACY_EPOCHS, "--threads", 2, "--test")
+            if other:
+                runs["python"].append({**other, "seconds": time.perf_counter() - began})
+            for _ in range(3):
+                predicted = running.cli("predict", status["job_id"], "--data", f"file://{data}", "--output", "npy", "--wait")
+                runs["predictions"].append(predicted["result"]["final_metrics"])
+                other = run_python(python, "onnxruntime", HERE / "predict/onnx_loop.py", model / "model.onnx", data, running.folder / "out.npy")
+                if other:
+                    runs["onnx"].append(other)
+    result = {name: {key: statistics.median(run[key] for run in values) for key in ("seconds", "accuracy", "samples_per_second") if key in values[0]}
+              for name, values in runs.items() if values}
+    for ours, theirs, key in (("job", "python", "seconds"), ("predictions", "onnx", "samples_per_second")):
+        if theirs in result:
+            result[theirs]["ratio"] = statistics.median(b[key] / a[key] for a, b in zip(runs[ours], runs[theirs]))
+    return result
+
+
+def measure_scaling(build, python):
+    done = subprocess.run([sys.executable, str(HERE / "train/scaling.py"), "--build", str(build), "--python", python], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def measure_data(build, python):
+    done = subprocess.run([sys.executable, str(HERE / "data/run.py"), "--build", str(build), "--python", python], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def measure_memory(build):
+    done = subprocess.run([sys.executable, str(HERE / "train/memory.py"), "--build", str(build)], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 def machine(build):
     cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) >> 20
@@ -313,7 +379,92 @@ def measure_peers(python):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def write(path, facts, submit, queue, restart, first, jobs, peers, placement, death, fairness, idle, training):
+PYTORCH = {"loader": "`DataLoader` loop", "tensors": "indexed tensors, fused optimizer", "compile": "the same through `torch.compile`"}
+TRAINED = {"mlp": "MLP 784-128-10, batch 32", "cnn": "CNN 32-64, batch 64", "resnet18": "ResNet-18, 3x32x32, batch 32",
+           "gpt": "GPT of 2 layers, batch 16 of 64 bytes", "lstm": "LSTM 128, batch 16 of 64 bytes"}
+#: What a job shall be at least, in times of each of PyTorch's forms.
+TRAINING_GOALS = {"mlp": {"plain": 1.6, "loader": 4.0, "tensors": 1.8, "compile": 1.5}, "cnn": {"plain": 1.0, "loader": 1.1, "tensors": 1.1, "compile": 1.0},
+                  **{loop: {"loader": 1.05, "tensors": 1.0} for loop in ("resnet18", "gpt", "lstm")}}
+
+
+def training_section(training):
+    loops = {loop: training[loop] for loop in TRAINED if loop in training}
+
+    def label(loop):
+        threads = loops[loop]["threads"]
+        return f"{TRAINED[loop]}, {threads} thread{'s' if threads > 1 else ''}"
+
+    def row(loop, form):
+        job, other, goal = loops[loop], loops[loop][form], TRAINING_GOALS[loop].get(form)
+        name = "plain libtorch loop" if form == "plain" else PYTORCH[form]
+        if "absent" in other:
+            return f"| {label(loop)} | {job['samples_per_second']:,} | {name} | {other['absent']} | | | | | |"
+        memory = f"{job['peak_memory_bytes'] >> 20:,} / {other['peak_memory_bytes'] >> 20:,}" if "peak_memory_bytes" in other else ""
+        return (f"| {label(loop)} | {job['samples_per_second']:,} | {name} | {other['samples_per_second']:,} | {other['ratio']:.2f} | "
+                f"{other['ratio_by_cpu_time']:.2f} | {goal or ''} | {verdict(other['ratio'] >= goal) if goal else ''} | {memory} |")
+
+    out = ["## Training", "",
+           "Models of `examples/`, float32: the runner's steps of training inside a job against a plain libtorch C++ loop (`bench/train/plain_loop.cc`), and against PyTorch of the "
+           "same release in three forms (`bench/train/torch_loop.py`), same threads. Fashion-MNIST, random images of 3x32x32, and the text of the GPL. Memory: the most "
+           "that each process had, in MiB; PyTorch's wheel, as plain `pip install torch` brings it on Linux, has the libraries of CUDA too.", "",
+           "| | job, samples/s | beside | samples/s | ratio | by processor time | goal | met | memory, job / other |",
+           "| --- | ---: | --- | ---: | ---: | ---: | ---: | --- | ---: |",
+           *(row(loop, form) for loop in loops for form in ("plain", *PYTORCH) if form in loops[loop]), ""]
+    if not any(form in loop for loop in loops.values() for form in PYTORCH):
+        out += ["PyTorch was absent: no Python that can import torch was given (`bench/run.py --help`).", ""]
+    out += ["Work, as the specification counts it (three forward passes a sample), and what the machine does in products of 1024 x 1024 matrices in the same run; the share by processor time.", "",
+            "| | GFLOP/s | products, GFLOP/s | share |", "| --- | ---: | ---: | ---: |",
+            *(f"| {label(loop)} | {r['gigaflops']:.1f} | {r['sgemm_gigaflops']:.1f} | {r['share_of_sgemm']:.0%} |" for loop, r in loops.items()), ""]
+    whole = training.get("whole_job")
+    if whole:
+        out += [f"A whole job of {whole['epochs']} epochs of the MLP: {whole['training_seconds']} s of training steps, and beside them "
+                f"{whole['load_seconds']} s to load, {whole['model_and_test_seconds']} s to build the model and test it, "
+                f"{whole['write_seconds']} s to write: {whole['overhead']:.1%} (goal: below 3 %, met: {verdict(whole['overhead'] < 0.03)}).", ""]
+    return out
+
+
+def accuracy_section(measured):
+    job, python = measured["job"], measured.get("python")
+    predictions, onnx = measured["predictions"], measured.get("onnx")
+    absent = "not measured, for no Python that has it was given."
+    return ["## Until a model is trained and tested", "",
+            f"Fashion-MNIST, the CNN of `examples/`, {ACCURACY_EPOCHS} epochs, 2 threads: a job {job['seconds']:.1f} s from submit, accuracy {job['accuracy']:.3f} in the test. The same "
+            "model by PyTorch's `DataLoader` loop, from the start of Python: "
+            + (f"{python['seconds']:.1f} s, accuracy {python['accuracy']:.3f}: {python['ratio']:.2f} times as long." if python else absent), "",
+            f"Predictions of that model for the 10,000 test images, one thread, in batches, to a NumPy file: a job {predictions['samples_per_second']:,.0f} a second, ONNX Runtime "
+            + (f"{onnx['samples_per_second']:,.0f}: the job is {1 / onnx['ratio']:.2f} times as fast." if onnx else absent), ""]
+
+
+def scaling_section(measured):
+    pause, save = measured.get("checkpoint_pause_ms"), measured.get("torch_save_ms")
+    return ["## One model in two processes", "",
+            f"MLP 784-2048-2048-10 ({measured['parameters_mib']} MiB of weights), Adam, batch 512 (`bench/train/scaling.py`), on {os.cpu_count()} cores.", "",
+            "| | samples/s | to one process |", "| --- | ---: | ---: |", f"| one process, 1 thread | {measured['one_samples_per_second']:,} | |",
+            f"| one process, 2 threads | {measured['threads_samples_per_second']:,} | {measured['threads_ratio']:.2f} |",
+            f"| a gang of 2 on loopback, 1 thread each | {measured['gang_samples_per_second']:,} | {measured['gang_ratio']:.2f} |", "",
+            *([f"Training waits {pause:.0f} ms for a checkpoint of that model (a copy in memory; it is written meanwhile)"
+               + (f"; `torch.save` of the same states takes {save:.0f} ms." if save else "; no Python with torch was given to compare."), ""] if pause is not None else [])]
+
+
+def data_section(kinds):
+    names = {"table.csv": "CSV, 20 numbers a row", "images": "folder of PNG images, 28x28", "arrays.npy": "NPY, 784 bytes a sample"}
+    others = {"pandas": "pandas", "PIL": "Pillow", "numpy": "NumPy"}
+    return ["## Reading data", "",
+            "From the page cache to numbers in memory, the checks of the job included, beside what reads them in Python, one thread each (`bench/data/run.py`).", "",
+            "| | job, samples/s | beside | samples/s | ratio |", "| --- | ---: | --- | ---: | ---: |",
+            *(f"| {names[k['kind']]} | {k['samples_per_second']:,} | {others[k['module']]} | "
+              + (f"{k['other_samples_per_second']:,} | {k['ratio']:.2f} |" if "ratio" in k else "absent | |") for k in kinds), ""]
+
+
+def memory_section(examples):
+    return ["## Memory of a training, estimated and measured", "",
+            "What the specification of each example estimates, which is what a job that names no memory asks for, and the most that its runner had resident, libtorch included, with "
+            "evaluations and checkpoints on the way (`bench/train/memory.py`; goal: within 25 %).", "",
+            "| example | estimated MiB | measured MiB | ratio | met |", "| --- | ---: | ---: | ---: | --- |",
+            *(f"| {e['name']} | {e['estimated_bytes'] >> 20:,} | {e['peak_bytes'] >> 20:,} | {e['ratio']:.2f} | {verdict(0.75 <= e['ratio'] <= 1.25)} |" for e in examples), ""]
+
+
+def write(path, facts, submit, queue, restart, first, jobs, peers, placement, death, fairness, idle, training, accuracy, scaling, data, memory):
     out = ["# Measured", "",
            "Written by `make bench`. One noisy machine: trust the ratios, whose sides ran alternately within this run; measure again "
            "before you rely on a rate.", "", "| machine | |", "| --- | --- |", *(f"| {k} | {v} |" for k, v in facts if v), ""]
@@ -397,28 +548,15 @@ def write(path, facts, submit, queue, restart, first, jobs, peers, placement, de
                 "| | share | met |", "| --- | ---: | --- |",
                 *(f"| {name} | {share:.2%} | {verdict(share < 0.01)} |" for name, share in idle.items()), ""]
     if training:
-        out += ["## Training", "",
-                "Fashion-MNIST, float32, Adam; the runner's steps of training inside a job against a plain libtorch C++ loop with "
-                "`torch::optim::Adam` (`bench/train/plain_loop.cc`), and against the usual Python loop over a `DataLoader` "
-                "(`bench/train/dataloader_loop.py`).", "",
-                "| | job, samples/s | plain loop | ratio | by processor time | goal | met | DataLoader loop | ratio to it | goal | met |",
-                "| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |"]
-        for loop, label, goal, loader_goal in (("mlp", "MLP 784-128-10, batch 32, 1 thread", 1.6, 3.0),
-                                               ("cnn", "CNN 32-64, batch 64, 2 threads", 1.0, None)):
-            r = training.get(loop)
-            if r:
-                loader, to_loader = r.get("dataloader_samples_per_second"), r.get("ratio_to_dataloader")
-                met = verdict(to_loader >= loader_goal) if loader and loader_goal else ""
-                out.append(f"| {label} | {r['job_samples_per_second']:,} | {r['plain_loop_samples_per_second']:,} | {r['ratio']:.2f} | "
-                           f"{r['ratio_by_cpu_time']:.2f} | {goal} | {verdict(r['ratio'] >= goal)} | "
-                           f"{f'{loader:,}' if loader else 'PyTorch absent'} | {f'{to_loader:.2f}' if loader else ''} | "
-                           f"{loader_goal or ''} | {met} |")
-        whole = training.get("whole_job")
-        if whole:
-            out += ["", f"A whole job of {whole['epochs']} epochs of the MLP: {whole['training_seconds']} s of training steps, and beside them "
-                    f"{whole['load_seconds']} s to load, {whole['model_and_test_seconds']} s to build the model and test it, "
-                    f"{whole['write_seconds']} s to write: {whole['overhead']:.1%} (goal: below 3 %, met: {verdict(whole['overhead'] < 0.03)})."]
-        out.append("")
+        out += training_section(training)
+    if accuracy:
+        out += accuracy_section(accuracy)
+    if scaling:
+        out += scaling_section(scaling)
+    if data:
+        out += data_section(data)
+    if memory:
+        out += memory_section(memory)
     path.write_text("\n".join(out))
 
 
@@ -427,9 +565,9 @@ def main():
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of each load")
-    parser.add_argument("--only", default="submit,queue,restart,first-step,jobs,peers,placement,death,fairness,idle,training", help="which to measure")
+    parser.add_argument("--only", default="submit,queue,restart,first-step,jobs,peers,placement,death,fairness,idle,training,accuracy,scaling,data,memory", help="which to measure")
     parser.add_argument("--python", default=os.environ.get("CYXWIZ_BENCH_PYTHON", "python3"),
-                        help="the Python whose PyTorch, if any, runs the DataLoader loop")
+                        help="the Python whose PyTorch, if any, is measured too")
     parser.add_argument("--peers-python", default=os.environ.get("CYXWIZ_BENCH_PEERS", "python3"),
                         help="the Python that has the peers: bench/peers/run.py --help")
     parser.add_argument("--output", type=pathlib.Path, default=HERE / "RESULTS.md")
@@ -446,7 +584,7 @@ def main():
 
     def train():
         done = subprocess.run([sys.executable, str(HERE / "train/run.py"), "--build", str(build), "--python", args.python,
-                               "--rounds", str(args.rounds)],
+                               "--rounds", str(min(args.rounds, 3))],
                               stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             sys.exit("bench/train/run.py failed")
@@ -463,7 +601,11 @@ def main():
     fairness = step("fairness", measure_fairness, build)
     idle = step("idle", measure_idle, build, 10)
     training = step("training", train)
-    write(args.output, machine(build), submit, queue, restart, first, jobs, peers, placement, death, fairness, idle, training)
+    accuracy = step("accuracy", measure_accuracy, build, args.python, 1)
+    scaling = step("scaling", measure_scaling, build, args.python)
+    data = step("data", measure_data, build, args.python)
+    memory = step("memory", measure_memory, build)
+    write(args.output, machine(build), submit, queue, restart, first, jobs, peers, placement, death, fairness, idle, training, accuracy, scaling, data, memory)
     print(f"bench: wrote {args.output}", file=sys.stderr)
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Measures the built binaries and writes bench/RESULTS.md. Takes 5 to 10 minutes; leave the machine alone meanwhile.
+# Measures the built binaries and writes bench/RESULTS.md. Takes about half an hour, without PyTorch a third of it; leave
+# the machine alone meanwhile.
 #
 #   bench/run.sh [BUILD] [options of bench/run.py]
 #
-# With CYXWIZ_BENCH_PYTHON, a Python that can import torch, the usual Python loop is measured too: bench/run.py --help.
+# With CYXWIZ_BENCH_PYTHON, a Python that can import torch, PyTorch is measured too: bench/run.py --help.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$(realpath "${1:-build}")

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <memory>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "base/failpoint.h"
@@ -37,12 +38,12 @@ double UnixSeconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// Private writable memory of this process.
-int64_t DataBytes() {
+// Of this process: "VmData:", private writable memory; "VmHWM:", the most that was resident.
+int64_t MemoryBytes(std::string_view wanted) {
   std::ifstream status("/proc/self/status");
   std::string key;
   for (int64_t kilobytes; status >> key;) {
-    if (key == "VmData:" && status >> kilobytes) return kilobytes * 1024;
+    if (key == wanted && status >> kilobytes) return kilobytes * 1024;
     status.ignore(1 << 16, '\n');
   }
   return 0;
@@ -50,7 +51,7 @@ int64_t DataBytes() {
 
 void LimitMemory(int64_t memory_bytes) {
   if (memory_bytes <= 0) return;
-  rlim_t limit = static_cast<rlim_t>(DataBytes() + memory_bytes);
+  rlim_t limit = static_cast<rlim_t>(MemoryBytes("VmData:") + memory_bytes);
   rlimit value{};
   ::getrlimit(RLIMIT_DATA, &value);
   value.rlim_cur = std::min(limit, value.rlim_max);
@@ -360,6 +361,8 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
     return;
   }
   result->load_seconds = SecondsSince(begin);
+  result->estimate = job->estimate;
+  result->flops_per_sample = job->model.flops;
   if (job->type == spec::JobType::kPreprocessing)
     return RunPreprocessing(start, hooks, *job, *dataset, begin, result);
   if (preparation) {
@@ -386,6 +389,7 @@ AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks) {
     LogLine("failed (" + result.failure.cause + "): " + result.failure.message +
             (result.failure.hint.empty() ? "" : " (" + result.failure.hint + ")"));
   }
+  result.peak_memory_bytes = MemoryBytes("VmHWM:");
   return result;
 }
 

@@ -35,6 +35,9 @@ struct AttemptResult {
   double training_cpu_seconds = 0;  // processor time of these steps
   double load_seconds = 0;          // checking the job and reading the data
   double write_seconds = 0;         // weights and model.json
+  spec::Estimate estimate;          // once the job is checked
+  int64_t peak_memory_bytes = 0;    // the most that the process had resident, libraries included
+  int64_t flops_per_sample = 0;     // of a forward pass
   // The newest checkpoint that this attempt has written.
   std::optional<Checkpoint> checkpoint;
   Status checkpoint_trouble;  // why the last one could not be written

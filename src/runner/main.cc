@@ -160,6 +160,9 @@ int Train(const std::vector<std::string>& arguments) {
             {"training_cpu_seconds", result.training_cpu_seconds},
             {"compute_seconds", result.compute_seconds},
             {"write_seconds", result.write_seconds},
+            {"flops_per_sample", result.flops_per_sample},
+            {"estimated_memory_bytes", result.estimate.memory_bytes},
+            {"peak_memory_bytes", result.peak_memory_bytes},
             {"checkpoints", result.checkpoints},
             {"checkpoint_pause_seconds", result.checkpoint_pause_seconds},
             {"checkpoint_write_seconds", result.checkpoint_write_seconds}};
