@@ -225,7 +225,7 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
     }
   }
   if (known("batch_size")) {
-    ChooseBatchSize(description, model.spec, dataset, &spec.training, problems);
+    ChooseBatchSize(description, model.spec, dataset, spec.device, &spec.training, problems);
   }
   if (spec.training.precision == Precision::kBfloat16 && spec.device == Device::kCuda) {
     problems->Add({"$.hyperparameters.precision", "bfloat16 is for the CPU only so far", "float32",
@@ -239,8 +239,10 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
                    "leave validation_split out"});
   }
   spec.model = std::move(model.spec);
-  spec.estimate = trains ? EstimateJob(spec.model, spec.training, dataset)
-                         : EstimateUse(spec.type, spec.output, spec.model, spec.training, dataset);
+  const bool gpu = spec.device == Device::kCuda;
+  spec.estimate =
+      trains ? EstimateJob(spec.model, spec.training, dataset, gpu)
+             : EstimateUse(spec.type, spec.output, spec.model, spec.training, dataset, gpu);
   if (spec.estimate.memory_bytes > kMaxMemoryBytes) {
     problems->Add({"$.model", "the job needs more memory than any machine has",
                    "at most " + FormatBytes(kMaxMemoryBytes),

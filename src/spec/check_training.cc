@@ -269,7 +269,7 @@ void CheckMonitor(TrainingSpec* training, Problems* problems) {
 }
 
 void ChooseBatchSize(const JobDescription& job, const ModelSpec& model, const DatasetInfo* dataset,
-                     TrainingSpec* training, Problems* problems) {
+                     Device device, TrainingSpec* training, Problems* problems) {
   if (!training->auto_batch_size) return;
   const char* path = "$.hyperparameters.batch_size";
   const int64_t memory =
@@ -281,7 +281,9 @@ void ChooseBatchSize(const JobDescription& job, const ModelSpec& model, const Da
     return;
   }
   training->batch_size = kMaxAutoBatchSize;
-  auto needed = [&] { return EstimateJob(model, *training, dataset).memory_bytes; };
+  auto needed = [&] {
+    return EstimateJob(model, *training, dataset, device == Device::kCuda).memory_bytes;
+  };
   while (training->batch_size > 1 &&
          ((dataset != nullptr && training->batch_size > dataset->train_samples) ||
           needed() > memory)) {

@@ -22,7 +22,7 @@ void CheckMonitor(TrainingSpec* training, Problems* problems);
 // Sets a batch size that is to be chosen: the largest power of two, at most kMaxAutoBatchSize and
 // the training samples, with which the estimate of memory stays within what the job asks for.
 void ChooseBatchSize(const JobDescription& job, const ModelSpec& model, const DatasetInfo* dataset,
-                     TrainingSpec* training, Problems* problems);
+                     Device device, TrainingSpec* training, Problems* problems);
 
 // One value a channel cannot be normalised over a batch of one.
 void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Problems* problems);

@@ -11,16 +11,17 @@ namespace {
 
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kFloat = 4;
-// A runner that has loaded libtorch (2.15, CPU) and trained a small model: 150 to 250 MiB resident;
-// more with the threads and caches of its kernels.
-constexpr int64_t kRunnerBytes = 300 * kMiB;
+// A runner that has loaded libtorch (2.15, CPU) and trained a small model: 126 MiB resident, and
+// some more with each kind of kernel. With CUDA not measured.
+constexpr int64_t kRunnerBytes = 144 * kMiB;
+constexpr int64_t kGpuRunnerBytes = 300 * kMiB;
 // safetensors header and model.json, a layer.
 constexpr int64_t kHeaderBytesPerLayer = 512;
 
-// Of a batch of forward passes: at most this many samples, and values of all layers' outputs
-// together.
+// Of a batch of forward passes: at most this many samples, and bytes of all that layers make of
+// them.
 constexpr int64_t kMostForwardSamples = 1024;
-constexpr int64_t kMostForwardValues = 8 << 20;
+constexpr int64_t kMostForwardBytes = 32 * kMiB;
 // evaluation.json and its confusion matrix, a count.
 constexpr int64_t kEvaluationBytes = 64 << 10, kCountBytes = 12;
 // Of a prediction in text, a value, and what stands before it in a row.
@@ -65,7 +66,12 @@ int64_t ScratchValues(const TrainingSpec& training) {
   return 0;
 }
 
-// Of the layers' outputs, one sample, and of what is saved but not trained.
+int64_t RunnerBytes(const DatasetInfo* dataset, bool gpu) {
+  return Sum(gpu ? kGpuRunnerBytes : kRunnerBytes,
+             dataset != nullptr ? dataset->bytes_in_memory : 0);
+}
+
+// What is kept of the layers, one sample, in bytes, and what is saved but not trained.
 void MeasureLayers(const ModelSpec& model, int64_t* activations, int64_t* buffers) {
   *activations = Product(kFloat, ElementCount(model.input_shape));
   *buffers = 0;
@@ -78,7 +84,7 @@ void MeasureLayers(const ModelSpec& model, int64_t* activations, int64_t* buffer
 }  // namespace
 
 Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
-                     const DatasetInfo* dataset) {
+                     const DatasetInfo* dataset, bool gpu) {
   int64_t activations = 0, buffers = 0;
   MeasureLayers(model, &activations, &buffers);
   const int64_t weights = Product(kFloat, model.parameters);
@@ -94,10 +100,13 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
                          (training.precision == Precision::kBfloat16 ? 1 : 0);
 
   Estimate estimate;
-  // Activations once more for their gradients.
-  estimate.memory_bytes = Sum(kRunnerBytes, dataset != nullptr ? dataset->bytes_in_memory : 0,
-                              Product(weights, 2 * kept + beside), buffers,
-                              Product(2, activations, training.batch_size));
+  // A quarter more for gradients on their way back, memory of the kernels and what the allocator
+  // cannot give out again (measured: 0.1 to 0.5 more). Evaluations have batches of their own.
+  const int64_t training_bytes = Product(activations, training.batch_size);
+  const int64_t forward_bytes = Product(activations, ForwardBatch(model, training.batch_size));
+  estimate.memory_bytes =
+      Sum(RunnerBytes(dataset, gpu), Product(weights, 2 * kept + beside), buffers,
+          std::max(Sum(training_bytes, training_bytes / 4), forward_bytes));
   estimate.artifact_bytes = Sum(
       weights, buffers, Product(kHeaderBytesPerLayer, static_cast<int64_t>(model.layers.size())));
   if (dataset != nullptr) {
@@ -112,15 +121,14 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
 }
 
 Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& model,
-                     const TrainingSpec& training, const DatasetInfo* dataset) {
+                     const TrainingSpec& training, const DatasetInfo* dataset, bool gpu) {
   int64_t activations = 0, buffers = 0;
   MeasureLayers(model, &activations, &buffers);
   const int64_t weights = Product(kFloat, model.parameters);
   Estimate estimate;
   // The model keeps room for gradients; the file of its weights is read whole.
-  estimate.memory_bytes =
-      Sum(kRunnerBytes, dataset != nullptr ? dataset->bytes_in_memory : 0, Product(3, weights),
-          Product(2, buffers), Product(activations, ForwardBatch(model, training.batch_size)));
+  estimate.memory_bytes = Sum(RunnerBytes(dataset, gpu), Product(3, weights), Product(2, buffers),
+                              Product(activations, ForwardBatch(model, training.batch_size)));
   const int64_t values = ElementCount(model.output_shape);
   if (type == JobType::kEvaluation) {
     const bool counts = std::any_of(
@@ -153,11 +161,9 @@ Estimate EstimatePreprocessing(const DatasetInfo* dataset) {
 }
 
 int64_t ForwardBatch(const ModelSpec& model, int64_t batch_size) {
-  int64_t values = ElementCount(model.input_shape);
-  for (const LayerSpec& layer : model.layers) {
-    values = Sum(values, ElementCount(layer.output_shape));
-  }
-  return std::clamp(kMostForwardValues / values, std::min<int64_t>(batch_size, 64),
+  int64_t activations = 0, buffers = 0;
+  MeasureLayers(model, &activations, &buffers);
+  return std::clamp(kMostForwardBytes / activations, std::min<int64_t>(batch_size, 64),
                     kMostForwardSamples);
 }
 

@@ -6,13 +6,13 @@
 namespace cyxwiz::spec {
 
 // Of a training: the peak of memory, the work and the size of the result. dataset: null when the
-// data was not seen; it then counts as nothing.
+// data was not seen; it then counts as nothing. gpu: whether the job asks for one.
 Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
-                     const DatasetInfo* dataset);
+                     const DatasetInfo* dataset, bool gpu);
 
 // The same of an evaluation or an inference of a trained model.
 Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& model,
-                     const TrainingSpec& training, const DatasetInfo* dataset);
+                     const TrainingSpec& training, const DatasetInfo* dataset, bool gpu);
 
 // The same of a preprocessing.
 Estimate EstimatePreprocessing(const DatasetInfo* dataset);

@@ -100,7 +100,10 @@ LayerCost CostOf(const LayerSpec& layer) {
   if (layer.activation != Activation::kNone) {
     int64_t elements = ElementCount(layer.output_shape);
     cost.flops = Sum(cost.flops, elements);
-    cost.activation_bytes = Sum(cost.activation_bytes, Product(kFloatBytes, elements));
+    // A ReLU overwrites what it is applied to.
+    if (layer.activation != Activation::kRelu) {
+      cost.activation_bytes = Sum(cost.activation_bytes, Product(kFloatBytes, elements));
+    }
   }
   return cost;
 }
