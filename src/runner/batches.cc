@@ -1,6 +1,7 @@
 #include "runner/batches.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace cyxwiz::runner {
@@ -61,7 +62,14 @@ void GatherNumbers(const data::Split& split, const int64_t* indices, int64_t cou
 int64_t CountCorrect(const float* scores, const int64_t* labels, int64_t count, int64_t classes) {
   int64_t correct = 0;
   for (int64_t row = 0; row < count; ++row, scores += classes) {
-    correct += std::max_element(scores, scores + classes) - scores == labels[row];
+    // Whether another one is greater, or comes before and is as great: unlike a search for the
+    // place of the greatest, loops that compilers make vectors of.
+    const int64_t label = labels[row];
+    const float score = scores[label];
+    unsigned beaten = std::isnan(score);
+    for (int64_t i = 0; i < label; ++i) beaten |= scores[i] >= score;
+    for (int64_t i = label + 1; i < classes; ++i) beaten |= scores[i] > score;
+    correct += beaten == 0;
   }
   return correct;
 }
