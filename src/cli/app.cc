@@ -475,10 +475,10 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   command = add(
       "export", "Write a trained model in the form of other tools",
       "  cyxwiz export ID                                  ID/model.onnx, for ONNX Runtime\n"
-      "  cyxwiz export ID --format onnx -o models/\n"
+      "  cyxwiz export ID --format torchscript -o models/  model.pt, for PyTorch and libtorch\n"
       "  cyxwiz export models/mlp                          a folder that 'download' has left\n"
       "  cyxwiz export ID --format safetensors -o models/  model.json and weights.safetensors\n\n"
-      "The ONNX graph takes samples as the data set holds them, in batches of any size.\n"
+      "ONNX and TorchScript take samples as the data set holds them, in batches of any size.\n"
       "docs/how-to/export.md shows how to run it.",
       [&](const Session& s) { return RunExport(s, exported); });
   command
@@ -486,9 +486,10 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                    "Id of a job that has succeeded, or a folder with its files")
       ->required()
       ->type_name(" ");
-  command->add_option("--format", exported.format, "onnx or safetensors (default: onnx)")
+  command
+      ->add_option("--format", exported.format, "onnx, torchscript or safetensors (default: onnx)")
       ->type_name("FORMAT")
-      ->check(CLI::IsMember({"onnx", "safetensors"}).description(""));
+      ->check(CLI::IsMember({"onnx", "torchscript", "safetensors"}).description(""));
   command
       ->add_option("-o,--output", exported.folder,
                    "Folder to write to (default: ./ID, or the source folder)")

@@ -77,7 +77,7 @@ struct DownloadOptions {
 
 struct ExportOptions {
   std::string source;           // id of a job, or a folder
-  std::string format = "onnx";  // "onnx", "safetensors"
+  std::string format = "onnx";  // "onnx", "torchscript", "safetensors"
   std::string folder;           // empty: a folder named like the job, or the source
 };
 

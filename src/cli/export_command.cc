@@ -1,5 +1,6 @@
 // cyxwiz export.
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -10,8 +11,10 @@
 #include "cli/download.h"
 #include "cli/job_follower.h"
 #include "cli/progress_view.h"
+#include "cli/run_program.h"
 #include "export/onnx.h"
 #include "export/saved_model.h"
+#include "export/torchscript.h"
 
 namespace cyxwiz::cli {
 namespace {
@@ -19,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 using exporting::kModelFile;
+using exporting::kTorchScriptFile;
 using exporting::kWeightsFile;
 
 constexpr char kOnnxFile[] = "model.onnx";
@@ -67,9 +71,30 @@ Status CopyFile(const std::string& from, const std::string& to) {
   return WriteFileAtomically(to, content);
 }
 
+// The runner's work, for it needs libtorch.
+Status WriteTorchScript(const std::string& from, const std::string& path) {
+  const std::string runner = ProgramFolder() + "/cyxwiz-runner";
+  if (::access(runner.c_str(), X_OK) != 0) {
+    return FailedPrecondition("'" + runner + "' is missing: it writes TorchScript files",
+                              "build it: make");
+  }
+  return RunProgram({runner, "--torchscript", from, "--file", path});
+}
+
 // Writes the files of the format into `to`, and tells their names.
 Status Write(const std::string& format, const std::string& from, const std::string& to,
              std::vector<std::string>* names) {
+  if (format == "torchscript") {
+    // What is wrong with the model is said here; the weights are not held while the runner reads
+    // them.
+    {
+      ASSIGN_OR_RETURN(exporting::SavedModel saved, exporting::ReadSavedModel(from));
+      RETURN_IF_ERROR(exporting::ToTorchScript(saved).status());
+    }
+    RETURN_IF_ERROR(MakeFolder(to));
+    *names = {kTorchScriptFile};
+    return WriteTorchScript(from, to + "/" + kTorchScriptFile);
+  }
   ASSIGN_OR_RETURN(exporting::SavedModel saved, exporting::ReadSavedModel(from));
   if (format == "onnx") {
     ASSIGN_OR_RETURN(std::string onnx, exporting::ToOnnx(saved));

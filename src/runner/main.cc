@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "runner/attempt.h"
 #include "runner/engine.h"
+#include "runner/torchscript.h"
 #include "runner/zygote.h"
 #include "spec/job_file.h"
 #include "spec/job_terms.h"
@@ -40,6 +41,8 @@ usage:
                                       --resume goes on from the newest checkpoint in DIR/checkpoints;
                                       --rank: as rank R of N processes that train together, of which rank 0
                                       listens at HOST:PORT
+  cyxwiz-runner --torchscript DIR --file FILE
+                                      write the trained model of DIR as a TorchScript file
   cyxwiz-runner --version             print the versions of the runner and of libtorch
   cyxwiz-runner --help                print this
 
@@ -173,6 +176,16 @@ int Train(const std::vector<std::string>& arguments) {
   return result.end == TrainingResult::End::kSucceeded ? 0 : 1;
 }
 
+int ExportTorchScript(const std::vector<std::string>& arguments) {
+  if (arguments.size() != 4 || arguments[2] != "--file") {
+    return Usage("--torchscript needs a folder with a model, and --file FILE");
+  }
+  Status written = WriteTorchScript(arguments[1], arguments[3]);
+  if (written.ok()) return 0;
+  std::fprintf(stderr, "cyxwiz-runner: %s\n", written.ToString().c_str());
+  return 1;
+}
+
 int Main(int argc, char** argv) {
   std::vector<std::string> arguments(argv + 1, argv + argc);
   std::string first = arguments.empty() ? "" : arguments[0];
@@ -193,6 +206,7 @@ int Main(int argc, char** argv) {
     SetUpOpenMp(argv);
     return Train(arguments);
   }
+  if (first == "--torchscript") return ExportTorchScript(arguments);
   return Usage(arguments.empty() ? "what to do is missing" : "unknown option '" + first + "'");
 }
 

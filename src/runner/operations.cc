@@ -1,7 +1,5 @@
 #include "runner/operations.h"
 
-#include "spec/layers.h"
-
 namespace cyxwiz::runner {
 
 const std::vector<OperationKind>& OperationKinds() {
@@ -22,20 +20,6 @@ const OperationKind& FindOperationKind(std::string_view type) {
     if (kind.type == type) return kind;
   }
   throw std::logic_error("no operation for the layer " + std::string(type));
-}
-
-std::vector<int64_t> SamePaddings(const spec::Shape& input, const spec::Shape& output,
-                                  const spec::Sizes& window, const spec::Sizes& strides) {
-  std::vector<int64_t> paddings;
-  bool any = false;
-  for (size_t i = window.size(); i-- > 0;) {
-    auto [begin, end] = spec::SamePadding(input[i + 1], output[i + 1], window[i], strides[i]);
-    paddings.push_back(begin);
-    paddings.push_back(end);
-    any = any || end > 0;
-  }
-  if (!any) paddings.clear();
-  return paddings;
 }
 
 }  // namespace cyxwiz::runner

@@ -80,11 +80,6 @@ at::Tensor Activate(const spec::ActivationOptions& activation, const at::Tensor&
 // With PyTorch's defaults.
 at::Tensor Activate(spec::Activation activation, const at::Tensor& x);
 
-// For constant_pad_nd: pairs of begin and end, the last direction first; empty when there is
-// nothing to pad. input, output: channels and a size in each direction.
-std::vector<int64_t> SamePaddings(const spec::Shape& input, const spec::Shape& output,
-                                  const spec::Sizes& window, const spec::Sizes& strides);
-
 template <typename Options>
 const Options& OptionsOf(const spec::LayerSpec& layer) {
   return std::get<Options>(layer.options);

@@ -1,4 +1,5 @@
 #include "runner/operations.h"
+#include "spec/layers.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -15,8 +16,8 @@ spec::Sizes Reach(const spec::Sizes& kernel, const spec::Sizes& dilation) {
 template <typename Options>
 std::vector<int64_t> ZerosAround(const Options& conv, const spec::LayerSpec& layer) {
   if (conv.padding != spec::Padding::kSame) return {};
-  return SamePaddings(layer.input_shapes[0], layer.output_shape, Reach(conv.kernel, conv.dilation),
-                      conv.strides);
+  return spec::SamePaddings(layer.input_shapes[0], layer.output_shape,
+                            Reach(conv.kernel, conv.dilation), conv.strides);
 }
 
 // As many directions as the weight has.

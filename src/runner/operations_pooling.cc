@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "runner/operations.h"
+#include "spec/layers.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -23,7 +24,8 @@ Operation Pooling(const spec::LayerSpec& layer, const LayerTensors&) {
   const auto& pooling = OptionsOf<spec::PoolingOptions>(layer);
   std::vector<int64_t> around;
   if (pooling.padding == spec::Padding::kSame) {
-    around = SamePaddings(layer.input_shapes[0], layer.output_shape, pooling.pool, pooling.strides);
+    around = spec::SamePaddings(layer.input_shapes[0], layer.output_shape, pooling.pool,
+                                pooling.strides);
   }
   if (!pooling.average) {
     return [pooling, around](Inputs x, bool) {

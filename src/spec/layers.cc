@@ -176,4 +176,18 @@ std::pair<int64_t, int64_t> SamePadding(int64_t in, int64_t out, int64_t window,
   return {total / 2, total - total / 2};
 }
 
+std::vector<int64_t> SamePaddings(const Shape& input, const Shape& output, const Sizes& window,
+                                  const Sizes& strides) {
+  std::vector<int64_t> paddings;
+  bool any = false;
+  for (size_t i = window.size(); i-- > 0;) {
+    auto [begin, end] = SamePadding(input[i + 1], output[i + 1], window[i], strides[i]);
+    paddings.push_back(begin);
+    paddings.push_back(end);
+    any = any || end > 0;
+  }
+  if (!any) paddings.clear();
+  return paddings;
+}
+
 }  // namespace cyxwiz::spec

@@ -65,5 +65,9 @@ LayerCost CostOf(const LayerSpec& layer);
 
 // Zeros needed in one direction so that `out` windows fit, the odd one at the end.
 std::pair<int64_t, int64_t> SamePadding(int64_t in, int64_t out, int64_t window, int64_t stride);
+// The same of all directions, as PyTorch's pad takes it: pairs of begin and end, the last direction
+// first; empty when there is nothing to pad. input, output: channels and a size in each direction.
+std::vector<int64_t> SamePaddings(const Shape& input, const Shape& output, const Sizes& window,
+                                  const Sizes& strides);
 
 }  // namespace cyxwiz::spec

@@ -46,6 +46,13 @@ def test_a_job_is_exported_again_and_again_into_its_folder(shared, trained, tmp_
     assert done.returncode == 0, done.stderr
 
 
+def test_torchscript_is_written_by_the_runner_beside_the_program(shared, trained, tmp_path):
+    done = shared.cli("export", trained, "--format", "torchscript", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{trained}/model.pt ")
+    assert [file.name for file in (tmp_path / trained).iterdir()] == ["model.pt"]
+
+
 def test_safetensors_are_the_jobs_own_files(shared, trained, tmp_path):
     done = shared.cli("export", trained, "--format", "safetensors", "-o", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
