@@ -7,6 +7,7 @@
 #
 # Fails when a test fails, and when there is nothing to run. The Python environment is made in BUILD/venv and brought up
 # to date only when the package or the wire has changed; ONNX Runtime and its like have one of their own, BUILD/export-venv.
+# With CYXWIZ_MLFLOW set, an MLflow server (0.9 GB) is installed into BUILD/mlflow-venv, and what is logged to it tested too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 chaos=
@@ -39,6 +40,15 @@ prepare_export() {
   /usr/bin/python3 -m venv --clear "$build/export-venv"
   "$build/export-venv/bin/pip" install --quiet --disable-pip-version-check -r tests/export/requirements.txt
   echo "$wanted" >"$build/export-venv/.installed"
+}
+
+prepare_mlflow() {
+  local package=mlflow==3.17.2
+  [ "$(cat "$build/mlflow-venv/.installed" 2>/dev/null)" = "$package" ] && return
+  echo "test: installing MLflow into $build/mlflow-venv"
+  /usr/bin/python3 -m venv --clear "$build/mlflow-venv"
+  "$build/mlflow-venv/bin/pip" install --quiet --disable-pip-version-check "$package"
+  echo "$package" >"$build/mlflow-venv/.installed"
 }
 
 # Runs a command so that a signal to end reaches it, which bash would keep until the command has ended by itself.
@@ -75,6 +85,7 @@ if [ -n "$chaos" ]; then
   exit
 fi
 prepare_export
+[ -z "${CYXWIZ_MLFLOW:-}" ] || prepare_mlflow
 
 # A run that selects nothing must not look like one that passed.
 if unit -R '^no test has this name$' >/dev/null 2>&1 || python -q -k no_test_has_this_name >/dev/null 2>&1 ||

@@ -5,17 +5,14 @@
 #include "base/text.h"
 
 namespace cyxwiz {
-namespace {
 
-bool IsLoopback(const std::string& host) {
+bool IsLoopbackHost(const std::string& host) {
   if (host == "localhost") return true;
   in_addr v4;
   if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
   in6_addr v6;
   return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
-
-}  // namespace
 
 std::string ListenAddress::ToString() const {
   bool v6 = host.find(':') != std::string::npos;
@@ -35,7 +32,7 @@ Result<ListenAddress> ParseListenAddress(const std::string& text, const std::str
     return InvalidArgument(setting + ": expected host:port, found '" + text + "'",
                            "such as 127.0.0.1:50051 or [::1]:50051; port 0 takes a free one");
   }
-  if (!IsLoopback(address.host)) {
+  if (!IsLoopbackHost(address.host)) {
     return FailedPrecondition(
         setting + ": '" + address.host +
             "' is not a loopback address, and this release has neither TLS nor tokens for clients",

@@ -20,6 +20,9 @@ struct ListenAddress {
 // nobody else may reach the daemon.
 Result<ListenAddress> ParseListenAddress(const std::string& text, const std::string& setting);
 
+// Whether only this machine has that host: "localhost", 127.0.0.0/8, "::1" without brackets.
+bool IsLoopbackHost(const std::string& host);
+
 // Whether `text` is the address of a server to connect to: a host and a port from 1 to 65535.
 bool IsHostPort(std::string_view text);
 

@@ -72,6 +72,16 @@ CLI::Validator Port() {
   return port;
 }
 
+CLI::Validator HttpUrlCheck() {
+  CLI::Validator check(
+      [](std::string& text) {
+        auto url = ParseHttpUrl(text);
+        return url.ok() ? std::string() : url.status().message() + "; " + url.status().hint();
+      },
+      "");
+  return check;
+}
+
 int RunVersion(Console& console) {
   if (console.json) {
     console.PrintJson({{"version", CYXWIZ_VERSION}});
@@ -167,6 +177,20 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       ->take_all()
       ->check(CLI::ExistingDirectory.description(""));
 
+  auto add_mlflow = [](CLI::App* of, MlflowOptions* options) {
+    CLI::Option* uri =
+        of->add_option("--mlflow", options->uri, "Log the job, once it has ended, to this MLflow")
+            ->type_name("URI")
+            ->check(HttpUrlCheck());
+    of->add_option("--mlflow-experiment", options->experiment,
+                   "As a run of this experiment (default: $MLFLOW_EXPERIMENT_NAME or cyxwiz)")
+        ->type_name("NAME")
+        ->needs(uri);
+    of->add_flag("--mlflow-insecure", options->insecure,
+                 "Allow http:// to another machine, where others can read and change it")
+        ->needs(uri);
+    return uri;
+  };
   SubmitOptions submit;
   command = add(
       "submit", "Submit a job file",
@@ -174,6 +198,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       "  cyxwiz submit job.json --wait                     show progress until it ends\n"
       "  ID=$(cyxwiz submit job.json)                      standard output is the job's id\n"
       "  cyxwiz submit next.json --after $ID               start it once that one has succeeded\n"
+      "  cyxwiz submit job.json --wait --mlflow http://127.0.0.1:5000\n"
       "  generate-job | cyxwiz submit - --json\n\n"
       "docs/reference/job-files.md describes job files. Everything wrong with one is reported "
       "at once.",
@@ -202,8 +227,9 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                    "So many of the array's members at a time at most")
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, spec::kMaxArraySize).description(""));
-  command->add_flag("-w,--wait", submit.wait,
-                    "Wait until the job has ended and print its final status");
+  CLI::Option* wait = command->add_flag("-w,--wait", submit.wait,
+                                        "Wait until the job has ended and print its final status");
+  add_mlflow(command, &submit.mlflow)->needs(wait);
 
   auto add_model_options = [](CLI::App* of, ModelOptions* options) {
     of->add_option("ID", options->model, "Id of the job that has trained the model")
@@ -306,13 +332,16 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                 [&](const Session& s) { return RunStatus(s, job_id); });
   add_job_id(command, &job_id);
 
+  WatchOptions watch;
   command =
       add("watch", "Follow a job until it ends",
           "  cyxwiz watch ID\n"
-          "  cyxwiz watch ID --json                            one update a line\n\n"
+          "  cyxwiz watch ID --json                            one update a line\n"
+          "  cyxwiz watch ID --mlflow http://127.0.0.1:5000    of a job that has ended, too\n\n"
           "Ctrl-C ends the watching, not the job. The exit code is 0, 8 (failed) or 9 (cancelled).",
-          [&](const Session& s) { return RunWatch(s, job_id); });
-  add_job_id(command, &job_id);
+          [&](const Session& s) { return RunWatch(s, watch); });
+  add_job_id(command, &watch.job_id);
+  add_mlflow(command, &watch.mlflow);
 
   LogsOptions logs;
   command =

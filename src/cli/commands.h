@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "cli/client.h"
 #include "cli/console.h"
+#include "cli/mlflow.h"
 
 namespace cyxwiz::cli {
 
@@ -23,6 +24,11 @@ struct SubmitOptions {
   std::vector<std::string> after, after_any;  // ids of jobs that must end first
   int64_t array = 0, max_parallel = 0;        // 0: as the file says
   bool wait = false;
+  MlflowOptions mlflow;
+};
+struct WatchOptions {
+  std::string job_id;
+  MlflowOptions mlflow;
 };
 struct PsOptions {
   bool all = false;    // every page
@@ -114,7 +120,7 @@ int RunEvaluate(const Session& session, const EvaluateOptions& options);
 int RunPredict(const Session& session, const PredictOptions& options);
 int RunPs(const Session& session, const PsOptions& options);
 int RunStatus(const Session& session, const std::string& job_id);
-int RunWatch(const Session& session, const std::string& job_id);
+int RunWatch(const Session& session, const WatchOptions& options);
 int RunLogs(const Session& session, const LogsOptions& options);
 int RunCancel(const Session& session, const CancelOptions& options);
 int RunCancelJobs(const Session& session, const CancelOptions& options);
@@ -146,8 +152,14 @@ int FailRefused(Console& console, const Status& status,
 // Submits a job, or says why it was refused and returns the exit code.
 int Accept(const Session& session, Client* client, const protocol::JobConfig& config,
            protocol::SubmitJobResponse* response);
-// Submits a job and prints its id; with `wait` follows it and prints its final status instead.
-int Submit(const Session& session, const protocol::JobConfig& config, bool wait);
+// Submits a job and prints its id; with `wait` follows it, prints its final status instead and logs
+// it where `mlflow` says.
+int Submit(const Session& session, const protocol::JobConfig& config, bool wait,
+           const MlflowOptions& mlflow = {});
+// Logs a job that was followed to its end, with that exit code, and says where its run is. Returns
+// the exit code of both.
+int LogToMlflow(const Session& session, const Mlflow& mlflow, Client* client,
+                const std::string& job_id, int code);
 // Follows a job as submit --wait does. One that has not succeeded has its final status printed.
 int FollowToEnd(const Session& session, Client* client, const std::string& job_id);
 

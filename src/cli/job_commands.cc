@@ -227,7 +227,7 @@ int RunSubmit(const Session& session, const SubmitOptions& options) {
   }
   if (options.array > 0) config.mutable_array()->set_size(options.array);
   if (options.max_parallel > 0) config.mutable_array()->set_max_parallel(options.max_parallel);
-  return Submit(session, config, options.wait);
+  return Submit(session, config, options.wait, options.mlflow);
 }
 
 int FailRefused(Console& console, const Status& status,
@@ -248,16 +248,25 @@ int Accept(const Session& session, Client* client, const protocol::JobConfig& co
   return kExitOk;
 }
 
-int Submit(const Session& session, const protocol::JobConfig& config, bool wait) {
+int Submit(const Session& session, const protocol::JobConfig& config, bool wait,
+           const MlflowOptions& mlflow_options) {
   Console& console = session.console;
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
+  // Before the job is there: what is wrong shall not be found out when it has ended.
+  std::optional<Mlflow> mlflow;
+  if (!mlflow_options.uri.empty()) {
+    auto opened = Mlflow::Open(mlflow_options);
+    if (!opened.ok()) return console.Fail(opened.status());
+    mlflow = std::move(*opened);
+  }
   protocol::SubmitJobResponse response;
   if (int code = Accept(session, client->get(), config, &response); code != kExitOk) return code;
   const std::string& job_id = response.job_id();
   if (wait) {
     int code = FollowToEnd(session, client->get(), job_id);
-    return code == kExitOk ? PrintStatus(session, client->get(), job_id) : code;
+    if (code == kExitOk) code = PrintStatus(session, client->get(), job_id);
+    return mlflow ? LogToMlflow(session, *mlflow, client->get(), job_id, code) : code;
   }
   if (console.json) {
     console.PrintJson({{"job_id", job_id},

@@ -98,10 +98,37 @@ int FollowJob(const Session& session, Client* client, const std::string& job_id,
   }
 }
 
-int RunWatch(const Session& session, const std::string& job_id) {
+int LogToMlflow(const Session& session, const Mlflow& mlflow, Client* client,
+                const std::string& job_id, int code) {
+  // Otherwise it has not ended, or nothing is known of it.
+  if (code != kExitOk && code != kExitJobFailed && code != kExitJobCancelled) return code;
+  auto page = mlflow.Log(client, job_id);
+  if (!page.ok()) {
+    const Status& status = page.status();
+    int failed = session.console.Fail(
+        Status(status.code(), "job " + job_id + " is not logged: " + status.message(),
+               status.hint().empty() ? "'cyxwiz watch " + job_id + " --mlflow URI" +
+                                           ServerFlag(session.server) + "' tries it again"
+                                     : status.hint()));
+    return code == kExitOk ? failed : code;
+  }
+  if (!session.console.json) session.console.err << "MLflow: " << *page << std::endl;
+  return code;
+}
+
+int RunWatch(const Session& session, const WatchOptions& options) {
+  const std::string& job_id = options.job_id;
   auto client = Client::Connect(session.server);
   if (!client.ok()) return session.console.Fail(client.status());
-  int code = FollowJob(session, client->get(), job_id, /*print_updates=*/true);
+  int code = kExitOk;
+  if (options.mlflow.uri.empty()) {
+    code = FollowJob(session, client->get(), job_id, /*print_updates=*/true);
+  } else {
+    auto mlflow = Mlflow::Open(options.mlflow);
+    if (!mlflow.ok()) return session.console.Fail(mlflow.status());
+    code = FollowJob(session, client->get(), job_id, /*print_updates=*/true);
+    code = LogToMlflow(session, *mlflow, client->get(), job_id, code);
+  }
   if (session.console.json || (code != kExitOk && code != kExitJobFailed)) return code;
   std::ostream& hints = session.console.err;
   const std::string flag = ServerFlag(session.server);
