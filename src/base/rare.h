@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <ostream>
 #include <utility>
 
 namespace cyxwiz {
@@ -31,7 +30,6 @@ class Rare {
   }
 
   bool operator==(const Rare& other) const { return **this == *other; }
-  friend std::ostream& operator<<(std::ostream& out, const Rare& rare) { return out << *rare; }
 
  private:
   std::unique_ptr<T> box_;

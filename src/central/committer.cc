@@ -60,14 +60,17 @@ Status DiskFullStatus() {
 }
 
 Committer::Committer(store::JobStore* store, Reserve* reserve, Options options)
-    : options_(options), store_(store), reserve_(reserve), control_(options.control) {}
+    : options_(options),
+      store_(store),
+      reserve_(reserve),
+      recorder_(options.control, options.journal, CYXWIZ_VERSION) {}
 
 Status Committer::Load(Now now) {
   auto snapshot = store_->Load();
   if (!snapshot.ok()) return snapshot.status();
   RETURN_IF_ERROR(CheckReferences(*snapshot));
-  control_.Load(std::move(*snapshot), now);
-  counters_ = control_.counters();
+  recorder_.Load(std::move(*snapshot), now);
+  counters_ = control().counters();
   Status reserved = reserve_->MakeFirst();
   if (reserved.code() == Code::kResourceExhausted) {
     spdlog::error("{}: new jobs are refused until space returns", reserved.message());
@@ -90,7 +93,7 @@ MonotonicTime Committer::NextDeadline() const {
   // While frozen, control's deadlines stand still.
   MonotonicTime deadline = MonotonicTime::Never();
   if (disk_ != Disk::kFull) {
-    deadline = control_.NextDeadline();
+    deadline = control().NextDeadline();
     if (deadline != MonotonicTime::Never()) deadline = deadline + clock_lag_;
   }
   return disk_ == Disk::kFine ? deadline : std::min(deadline, retry_at_);
@@ -129,7 +132,7 @@ Status Committer::Work(std::vector<Item>& items, Now now) {
   }
   output_.records.clear();
   output_.effects.clear();
-  control_.Apply(commands_, ControlTime(now), &output_);
+  recorder_.Apply(commands_, ControlTime(now), &output_);
   RETURN_IF_ERROR(Commit(now));
   if (disk_ != Disk::kFull) Send();
   return OkStatus();
@@ -166,7 +169,7 @@ Status Committer::Commit(Now now) {
 void Committer::Send() {
   {
     std::lock_guard lock(counters_mutex_);
-    counters_ = control_.counters();
+    counters_ = control().counters();
   }
   for (control::Effect& effect : output_.effects) {
     std::visit(
@@ -289,7 +292,7 @@ void Committer::ReadFrozen(Item& item, Now now) {
   // The time of the batch that could not be committed: no deadline can have come since, so a read
   // changes nothing.
   now.monotonic = frozen_at_ - clock_lag_;
-  control_.Apply({&command, 1}, now, &output);
+  recorder_.Apply({&command, 1}, now, &output);
   for (control::Effect& effect : output.effects) {
     Reply& reply = std::get<Reply>(effect);
     if (IsDurable(command, reply)) {

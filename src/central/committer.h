@@ -29,6 +29,7 @@
 #include "base/status.h"
 #include "central/disk_reserve.h"
 #include "control/control.h"
+#include "history/recorder.h"
 #include "store/job_store.h"
 
 namespace cyxwiz::central {
@@ -59,6 +60,8 @@ class Committer {
   struct Options {
     control::Options control;
     Duration retry_commit = std::chrono::seconds(1);
+    // Where everything is written that control is given; outlives the committer. nullptr: nowhere.
+    history::Journal* journal = nullptr;
   };
   enum class Disk { kFine, kLow, kFull };
 
@@ -79,7 +82,8 @@ class Committer {
 
   // As of the last batch that is durable, set before its effects go out. Any thread.
   control::Counters counters() const;
-  std::vector<std::string> checkpoint_files() const { return control_.checkpoint_files(); }
+  std::vector<std::string> checkpoint_files() const { return control().checkpoint_files(); }
+  const control::Control& control() const { return recorder_.control(); }
   Disk disk() const { return disk_; }
 
   // Answers those who still wait: the process ends in order.
@@ -108,7 +112,7 @@ class Committer {
   store::JobStore* const store_;
   Reserve* const reserve_;
   EffectSink* sink_ = nullptr;
-  control::Control control_;
+  history::Recorder recorder_;
   std::vector<control::Command> commands_;
   control::Output output_;
   std::unordered_map<control::ReplyTo, OnReply> waiting_;

@@ -30,8 +30,9 @@ class CoreImpl final : public Core {
       : options_(options),
         store_(std::move(store)),
         reserve_(options.reserve_path, options.reserve_bytes),
-        committer_(store_.get(), &reserve_,
-                   {WithArchive(options.control, store_.get()), options.retry_commit}) {}
+        committer_(
+            store_.get(), &reserve_,
+            {WithArchive(options.control, store_.get()), options.retry_commit, options.journal}) {}
   ~CoreImpl() override { Stop(); }
 
   Status Load() { return committer_.Load(options_.clock->Read()); }

@@ -45,6 +45,7 @@ class Core {
     std::string reserve_path;
     int64_t reserve_bytes = 8 << 20;
     Duration retry_commit = std::chrono::seconds(1);
+    history::Journal* journal = nullptr;  // committer.h
     std::shared_ptr<CoreClock> clock = std::make_shared<CoreClock>();
   };
   // Loads the store. The thread starts with SetSink.

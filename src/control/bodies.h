@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 
 #include "control/entries.h"
@@ -24,6 +25,8 @@ class Bodies {
   bool Drop(int64_t number);
   BodyEntry& at(int64_t number) { return bodies_.at(number); }
   const BodyEntry& at(int64_t number) const { return bodies_.at(number); }
+  bool Has(int64_t number) const { return bodies_.count(number) > 0; }
+  auto Fields() { return std::tie(bodies_, by_sha256_, next_); }
 
  private:
   std::unordered_map<int64_t, BodyEntry> bodies_;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -19,6 +20,7 @@ class CheckpointFiles {
   std::vector<std::string> TakeUnused();
   // SHA-256 in hex, sorted.
   std::vector<std::string> All() const;
+  auto Fields() { return std::tie(uses_, dropped_); }
 
  private:
   std::unordered_map<std::string, int64_t> uses_;  // by sha256

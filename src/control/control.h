@@ -14,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -89,6 +90,13 @@ class Control {
   // Applies the commands in order, then fires deadlines that are due, then schedules. Appends to
   // `output`.
   void Apply(std::span<Command> batch, Now now, Output* output);
+
+  // The whole state between two batches as bytes, for Restore: what it decides from then on follows
+  // from it and from what Apply is given. Equal states are written alike. Appends.
+  void Save(std::string* state) const;
+  // archive: as in Options, which the state has with it. DATA_LOSS: it was not written by Save of
+  // the same version.
+  static Result<std::unique_ptr<Control>> Restore(std::string_view state, Archive* archive);
 
   // When Apply must be called next though no command came; Never() when nothing is pending.
   MonotonicTime NextDeadline() const;

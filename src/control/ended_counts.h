@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <tuple>
 
 #include "control/records.h"
 
@@ -15,6 +16,7 @@ class EndedCounts {
   void Add(const std::string& user, int32_t type, JobState state, int64_t jobs);
   void Add(const Job& job, int64_t jobs) { Add(job.user, job.type, job.state, jobs); }
   int64_t Count(const JobFilter& filter) const;
+  auto Fields() { return std::tie(all_, by_user_); }
 
  private:
   static constexpr size_t kTypes = 5, kStates = 8;

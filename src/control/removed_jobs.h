@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -20,6 +21,7 @@ class RemovedJobs {
   void Remember(const RemovedJob& job, int64_t most, std::vector<Record>* records);
   // Of the last attempt of the job that had this id; 0: not known.
   AttemptNumber LastAttempt(const JobId& id) const;
+  auto Fields() { return std::tie(jobs_, by_sequence_); }
 
  private:
   void Insert(const RemovedJob& job);

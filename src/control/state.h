@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <utility>
@@ -113,6 +114,15 @@ struct Control::State {
 
   // ---- load.cc
   void Load(Snapshot snapshot);
+
+  // ---- save.cc: the state as bytes
+  // All that is not in memory once more elsewhere.
+  auto Fields();
+  void Save(std::string* out);
+  // False: what is there does not fit together.
+  bool Restore(std::string_view text);
+  bool RestoreJobs(std::vector<std::unique_ptr<JobEntry>> entries);
+  bool IsWhole() const;
 
   // ---- batch.cc: what a batch has changed, and who must be told
   void Answer(ReplyTo to, Status status, decltype(Reply::content) content = std::monostate());

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 
 #include "base/clock.h"
 
@@ -30,6 +31,7 @@ struct Timer {
   TimerKind kind;
   std::string id;  // of the job or node
   auto operator<=>(const Timer&) const = default;
+  auto Fields() { return std::tie(at, kind, id); }
 };
 
 class Timers {
@@ -49,6 +51,7 @@ class Timers {
     if (timers_.empty() || timers_.begin()->at > now) return std::nullopt;
     return std::move(timers_.extract(timers_.begin()).value());
   }
+  auto Fields() { return std::tie(timers_); }
 
  private:
   std::set<Timer> timers_;

@@ -152,6 +152,28 @@ void Fleet::PassDone() {
   loosened_.clear();
 }
 
+bool Fleet::Rebuild() {
+  by_id_.clear();
+  ranks_.clear();
+  is_loosened_.assign(nodes_.size(), false);
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    if (!by_id_.emplace(nodes_[i].id, i).second) return false;
+  }
+  for (size_t index : loosened_) {
+    if (index >= nodes_.size()) return false;
+    is_loosened_[index] = true;
+  }
+  for (const Hold& hold : holds_) {
+    for (const Hold::Place& place : hold.places) {
+      if (by_id_.count(place.node) == 0) return false;
+    }
+  }
+  for (const Claim& claim : claims_) {
+    if (by_id_.count(claim.node) == 0) return false;
+  }
+  return true;
+}
+
 const std::vector<uint32_t>& Fleet::ranks() {
   if (ranks_.size() != nodes_.size()) {
     std::vector<size_t> order(nodes_.size());

@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -127,6 +128,10 @@ class Fleet {
   NodeState& at(size_t index) { return nodes_[index]; }
   // The place of each in the order of the ids, so that equals are told apart quickly.
   const std::vector<uint32_t>& ranks();
+
+  // What the rest follows from, by Rebuild: false when it does not fit together.
+  auto Fields() { return std::tie(nodes_, holds_, claims_, loosened_); }
+  bool Rebuild();
 
  private:
   void Loosen(size_t index) {

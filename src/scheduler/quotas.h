@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <tuple>
 
 #include "base/resources.h"
 #include "scheduler/request.h"
@@ -45,6 +46,8 @@ class Quotas {
   // Whether the line could start if its owners held nothing. reason tells the numbers when not.
   bool CouldEverRun(const LineKey& line, std::string* reason) const;
 
+  auto Fields() { return std::tie(owners_); }
+
  private:
   struct Owner {
     std::string name;  // "user 'ann'"
@@ -52,6 +55,7 @@ class Quotas {
     Resources held;
     bool Holds(const Resources& more) const;  // looks at nothing of which there is no more
     bool IsOver() const;
+    auto Fields() { return std::tie(name, quota, held); }
   };
   // Calls f with those of the two that have a quota.
   template <typename Owners, typename F>

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <tuple>
 
 #include "base/clock.h"
 #include "base/resources.h"
@@ -34,12 +35,14 @@ class Shares {
 
   // How many accounts hold something or have a past that still counts.
   size_t size() const { return accounts_.size(); }
+  auto Fields() { return std::tie(half_life_, weights_, total_, accounts_); }
 
  private:
   struct Account {
     Resources held;
     double past = 0;  // at `since`
     MonotonicTime since;
+    auto Fields() { return std::tie(held, past, since); }
   };
   double Part(const Resources& amount) const;
   double PastAt(const Account& account, MonotonicTime now) const;

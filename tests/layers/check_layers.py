@@ -22,10 +22,11 @@ ALLOWED = {
     "scheduler": ["base", "spec"],
     "control": ["base", "spec", "scheduler"],
     "store": ["base", "control/records.h", "control/archive.h"],
+    "history": ["base", "scheduler", "control"],
     "artifacts": ["base"],
     "security": ["base"],
     "wire": ["base", "spec"],
-    "central": ["base", "spec", "data", "scheduler", "control", "store", "artifacts", "security", "wire"],
+    "central": ["base", "spec", "data", "scheduler", "control", "store", "history", "artifacts", "security", "wire"],
     "node": ["base", "spec", "security", "artifacts", "wire"],
     "cli": ["base", "spec", "wire", "export"],
 }

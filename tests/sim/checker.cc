@@ -40,8 +40,8 @@ std::string Describe(const Job& job) {
   out.precision(17);
   out << "job " << job.id << " sequence=" << job.sequence << " state=" << JobStateName(job.state)
       << " attempt=" << job.attempt << " node=" << job.node << " retries=" << job.retries << "/"
-      << job.max_retries << " pause=" << job.pause_requested << " retry_of=" << job.retry_of
-      << " cancel=" << job.cancel_requested << " '" << job.cancel_reason
+      << job.max_retries << " pause=" << job.pause_requested << " retry_of=" << *job.retry_of
+      << " cancel=" << job.cancel_requested << " '" << *job.cancel_reason
       << "' cause=" << CauseName(job.cause) << " error=" << job.error->code << " '"
       << job.error->message << "' '" << job.error->details << "' message='" << job.message
       << "' name=" << job.name << " user=" << job.user << " type=" << job.type
@@ -51,7 +51,7 @@ std::string Describe(const Job& job) {
       << " times=" << job.created_at.ms << "," << job.started_at.ms << "," << job.ended_at.ms << ","
       << job.attempt_started_at.ms << "," << job.not_before.ms << " lost=" << job.nodes_lost
       << " limit_hit=" << CauseName(job.limit_hit) << " progress=" << job.progress
-      << " compute=" << job.compute_seconds << " for=" << job.preempted_for
+      << " compute=" << job.compute_seconds << " for=" << *job.preempted_for
       << " preemptions=" << job.preemptions;
   for (const auto& [name, value] : *job.metrics) out << " " << name << "=" << value;
   for (const control::Artifact& a : *job.artifacts)

@@ -50,6 +50,7 @@ enum class Place {
   kGangSucceeded,
   kGangBrokenOff,
   kGangEndOverRestart,
+  kReplayed,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -95,6 +96,7 @@ inline constexpr const char* kPlaceNames[] = {
     "a gang succeeded",
     "ranks of a gang stopped because of another one",
     "ranks of a gang were to end when the server started",
+    "a segment of history replayed",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "history/replay.h"
 #include "sim/checker.h"
 #include "sim/node.h"
 #include "sim/reach.h"
@@ -133,6 +134,30 @@ class Server::Sink final : public central::EffectSink {
   Server* const server_;
 };
 
+// What was written down of this run, in memory. Segments are short, so that many a state is saved
+// and gone on from.
+class Server::History final : public history::Journal {
+ public:
+  History(uint64_t seed, int run) : random_(seed * 1000 + static_cast<uint64_t>(run)) {}
+
+  bool WantsStart(Now) override { return left_ == 0; }
+  void Begin(std::string start) override {
+    segments.push_back(std::move(start));
+    left_ = random_.Chance(0.3) ? random_.Between(1, 10) : random_.Between(50, 500);
+  }
+  bool Append(std::string_view frames) override {
+    segments.back() += frames;
+    --left_;
+    return true;
+  }
+
+  std::vector<std::string> segments;
+
+ private:
+  Random random_;
+  int64_t left_ = 0;  // batches of the present segment
+};
+
 Server::Server(World* world)
     : world_(world),
       random_(world->plan.seed, "server"),
@@ -141,7 +166,7 @@ Server::Server(World* world)
                 random_.Between(-world->plan.most_drift_ppm, world->plan.most_drift_ppm)}),
       timer_(&process_) {}
 
-Server::~Server() { Kill(); }
+Server::~Server() { End(); }
 
 void Server::Start() {
   process_.Start();
@@ -175,9 +200,10 @@ void Server::Boot() {
   sink_ = std::make_unique<Sink>(this);
   control::Options control = world_->plan.control;
   control.archive = store_.get();
+  history_ = std::make_unique<History>(world_->plan.seed, process_.run());
   committer_ = std::make_unique<Committer>(
       store_.get(), reserve_.get(),
-      Committer::Options{std::move(control), world_->plan.retry_commit});
+      Committer::Options{std::move(control), world_->plan.retry_commit, history_.get()});
   committer_->SetSink(sink_.get());
   Status loaded = committer_->Load(process_.now());
   if (!loaded.ok()) {
@@ -190,6 +216,33 @@ void Server::Boot() {
 }
 
 void Server::Kill() {
+  CheckHistory();
+  End();
+}
+
+void Server::CheckHistory() {
+  if (committer_ == nullptr) return;
+  std::string state;
+  for (const std::string& segment : history_->segments) {
+    auto replay = history::Replay::Open(segment);
+    if (!replay.ok()) Break("history", replay.status().ToString());
+    if ((*replay)->start().continues && (*replay)->start().state != state)
+      Break("history", "a segment begins with another state than the one before leads to");
+    while ((*replay)->next()) {
+      control::Output output;
+      if (Status same = (*replay)->Step(&output); !same.ok()) Break("history", same.ToString());
+    }
+    Reach(Place::kReplayed);
+    state.clear();
+    (*replay)->control().Save(&state);
+  }
+  std::string live;
+  committer_->control().Save(&live);
+  if (!history_->segments.empty() && state != live)
+    Break("history", "the history leads to another state than the server was in");
+}
+
+void Server::End() {
   timer_.Cancel();
   process_.Kill();
   world_->network.Ended(&process_);
@@ -197,6 +250,7 @@ void Server::Kill() {
   queue_.clear();
   outbox_.clear();
   committer_.reset();
+  history_.reset();
   store_.reset();
   reserve_.reset();
   busy_until_ = {};
@@ -204,6 +258,7 @@ void Server::Kill() {
 
 void Server::StopInOrder() {
   if (!process_.up()) return;
+  CheckHistory();
   committer_.reset();
   store_.reset();  // closes it
   StartAgain("stops in order");

@@ -53,8 +53,13 @@ class Server {
 
  private:
   class CheckedStore;
+  class History;
   class Sink;
   void Boot();
+  // Replays all that control was given in this run: it must decide the same and end in the same
+  // state.
+  void CheckHistory();
+  void End();
   void StartAgain(const char* why);
   void Post(control::Command command, central::Committer::OnReply on_reply);
   // Takes what waits as soon as the commit before is through.
@@ -70,6 +75,7 @@ class Server {
   std::unique_ptr<store::JobStore> store_;
   std::unique_ptr<SimReserve> reserve_;
   std::unique_ptr<Sink> sink_;
+  std::unique_ptr<History> history_;
   std::unique_ptr<central::Committer> committer_;
   std::vector<central::Committer::Item> queue_;
   std::vector<Loop::Action> outbox_;  // effects of the commit in work
