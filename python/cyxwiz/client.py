@@ -366,13 +366,14 @@ class Client:
                               control_pb2.SetJobPriorityRequest(job_id=_id(job), priority=int(priority)))
         return status_from_wire(response.status)
 
-    def explain(self, job: JobRef, *, more_nodes: int = 0) -> Plan:
+    def explain(self, job: JobRef, *, more_nodes: int = 0, at: Optional[float] = None) -> Plan:
         """Why a job waits, what would start it, its place in the queue and its expected start.
 
         Args:
             more_nodes: the same for a fleet with so many more nodes, each like the largest one; nothing is changed.
+            at: what the answer was at that moment, in seconds since 1970, as far as the server keeps history.
         """
-        request = control_pb2.ExplainJobRequest(job_id=_id(job))
+        request = control_pb2.ExplainJobRequest(job_id=_id(job), at_ms=round((at or 0) * 1000))
         request.what_if.more_nodes = more_nodes
         return plan_from_wire(self._call(self._control.ExplainJob, request))
 

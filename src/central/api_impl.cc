@@ -9,6 +9,7 @@
 #include "central/dispatcher.h"
 #include "central/job_checker.h"
 #include "central/page_token.h"
+#include "central/past.h"
 #include "wire/job_config.h"
 
 namespace cyxwiz::central {
@@ -129,6 +130,7 @@ class ApiImpl final : public Api {
         events_(parts.events),
         logs_(parts.logs),
         signer_(parts.signer),
+        past_(parts.past),
         registry_(parts.datasets),
         pool_(parts.pool),
         datasets_(parts.core, parts.datasets, parts.pool),
@@ -445,15 +447,25 @@ class ApiImpl final : public Api {
                   Done<protocol::JobPlan> done) override {
     auto what_if = WhatIfOf(request.what_if());
     if (!what_if.ok()) return done(what_if.status(), {});
-    Ask<control::PlanReply>(core_,
-                            control::ExplainJob{.job = {request.job_id()}, .what_if = *what_if},
-                            std::move(done), [](const control::PlanReply& reply, const auto& done) {
-                              protocol::JobPlan plan;
-                              ToPlan(reply, &plan);
-                              ToJobStatus(reply.view, plan.mutable_status());
-                              *plan.mutable_resources() = ResourcesToWire(reply.view.job.resources);
-                              done(OkStatus(), std::move(plan));
-                            });
+    control::ExplainJob command{.job = {request.job_id()}, .what_if = *what_if};
+    auto tell = [](const control::PlanReply& reply, const Done<protocol::JobPlan>& done) {
+      protocol::JobPlan plan;
+      ToPlan(reply, &plan);
+      ToJobStatus(reply.view, plan.mutable_status());
+      *plan.mutable_resources() = ResourcesToWire(reply.view.job.resources);
+      done(OkStatus(), std::move(plan));
+    };
+    if (request.at_ms() == 0)
+      return Ask<control::PlanReply>(core_, std::move(command), std::move(done), tell);
+    if (past_ == nullptr) {
+      return done(FailedPrecondition("the server keeps no history: it cannot tell of the past",
+                                     "start it with --history-max-mb above 0"),
+                  {});
+    }
+    past_->Explain(std::move(command), {request.at_ms()},
+                   [tell, done = std::move(done)](Result<control::PlanReply> reply) {
+                     reply.ok() ? tell(*reply, done) : done(reply.status(), {});
+                   });
   }
 
   void PlanJob(const protocol::PlanJobRequest& request,
@@ -720,6 +732,7 @@ class ApiImpl final : public Api {
   EventHub* const events_;
   LogRelay* const logs_;
   const security::TokenSigner* const signer_;
+  Past* const past_;
   DatasetRegistry* const registry_;
   WorkPool* const pool_;
   DatasetApi datasets_;

@@ -19,6 +19,8 @@
 namespace cyxwiz::central {
 
 // None is owned; all outlive the Api.
+class Past;
+
 struct ApiParts {
   Core* core = nullptr;
   StreamHub* hub = nullptr;
@@ -30,6 +32,7 @@ struct ApiParts {
   DatasetRegistry* datasets = nullptr;
   std::vector<std::string> data_roots;
   WorkPool* pool = nullptr;  // checks of jobs that read files
+  Past* past = nullptr;      // nullptr: no history is kept
 };
 
 std::unique_ptr<Api> MakeApi(const ApiParts& parts);

@@ -52,11 +52,12 @@ int Main(int argc, char** argv) {
   options.data = DefaultDataFolder();
   int64_t lease_ms = 10'000, heartbeat_interval_ms = 2'000, ready_fd = -1;
   std::string log_level = "info";
-  Config config("cyxwiz-central-server",
-                "Accepts, stores, schedules and tracks the jobs of a CyxWiz cluster. With 'check', "
-                "'backup', 'restore' or 'export' as first argument it looks after its database "
-                "instead; 'cyxwiz-central-server backup --help' and so on tell how.",
-                "CYXWIZ_SERVER");
+  Config config(
+      "cyxwiz-central-server",
+      "Accepts, stores, schedules and tracks the jobs of a CyxWiz cluster. With 'check', "
+      "'backup', 'restore', 'export' or 'replay' as first argument it looks after its data "
+      "instead; 'cyxwiz-central-server backup --help' and so on tell how.",
+      "CYXWIZ_SERVER");
   config.Add("data", &options.data, "folder of everything durable; made when it is not there");
   config.Add("grpc.listen", &options.grpc_listen,
              "host:port for gRPC, loopback only; port 0 takes a free one");
@@ -71,7 +72,8 @@ int Main(int argc, char** argv) {
              "how often nodes shall send heartbeats; at most a third of the lease", 10, 600'000);
   std::vector<std::string> share_weights, quotas;
   int64_t half_life_s = 86'400, ageing_s = 3'600, hold_after_s = 60, quarantine_failures = 3,
-          probe_wait_s = 300, max_nodes_lost = 3, preemption_min_run_s = 60, preemption_most = 3;
+          probe_wait_s = 300, max_nodes_lost = 3, preemption_min_run_s = 60, preemption_most = 3,
+          history_mb = 256, history_days = 7;
   control::Options& control = options.control;
   config.Add("scheduling.share_weights", &share_weights,
              "user=weight: of jobs with the same priority those of the user who has had the least "
@@ -101,6 +103,10 @@ int Main(int argc, char** argv) {
              3600);
   config.Add("max_nodes_lost", &max_nodes_lost,
              "a job that so many nodes in a row are lost with is not tried again", 1, 1'000'000);
+  config.Add("history.max_mb", &history_mb,
+             "size of the history of decisions that is kept in the data folder, in MiB; 0: none", 0,
+             1 << 20);
+  config.Add("history.max_days", &history_days, "how long it is kept at most", 1, 36'500);
   config.Add("max_artifact_bytes", &options.max_artifact_bytes, "largest file a job may leave", 1);
   config.Add("log_level", &log_level, "trace, debug, info, warn, error or off");
   config.Add("ready_fd", &ready_fd,
@@ -134,6 +140,8 @@ int Main(int argc, char** argv) {
   if (Status read = ReadWeights(share_weights, &control.share_weights); !read.ok())
     return Fail(read, kExitUsage);
   if (Status read = ReadQuotas(quotas, &control.quotas); !read.ok()) return Fail(read, kExitUsage);
+  options.history_bytes = history_mb << 20;
+  options.history_age = std::chrono::hours(24 * history_days);
   options.heartbeat_interval = std::chrono::milliseconds(heartbeat_interval_ms);
 
   auto server = CentralServer::Start(options);

@@ -176,7 +176,7 @@ std::span<const RestApi::Entry> RestApi::Table() {
       {{"POST", "/api/v1/jobs/{id}/retry"}, {}, &RestApi::RetryJob},
       {{"POST", "/api/v1/jobs/{id}/priority"}, {"priority"}, &RestApi::SetJobPriority},
       {{"DELETE", "/api/v1/jobs/{id}"}, {}, &RestApi::DeleteJob},
-      {{"GET", "/api/v1/jobs/{id}/explain"}, {}, &RestApi::ExplainJob},
+      {{"GET", "/api/v1/jobs/{id}/explain"}, {"at"}, &RestApi::ExplainJob},
       {{"GET", "/api/v1/events"},
        {"job_id", "node_id", "after", "page_size"},
        &RestApi::ListEvents},
@@ -358,6 +358,15 @@ void RestApi::DeleteJob(Call& call) {
 void RestApi::ExplainJob(Call& call) {
   protocol::ExplainJobRequest request;
   request.set_job_id(call.values["id"]);
+  const std::string at = ReadText(call.request.query, "at");
+  const auto moment = at.empty() ? std::optional<int64_t>(0) : spec::ParseMoment(at);
+  if (!moment) {
+    return call.exchange->Respond(ProblemResponse(
+        InvalidArgument("at: expected a moment, found '" + at.substr(0, 100) + "'",
+                        "such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00"),
+        call.request.path));
+  }
+  request.set_at_ms(*moment * 1000);
   api_->ExplainJob(request, Answer<protocol::JobPlan>(call.exchange, call.request.path));
 }
 

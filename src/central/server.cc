@@ -14,6 +14,7 @@
 #include "central/dataset_registry.h"
 #include "central/dataset_source.h"
 #include "central/dispatcher.h"
+#include "central/past.h"
 #include "central/rest_server.h"
 #include "central/services.h"
 #include "data/dataset.h"
@@ -71,6 +72,7 @@ class CentralServerImpl final : public CentralServer {
                                      });
     core_->SetSink(dispatcher_.get());
     logs_ = std::make_unique<LogRelay>(core_.get(), &channels_);
+    if (journal_ != nullptr) past_ = std::make_unique<Past>(journal_.get());
     api_ = MakeApi({.core = core_.get(),
                     .hub = &hub_,
                     .events = &events_,
@@ -80,7 +82,8 @@ class CentralServerImpl final : public CentralServer {
                     .artifacts = artifacts_.get(),
                     .datasets = datasets_.get(),
                     .data_roots = options_.data_roots,
-                    .pool = pool_.get()});
+                    .pool = pool_.get(),
+                    .past = past_.get()});
     RETURN_IF_ERROR(StartGrpc(grpc));
     return options_.rest_listen.empty() ? OkStatus() : StartRest(rest);
   }
@@ -108,9 +111,11 @@ class CentralServerImpl final : public CentralServer {
     pool_.reset();
     grpc_.reset();
     services_.clear();
+    past_.reset();
     api_.reset();
     logs_.reset();
     core_.reset();
+    journal_.reset();
   }
 
  private:
@@ -128,6 +133,12 @@ class CentralServerImpl final : public CentralServer {
     Core::Options core;
     core.control = options_.control;
     core.reserve_path = options_.data + "/reserve";
+    if (options_.history_bytes > 0) {
+      ASSIGN_OR_RETURN(journal_, history::FolderJournal::Open({.folder = HistoryOf(options_.data),
+                                                               .max_bytes = options_.history_bytes,
+                                                               .max_age = options_.history_age}));
+    }
+    core.journal = journal_.get();
     auto started = Core::Start(std::move(store), core);
     if (Status status = started.status(); status.code() == Code::kDataLoss) {
       const std::string file = "'" + DatabaseOf(options_.data) + "'";
@@ -230,10 +241,12 @@ class CentralServerImpl final : public CentralServer {
   std::unique_ptr<artifacts::ArtifactStore> artifacts_, checkpoints_;
   std::unique_ptr<DatasetRegistry> datasets_;
   std::unique_ptr<ServerInspector> inspector_;
+  std::unique_ptr<history::FolderJournal> journal_;
   std::unique_ptr<Core> core_;
   std::unique_ptr<WorkPool> pool_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<LogRelay> logs_;
+  std::unique_ptr<Past> past_;
   std::unique_ptr<Api> api_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> grpc_;
@@ -243,6 +256,7 @@ class CentralServerImpl final : public CentralServer {
 }  // namespace
 
 std::string DatabaseOf(const std::string& data) { return data + "/jobs.db"; }
+std::string HistoryOf(const std::string& data) { return data + "/history"; }
 std::string TokenKeyOf(const std::string& data) { return data + "/job_token_key.pem"; }
 
 Result<std::unique_ptr<CentralServer>> CentralServer::Start(const ServerOptions& options) {

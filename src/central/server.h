@@ -18,6 +18,7 @@ struct ServerOptions {
   //   checkpoints/   of jobs that have not ended         datasets/   see dataset_registry.h
   //   job_token_key.pem        signs job tokens      reserve      see core.h, "A full disk"
   //   jobs.db.backup           a backup in the making
+  //   history/                 segments (history/journal.h)
   std::string data;
   std::string grpc_listen = "127.0.0.1:50051";  // port 0: a free one
   std::string rest_listen = "127.0.0.1:8080";   // empty: no REST
@@ -26,6 +27,8 @@ struct ServerOptions {
   control::Options control;
   Duration heartbeat_interval = std::chrono::seconds(2);
   int64_t max_artifact_bytes = int64_t{16} << 30;
+  int64_t history_bytes = int64_t{256} << 20;  // 0: none is kept
+  Duration history_age = std::chrono::hours(24 * 7);
   int64_t max_message_bytes = 8 << 20;
   size_t max_streams = 10'000;
   int max_calls_per_connection = 4096;
@@ -33,6 +36,8 @@ struct ServerOptions {
 
 // In a data folder: the file of the store.
 std::string DatabaseOf(const std::string& data);
+// The folder of its history.
+std::string HistoryOf(const std::string& data);
 // The private key that signs job tokens.
 std::string TokenKeyOf(const std::string& data);
 

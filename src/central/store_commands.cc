@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/resources.h"
+#include "central/replay_command.h"
 #include "central/server.h"
 #include "central/store_check.h"
 #include "central/store_export.h"
@@ -25,7 +26,7 @@ constexpr int kExitUsage = 2;
 constexpr size_t kWriteBytes = 1 << 16;
 
 struct Arguments {
-  std::string data, server, file, output;
+  std::string data, server, file, output, history;
   bool deep = false, replace = false;
 };
 
@@ -170,6 +171,11 @@ Status WriteHistory(store::JobStore& store, const std::string& output) {
 
 int Export(const Arguments& arguments) {
   auto exported = [&]() -> Status {
+    if (!arguments.history.empty()) {
+      RETURN_IF_ERROR(ExportSegments(arguments.data, arguments.history));
+      std::printf("%s\n", arguments.history.c_str());
+      return OkStatus();
+    }
     if (arguments.server.empty()) {
       std::error_code error;
       bool is_folder = std::filesystem::is_directory(arguments.data, error);
@@ -193,7 +199,7 @@ int Export(const Arguments& arguments) {
 
 bool IsStoreCommand(std::string_view argument) {
   return argument == "check" || argument == "backup" || argument == "restore" ||
-         argument == "export";
+         argument == "export" || argument == "replay";
 }
 
 int RunStoreCommand(int argc, char** argv) {
@@ -224,6 +230,20 @@ int RunStoreCommand(int argc, char** argv) {
   history->add_option("-o,--output", arguments.output, "the file to write; -: standard output")
       ->default_val("-");
 
+  history
+      ->add_option("--history", arguments.history,
+                   "write the history of decisions of --data instead, into this new folder: "
+                   "decisions.jsonl, and the segments for 'replay'; the server may run")
+      ->excludes("--server")
+      ->excludes("--output");
+
+  CLI::App* replay = app.add_subcommand(
+      "replay", "Go through a history again and compare the decisions. 0: they are the same");
+  replay
+      ->add_option("PATH", arguments.file,
+                   "data folder, folder that 'export --history' wrote, or one segment")
+      ->required();
+
   CLI::App* restore = app.add_subcommand(
       "restore", "Make a backup the database of a data folder, for a server to be started on");
   restore->add_option("BACKUP", arguments.file, "the backup")->required();
@@ -247,6 +267,10 @@ int RunStoreCommand(int argc, char** argv) {
   if (check->parsed()) return Check(arguments);
   if (backup->parsed()) return BackUp(arguments);
   if (restore->parsed()) return Restore(arguments);
+  if (replay->parsed()) {
+    Status same = ReplaySegments(arguments.file);
+    return same.ok() ? 0 : Fail(same);
+  }
   return Export(arguments);
 }
 

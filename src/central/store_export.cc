@@ -103,6 +103,10 @@ Json ToJson(const control::Event& event) {
 
 bool IsHeld(JobState state) { return state == JobState::kAssigned || state == JobState::kRunning; }
 
+std::string ToLine(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 class Exporter {
  public:
   Exporter(store::JobStore& store, const std::function<Status(std::string_view)>& write)
@@ -128,9 +132,7 @@ class Exporter {
   }
 
  private:
-  Status Write(const Json& json) {
-    return write_(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
-  }
+  Status Write(const Json& json) { return write_(ToLine(json) + "\n"); }
 
   Status ForEachEvent(control::EventQuery query,
                       const std::function<Status(const control::Event&)>& take) {
@@ -175,6 +177,8 @@ class Exporter {
 };
 
 }  // namespace
+
+std::string EventLine(const control::Event& event) { return ToLine(ToJson(event)); }
 
 Status ExportHistory(store::JobStore& store, UnixTime now,
                      const std::function<Status(std::string_view line)>& write) {

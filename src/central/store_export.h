@@ -10,6 +10,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "base/status.h"
@@ -21,5 +22,8 @@ namespace cyxwiz::central {
 // store and what has not ended in memory, no more.
 Status ExportHistory(store::JobStore& store, UnixTime now,
                      const std::function<Status(std::string_view line)>& write);
+
+// The line of an event, without its newline.
+std::string EventLine(const control::Event& event);
 
 }  // namespace cyxwiz::central

@@ -408,9 +408,12 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
       add("explain", "Say why a job waits, what would start it, and when it is expected to",
           "  cyxwiz explain ID\n"
           "  cyxwiz explain ID --what-if nodes=+1,cpus=16      if there were one more such node\n"
+          "  cyxwiz explain ID --at 2026-12-24T18:00:00Z       why it waited then\n"
           "  cyxwiz explain ID --json | jq '.reasons[].code'",
           [&](const Session& s) { return RunExplain(s, explain); });
   add_job_id(command, &explain.job_id);
+  command->add_option("--at", explain.at, "Say what the answer was then (default: now)")
+      ->type_name("MOMENT");
   auto add_what_if = [](CLI::App* of, std::string* target) {
     of->add_option("--what-if", *target,
                    "Suppose more nodes: nodes=+N, with cpus=, memory= and gpus= of each")

@@ -56,6 +56,7 @@ struct PriorityOptions {
 };
 struct ExplainOptions {
   std::string job_id, what_if;  // "nodes=+1,cpus=16"
+  std::string at;               // a moment; empty: now
 };
 struct PlanOptions {
   std::string file, what_if;

@@ -30,6 +30,14 @@ namespace {
 using Jobs = protocol::JobControlService::StubInterface;
 using Nodes = protocol::NodeControlService::StubInterface;
 
+// Unix seconds; 0 when there is no text.
+Result<int64_t> ReadMoment(const std::string& flag, const std::string& text) {
+  if (text.empty()) return 0;
+  if (auto moment = spec::ParseMoment(text)) return *moment;
+  return InvalidArgument(flag + ": expected a moment, found '" + text + "'",
+                         "such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00");
+}
+
 // Asks for one job's command and prints what became of the job.
 template <typename Request>
 int AskForJob(const Session& session,
@@ -270,6 +278,9 @@ int RunExplain(const Session& session, const ExplainOptions& options) {
   protocol::ExplainJobRequest request;
   request.set_job_id(options.job_id);
   *request.mutable_what_if() = *what_if;
+  auto at = ReadMoment("--at", options.at);
+  if (!at.ok()) return console.FailUsage(at.status().message(), at.status().hint());
+  request.set_at_ms(*at * 1000);
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
   auto plan = (*client)->Call((*client)->job_control(), &Jobs::ExplainJob, request);
@@ -279,11 +290,12 @@ int RunExplain(const Session& session, const ExplainOptions& options) {
     return kExitOk;
   }
   const protocol::JobStatus& status = plan->status();
-  std::string title = "Job " + status.job_id() + " is " + StateWord(status.state());
+  std::string title = "Job " + status.job_id() + (options.at.empty() ? " is " : " was ") +
+                      StateWord(status.state());
   if (!status.current_node_id().empty()) title += " on " + status.current_node_id();
   console.out << title << "\n";
   if (status.state() == protocol::JOB_STATE_QUEUED) {
-    console.out << PlanToText(*plan, console, ReadClocks().unix.seconds());
+    console.out << PlanToText(*plan, console, *at > 0 ? *at : ReadClocks().unix.seconds());
   } else if (!status.message().empty()) {
     console.out << Printable(status.message()) << "\n";
   }
@@ -365,13 +377,7 @@ int RunCordon(const Session& session, const CordonOptions& options) {
   protocol::CordonNodeRequest request;
   request.set_reason(options.reason);
   request.set_drain(options.drain);
-  auto read = [](const std::string& flag, const std::string& text) -> Result<int64_t> {
-    if (text.empty()) return 0;
-    if (auto moment = spec::ParseMoment(text)) return *moment;
-    return InvalidArgument(flag + ": expected a moment, found '" + text + "'",
-                           "such as 2026-12-24T18:00:00Z or 2026-12-24T18:00:00+01:00");
-  };
-  auto from = read("--from", options.from), until = read("--until", options.until);
+  auto from = ReadMoment("--from", options.from), until = ReadMoment("--until", options.until);
   for (const auto* moment : {&from, &until}) {
     if (!moment->ok())
       return session.console.FailUsage(moment->status().message(), moment->status().hint());

@@ -138,6 +138,7 @@ inline auto Fields(GetJob& c) { return std::tie(c.reply_to, c.job); }
 inline auto Fields(ListJobs& c) {
   return std::tie(c.reply_to, c.page_size, c.after_sequence, c.filter);
 }
+inline auto Fields(FindJobs& c) { return std::tie(c.reply_to, c.text); }
 inline auto Fields(GetNode& c) { return std::tie(c.reply_to, c.node); }
 inline auto Fields(ListNodes& c) { return std::tie(c.reply_to); }
 inline auto Fields(CordonNode& c) {
