@@ -110,6 +110,12 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
 
 bool HasFiles(const std::string& dataset_uri) { return dataset_uri.starts_with("file:"); }
 
+// What nodes keep of what it reads: a stored data set, or the weights of a model.
+ContentKey DataOf(const protocol::JobConfig& config) {
+  return ContentKeyOf(config.has_dataset_from() ? config.dataset_from().manifest_sha256()
+                                                : config.model_from().weights_sha256());
+}
+
 // Without what only a check of the whole tells.
 control::Job MakeJob(const protocol::JobConfig& config) {
   control::Job job;
@@ -119,6 +125,7 @@ control::Job MakeJob(const protocol::JobConfig& config) {
   job.type = config.job_type();
   job.priority = config.priority();
   job.max_retries = config.has_max_retries() ? config.max_retries() : kDefaultRetries;
+  job.data = DataOf(config);
   job.terms = MakeTerms(config);
   if (!config.anti_affinity().empty())
     job.resources.SetNamed(AntiAffinityToken(config.user_id(), config.anti_affinity()), 1);

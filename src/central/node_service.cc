@@ -27,6 +27,7 @@ using grpc::ServerUnaryReactor;
 
 constexpr char kSessionKey[] = "cyxwiz-session";
 constexpr size_t kMostLogTailBytes = 16 << 10;
+constexpr int kMostKeptData = 1000;
 constexpr auto kMostForMetrics = std::chrono::seconds(10);
 
 struct MetricsCall {
@@ -368,6 +369,10 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     // A heartbeat that carries only what changed must not erase what was registered.
     if (info.cpu_cores() > 0) command.info = info.SerializeAsString();
     for (const std::string& job : request->kept_checkpoints()) command.kept.push_back({job});
+    if (request->has_kept_data()) {
+      const auto& keys = request->kept_data().keys();
+      command.data.emplace(keys.begin(), keys.begin() + std::min(keys.size(), kMostKeptData));
+    }
     ServerUnaryReactor* reactor = context->DefaultReactor();
     core_->Post(std::move(command), [reactor, response](control::Reply reply) {
       if (reply.status.ok()) {

@@ -137,6 +137,8 @@ struct Heartbeat {
   Resources available;
   std::string info;         // serialised NodeInfo of the heartbeat; empty: unchanged
   std::vector<JobId> kept;  // jobs of which the node keeps checkpoints
+  // The data sets and weights that it keeps; nullopt: as told before.
+  std::optional<std::vector<ContentKey>> data;
 };
 // Outcome of an AssignJob call to a node.
 struct AssignOutcome {

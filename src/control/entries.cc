@@ -26,6 +26,7 @@ Job AskedLike(const Job& job, JobId id) {
   like.device = job.device;
   like.max_retries = job.max_retries;
   like.total_epochs = job.total_epochs;
+  like.data = job.data;
   return like;
 }
 

@@ -121,6 +121,7 @@ void Control::State::Apply(Heartbeat& c) {
   }
   RenewLease(*node);
   if (!c.info.empty()) node->node.info = std::move(c.info);
+  if (c.data) fleet.SetData(c.node, std::move(*c.data));
   HeartbeatReply reply = Claim(*node, c.active);
   for (JobId& id : c.kept) {
     const JobEntry* entry = Find(id);

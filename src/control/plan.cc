@@ -72,10 +72,10 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
       const Job& other = by_sequence.at(one)->job;
       if (!(RankOf(other, share, standing) < rank)) break;
       reply->queue_position++;
-      if (copy.jobs.size() <= kMostAhead) copy.jobs.push_back({one, EffectivePriority(other)});
+      if (copy.jobs.size() <= kMostAhead) copy.jobs.push_back({one, EffectivePriority(other), other.data});
     }
     if (key == line_key) {
-      copy.jobs.push_back({job.sequence, EffectivePriority(job)});
+      copy.jobs.push_back({job.sequence, EffectivePriority(job), job.data});
       placed = true;
     }
     if (!copy.jobs.empty()) copies.push_back(std::move(copy));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/content_key.h"
 #include "base/ids.h"
 #include "base/labels.h"
 #include "base/rare.h"
@@ -192,6 +193,7 @@ struct Job {
   int32_t device = 0;  // wire DeviceType; 0 any
   int32_t max_retries = 2;
   int32_t total_epochs = 0;
+  ContentKey data = 0;                   // what it reads of that which nodes keep
   std::shared_ptr<const Terms> terms;    // null: none
   std::shared_ptr<const Array> array;    // null: it is none
   std::shared_ptr<const Member> member;  // null: it is none

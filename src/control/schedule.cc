@@ -112,7 +112,7 @@ void Control::State::PlaceJobs() {
     for (int64_t sequence : line.jobs) {
       const Job& job = by_sequence.at(sequence)->job;
       int64_t times = std::min(MostStarts(job), most);
-      const scheduler::Waiting waits{sequence, EffectivePriority(job)};
+      const scheduler::Waiting waits{sequence, EffectivePriority(job), job.data};
       one.jobs.insert(one.jobs.end(), static_cast<size_t>(times), waits);
       if ((most -= times) == 0) break;
     }

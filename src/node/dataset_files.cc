@@ -102,10 +102,23 @@ void DatasetFiles::GoOn(const std::string& manifest_sha256) {
   }
 }
 
+std::vector<ContentKey> DatasetFiles::Keys() const {
+  std::vector<ContentKey> keys;
+  for (const std::string& manifest : given_) {
+    if (cache_->Has(manifest)) keys.push_back(ContentKeyOf(manifest));
+  }
+  return keys;
+}
+
 void DatasetFiles::Finish(const RequestPtr& request, Status status) {
   request->over = true;
   if (!status.ok()) Discard(request->folder);
   const std::string manifest = request->from.manifest_sha256;
+  if (status.ok()) {
+    std::erase(given_, manifest);
+    given_.push_front(manifest);
+    if (given_.size() > kMostTold) given_.pop_back();
+  }
   const auto holds = std::move(request->holds);
   waiting_[manifest].pop_front();
   GoOn(manifest);

@@ -51,8 +51,13 @@ class DatasetFiles {
             Note note, Done done);
   // For an attempt that ends; done is not called any more.
   void Cancel(const AttemptId& attempt);
+  // The data sets that were given last and are still kept, by their manifests; at most kMostTold.
+  std::vector<ContentKey> Keys() const;
+
   // Deletes the folder that Give has made.
   void Discard(const std::string& folder);
+
+  static constexpr size_t kMostTold = 500;
 
  private:
   struct Request;
@@ -75,6 +80,7 @@ class DatasetFiles {
   const int64_t min_free_disk_bytes_;
   const Fetch fetch_;
   std::map<std::string, std::deque<RequestPtr>> waiting_;  // by manifest; the first is in work
+  std::deque<std::string> given_;  // manifests, the last one first
   boost::asio::thread_pool worker_{1};
 };
 

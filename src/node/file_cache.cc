@@ -100,4 +100,11 @@ void FileCache::Drop(const std::string& sha256) {
   by_sha256_.erase(found);
 }
 
+std::vector<ContentKey> FileCache::Keys(size_t most) const {
+  std::vector<ContentKey> keys;
+  for (auto entry = entries_.rbegin(); entry != entries_.rend() && keys.size() < most; ++entry)
+    keys.push_back(ContentKeyOf((*entry)->sha256));
+  return keys;
+}
+
 }  // namespace cyxwiz::node

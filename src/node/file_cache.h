@@ -9,7 +9,9 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
+#include "base/content_key.h"
 #include "base/status.h"
 
 namespace cyxwiz::node {
@@ -45,6 +47,9 @@ class FileCache {
 
   std::string PathOf(const std::string& sha256) const { return folder_ + "/" + sha256; }
   int64_t bytes() const { return bytes_; }
+  bool Has(const std::string& sha256) const { return by_sha256_.contains(sha256); }
+  // At most `most`, the last used ones.
+  std::vector<ContentKey> Keys(size_t most) const;
 
  private:
   using Entries = std::list<Hold>;

@@ -415,6 +415,13 @@ void JobExecutor::ReadOutput(const AttemptPtr& attempt) {
       });
 }
 
+std::vector<ContentKey> JobExecutor::KeptData() const {
+  std::vector<ContentKey> keys = datasets_.Keys();
+  const std::vector<ContentKey> weights = weights_->Keys(DatasetFiles::kMostTold);
+  keys.insert(keys.end(), weights.begin(), weights.end());
+  return keys;
+}
+
 void JobExecutor::OnForked(const std::string& key, pid_t pid) {
   AttemptPtr attempt = ByKey(key);
   if (!attempt || pid <= 1) return;

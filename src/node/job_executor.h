@@ -143,6 +143,8 @@ class JobExecutor {
   std::string TokenOf(const AttemptId& attempt) const;
   // Jobs of which checkpoints are kept here, and the end of that.
   std::vector<JobId> KeptCheckpoints() const { return checkpoints_->jobs(); }
+  // The stored data sets and weights that are kept here.
+  std::vector<ContentKey> KeptData() const;
   void DropCheckpoints(const JobId& job) { checkpoints_->Drop(job); }
   // Where an attempt's files are.
   std::string FolderOf(const AttemptId& attempt) const { return logs_->FolderOf(attempt); }

@@ -270,6 +270,7 @@ void NodeClient::RegisterLater() {
 void NodeClient::OnRegistered(const protocol::RegisterNodeResponse& response,
                               MonotonicTime sent_at) {
   state_ = State::kRegistered;
+  told_data_.reset();
   if (identity_.id.value != response.node_id()) {
     identity_.id.value = response.node_id();
     Status saved = WriteFileAtomically(options_.node_id_path, identity_.id.value + "\n", 0600);
@@ -342,12 +343,17 @@ void NodeClient::Heartbeat() {
   std::vector<JobId> kept = executor_->KeptCheckpoints();
   if (kept.size() > kMostKeptTold) kept.resize(kMostKeptTold);
   for (const JobId& job : kept) call->request.add_kept_checkpoints(job.value);
+  std::vector<ContentKey> data = executor_->KeptData();
+  std::sort(data.begin(), data.end());
+  if (data != told_data_) {
+    call->request.mutable_kept_data()->mutable_keys()->Add(data.begin(), data.end());
+  }
   // Late answers are of no use: there must be time for another try within the lease.
   Duration timeout = std::clamp<Duration>(lease_duration_ / 4, milliseconds(200), kCallTimeout);
   Send(
       call, timeout,
       [](auto* stub, auto* c, auto* q, auto* r, auto done) { stub->Heartbeat(c, q, r, done); },
-      [this](const Status& answered, const auto& done) {
+      [this, data](const Status& answered, const auto& done) {
         Status status = answered.ok() ? InBand(done.response) : answered;
         heartbeat_in_flight_ = false;
         if (state_ != State::kRegistered) return;
@@ -363,6 +369,7 @@ void NodeClient::Heartbeat() {
         heartbeat_backoff_.Reset();
         register_backoff_.Reset();
         trouble_logged_ = false;
+        told_data_ = data;
         RenewLease(done.sent_at);
         for (const protocol::AttemptRef& ref : done.response.attempts_to_stop()) {
           StopAttempt({{ref.job_id()}, ref.attempt()}, "the server asked to stop it");

@@ -139,6 +139,7 @@ class NodeClient : public ExecutorListener {
   NodeIdentity identity_;
   State state_ = State::kIdle;
   std::vector<std::function<void()>> after_registration_;
+  std::optional<std::vector<ContentKey>> told_data_;  // in this registration
   bool stopped_ = false;
   std::function<void()> on_stopped_;
   int calls_ = 0;  // under way, hashing too

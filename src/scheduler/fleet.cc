@@ -23,20 +23,20 @@ void Fleet::Put(NodeState node) {
   Loosen(found->second);
 }
 
-void Fleet::SetData(const NodeId& id, std::vector<DataKey> data) {
+void Fleet::SetData(const NodeId& id, std::vector<ContentKey> data) {
   const size_t index = by_id_.at(id);
-  for (DataKey key : data_[index]) {
+  for (ContentKey key : data_[index]) {
     auto found = with_data_.find(key);
     std::erase(found->second, index);
     if (found->second.empty()) with_data_.erase(found);
   }
   std::sort(data.begin(), data.end());
   data.erase(std::unique(data.begin(), data.end()), data.end());
-  for (DataKey key : data) with_data_[key].push_back(index);
+  for (ContentKey key : data) with_data_[key].push_back(index);
   data_[index] = std::move(data);
 }
 
-const std::vector<size_t>& Fleet::WithData(DataKey key) const {
+const std::vector<size_t>& Fleet::WithData(ContentKey key) const {
   static const std::vector<size_t> kNone;
   if (key == 0) return kNone;
   auto found = with_data_.find(key);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/content_key.h"
 #include "base/ids.h"
 #include "base/labels.h"
 #include "base/resources.h"
@@ -63,9 +64,6 @@ struct Claim {
   std::map<int64_t, Resources> victims;  // jobs whose attempts have not ended, and what they hold
 };
 
-// The first eight bytes of a file's SHA-256: of the data of a job that nodes keep. 0: none.
-using DataKey = uint64_t;
-
 class Fleet {
  public:
   Fleet() = default;
@@ -90,10 +88,10 @@ class Fleet {
     Loosen(index);
   }
 
-  // The node, which must be there, keeps these files and no others.
-  void SetData(const NodeId& id, std::vector<DataKey> data);
+  // The node, which must be there, keeps these data sets and weights and no others.
+  void SetData(const NodeId& id, std::vector<ContentKey> data);
   // The places in nodes() of those that keep this one.
-  const std::vector<size_t>& WithData(DataKey key) const;
+  const std::vector<size_t>& WithData(ContentKey key) const;
 
   const std::vector<NodeState>& nodes() const { return nodes_; }
 
@@ -144,8 +142,8 @@ class Fleet {
   std::vector<Hold> holds_;       // few
   std::vector<Claim> claims_;     // few; in order of arrival
   std::unordered_map<NodeId, size_t> by_id_;
-  std::vector<std::vector<DataKey>> data_;  // as long as nodes_
-  std::unordered_map<DataKey, std::vector<size_t>> with_data_;
+  std::vector<std::vector<ContentKey>> data_;  // as long as nodes_
+  std::unordered_map<ContentKey, std::vector<size_t>> with_data_;
   std::vector<size_t> loosened_;
   std::vector<bool> is_loosened_;
   std::vector<uint32_t> ranks_;  // as long as nodes_, or to be made anew

@@ -214,7 +214,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
   };
 
   // Of the nodes that keep what the job reads the best; `best` when it fits on none of them.
-  auto prefer_data = [&](const Line& line, DataKey data, size_t best) {
+  auto prefer_data = [&](const Line& line, ContentKey data, size_t best) {
     std::optional<std::tuple<double, uint32_t, size_t>> nearest;
     for (size_t i : fleet->WithData(data)) {
       if (!fits(line, nodes[i])) continue;

@@ -23,7 +23,7 @@ namespace cyxwiz::scheduler {
 struct Waiting {
   int64_t job = 0;       // its sequence
   int32_t priority = 1;  // with what it has gained by waiting
-  DataKey data = 0;      // what it reads; a node that keeps it is preferred
+  ContentKey data = 0;   // what it reads; a node that keeps it is preferred
 };
 
 // Jobs that are alike, oldest first. The caller need not
@@ -57,12 +57,12 @@ inline constexpr size_t kMostNodesNamed = 100;
 
 // Those within a quota first, then the highest priority, then the account with the smallest share,
 // then the oldest; each to the node that it leaves with the least room to spare, of those that
-// keep what it reads if it fits on one; a gang to as many as it needs, all at once or none. A job that does not fit now does not hold up later ones that
-// do, unless nodes are kept for it (Hold) or attempts make room for it (Claim). Takes what it
-// places from the fleet and counts it to the shares, and does away with the marks of what has
-// changed: what it leaves in the lines fits nowhere. quotas: nullptr: there are none. A line that
-// its quota stops is left as it is, also where nodes could take it: it must be given as fresh next
-// time.
+// keep what it reads if it fits on one; a gang to as many as it needs, all at once or none. A job
+// that does not fit now does not hold up later ones that do, unless nodes are kept for it (Hold) or
+// attempts make room for it (Claim). Takes what it places from the fleet and counts it to the
+// shares, and does away with the marks of what has changed: what it leaves in the lines fits
+// nowhere. quotas: nullptr: there are none. A line that its quota stops is left as it is, also
+// where nodes could take it: it must be given as fresh next time.
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
                                 MonotonicTime now, Quotas* quotas = nullptr);
 

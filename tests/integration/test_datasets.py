@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 import grpc
 import pytest
@@ -473,3 +474,21 @@ def test_a_job_is_tried_again_while_its_version_is_kept(make_cluster, tmp_path):
     put(cluster, tmp_path / "t.csv", "--version", "1")
     cluster.add_node()
     client.wait(client.retry(failed))
+
+
+def test_jobs_go_where_their_data_set_is_kept(make_cluster, tmp_path):
+    cluster = make_cluster(heartbeat_interval_ms=100)
+    for name in ("one", "two"):
+        cluster.add_node(arguments=["--labels", f"name={name}"])
+    (tmp_path / "kinds.csv").write_text(table())
+    uri = put(cluster, tmp_path / "kinds.csv")["uri"]
+    usual = cluster.succeed(cluster.submit(job()).job_id).status.current_node_id
+    other = next(node for node in cluster.client().nodes() if node.node_id != usual)
+    fetched = train(cluster, uri, node_labels=dict(other.labels))
+    assert fetched.status.current_node_id == other.node_id
+    # The node tells with its next heartbeat.
+    deadline = time.monotonic() + 20
+    while train(cluster, uri).status.current_node_id != other.node_id:
+        assert time.monotonic() < deadline, "jobs go on to a node that has to fetch the data"
+    assert [train(cluster, uri).status.current_node_id for _ in range(3)] == [other.node_id] * 3
+    assert cluster.succeed(cluster.submit(job()).job_id).status.current_node_id == usual

@@ -81,6 +81,7 @@ void Client::Try(const Action& action, int tries) {
       submit.job.resources.gpus = random.Chance(0.2) ? random.Between(1, 2) : 0;
       if (random.Chance(0.1))
         submit.job.resources.SetNamed(AntiAffinityToken(submit.job.user, "apart"), 1);
+      if (random.Chance(0.3)) submit.job.data = static_cast<ContentKey>(random.Between(1, 3));
       submit.job.max_retries = static_cast<int32_t>(random.Below(4));
       submit.job.total_epochs = 10;
       std::string config = "config" + std::to_string(random.Below(5));

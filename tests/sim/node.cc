@@ -233,14 +233,24 @@ void Node::HeartbeatAfter(Duration wait) {
   heartbeat_timer_->After(wait, [this] { Heartbeat(); });
 }
 
+// Now and then it has fetched something, or dropped it.
+std::optional<std::vector<ContentKey>> Node::KeptData() {
+  if (!random_.Chance(0.2)) return std::nullopt;
+  std::vector<ContentKey> data;
+  for (ContentKey key = 1; key <= 3; ++key) {
+    if (random_.Chance(0.5)) data.push_back(key);
+  }
+  return data;
+}
+
 void Node::Heartbeat() {
   if (state_ != State::kRegistered || heartbeat_in_flight_) return;
   heartbeat_in_flight_ = true;
   Duration timeout = std::clamp<Duration>(lease_duration_ / 4, milliseconds(200), kCallTimeout);
   MonotonicTime sent_at = process_.now().monotonic;
   CallServer<control::HeartbeatReply>(
-      control::Heartbeat{.node = id_, .session = session_, .active = Active()}, timeout,
-      [this, sent_at, session = session_](Result<control::HeartbeatReply> answer) {
+      control::Heartbeat{.node = id_, .session = session_, .active = Active(), .data = KeptData()},
+      timeout, [this, sent_at, session = session_](Result<control::HeartbeatReply> answer) {
         heartbeat_in_flight_ = false;
         if (state_ != State::kRegistered) return;
         if (session != session_) return HeartbeatAfter(Duration::zero());

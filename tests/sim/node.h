@@ -75,6 +75,7 @@ class Node {
   void RegistrationAnswered();
   void OnRegistered(const Registered& registered, MonotonicTime sent_at);
   void AfterRegistration(std::function<void()> then);
+  std::optional<std::vector<ContentKey>> KeptData();
   void Heartbeat();
   void HeartbeatAfter(Duration wait);
   void RenewLease(MonotonicTime sent_at);

@@ -128,6 +128,10 @@ constexpr Migration kMigrations[] = {
     R"sql(
       ALTER TABLE jobs ADD COLUMN gang TEXT NOT NULL DEFAULT '';
     )sql",
+    // 9 -> 10
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN data INTEGER NOT NULL DEFAULT 0;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

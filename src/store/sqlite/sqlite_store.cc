@@ -83,7 +83,8 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "array",
                                             "member_of",
                                             "member_number",
-                                            "gang"};
+                                            "gang",
+                                            "data"};
 
 std::string JobColumns() {
   std::string text;
@@ -545,6 +546,7 @@ class SqliteStore : public JobStore {
     s.bind(++i, job.member != nullptr ? job.member->array_sequence : int64_t{0});
     s.bind(++i, job.member != nullptr ? job.member->number : int64_t{0});
     s.bindNoCopy(++i, gang);
+    s.bind(++i, static_cast<int64_t>(job.data));
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -603,6 +605,7 @@ class SqliteStore : public JobStore {
       job.member = std::make_shared<const control::Member>(std::move(member));
     }
     RETURN_IF_ERROR(ReadGang(s.getColumn(i++).getString(), &job));
+    job.data = static_cast<ContentKey>(s.getColumn(i++).getInt64());
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
