@@ -17,8 +17,8 @@ build=$(realpath "${1:-build}")
 export PYTHONDONTWRITEBYTECODE=1
 
 prepare_python() {
-  local wanted
-  wanted=$(/usr/bin/python3 --version; pwd; git hash-object python/setup.py python/pyproject.toml python/cyxwiz/*.py \
+  local wanted packages="pytest jsonschema pyyaml"
+  wanted=$(/usr/bin/python3 --version; pwd; echo "$packages"; git hash-object python/setup.py python/pyproject.toml python/cyxwiz/*.py \
     python/cyxwiz/protocol/__init__.py proto/cyxwiz/protocol/*.proto)
   [ "$(cat "$build/venv/.installed" 2>/dev/null)" = "$wanted" ] && return
   echo "test: installing the Python package into $build/venv"
@@ -28,7 +28,7 @@ prepare_python() {
   rm -rf "$source"
   mkdir -p "$source"
   cp -r python proto "$source/"
-  "$build/venv/bin/pip" install --quiet --disable-pip-version-check --upgrade pytest "$source/python"
+  "$build/venv/bin/pip" install --quiet --disable-pip-version-check --upgrade $packages "$source/python"
   echo "$wanted" >"$build/venv/.installed"
 }
 
