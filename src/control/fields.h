@@ -73,12 +73,12 @@ inline auto Fields(Array& a) {
 inline auto Fields(Member& m) { return std::tie(m.array, m.array_sequence, m.number); }
 inline auto Fields(Job& j) {
   return std::tie(j.sequence, j.id, j.name, j.user, j.type, j.priority, j.body, j.resources,
-                  j.device, j.max_retries, j.total_epochs, j.terms, j.array, j.member, j.gang,
-                  j.state, j.message, j.created_at, j.started_at, j.ended_at, j.attempt_started_at,
-                  j.not_before, j.attempt, j.node, j.retries, j.nodes_lost, j.limit_hit,
-                  j.cancel_requested, j.cancel_reason, j.pause_requested, j.preempted_for,
-                  j.preemptions, j.retry_of, j.cause, j.error, j.progress, j.current_epoch,
-                  j.metrics, j.artifacts, j.compute_seconds, j.checkpoint);
+                  j.device, j.max_retries, j.total_epochs, j.data, j.terms, j.array, j.member,
+                  j.gang, j.state, j.message, j.created_at, j.started_at, j.ended_at,
+                  j.attempt_started_at, j.not_before, j.attempt, j.node, j.retries, j.nodes_lost,
+                  j.limit_hit, j.cancel_requested, j.cancel_reason, j.pause_requested,
+                  j.preempted_for, j.preemptions, j.retry_of, j.cause, j.error, j.progress,
+                  j.current_epoch, j.metrics, j.artifacts, j.compute_seconds, j.checkpoint);
 }
 inline auto Fields(Event& e) {
   return std::tie(e.number, e.at, e.kind, e.sequence, e.job, e.node, e.attempt, e.from, e.to,
@@ -154,7 +154,7 @@ inline auto Fields(RegisterNode& c) {
 }
 inline auto Fields(Heartbeat& c) {
   return std::tuple_cat(std::tie(c.reply_to, c.node), std::make_tuple(SessionField{&c.session}),
-                        std::tie(c.active, c.available, c.info, c.kept));
+                        std::tie(c.active, c.available, c.info, c.kept, c.data));
 }
 inline auto Fields(AssignOutcome& c) { return std::tie(c.attempt, c.node, c.kind, c.message); }
 inline auto Fields(ReportProgress& c) {

@@ -159,6 +159,11 @@ bool Fleet::Rebuild() {
   for (size_t i = 0; i < nodes_.size(); ++i) {
     if (!by_id_.emplace(nodes_[i].id, i).second) return false;
   }
+  if (data_.size() != nodes_.size()) return false;
+  with_data_.clear();
+  for (size_t i = 0; i < data_.size(); ++i) {
+    for (ContentKey key : data_[i]) with_data_[key].push_back(i);
+  }
   for (size_t index : loosened_) {
     if (index >= nodes_.size()) return false;
     is_loosened_[index] = true;

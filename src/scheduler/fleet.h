@@ -128,7 +128,7 @@ class Fleet {
   const std::vector<uint32_t>& ranks();
 
   // What the rest follows from, by Rebuild: false when it does not fit together.
-  auto Fields() { return std::tie(nodes_, holds_, claims_, loosened_); }
+  auto Fields() { return std::tie(nodes_, holds_, claims_, loosened_, data_); }
   bool Rebuild();
 
  private:
