@@ -13,7 +13,8 @@ using control::Command;
 // Whether the command leaves the state as it is, whatever it answers.
 bool ChangesNothing(const Command& command) {
   if (auto* list = std::get_if<control::ListJobs>(&command)) return list->filter.array_id.empty();
-  return std::holds_alternative<control::GetNode>(command) ||
+  return std::holds_alternative<control::FindJobs>(command) ||
+         std::holds_alternative<control::GetNode>(command) ||
          std::holds_alternative<control::ListNodes>(command) ||
          std::holds_alternative<control::PlanJob>(command) ||
          std::holds_alternative<control::Tick>(command);
