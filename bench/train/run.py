@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures training inside a job against a plain libtorch loop and against PyTorch, and prints JSON.
 
-    bench/train/run.py [--build DIR] [--rounds N] [--loops mlp,cnn,resnet18,gpt,lstm] [--job-epochs N]
+    bench/train/run.py [--build DIR] [--rounds N] [--loops mlp,cnn,resnet18,gpt,lstm]
+                       [--forms loader,tensors,compile] [--job-epochs N]
 
 The models are those of examples/*.json. Each round runs the loops one after the other, and a ratio is taken within its
 round, so that what else the machine does touches both. Rates by wall time and by processor time; medians over the rounds.
@@ -105,7 +106,7 @@ def measure(name: str, args: argparse.Namespace, python: str, folder: pathlib.Pa
         runs["sgemm"].append(last_json([plain_loop, "sgemm", "--threads", loop["threads"]]))
         if name in ("mlp", "cnn"):
             runs.setdefault("plain", []).append(last_json([plain_loop, name, "--epochs", 3 if name == "mlp" else 1]))
-        for form in FORMS if python else ():
+        for form in args.forms.split(",") if python else ():
             if "absent" in runs.get(form, [{}])[-1]:
                 continue
             runs.setdefault(form, []).append(last_json(
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--build", type=pathlib.Path, default=HERE.parent.parent / "build")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loops", default=",".join(LOOPS))
+    parser.add_argument("--forms", default=",".join(FORMS), help="of PyTorch's loops")
     parser.add_argument("--job-epochs", type=int, default=20, help="of the MLP whole job; 0: none")
     parser.add_argument("--python", default=os.environ.get("CYXWIZ_BENCH_PYTHON", "python3"))
     args = parser.parse_args()
