@@ -31,11 +31,11 @@ def whole_second_from_now():
 
 @pytest.fixture
 def waited(make_cluster):
-    """A cluster in which `second` waited for `first`, at the moment that is returned, and runs now."""
+    """A cluster in which `second` was not there yet, then waited for `first`, at the moments returned, and runs now."""
     cluster = make_cluster()
-    before = whole_second_from_now()
     cluster.add_node(cpus=2)
     cluster.wait_running(cluster.submit(long_job(job_id="first", resources={"cpus": 2})).job_id)
+    before = whole_second_from_now()
     cluster.submit(long_job(job_id="second", user="ann", resources={"cpus": 2}))
     at = whole_second_from_now()
     live = json.loads(cluster.cli("explain", "second", "--json").stdout)
@@ -52,7 +52,7 @@ def test_explain_tells_why_a_job_waited_though_it_runs_now(waited):
     assert then["reasons"][0]["code"] == "NOT_ENOUGH_FREE"
     assert (then["queue_position"], then["jobs_queued"]) == (1, 1)
     text = cluster.cli("explain", "second", "--at", moment(at)).stdout
-    assert text.startswith("Job second was queued"), text
+    assert text.startswith("Job second was Queued"), text
     assert cluster.rest("GET", f"/api/v1/jobs/second/explain?at={moment(at)}")[2]["reasons"] == live["reasons"]
     assert cluster.client().explain("second", at=at).reasons[0].code == "NOT_ENOUGH_FREE"
     assert cluster.client().explain("first", at=at).reasons == [], "it ran"
@@ -81,6 +81,8 @@ def test_moments_that_it_cannot_tell_of_are_errors_that_say_why(waited):
 
 def test_the_history_goes_on_over_a_kill_and_is_replayed_with_the_same_decisions(waited, tmp_path):
     cluster, _, at, live = waited
+    then = json.loads(cluster.cli("explain", "second", "--at", moment(at), "--json").stdout)
+    assert then["reasons"] == live["reasons"], "what was asked about is written before the kill"
     cluster.server.kill()
     cluster.start_server()
     cluster.wait_running("second")
