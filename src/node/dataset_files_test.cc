@@ -79,6 +79,7 @@ class DatasetFilesTest : public testing::Test {
   }
   // Until so many have been answered; the worker posts what it has done.
   void RunUntil(const std::vector<std::shared_ptr<Outcome>>& outcomes) {
+    io_.restart();
     auto work = boost::asio::make_work_guard(io_);
     auto open = [&] {
       return std::any_of(outcomes.begin(), outcomes.end(),
@@ -87,6 +88,7 @@ class DatasetFilesTest : public testing::Test {
     while (open()) io_.run_one();
   }
   void RunUntilFetching() {
+    io_.restart();
     auto work = boost::asio::make_work_guard(io_);
     while (held_.empty()) io_.run_one();
   }

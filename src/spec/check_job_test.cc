@@ -103,7 +103,7 @@ TEST(CheckJob, APreprocessingHasDataAndAName) {
   ASSERT_TRUE(checked.spec) << checked.problems.ToString();
   EXPECT_EQ(checked.spec->type, JobType::kPreprocessing);
   EXPECT_EQ(checked.spec->output_dataset, "ready@1");
-  EXPECT_GT(checked.spec->resources.memory_bytes, int64_t{300} << 20);
+  EXPECT_GT(checked.spec->resources.memory_bytes, int64_t{144} << 20);
   EXPECT_EQ(checked.spec->estimate.artifact_bytes, 1200 * 48 + 512);
 
   job.model_definition = "{}";
