@@ -356,6 +356,7 @@ Result<Json> Mlflow::Answer(const std::string& method, Result<HttpResponse> resp
   const bool is_object = json.ok() && json->is_object();
   const int status = response->status;
   if (status == 200 && is_object) return json;
+  if (status == 200 && response->body.empty()) return Json::object();  // of a file
   std::string said = "HTTP " + std::to_string(status);
   const bool is_mlflow = is_object && json->contains("error_code");
   if (is_mlflow) said += ": " + Text(*json, "error_code") + ": " + Text(*json, "message");

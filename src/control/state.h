@@ -116,7 +116,7 @@ struct Control::State {
   void Load(Snapshot snapshot);
 
   // ---- save.cc: the state as bytes
-  // All that is not in memory once more elsewhere.
+  // All that is not in memory once more elsewhere: a member that is added above is added there too.
   auto Fields();
   void Save(std::string* out);
   // False: what is there does not fit together.

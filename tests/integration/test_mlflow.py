@@ -142,7 +142,7 @@ def test_a_submitted_job_is_logged_when_it_has_ended(shared, mlflow, job_file, t
     run = mlflow.run_of(job["job_id"])
     assert run.info["status"] == "FINISHED" and run.info["run_name"] == "by cli"
     assert run.info["end_time"] == job["end_time"] * 1000
-    assert run.tags["cyxwiz.state"] == "succeeded" and run.tags["mlflow.user"] == "ada"
+    assert run.tags["cyxwiz.state"] == "Succeeded" and run.tags["mlflow.user"] == "ada"
     assert run.params == {"epochs": "2", "learning_rate": "0.01", "optimizer": "adam", "dataset": "mock://random_data"}
 
     # Each epoch at its step, the final values in full.
@@ -188,7 +188,7 @@ def test_a_cancelled_job_is_logged_as_such(shared, mlflow):
     done = shared.cli("watch", job_id, "--mlflow", mlflow.uri)
     assert done.returncode == 9, done.stderr
     run = mlflow.run_of(job_id)
-    assert run.info["status"] == "KILLED" and run.tags["cyxwiz.state"] == "cancelled" and run.files() == {}
+    assert run.info["status"] == "KILLED" and run.tags["cyxwiz.state"] == "Cancelled" and run.files() == {}
 
 
 def test_a_server_that_takes_no_files_is_told(shared, mlflow, job_file):
