@@ -31,7 +31,7 @@ constexpr const char* kServices[] = {
     "cyxwiz.protocol.ModelService",      "cyxwiz.protocol.JobLogService",
     "cyxwiz.protocol.JobControlService", "cyxwiz.protocol.NodeControlService",
     "cyxwiz.protocol.AdminService",      "cyxwiz.protocol.DeploymentService",
-    "cyxwiz.protocol.TerminalService",
+    "cyxwiz.protocol.TerminalService",      "cyxwiz.protocol.DatasetService",
 };
 constexpr auto kGraceForCalls = std::chrono::milliseconds(500);
 constexpr auto kMostForCalls = std::chrono::milliseconds(1000);
