@@ -1,6 +1,7 @@
 #include "central/committer.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <string>
 #include <utility>
@@ -226,8 +227,11 @@ Status Committer::TryDiskAgain(Now now) {
     disk_ = Disk::kLow;
     spdlog::warn("the server goes on: what waited for space on the disk is stored");
     Send();
+    // The nodes count their leases from these: so must the server, before any of them can end.
     std::vector<Item> held;
-    held.swap(held_);
+    for (auto& [node, beat] : std::exchange(beats_, {})) held.push_back({std::move(beat), {}});
+    std::move(held_.begin(), held_.end(), std::back_inserter(held));
+    held_.clear();
     RETURN_IF_ERROR(Work(held, now));
     if (disk_ == Disk::kFull) return OkStatus();
   }
@@ -259,31 +263,35 @@ void Committer::HandleFrozen(Item& item, Now now) {
     Answer(item, Unavailable("the disk of the server is full", "try again in a moment"));
   };
   auto read = [this, &item, now](auto&) { ReadFrozen(item, now); };
-  std::visit(
-      Overloaded{
-          [&](control::SubmitJob& c) { refuse(c); },
-          [&](control::CancelJob& c) { refuse(c); },
-          [&](control::CancelJobs& c) { refuse(c); },
-          [&](control::PauseJob& c) { refuse(c); },
-          [&](control::ResumeJob& c) { refuse(c); },
-          [&](control::SetPriority& c) { refuse(c); },
-          [&](control::RetryJob& c) { refuse(c); },
-          [&](control::CordonNode& c) { refuse(c); },
-          [&](control::RemoveJob& c) { refuse(c); },
-          [&](control::GetJob& c) { read(c); },
-          [&](control::ListJobs& c) { read(c); },
-          [&](control::FindJobs& c) { read(c); },
-          [&](control::GetNode& c) { read(c); },
-          [&](control::ListNodes& c) { read(c); },
-          [&](control::ExplainJob& c) { read(c); },
-          [&](control::PlanJob& c) { read(c); },
-          [&](control::RegisterNode& c) { refuse_node(c); },
-          [&](control::ReportCompletion& c) { refuse_node(c); },
-          [&](control::Heartbeat&) { Answer(item, OkStatus(), control::HeartbeatReply{}); },
-          [&](control::ReportProgress&) { Answer(item, OkStatus(), control::ReportReply{}); },
-          [&](control::AssignOutcome&) { held_.push_back(std::move(item)); },
-          [](control::Tick&) {}},
-      item.command);
+  auto beat = [this, &item](control::Heartbeat& c) {
+    Answer(item, OkStatus(), control::HeartbeatReply{});
+    beats_.insert_or_assign(c.node.value, std::move(c));
+  };
+  std::visit(Overloaded{[&](control::SubmitJob& c) { refuse(c); },
+                        [&](control::CancelJob& c) { refuse(c); },
+                        [&](control::CancelJobs& c) { refuse(c); },
+                        [&](control::PauseJob& c) { refuse(c); },
+                        [&](control::ResumeJob& c) { refuse(c); },
+                        [&](control::SetPriority& c) { refuse(c); },
+                        [&](control::RetryJob& c) { refuse(c); },
+                        [&](control::CordonNode& c) { refuse(c); },
+                        [&](control::RemoveJob& c) { refuse(c); },
+                        [&](control::GetJob& c) { read(c); },
+                        [&](control::ListJobs& c) { read(c); },
+                        [&](control::FindJobs& c) { read(c); },
+                        [&](control::GetNode& c) { read(c); },
+                        [&](control::ListNodes& c) { read(c); },
+                        [&](control::ExplainJob& c) { read(c); },
+                        [&](control::PlanJob& c) { read(c); },
+                        [&](control::RegisterNode& c) { refuse_node(c); },
+                        [&](control::ReportCompletion& c) { refuse_node(c); },
+                        [&](control::Heartbeat& c) { beat(c); },
+                        [&](control::ReportProgress&) {
+                          Answer(item, OkStatus(), control::ReportReply{});
+                        },
+                        [&](control::AssignOutcome&) { held_.push_back(std::move(item)); },
+                        [](control::Tick&) {}},
+             item.command);
 }
 
 void Committer::ReadFrozen(Item& item, Now now) {

@@ -13,7 +13,8 @@
 // `retry_commit`, control's clock stands still (no lease runs out), and
 //   - commands that need a record are refused without being applied: RESOURCE_EXHAUSTED for
 //     clients, UNAVAILABLE for nodes, which try again;
-//   - heartbeats and progress are answered "go on", so that nodes keep their attempts;
+//   - heartbeats and progress are answered "go on", so that nodes keep their attempts; the newest
+//     heartbeat of each is applied before control's clock goes on, as its node counts from it;
 //   - reads are answered unless they touch a job of the batch (a list touches all): UNAVAILABLE;
 //   - those who wait for the batch itself are told after five tries that its outcome is open
 //     (UNAVAILABLE).
@@ -21,8 +22,10 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -124,6 +127,7 @@ class Committer {
   int retries_ = 0;
   std::set<JobId> uncommitted_;
   std::vector<Item> held_;
+  std::map<std::string, control::Heartbeat> beats_;  // the newest that each node was answered
   // How long it has been frozen in all: control's clock is that much behind.
   Duration clock_lag_ = Duration::zero();
 
