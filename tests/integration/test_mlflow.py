@@ -173,7 +173,7 @@ def test_logging_again_changes_nothing(shared, mlflow, job_file):
 
 def test_an_array_is_a_run_with_those_of_its_members_in_it(shared, mlflow, job_file):
     array = final_status(shared.cli(
-        "submit", job_file(array={"sweep": {"learning_rate": [0.1, 0.01]}}), "--wait", "--json",
+        "submit", job_file(sweep={"learning_rate": [0.1, 0.01]}), "--wait", "--json",
         "--mlflow", mlflow.uri, "--mlflow-experiment", "rates of learning"))["job_id"]
     parent = mlflow.run_of(array, "rates of learning")
     members = [run for run in mlflow.runs("rates of learning") if run.tags.get("mlflow.parentRunId") == parent.info["run_id"]]
