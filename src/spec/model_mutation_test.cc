@@ -55,7 +55,10 @@ class Mutator {
         if (place->is_array() && !place->empty()) place->push_back((*place)[Below(place->size())]);
         return;
       case 3:
-        if (place->is_number_integer()) *place = place->get<int64_t>() + (Below(2) == 0 ? 1 : -1);
+        if (place->is_number_integer()) {  // beyond the largest comes the smallest
+          const uint64_t next = Below(2) == 0 ? 1 : ~uint64_t{0};
+          *place = static_cast<int64_t>(place->get<uint64_t>() + next);
+        }
         return;
       default:
         *place = Odd();

@@ -80,6 +80,9 @@ class Network {
     for (auto& [call, broken] : std::exchange(open_[process], {})) broken();
   }
 
+  // Before processes are taken away for good: nobody hears of it.
+  void Close() { open_.clear(); }
+
   // Directions are cut and mended independently; cuts of the same direction add up.
   void Cut(const std::string& from, const std::string& to) { ++cuts_[{from, to}]; }
   void Mend(const std::string& from, const std::string& to) { --cuts_[{from, to}]; }

@@ -28,7 +28,7 @@ World::World(const Plan& p, std::FILE* trace)
   for (int64_t i = 0; i <= plan.clients; ++i) clients.push_back(std::make_unique<Client>(this, i));
 }
 
-World::~World() = default;
+World::~World() { network.Close(); }
 
 void World::Trace(const std::string& who, const std::string& what) {
   if (trace_ == nullptr) return;
