@@ -1,6 +1,7 @@
 // JobControlService and NodeControlService: see proto/cyxwiz/protocol/control.proto.
 #include <grpcpp/grpcpp.h>
 
+#include "central/api_call.h"
 #include "central/convert.h"
 #include "central/follow_reactor.h"
 #include "central/refusal.h"
@@ -12,19 +13,6 @@ namespace {
 
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
-
-// Answers a call by a method of the Api.
-template <typename Request, typename Response>
-ServerUnaryReactor* Call(Api* api, CallbackServerContext* context,
-                         void (Api::*method)(const Request&, Done<Response>),
-                         const Request* request, Response* response) {
-  ServerUnaryReactor* reactor = context->DefaultReactor();
-  (api->*method)(*request, [reactor, response](Status status, Response answer) {
-    response->Swap(&answer);
-    reactor->Finish(ToGrpc(status));
-  });
-  return reactor;
-}
 
 class JobControlServiceImpl final : public protocol::JobControlService::CallbackService {
  public:

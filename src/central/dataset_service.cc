@@ -3,7 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include "central/convert.h"
+#include "central/api_call.h"
 #include "central/services.h"
 
 namespace cyxwiz::central {
@@ -19,32 +19,20 @@ class DatasetServiceImpl final : public protocol::DatasetService::CallbackServic
   ServerUnaryReactor* PutDataset(CallbackServerContext* context,
                                  const protocol::PutDatasetRequest* request,
                                  protocol::PutDatasetResponse* response) override {
-    return Call(context, &Api::PutDataset, request, response);
+    return Call(api_, context, &Api::PutDataset, request, response);
   }
   ServerUnaryReactor* ListDatasets(CallbackServerContext* context,
                                    const protocol::ListDatasetsRequest* request,
                                    protocol::ListDatasetsResponse* response) override {
-    return Call(context, &Api::ListDatasets, request, response);
+    return Call(api_, context, &Api::ListDatasets, request, response);
   }
   ServerUnaryReactor* RemoveDataset(CallbackServerContext* context,
                                     const protocol::RemoveDatasetRequest* request,
                                     protocol::RemoveDatasetResponse* response) override {
-    return Call(context, &Api::RemoveDataset, request, response);
+    return Call(api_, context, &Api::RemoveDataset, request, response);
   }
 
  private:
-  template <typename Request, typename Response>
-  ServerUnaryReactor* Call(CallbackServerContext* context,
-                           void (Api::*method)(const Request&, Done<Response>),
-                           const Request* request, Response* response) {
-    ServerUnaryReactor* reactor = context->DefaultReactor();
-    (api_->*method)(*request, [reactor, response](Status status, Response answer) {
-      response->Swap(&answer);
-      reactor->Finish(ToGrpc(status));
-    });
-    return reactor;
-  }
-
   Api* const api_;
 };
 

@@ -1,7 +1,7 @@
 // NodeDiscoveryService: see proto/cyxwiz/protocol/node.proto.
 #include <grpcpp/grpcpp.h>
 
-#include "central/convert.h"
+#include "central/api_call.h"
 #include "central/services.h"
 #include "cyxwiz/protocol/node.grpc.pb.h"
 
@@ -18,32 +18,20 @@ class DiscoveryServiceImpl final : public protocol::NodeDiscoveryService::Callba
   ServerUnaryReactor* FindNodes(CallbackServerContext* context,
                                 const protocol::FindNodesRequest* request,
                                 protocol::FindNodesResponse* response) override {
-    return Call(context, &Api::FindNodes, request, response);
+    return Call(api_, context, &Api::FindNodes, request, response);
   }
   ServerUnaryReactor* ListNodes(CallbackServerContext* context,
                                 const protocol::ListNodesRequest* request,
                                 protocol::ListNodesResponse* response) override {
-    return Call(context, &Api::ListNodes, request, response);
+    return Call(api_, context, &Api::ListNodes, request, response);
   }
   ServerUnaryReactor* GetNodeInfo(CallbackServerContext* context,
                                   const protocol::GetNodeInfoRequest* request,
                                   protocol::GetNodeInfoResponse* response) override {
-    return Call(context, &Api::GetNodeInfo, request, response);
+    return Call(api_, context, &Api::GetNodeInfo, request, response);
   }
 
  private:
-  template <typename Request, typename Response>
-  ServerUnaryReactor* Call(CallbackServerContext* context,
-                           void (Api::*method)(const Request&, Done<Response>),
-                           const Request* request, Response* response) {
-    ServerUnaryReactor* reactor = context->DefaultReactor();
-    (api_->*method)(*request, [reactor, response](Status status, Response answer) {
-      response->Swap(&answer);
-      reactor->Finish(ToGrpc(status));
-    });
-    return reactor;
-  }
-
   Api* const api_;
 };
 

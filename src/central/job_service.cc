@@ -1,6 +1,7 @@
 // JobService: see proto/cyxwiz/protocol/job.proto.
 #include <grpcpp/grpcpp.h>
 
+#include "central/api_call.h"
 #include "central/convert.h"
 #include "central/follow_reactor.h"
 #include "central/refusal.h"
@@ -35,22 +36,22 @@ class JobServiceImpl final : public protocol::JobService::CallbackService {
   ServerUnaryReactor* GetJobStatus(CallbackServerContext* context,
                                    const protocol::GetJobStatusRequest* request,
                                    protocol::GetJobStatusResponse* response) override {
-    return Call(context, &Api::GetJobStatus, request, response);
+    return Call(api_, context, &Api::GetJobStatus, request, response);
   }
   ServerUnaryReactor* CancelJob(CallbackServerContext* context,
                                 const protocol::CancelJobRequest* request,
                                 protocol::CancelJobResponse* response) override {
-    return Call(context, &Api::CancelJob, request, response);
+    return Call(api_, context, &Api::CancelJob, request, response);
   }
   ServerUnaryReactor* ListJobs(CallbackServerContext* context,
                                const protocol::ListJobsRequest* request,
                                protocol::ListJobsResponse* response) override {
-    return Call(context, &Api::ListJobs, request, response);
+    return Call(api_, context, &Api::ListJobs, request, response);
   }
   ServerUnaryReactor* DeleteJob(CallbackServerContext* context,
                                 const protocol::DeleteJobRequest* request,
                                 protocol::DeleteJobResponse* response) override {
-    return Call(context, &Api::DeleteJob, request, response);
+    return Call(api_, context, &Api::DeleteJob, request, response);
   }
 
   grpc::ServerWriteReactor<protocol::JobUpdateStream>* StreamJobUpdates(
@@ -61,18 +62,6 @@ class JobServiceImpl final : public protocol::JobService::CallbackService {
   }
 
  private:
-  template <typename Request, typename Response>
-  ServerUnaryReactor* Call(CallbackServerContext* context,
-                           void (Api::*method)(const Request&, Done<Response>),
-                           const Request* request, Response* response) {
-    ServerUnaryReactor* reactor = context->DefaultReactor();
-    (api_->*method)(*request, [reactor, response](Status status, Response answer) {
-      response->Swap(&answer);
-      reactor->Finish(ToGrpc(status));
-    });
-    return reactor;
-  }
-
   Api* const api_;
 };
 
