@@ -111,10 +111,10 @@ class AdminServiceImpl final : public protocol::AdminService::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeAdminService(const ServiceParts& parts) {
+NamedService MakeAdminService(const ServiceParts& parts) {
   // Left by a server that was killed while it made one.
   ::unlink((parts.database + ".backup").c_str());
-  return std::make_unique<AdminServiceImpl>(parts);
+  return {std::make_unique<AdminServiceImpl>(parts), protocol::AdminService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

@@ -102,12 +102,14 @@ class NodeControlServiceImpl final : public protocol::NodeControlService::Callba
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeJobControlService(const ServiceParts& parts) {
-  return std::make_unique<JobControlServiceImpl>(parts.api);
+NamedService MakeJobControlService(const ServiceParts& parts) {
+  return {std::make_unique<JobControlServiceImpl>(parts.api),
+          protocol::JobControlService::service_full_name()};
 }
 
-std::unique_ptr<grpc::Service> MakeNodeControlService(const ServiceParts& parts) {
-  return std::make_unique<NodeControlServiceImpl>(parts.api);
+NamedService MakeNodeControlService(const ServiceParts& parts) {
+  return {std::make_unique<NodeControlServiceImpl>(parts.api),
+          protocol::NodeControlService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

@@ -38,8 +38,9 @@ class DatasetServiceImpl final : public protocol::DatasetService::CallbackServic
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeDatasetService(const ServiceParts& parts) {
-  return std::make_unique<DatasetServiceImpl>(parts.api);
+NamedService MakeDatasetService(const ServiceParts& parts) {
+  return {std::make_unique<DatasetServiceImpl>(parts.api),
+          protocol::DatasetService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

@@ -37,8 +37,9 @@ class DiscoveryServiceImpl final : public protocol::NodeDiscoveryService::Callba
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeDiscoveryService(const ServiceParts& parts) {
-  return std::make_unique<DiscoveryServiceImpl>(parts.api);
+NamedService MakeDiscoveryService(const ServiceParts& parts) {
+  return {std::make_unique<DiscoveryServiceImpl>(parts.api),
+          protocol::NodeDiscoveryService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

@@ -67,8 +67,8 @@ class JobServiceImpl final : public protocol::JobService::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeJobService(const ServiceParts& parts) {
-  return std::make_unique<JobServiceImpl>(parts.api);
+NamedService MakeJobService(const ServiceParts& parts) {
+  return {std::make_unique<JobServiceImpl>(parts.api), protocol::JobService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

@@ -89,11 +89,11 @@ class TerminalServiceImpl final : public TerminalService::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeDeploymentService() {
-  return std::make_unique<DeploymentServiceImpl>();
+NamedService MakeDeploymentService() {
+  return {std::make_unique<DeploymentServiceImpl>(), DeploymentService::service_full_name()};
 }
-std::unique_ptr<grpc::Service> MakeTerminalService() {
-  return std::make_unique<TerminalServiceImpl>();
+NamedService MakeTerminalService() {
+  return {std::make_unique<TerminalServiceImpl>(), TerminalService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

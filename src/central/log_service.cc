@@ -98,8 +98,9 @@ class LogServiceImpl final : public protocol::JobLogService::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeLogService(const ServiceParts& parts) {
-  return std::make_unique<LogServiceImpl>(parts.logs);
+NamedService MakeLogService(const ServiceParts& parts) {
+  return {std::make_unique<LogServiceImpl>(parts.logs),
+          protocol::JobLogService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

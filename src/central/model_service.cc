@@ -303,8 +303,8 @@ class ModelServiceImpl final : public protocol::ModelService::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeModelService(const ServiceParts& parts) {
-  return std::make_unique<ModelServiceImpl>(parts);
+NamedService MakeModelService(const ServiceParts& parts) {
+  return {std::make_unique<ModelServiceImpl>(parts), protocol::ModelService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

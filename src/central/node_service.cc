@@ -656,11 +656,12 @@ class JobStatusServiceImpl final : public protocol::JobStatusService::CallbackSe
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeNodeService(const ServiceParts& parts) {
-  return std::make_unique<NodeServiceImpl>(parts);
+NamedService MakeNodeService(const ServiceParts& parts) {
+  return {std::make_unique<NodeServiceImpl>(parts), protocol::NodeService::service_full_name()};
 }
-std::unique_ptr<grpc::Service> MakeJobStatusService(const ServiceParts& parts) {
-  return std::make_unique<JobStatusServiceImpl>(parts);
+NamedService MakeJobStatusService(const ServiceParts& parts) {
+  return {std::make_unique<JobStatusServiceImpl>(parts),
+          protocol::JobStatusService::service_full_name()};
 }
 
 }  // namespace cyxwiz::central

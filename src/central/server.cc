@@ -24,15 +24,6 @@ namespace cyxwiz::central {
 namespace {
 
 constexpr int kPoolThreads = 4;
-// For grpc.health.v1: what is registered below.
-constexpr const char* kServices[] = {
-    "cyxwiz.protocol.JobService",        "cyxwiz.protocol.NodeService",
-    "cyxwiz.protocol.JobStatusService",  "cyxwiz.protocol.NodeDiscoveryService",
-    "cyxwiz.protocol.ModelService",      "cyxwiz.protocol.JobLogService",
-    "cyxwiz.protocol.JobControlService", "cyxwiz.protocol.NodeControlService",
-    "cyxwiz.protocol.AdminService",      "cyxwiz.protocol.DeploymentService",
-    "cyxwiz.protocol.TerminalService",      "cyxwiz.protocol.DatasetService",
-};
 constexpr auto kGraceForCalls = std::chrono::milliseconds(500);
 constexpr auto kMostForCalls = std::chrono::milliseconds(1000);
 
@@ -203,7 +194,7 @@ class CentralServerImpl final : public CentralServer {
     builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
     builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
     builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
-    for (auto& service : services_) builder.RegisterService(service.get());
+    for (const NamedService& one : services_) builder.RegisterService(one.service.get());
     grpc_ = builder.BuildAndStart();
     if (grpc_ == nullptr || port == 0) {
       return Unavailable("cannot listen on " + address.ToString() +
@@ -212,7 +203,7 @@ class CentralServerImpl final : public CentralServer {
                          "HOST:PORT (port 0 takes a free one)");
     }
     if (auto* health = grpc_->GetHealthCheckService()) {
-      for (const char* name : kServices) health->SetServingStatus(name, true);
+      for (const NamedService& one : services_) health->SetServingStatus(one.name, true);
     }
     grpc_address_ = ListenAddress{address.host, port}.ToString();
     return OkStatus();
@@ -248,7 +239,7 @@ class CentralServerImpl final : public CentralServer {
   std::unique_ptr<LogRelay> logs_;
   std::unique_ptr<Past> past_;
   std::unique_ptr<Api> api_;
-  std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::vector<NamedService> services_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<RestServer> rest_;
 };

@@ -39,18 +39,24 @@ struct ServiceParts {
   Duration lease = std::chrono::seconds(10);  // control's; nodes stop their attempts earlier
 };
 
-std::unique_ptr<grpc::Service> MakeJobService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeNodeService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeJobStatusService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeDiscoveryService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeModelService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeLogService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeJobControlService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeNodeControlService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeDatasetService(const ServiceParts& parts);
-std::unique_ptr<grpc::Service> MakeAdminService(const ServiceParts& parts);
+// A service with its full name, for its health.
+struct NamedService {
+  std::unique_ptr<grpc::Service> service;
+  const char* name;
+};
+
+NamedService MakeJobService(const ServiceParts& parts);
+NamedService MakeNodeService(const ServiceParts& parts);
+NamedService MakeJobStatusService(const ServiceParts& parts);
+NamedService MakeDiscoveryService(const ServiceParts& parts);
+NamedService MakeModelService(const ServiceParts& parts);
+NamedService MakeLogService(const ServiceParts& parts);
+NamedService MakeJobControlService(const ServiceParts& parts);
+NamedService MakeNodeControlService(const ServiceParts& parts);
+NamedService MakeDatasetService(const ServiceParts& parts);
+NamedService MakeAdminService(const ServiceParts& parts);
 // Served by a later release; each method answers UNIMPLEMENTED with a sentence.
-std::unique_ptr<grpc::Service> MakeDeploymentService();
-std::unique_ptr<grpc::Service> MakeTerminalService();
+NamedService MakeDeploymentService();
+NamedService MakeTerminalService();
 
 }  // namespace cyxwiz::central
