@@ -2,23 +2,13 @@
 
 #include <algorithm>
 
+#include "export/layer_kinds.h"
 #include "export/onnx_layers.h"
 
 namespace cyxwiz::exporting {
 namespace {
 
 constexpr char kInput[] = "input";
-
-Status CheckLayers(const spec::ModelSpec& model) {
-  std::string names;
-  for (const spec::LayerSpec& layer : model.layers) {
-    if (FindOnnxKind(layer.type) != nullptr) continue;
-    names += (names.empty() ? "'" : ", '") + layer.name + "' (" + layer.type + ")";
-  }
-  if (names.empty()) return OkStatus();
-  return Unimplemented("the model has layers that cannot be written as ONNX: " + names,
-                       "use --format safetensors");
-}
 
 // Values of the data set -> values of the model.
 std::string Prepare(const Preprocessing& preprocessing, const spec::Shape& shape,
@@ -59,7 +49,7 @@ std::string Named(const std::string& value, const std::string& name, size_t firs
 
 Result<std::string> ToOnnx(const SavedModel& saved) {
   const spec::ModelSpec& model = saved.model;
-  RETURN_IF_ERROR(CheckLayers(model));
+  RETURN_IF_ERROR(CheckLayers(model, FindOnnxKind, "ONNX"));
   OnnxGraph graph;
   spec::LayerSpec data;
   data.name = kInput;  // the name of no layer

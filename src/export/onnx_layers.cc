@@ -1,6 +1,6 @@
 #include "export/onnx_layers.h"
 
-#include <algorithm>
+#include "export/layer_kinds.h"
 
 namespace cyxwiz::exporting {
 namespace {
@@ -90,17 +90,10 @@ std::string LayerWriter::Linear(const std::string& x, const std::string& weight,
 }
 
 const OnnxKind* FindOnnxKind(std::string_view type) {
-  static const std::vector<OnnxKind> kKinds = [] {
-    std::vector<OnnxKind> all;
-    for (auto family : {BasicOnnx, ConvolutionOnnx, PoolingOnnx, NormalizationOnnx, SequenceOnnx,
-                        ShapeOnnx, ActivationOnnx}) {
-      for (const OnnxKind& kind : family()) all.push_back(kind);
-    }
-    return all;
-  }();
-  auto found = std::find_if(kKinds.begin(), kKinds.end(),
-                            [&](const OnnxKind& kind) { return kind.type == type; });
-  return found == kKinds.end() ? nullptr : &*found;
+  static const std::vector<OnnxKind> kKinds =
+      AllOf<OnnxKind>({BasicOnnx, ConvolutionOnnx, PoolingOnnx, NormalizationOnnx, SequenceOnnx,
+                       ShapeOnnx, ActivationOnnx});
+  return FindKind(kKinds, type);
 }
 
 }  // namespace cyxwiz::exporting

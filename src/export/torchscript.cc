@@ -1,22 +1,12 @@
 #include "export/torchscript.h"
 
+#include "export/layer_kinds.h"
 #include "export/torchscript_layers.h"
 
 namespace cyxwiz::exporting {
 namespace {
 
 constexpr char kFloat[] = "6";  // c10::ScalarType
-
-Status CheckLayers(const spec::ModelSpec& model) {
-  std::string names;
-  for (const spec::LayerSpec& layer : model.layers) {
-    if (FindScriptKind(layer.type) != nullptr) continue;
-    names += (names.empty() ? "'" : ", '") + layer.name + "' (" + layer.type + ")";
-  }
-  if (names.empty()) return OkStatus();
-  return Unimplemented("the model has layers that cannot be written as TorchScript: " + names,
-                       "use --format safetensors");
-}
 
 // Values of the data set -> values of the model.
 std::string Prepare(const Preprocessing& preprocessing, const spec::Shape& shape,
@@ -44,7 +34,7 @@ std::string Prepare(const Preprocessing& preprocessing, const spec::Shape& shape
 
 Result<TorchScript> ToTorchScript(const SavedModel& saved) {
   const spec::ModelSpec& model = saved.model;
-  RETURN_IF_ERROR(CheckLayers(model));
+  RETURN_IF_ERROR(CheckLayers(model, FindScriptKind, "TorchScript"));
   ScriptSource source;
   const std::string input = Prepare(saved.preprocessing, model.input_shape, &source);
   std::vector<std::string> values;  // what each layer gives

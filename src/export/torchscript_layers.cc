@@ -1,6 +1,6 @@
 #include "export/torchscript_layers.h"
 
-#include <algorithm>
+#include "export/layer_kinds.h"
 
 namespace cyxwiz::exporting {
 
@@ -56,17 +56,10 @@ std::string ScriptWriter::Pad(const std::string& x, const std::vector<int64_t>& 
 }
 
 const ScriptKind* FindScriptKind(std::string_view type) {
-  static const std::vector<ScriptKind> kKinds = [] {
-    std::vector<ScriptKind> all;
-    for (auto family : {BasicScript, ConvolutionScript, PoolingScript, NormalizationScript,
-                        SequenceScript, ShapeScript, ActivationScript}) {
-      for (const ScriptKind& kind : family()) all.push_back(kind);
-    }
-    return all;
-  }();
-  auto found = std::find_if(kKinds.begin(), kKinds.end(),
-                            [&](const ScriptKind& kind) { return kind.type == type; });
-  return found == kKinds.end() ? nullptr : &*found;
+  static const std::vector<ScriptKind> kKinds =
+      AllOf<ScriptKind>({BasicScript, ConvolutionScript, PoolingScript, NormalizationScript,
+                         SequenceScript, ShapeScript, ActivationScript});
+  return FindKind(kKinds, type);
 }
 
 }  // namespace cyxwiz::exporting
