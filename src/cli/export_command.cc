@@ -1,8 +1,6 @@
 // cyxwiz export.
-#include <stdlib.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <filesystem>
 
 #include "base/file.h"
@@ -12,6 +10,7 @@
 #include "cli/job_follower.h"
 #include "cli/progress_view.h"
 #include "cli/run_program.h"
+#include "cli/scratch_folder.h"
 #include "export/onnx.h"
 #include "export/saved_model.h"
 #include "export/torchscript.h"
@@ -30,13 +29,6 @@ constexpr char kOnnxFile[] = "model.onnx";
 // The files of a job while they are read, in a folder that goes with it.
 class FetchedModel {
  public:
-  FetchedModel() = default;
-  FetchedModel(const FetchedModel&) = delete;
-  ~FetchedModel() {
-    std::error_code error;
-    if (!folder_.empty()) fs::remove_all(folder_, error);
-  }
-
   Status Fetch(const Session& session, const std::string& job_id, const std::string& beside) {
     ASSIGN_OR_RETURN(std::unique_ptr<Client> client, Client::Connect(session.server));
     ASSIGN_OR_RETURN(protocol::GetJobStatusResponse status, client->GetJobStatus(job_id));
@@ -49,21 +41,17 @@ class FetchedModel {
               : "follow it with 'cyxwiz watch " + job_id + ServerFlag(session.server) + "'");
     }
     RETURN_IF_ERROR(MakeFolder(beside));
-    std::string pattern = beside + "/.export-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) {
-      return ErrnoStatus("cannot make a folder in '" + beside + "'", errno);
-    }
-    folder_ = pattern;
+    RETURN_IF_ERROR(folder_.Make(beside, ".export-", "cannot make a folder in '" + beside + "'"));
     for (const protocol::Artifact& artifact : status.result().artifacts()) {
       if (artifact.name() != kModelFile && artifact.name() != kWeightsFile) continue;
-      RETURN_IF_ERROR(DownloadArtifact(client.get(), job_id, artifact, folder_).status());
+      RETURN_IF_ERROR(DownloadArtifact(client.get(), job_id, artifact, folder()).status());
     }
     return OkStatus();
   }
-  const std::string& folder() const { return folder_; }
+  const std::string& folder() const { return folder_.path(); }
 
  private:
-  std::string folder_;
+  ScratchFolder folder_;
 };
 
 Status CopyFile(const std::string& from, const std::string& to) {

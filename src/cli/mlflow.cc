@@ -1,10 +1,8 @@
 #include "cli/mlflow.h"
 
 #include <openssl/evp.h>
-#include <stdlib.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <filesystem>
 
@@ -16,6 +14,7 @@
 #include "cli/event_log.h"
 #include "cli/job_follower.h"
 #include "cli/progress_view.h"
+#include "cli/scratch_folder.h"
 
 namespace cyxwiz::cli {
 namespace {
@@ -147,29 +146,6 @@ const char* StatusOf(protocol::JobState state) {
   return state == protocol::JOB_STATE_CANCELLED ? "KILLED" : "FAILED";
 }
 
-// A folder that goes with what is in it.
-class ScratchFolder {
- public:
-  ScratchFolder() = default;
-  ScratchFolder(const ScratchFolder&) = delete;
-  ~ScratchFolder() {
-    std::error_code error;
-    if (!path_.empty()) fs::remove_all(path_, error);
-  }
-  Status Make() {
-    std::string pattern = (fs::temp_directory_path() / "cyxwiz-mlflow-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) {
-      return ErrnoStatus("cannot make a temporary folder", errno);
-    }
-    path_ = pattern;
-    return OkStatus();
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 }  // namespace
 
 Result<Mlflow> Mlflow::Open(const MlflowOptions& options) {
@@ -241,7 +217,7 @@ Result<Mlflow::Run> Mlflow::LogJob(Client* client, const protocol::GetJobStatusR
   }
 
   ScratchFolder folder;
-  RETURN_IF_ERROR(folder.Make());
+  RETURN_IF_ERROR(folder.MakeTemporary("cyxwiz-mlflow-"));
   std::vector<LoggedMetrics> events;
   for (const protocol::Artifact& artifact : job.result().artifacts()) {
     ASSIGN_OR_RETURN(std::string path,

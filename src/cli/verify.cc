@@ -19,6 +19,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/child_process.h"
+#include "cli/scratch_folder.h"
 #include "cli/signals.h"
 
 namespace cyxwiz::cli {
@@ -276,11 +277,11 @@ class Verification {
 
 int RunVerify(Console& console, const VerifyOptions& options) {
   std::string folder = options.folder;
+  ScratchFolder scratch;
   if (folder.empty()) {
-    folder = (fs::temp_directory_path() / "cyxwiz-verify-XXXXXX").string();
-    if (::mkdtemp(folder.data()) == nullptr) {
-      return console.Fail(ErrnoStatus("cannot make a temporary folder", errno));
-    }
+    Status made = scratch.MakeTemporary("cyxwiz-verify-");
+    if (!made.ok()) return console.Fail(made);
+    folder = scratch.path();
   } else {
     Status made = MakeFolder(folder);
     if (!made.ok()) return console.Fail(made);
@@ -288,10 +289,7 @@ int RunVerify(Console& console, const VerifyOptions& options) {
     std::error_code error;
     for (const char* run : {"/alone", "/killed"}) fs::remove_all(folder + run, error);
   }
-  int code = Verification(console, options, folder).Run();
-  std::error_code error;
-  if (options.folder.empty()) fs::remove_all(folder, error);
-  return code;
+  return Verification(console, options, folder).Run();
 }
 
 }  // namespace cyxwiz::cli
