@@ -30,12 +30,16 @@ auto Place(Amounts& named, std::string_view name) {
                           [](const NamedAmount& n, auto key) { return n.name < key; });
 }
 
+// As it stands there; 0 when it does not.
+int64_t AmountOf(const std::vector<NamedAmount>& named, std::string_view name) {
+  auto at = Place(named, name);
+  return at != named.end() && at->name == name ? at->amount : 0;
+}
+
 }  // namespace
 
 int64_t Resources::Named(std::string_view name) const {
-  auto at = Place(named, name);
-  const int64_t amount = at != named.end() && at->name == name ? at->amount : 0;
-  return IsImplicit(name) ? amount + 1 : amount;
+  return AmountOf(named, name) + (IsImplicit(name) ? 1 : 0);
 }
 
 Resources Resources::Explicit() const {
@@ -62,11 +66,7 @@ bool Resources::HoldsNamed(const Resources& other) const {
 }
 
 void Resources::AddNamed(const Resources& o, int64_t sign) {
-  for (const NamedAmount& n : o.named) {
-    auto at = Place(named, n.name);
-    const bool there = at != named.end() && at->name == n.name;
-    SetNamed(n.name, (there ? at->amount : 0) + sign * n.amount);
-  }
+  for (const NamedAmount& n : o.named) SetNamed(n.name, AmountOf(named, n.name) + sign * n.amount);
 }
 
 std::string AntiAffinityToken(std::string_view user, std::string_view group) {

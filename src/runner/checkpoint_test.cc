@@ -556,11 +556,7 @@ Exit RunProcess(const std::string& job_file, const std::string& folder, const st
   pid_t pid = ::fork();
   if (pid == 0) {
     if (!fault.empty()) ::setenv("CYXWIZ_RUNNER_FAULT", fault.c_str(), 1);
-    // A sanitizer would make an exit of its own out of the signal.
-    for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS"}) {
-      const char* set = ::getenv(name);
-      ::setenv(name, ((set != nullptr ? std::string(set) + ":" : "") + "handle_segv=0").c_str(), 1);
-    }
+    LeaveCrashesToTheSystem();
     if (std::freopen(output.c_str(), "w", stdout) == nullptr) ::_exit(126);
     if (std::freopen(log.c_str(), "a", stderr) == nullptr) ::_exit(126);
     std::vector<const char*> arguments{CYXWIZ_RUNNER_PATH, "--train",      job_file.c_str(),

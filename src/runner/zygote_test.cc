@@ -16,6 +16,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/testing.h"
 #include "runner/protocol.h"
 #include "spec/job_spec.h"
 
@@ -49,12 +50,7 @@ class Node {
       ::setenv("OMP_WAIT_POLICY", "passive", 1);
       ::setenv("GOMP_SPINCOUNT", "0", 1);
       if (fault != nullptr) ::setenv("CYXWIZ_RUNNER_FAULT", fault, 1);
-      // A sanitizer would turn a crash into an exit code of its own.
-      for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS"}) {
-        const char* given = std::getenv(name);
-        std::string options = given == nullptr ? "" : std::string(given) + ":";
-        ::setenv(name, (options + "handle_segv=0").c_str(), 1);
-      }
+      LeaveCrashesToTheSystem();
       ::execl(CYXWIZ_RUNNER_PATH, CYXWIZ_RUNNER_PATH, "--zygote", nullptr);
       ::_exit(127);
     }
