@@ -1,5 +1,7 @@
 """Fixtures: clusters of the real binaries in $CYXWIZ_BUILD/bin."""
 
+import json
+
 import pytest
 
 from cluster import BIN, Cluster
@@ -54,6 +56,17 @@ def server_only(tmp_path_factory):
     """A server without nodes."""
     with Cluster(tmp_path_factory.mktemp("server-only")) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def job_file(tmp_path, request):
+    """Writes the JOB of the test's module, with changes, as a job file; its path."""
+    def write(**changes):
+        path = tmp_path / "job.json"
+        path.write_text(json.dumps({**request.module.JOB, **changes}))
+        return str(path)
+
+    return write
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -16,16 +16,6 @@ JOB = {"name": "by cli", "type": "training", "priority": "normal", "model": {"la
        "hyperparameters": {"epochs": 2, "learning_rate": 0.01, "optimizer": "adam"}, "dataset": "mock://random_data"}
 
 
-@pytest.fixture
-def job_file(tmp_path):
-    def write(**changes):
-        path = tmp_path / "job.json"
-        path.write_text(json.dumps({**JOB, **changes}))
-        return str(path)
-
-    return write
-
-
 def lines(done):
     return [json.loads(line) for line in done.stdout.splitlines()]
 

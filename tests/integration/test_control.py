@@ -10,6 +10,7 @@ import pytest
 from cluster import job, long_job, short_job
 from cyxwiz.protocol import control_pb2, control_pb2_grpc, job_pb2
 
+JOB = {"model": {"layers": [{"type": "dense", "units": 10}]}, "dataset": "mock://random_data"}
 PAUSED, QUEUED, RUNNING = job_pb2.JOB_STATE_PAUSED, job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING
 
 
@@ -82,17 +83,6 @@ def test_priority_moves_a_job_ahead_and_explain_tells_the_place(make_cluster):
     supposed = json.loads(cluster.cli("explain", first, "--what-if", "nodes=+2,cpus=4,memory=8GiB", "--json").stdout)
     assert supposed["node_id"].startswith("what-if-")
     assert cluster.status(first).state == QUEUED
-
-
-@pytest.fixture
-def job_file(tmp_path):
-    def write(**fields):
-        path = tmp_path / "job.json"
-        path.write_text(json.dumps({"model": {"layers": [{"type": "dense", "units": 10}]},
-                                    "dataset": "mock://random_data", **fields}))
-        return str(path)
-
-    return write
 
 
 def test_plan_changes_nothing(shared, job_file):

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from cluster import BUILD, cli, long_job
-from test_cli import JOB
+from test_cli import JOB  # noqa: F401 (of job_file)
 
 MLFLOW = BUILD / "mlflow-venv/bin/mlflow"
 START_TIMEOUT = 120.0  # seconds: it loads a hundred packages
@@ -119,16 +119,6 @@ def mlflow(tmp_path_factory):
     server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
     yield server
     server.stop()
-
-
-@pytest.fixture
-def job_file(tmp_path):
-    def write(**changes):
-        path = tmp_path / "job.json"
-        path.write_text(json.dumps({**JOB, **changes}))
-        return str(path)
-
-    return write
 
 
 def final_status(done):
