@@ -5,6 +5,7 @@
 #ifdef CYXWIZ_GLOO
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,6 +123,19 @@ struct ProcessGroup::Connection {
     throw PeerLostError("another rank is lost: " + FirstLine(error));
   }
 
+  void LoseIfOneFailed(const std::function<bool()>& stop_wanted) {
+    for (auto& work : sums) {
+      if (!work->isCompleted() || work->isSuccess()) continue;
+      broken = true;
+      if (stop_wanted()) throw StopAskedError();  // the others may only have been faster
+      try {
+        std::rethrow_exception(work->exception());
+      } catch (const std::exception& error) {
+        Lose(error);
+      }
+    }
+  }
+
   static Result<std::shared_ptr<Connection>> Make(const GangPlace& place) {
     try {
       auto connection = std::make_shared<Connection>();
@@ -162,6 +176,8 @@ bool ProcessGroup::Supported() { return true; }
 
 Result<std::unique_ptr<ProcessGroup>> ProcessGroup::Connect(const GangPlace& place,
                                                             std::function<bool()> stop_wanted) {
+  // Gloo writes to sockets of ranks that may be gone: an error of the write, not this rank's end.
+  ::signal(SIGPIPE, SIG_IGN);
   using Made = Result<std::shared_ptr<Connection>>;
   // On a thread of its own, because it cannot be told to end; left behind when it shall.
   auto promise = std::make_shared<std::promise<Made>>();
@@ -230,12 +246,10 @@ void ProcessGroup::WaitForSums() {
       try {
         work->wait(kBetweenQuestions);
         break;
-      } catch (const std::exception& error) {
-        if (work->isCompleted()) {
-          connection_->broken = true;
-          if (stop_wanted_()) throw StopAskedError();  // the others may only have been faster
-          connection_->Lose(error);
-        }
+      } catch (const std::exception&) {
+        // It has failed, or is not done yet. One that has failed may have left the others waiting
+        // for ever: Gloo reads no further from a rank whose message was for it.
+        connection_->LoseIfOneFailed(stop_wanted_);
       }
       if (!stop_wanted_()) continue;
       connection_->broken = true;

@@ -49,7 +49,7 @@ class ProcessGroup {
 
   // Meets the others. ALREADY_EXISTS: rank 0 cannot listen at the port; UNAVAILABLE: not all have
   // come within kLongestMeeting, or one without the secret; CANCELLED: stop_wanted;
-  // UNIMPLEMENTED: not Supported.
+  // UNIMPLEMENTED: not Supported. From then on the process ignores SIGPIPE.
   static Result<std::unique_ptr<ProcessGroup>> Connect(const GangPlace& place,
                                                        std::function<bool()> stop_wanted);
   ~ProcessGroup();
