@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 IN_FLIGHT = 128
@@ -69,6 +70,7 @@ class Cluster:
         self.server = self._start(build / "bin/cyxwiz-central-server", "--data", self.folder / "server", "--grpc-listen",
                                   "127.0.0.1:0", "--rest-listen", "127.0.0.1:0", name="server")
         self.address = self.server.ready["grpc"]
+        self.rest = self.server.ready["rest"]
         self.nodes = [self._start(build / "bin/cyxwiz-server-node", "--data", self.folder / f"node-{i}", "--server", self.address,
                                   "--listen", "127.0.0.1:0", "--terminal-listen", "127.0.0.1:0", "--data-roots", DATASETS, name=f"node-{i}")
                       for i in range(nodes)]
@@ -224,11 +226,21 @@ def measure_fairness(build):
 STARTED = re.compile(r"attempt (\S+)/\d+ started: fork_ms=([\d.]+) load_ms=([\d.]+) first_step_ms=([\d.]+) total_ms=([\d.]+)")
 
 
+def core_times(rest):
+    """Seconds in all and number, of each part of the core's work since the server was started."""
+    with urllib.request.urlopen(f"{rest}/metrics") as answer:
+        text = answer.read().decode()
+    return {part: tuple(float(re.search(rf"^cyxwiz_core_{part}_seconds_{what} (\S+)$", text, re.M)[1]) for what in ("sum", "count"))
+            for part in ("queue", "apply", "commit")}
+
+
 def measure_first_step(build, count):
     """Submit to first training step, with its parts from both ends of the wire."""
     with cluster(build, nodes=1) as running:
         control(build, "first-step", running.address, 5)  # warm
+        before = core_times(running.rest)
         result = control(build, "first-step", running.address, count)
+        after = core_times(running.rest)
         node = {m[1]: [float(m[i]) for i in range(2, 6)] for m in STARTED.finditer(running.log("node-0"))}
     columns = {name: [] for name in ("submit", "dispatch", "fork", "load", "first_step", "other", "total", "seen")}
     for job, accepted, seen in zip(result["job_ids"], result["accepted_ms"], result["running_ms"]):
@@ -246,6 +258,8 @@ def measure_first_step(build, count):
     if not columns["seen"]:
         sys.exit("the node's log tells of no started attempt")
     result = {name: statistics.median(values) for name, values in columns.items() if values}
+    for part, (seconds, number) in after.items():
+        result[part] = 1000 * (seconds - before[part][0]) / (number - before[part][1])
     result["p99"] = sorted(columns["seen"])[int(len(columns["seen"]) * 0.99)]
     result["count"] = len(columns["seen"])
     return result
@@ -495,7 +509,12 @@ def write(path, facts, submit, queue, restart, first, jobs, peers, placement, de
                 "makes itself (`mock://random_data`, 320 samples of 784 features and 100 to test), so that what is measured is the system and not "
                 "the reading of files. Medians in milliseconds, from sending SubmitJob until the client's stream says that the first step is done.", "",
                 "| part | ms |", "| --- | ---: |",
-                f"| SubmitJob: check, queue, schedule, commit, answer | {first['submit']:.1f} |",
+                f"| SubmitJob, from call to answer | {first['submit']:.1f} |",
+                f"| - of it in the core's queue (mean of all commands meanwhile) | {first['queue']:.2f} |",
+                f"| - of it applied and scheduled (mean of a batch) | {first['apply']:.2f} |",
+                f"| - of it committed: one transaction, one sync (mean of a batch) | {first['commit']:.2f} |",
+                "| - of it the check of the job and both ways of the call: the rest "
+                f"| {first['submit'] - first['queue'] - first['apply'] - first['commit']:.2f} |",
                 f"| dispatch to the node, report to the server, update to the client | {first['dispatch']:.1f} |",
                 f"| fork of the runner from the zygote | {first['fork']:.1f} |",
                 f"| load: check of the job, data set | {first['load']:.1f} |",

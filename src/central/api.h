@@ -110,6 +110,8 @@ class Api {
   // Whether the server can take work: store open, core running, disk not full.
   virtual Status Ready() const = 0;
   virtual control::Counters counters() const = 0;
+  // How many queued jobs wait for what (control::WaitingReply).
+  virtual void CountWaiting(Done<std::map<std::string, int64_t>> done) = 0;
 };
 
 }  // namespace cyxwiz::central

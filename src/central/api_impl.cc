@@ -608,6 +608,11 @@ class ApiImpl final : public Api {
 
   Status Ready() const override { return core_->Ready(); }
   control::Counters counters() const override { return core_->counters(); }
+  void CountWaiting(Done<std::map<std::string, int64_t>> done) override {
+    Ask<control::WaitingReply>(
+        core_, control::CountWaiting{}, std::move(done),
+        [](control::WaitingReply& reply, const auto& done) { done(OkStatus(), reply.jobs); });
+  }
 
  private:
   void Submit(const protocol::SubmitJobRequest& request, Done<protocol::SubmitJobResponse> done) {

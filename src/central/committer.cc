@@ -153,18 +153,25 @@ Command Committer::Register(Item& item) {
 Status Committer::Commit(Now now) {
   if (output_.records.empty()) return OkStatus();
   CYXWIZ_FAILPOINT("server.commit.before");
-  Status status = store_->Commit(output_.records);
+  Status status = CommitOutput();
   CYXWIZ_FAILPOINT("server.commit.after");
   if (status.code() == Code::kResourceExhausted && reserve_->GiveUp()) {
     spdlog::error("{}: new jobs are refused until space returns", status.message());
     disk_ = Disk::kLow;
     retry_at_ = now.monotonic + options_.retry_commit;
-    status = store_->Commit(output_.records);
+    status = CommitOutput();
   }
   if (status.code() != Code::kResourceExhausted) return status;
   spdlog::error("{}: the server stands still until space returns", status.message());
   Freeze(now);
   return OkStatus();
+}
+
+Status Committer::CommitOutput() {
+  if (options_.observer != nullptr) options_.observer->OnCommitBegins();
+  Status status = store_->Commit(output_.records);
+  if (options_.observer != nullptr) options_.observer->OnCommitEnded();
+  return status;
 }
 
 void Committer::Send() {
@@ -215,7 +222,7 @@ void Committer::NoteUncommitted() {
 
 Status Committer::TryDiskAgain(Now now) {
   if (disk_ == Disk::kFull) {
-    Status status = store_->Commit(output_.records);
+    Status status = CommitOutput();
     if (status.code() == Code::kResourceExhausted) {
       if (++retries_ == kRetriesBeforeOpenOutcome) TellThatTheOutcomeIsOpen();
       retry_at_ = now.monotonic + options_.retry_commit;
@@ -281,6 +288,7 @@ void Committer::HandleFrozen(Item& item, Now now) {
                         [&](control::FindJobs& c) { read(c); },
                         [&](control::GetNode& c) { read(c); },
                         [&](control::ListNodes& c) { read(c); },
+                        [&](control::CountWaiting& c) { read(c); },
                         [&](control::ExplainJob& c) { read(c); },
                         [&](control::PlanJob& c) { read(c); },
                         [&](control::RegisterNode& c) { refuse_node(c); },
@@ -324,7 +332,8 @@ bool Committer::IsDurable(const Command& read, const Reply& reply) const {
   if (std::holds_alternative<control::ListJobs>(read) ||
       std::holds_alternative<control::FindJobs>(read) ||
       std::holds_alternative<control::ExplainJob>(read) ||
-      std::holds_alternative<control::PlanJob>(read)) {
+      std::holds_alternative<control::PlanJob>(read) ||
+      std::holds_alternative<control::CountWaiting>(read)) {
     return uncommitted_.empty();
   }
   auto attempts_durable = [this](const control::NodeView& node) {

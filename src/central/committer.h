@@ -49,6 +49,14 @@ class EffectSink {
   virtual void Release(control::ReleaseEffect) {}
 };
 
+// Told of each commit, on the thread of Step.
+class CommitObserver {
+ public:
+  virtual ~CommitObserver() = default;
+  virtual void OnCommitBegins() = 0;
+  virtual void OnCommitEnded() = 0;
+};
+
 // What is answered while the disk is low or full.
 Status DiskFullStatus();
 
@@ -65,6 +73,7 @@ class Committer {
     Duration retry_commit = std::chrono::seconds(1);
     // Where everything is written that control is given; outlives the committer. nullptr: nowhere.
     history::Journal* journal = nullptr;
+    CommitObserver* observer = nullptr;  // outlives the committer; nullptr: nobody
   };
   enum class Disk { kFine, kLow, kFull };
 
@@ -98,6 +107,7 @@ class Committer {
   // These return the error of a commit that failed for good.
   Status Work(std::vector<Item>& items, Now now);
   Status Commit(Now now);
+  Status CommitOutput();
   Status TryDiskAgain(Now now);
 
   Now ControlTime(Now now) const;

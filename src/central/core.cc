@@ -24,15 +24,57 @@ control::Options WithArchive(control::Options options, control::Archive* archive
   return options;
 }
 
+double SecondsBetween(MonotonicTime from, MonotonicTime to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// Measures the parts of each batch; does nothing without an observer. On the core's thread.
+class BatchWatch final : public CommitObserver {
+ public:
+  BatchWatch(const CoreClock& clock, CoreObserver* observer) : clock_(clock), observer_(observer) {}
+
+  void Begin(const std::vector<MonotonicTime>& posted, MonotonicTime now) {
+    if (observer_ == nullptr) return;
+    for (MonotonicTime at : posted) observer_->OnTaken(SecondsBetween(at, now));
+    since_ = now;
+    applied_ = false;
+  }
+  void End() {
+    if (observer_ != nullptr && !applied_) Applied();
+  }
+  void OnCommitBegins() override {
+    if (observer_ != nullptr) Applied();
+  }
+  void OnCommitEnded() override {
+    if (observer_ == nullptr) return;
+    const MonotonicTime now = clock_.Read().monotonic;
+    observer_->OnCommitted(SecondsBetween(since_, now));
+    since_ = now;
+  }
+
+ private:
+  void Applied() {
+    const MonotonicTime now = clock_.Read().monotonic;
+    if (!std::exchange(applied_, true)) observer_->OnApplied(SecondsBetween(since_, now));
+    since_ = now;
+  }
+
+  const CoreClock& clock_;
+  CoreObserver* const observer_;
+  MonotonicTime since_;
+  bool applied_ = false;
+};
+
 class CoreImpl final : public Core {
  public:
   CoreImpl(std::unique_ptr<store::JobStore> store, Options options)
       : options_(options),
         store_(std::move(store)),
         reserve_(options.reserve_path, options.reserve_bytes),
-        committer_(
-            store_.get(), &reserve_,
-            {WithArchive(options.control, store_.get()), options.retry_commit, options.journal}) {}
+        watch_(*options_.clock, options.observer),
+        committer_(store_.get(), &reserve_,
+                   {WithArchive(options.control, store_.get()), options.retry_commit,
+                    options.journal, &watch_}) {}
   ~CoreImpl() override { Stop(); }
 
   Status Load() { return committer_.Load(options_.clock->Read()); }
@@ -44,6 +86,8 @@ class CoreImpl final : public Core {
 
   void Post(control::Command command, OnReply on_reply) override {
     Status refused;
+    const MonotonicTime now =
+        options_.observer == nullptr ? MonotonicTime() : options_.clock->Read().monotonic;
     {
       std::lock_guard lock(mutex_);
       if (stopping_) {
@@ -54,6 +98,7 @@ class CoreImpl final : public Core {
             "try again in a moment");
       } else {
         queue_.push_back({std::move(command), std::move(on_reply)});
+        posted_.push_back(now);
         if (queue_.size() > 1) return;  // the core has been woken already
       }
     }
@@ -139,8 +184,13 @@ class CoreImpl final : public Core {
 
   void Run() {
     std::vector<Committer::Item> items;
-    while (WaitForWork(&items)) {
-      Status status = committer_.Step(std::exchange(items, {}), options_.clock->Read());
+    std::vector<MonotonicTime> posted;
+    while (WaitForWork(&items, &posted)) {
+      const Now now = options_.clock->Read();
+      watch_.Begin(posted, now.monotonic);
+      Status status = committer_.Step(std::exchange(items, {}), now);
+      watch_.End();
+      posted.clear();
       if (!status.ok()) {
         // Memory is ahead of the disk; whatever ran on would be a lie.
         spdlog::critical("storing failed, the server ends itself: {}", status.ToString());
@@ -183,7 +233,7 @@ class CoreImpl final : public Core {
   }
 
   // False when the core shall stop.
-  bool WaitForWork(std::vector<Committer::Item>* items) {
+  bool WaitForWork(std::vector<Committer::Item>* items, std::vector<MonotonicTime>* posted) {
     MonotonicTime deadline = committer_.NextDeadline();
     std::unique_lock lock(mutex_);
     options_.clock->Wait(lock, wake_, deadline, [this] {
@@ -191,12 +241,14 @@ class CoreImpl final : public Core {
     });
     if (stopping_) return false;  // Stop answers what waits
     items->swap(queue_);
+    posted->swap(posted_);
     return true;
   }
 
   const Options options_;
   std::unique_ptr<store::JobStore> store_;
   DiskReserve reserve_;
+  BatchWatch watch_;
   Committer committer_;  // the core thread's, and Stop's once that has ended
   std::thread thread_;
 
@@ -204,6 +256,7 @@ class CoreImpl final : public Core {
 
   std::mutex mutex_;  // of all below but stopped_
   std::vector<Committer::Item> queue_;
+  std::vector<MonotonicTime> posted_;  // when each of the queue was
   std::vector<Reading> reads_;
   bool backing_up_ = false;
   std::string backup_path_;  // not changed while backing_up_

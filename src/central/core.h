@@ -34,6 +34,19 @@ class CoreClock {
                     MonotonicTime deadline, const std::function<bool()>& ready);
 };
 
+// What the core tells of itself, on its thread.
+class CoreObserver {
+ public:
+  virtual ~CoreObserver() = default;
+  // A command was taken from the queue, where it had waited for so long.
+  virtual void OnTaken(double seconds) = 0;
+  // A batch was applied, with the scheduling that follows from it, until its commit begins (or its
+  // effects, when there is nothing to commit).
+  virtual void OnApplied(double seconds) = 0;
+  // A batch was committed: durable, or the disk is full.
+  virtual void OnCommitted(double seconds) = 0;
+};
+
 class Core {
  public:
   using OnReply = Committer::OnReply;  // called on the core thread; must not block
@@ -46,6 +59,7 @@ class Core {
     int64_t reserve_bytes = 8 << 20;
     Duration retry_commit = std::chrono::seconds(1);
     history::Journal* journal = nullptr;  // committer.h
+    CoreObserver* observer = nullptr;     // outlives the core; nullptr: nobody
     std::shared_ptr<CoreClock> clock = std::make_shared<CoreClock>();
   };
   // Loads the store. The thread starts with SetSink.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <deque>
 #include <filesystem>
 #include <future>
@@ -409,6 +410,45 @@ TEST(CoreBackup, OneThatIsNotCompleteWhenTheServerStopsIsAnswered) {
   b.core().BackUp("copy", [&done](const Status& status) { done.set_value(status); });
   b.core().Stop();
   EXPECT_EQ(done.get_future().get().code(), Code::kUnavailable);
+}
+
+// ---- What it tells of itself ----
+
+class Told final : public CoreObserver {
+ public:
+  void OnTaken(double seconds) override { Add("taken", seconds); }
+  void OnApplied(double seconds) override { Add("applied", seconds); }
+  void OnCommitted(double seconds) override { Add("committed", seconds); }
+
+  std::vector<std::string> lines;  // of the core's thread while it works
+
+ private:
+  void Add(const char* what, double seconds) {
+    lines.push_back(what + (" " + std::to_string(std::lround(1000 * seconds))));
+  }
+};
+
+TEST(CoreObserver, ItIsToldHowLongCommandsWaitedAndWhatABatchAndItsCommitTook) {
+  Told told;
+  Bench b({.observer = &told});
+  ASSERT_TRUE(b.StatusOf(Bench::Register("n")).ok());
+  b.clock().AwaitIdle();
+  told.lines.clear();
+  b.disk.Hold();
+  std::future<Reply> first = b.Post(Bench::Submit("j"));
+  b.disk.AwaitCommit();
+  std::future<Reply> second = b.Post(Bench::Submit("k"));
+  b.disk.on_commit = [&b] { b.clock().Jump(milliseconds(7)); };
+  b.disk.Release();
+  EXPECT_TRUE(Bench::Get(std::move(first)).status.ok());
+  EXPECT_TRUE(Bench::Get(std::move(second)).status.ok());
+  b.clock().AwaitIdle();
+  EXPECT_EQ(told.lines, (std::vector<std::string>{"taken 0", "applied 0", "committed 7", "taken 7",
+                                                  "applied 0", "committed 7"}));
+  told.lines.clear();
+  EXPECT_TRUE(b.StatusOf(GetJob{.job = JobId{"j"}}).ok());
+  b.clock().AwaitIdle();
+  EXPECT_EQ(told.lines, (std::vector<std::string>{"taken 0", "applied 0"})) << "nothing to commit";
 }
 
 // ---- Commits ----

@@ -68,7 +68,30 @@ struct Metrics::Http {
   prometheus::Gauge& streams;
 };
 
-Metrics::Metrics() : http_(std::make_unique<Http>(registry_)) {
+struct Metrics::OfCore {
+  explicit OfCore(prometheus::Registry& registry)
+      : taken(Add(registry, "cyxwiz_core_queue_seconds",
+                  "Time that a command waited until the core took it")),
+        applied(Add(registry, "cyxwiz_core_apply_seconds",
+                    "Time to apply a batch of commands, with its scheduling")),
+        committed(Add(registry, "cyxwiz_core_commit_seconds",
+                      "Time to commit a batch: one transaction, one sync")) {}
+
+  static prometheus::Histogram& Add(prometheus::Registry& registry, const char* name,
+                                    const char* help) {
+    return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(
+        {}, prometheus::Histogram::BucketBoundaries{0.00001, 0.000025, 0.00005, 0.0001, 0.00025,
+                                                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+                                                    0.1, 0.25, 0.5, 1, 2.5});
+  }
+
+  prometheus::Histogram& taken;
+  prometheus::Histogram& applied;
+  prometheus::Histogram& committed;
+};
+
+Metrics::Metrics()
+    : http_(std::make_unique<Http>(registry_)), core_(std::make_unique<OfCore>(registry_)) {
   prometheus::BuildGauge()
       .Name("process_start_time_seconds")
       .Help("When the server was started, Unix seconds")
@@ -97,7 +120,12 @@ void Metrics::OnResponse(const std::string& method, const char* route, int statu
   http_->seconds.Add({{"route", route}}, kBuckets).Observe(seconds);
 }
 
-std::string Metrics::Text(const control::Counters& counters, bool ready) const {
+void Metrics::OnTaken(double seconds) { core_->taken.Observe(seconds); }
+void Metrics::OnApplied(double seconds) { core_->applied.Observe(seconds); }
+void Metrics::OnCommitted(double seconds) { core_->committed.Observe(seconds); }
+
+std::string Metrics::Text(const control::Counters& counters, bool ready,
+                          const std::map<std::string, int64_t>* waiting) const {
   std::vector<MetricFamily> families = registry_.Collect();
   MetricFamily jobs{"cyxwiz_jobs", "Jobs by state", MetricType::Gauge, {}};
   for (int state = 1; state <= static_cast<int>(control::JobState::kCancelled); ++state) {
@@ -106,6 +134,17 @@ std::string Metrics::Text(const control::Counters& counters, bool ready) const {
               {{"state", control::JobStateName(static_cast<control::JobState>(state))}}));
   }
   families.push_back(std::move(jobs));
+  if (waiting != nullptr) {
+    MetricFamily by_reason{"cyxwiz_jobs_waiting",
+                           "Queued jobs by why they wait; a job counts for each of its reasons",
+                           MetricType::Gauge,
+                           {}};
+    for (const auto& [reason, count] : *waiting) {
+      by_reason.metric.push_back(
+          Value(MetricType::Gauge, static_cast<double>(count), {{"reason", reason}}));
+    }
+    families.push_back(std::move(by_reason));
+  }
   auto add = [&](MetricType type, const char* name, const char* help, int64_t value) {
     families.push_back(One(type, name, help, static_cast<double>(value)));
   };

@@ -3,23 +3,26 @@
 
 #include <prometheus/registry.h>
 
+#include <map>
 #include <memory>
 #include <string>
 
+#include "central/core.h"
 #include "central/http_server.h"
 #include "control/control.h"
 
 namespace cyxwiz::central {
 
 // Any thread.
-class Metrics : public HttpObserver {
+class Metrics : public HttpObserver, public CoreObserver {
  public:
   Metrics();
   ~Metrics() override;
 
   // Everything in Prometheus's text format. The core's counters are read at each scrape, not kept
-  // here.
-  std::string Text(const control::Counters& counters, bool ready) const;
+  // here. waiting: queued jobs by reason; nullptr: not known now.
+  std::string Text(const control::Counters& counters, bool ready,
+                   const std::map<std::string, int64_t>* waiting) const;
 
   // For further metrics of the server.
   prometheus::Registry& registry() { return registry_; }
@@ -29,10 +32,16 @@ class Metrics : public HttpObserver {
   void OnResponse(const std::string& method, const char* route, int status,
                   double seconds) override;
 
+  void OnTaken(double seconds) override;
+  void OnApplied(double seconds) override;
+  void OnCommitted(double seconds) override;
+
  private:
   struct Http;
+  struct OfCore;
   prometheus::Registry registry_;
   std::unique_ptr<Http> http_;
+  std::unique_ptr<OfCore> core_;
 };
 
 }  // namespace cyxwiz::central

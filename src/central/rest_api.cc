@@ -239,8 +239,12 @@ void RestApi::GetReadiness(Call& call) {
 }
 
 void RestApi::GetMetrics(Call& call) {
-  call.exchange->Respond(TextResponse("text/plain; version=0.0.4; charset=utf-8",
-                                      metrics_->Text(api_->counters(), api_->Ready().ok())));
+  api_->CountWaiting([this, exchange = call.exchange](
+                         const Status& status, const std::map<std::string, int64_t>& waiting) {
+    exchange->Respond(TextResponse(
+        "text/plain; version=0.0.4; charset=utf-8",
+        metrics_->Text(api_->counters(), api_->Ready().ok(), status.ok() ? &waiting : nullptr)));
+  });
 }
 
 void RestApi::SubmitJob(Call& call) {

@@ -54,8 +54,10 @@ TEST_F(RestServerTest, MetricsTellJobsNodesAndRequests) {
   EXPECT_EQ(response.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
   for (const char* line :
        {"cyxwiz_jobs{state=\"Running\"} 3\n", "cyxwiz_nodes_online 2\n",
-        "cyxwiz_jobs_submitted_total 17\n", "cyxwiz_jobs_ended_total{result=\"failed\"} 4\n",
-        "cyxwiz_ready 1\n", "# TYPE cyxwiz_jobs_submitted_total counter\n",
+        "cyxwiz_jobs_waiting{reason=\"NOT_ENOUGH_FREE\"} 5\n",
+        "# TYPE cyxwiz_core_commit_seconds histogram\n", "cyxwiz_jobs_submitted_total 17\n",
+        "cyxwiz_jobs_ended_total{result=\"failed\"} 4\n", "cyxwiz_ready 1\n",
+        "# TYPE cyxwiz_jobs_submitted_total counter\n",
         "cyxwiz_http_requests_total{code=\"200\",method=\"GET\",route=\"/api/v1/jobs/{id}\"} 1\n",
         "cyxwiz_http_requests_total{code=\"404\",method=\"GET\",route=\"none\"} 1\n",
         "cyxwiz_http_requests_total{code=\"405\",method=\"other\",route=\"none\"} 1\n"}) {

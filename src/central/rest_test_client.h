@@ -388,6 +388,9 @@ class FakeApi : public Api {
     counters.failed = 4;
     return counters;
   }
+  void CountWaiting(Done<std::map<std::string, int64_t>> done) override {
+    done(OkStatus(), {{"NOT_ENOUGH_FREE", 5}, {"NODES_CORDONED", 2}});
+  }
 
   static Status NoJob(const std::string& id) {
     return NotFound("no job '" + id + "'", "see `cyxwiz ps`");

@@ -130,6 +130,7 @@ class CentralServerImpl final : public CentralServer {
                                                                .max_age = options_.history_age}));
     }
     core.journal = journal_.get();
+    if (!options_.rest_listen.empty()) core.observer = metrics_.get();
     auto started = Core::Start(std::move(store), core);
     if (Status status = started.status(); status.code() == Code::kDataLoss) {
       const std::string file = "'" + DatabaseOf(options_.data) + "'";
@@ -213,7 +214,7 @@ class CentralServerImpl final : public CentralServer {
     RestServer::Options options;
     options.host = address.host;
     options.port = address.port;
-    ASSIGN_OR_RETURN(rest_, RestServer::Start(options, api_.get()));
+    ASSIGN_OR_RETURN(rest_, RestServer::Start(options, api_.get(), metrics_));
     rest_address_ = "http://" + ListenAddress{address.host, rest_->port()}.ToString();
     return OkStatus();
   }
@@ -233,6 +234,7 @@ class CentralServerImpl final : public CentralServer {
   std::unique_ptr<DatasetRegistry> datasets_;
   std::unique_ptr<ServerInspector> inspector_;
   std::unique_ptr<history::FolderJournal> journal_;
+  std::shared_ptr<Metrics> metrics_ = std::make_shared<Metrics>();
   std::unique_ptr<Core> core_;
   std::unique_ptr<WorkPool> pool_;
   std::unique_ptr<Dispatcher> dispatcher_;

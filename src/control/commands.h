@@ -93,6 +93,10 @@ struct GetNode {
 struct ListNodes {
   ReplyTo reply_to = 0;
 };
+// How many queued jobs wait for what.
+struct CountWaiting {
+  ReplyTo reply_to = 0;
+};
 // A cordoned node keeps its attempts and gets no new ones. drain: its attempts go back to the
 // queue.
 struct CordonNode {
@@ -176,7 +180,8 @@ struct Tick {};
 
 using Command =
     std::variant<SubmitJob, CancelJob, CancelJobs, PauseJob, ResumeJob, SetPriority, RetryJob,
-                 RemoveJob, GetJob, ListJobs, FindJobs, ExplainJob, PlanJob, GetNode, ListNodes, CordonNode,
+                 RemoveJob, GetJob, ListJobs, FindJobs, ExplainJob, PlanJob, GetNode, ListNodes,
+                 CountWaiting, CordonNode,
                  RegisterNode, Heartbeat, AssignOutcome, ReportProgress, ReportCompletion, Tick>;
 
 // ---- Replies and effects
@@ -238,6 +243,12 @@ struct NodeReply {
 struct NodesReply {
   std::vector<NodeView> nodes;
 };
+struct WaitingReply {
+  // By the code of a reason; a job counts for each of its reasons, an array once. NOT_DUE: it waits
+  // for other jobs, for its next try, or for members of its array. NOT_EXAMINED: asking for it
+  // would have taken too long.
+  std::map<std::string, int64_t> jobs;
+};
 struct RegisterReply {
   NodeId node;
   std::vector<AttemptId> stop;
@@ -258,7 +269,7 @@ struct Reply {
   ReplyTo to = 0;
   Status status;
   std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, FoundReply, NodeReply, NodesReply,
-               RegisterReply, HeartbeatReply, ReportReply, CancelJobsReply, PlanReply>
+               WaitingReply, RegisterReply, HeartbeatReply, ReportReply, CancelJobsReply, PlanReply>
       content;
 };
 // Call AssignJob on the node and give the result back as AssignOutcome. The token is made by the

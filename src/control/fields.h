@@ -141,6 +141,7 @@ inline auto Fields(ListJobs& c) {
 inline auto Fields(FindJobs& c) { return std::tie(c.reply_to, c.text); }
 inline auto Fields(GetNode& c) { return std::tie(c.reply_to, c.node); }
 inline auto Fields(ListNodes& c) { return std::tie(c.reply_to); }
+inline auto Fields(CountWaiting& c) { return std::tie(c.reply_to); }
 inline auto Fields(CordonNode& c) {
   return std::tie(c.reply_to, c.node, c.cordoned, c.drain, c.reason, c.from, c.until);
 }

@@ -159,5 +159,37 @@ TEST_F(Queue, WhenTheJobGoesTheNodeIsFreeAgain) {
   EXPECT_EQ(bench_.StateOf("s3"), "Assigned");
 }
 
+TEST_F(Queue, WaitingJobsAreCountedByEachOfTheirReasons) {
+  auto waiting = [this] {
+    bench_.Do(CountWaiting{});
+    return std::get<WaitingReply>(bench_.reply().content).jobs;
+  };
+  using Counts = std::map<std::string, int64_t>;
+  EXPECT_EQ(waiting(), Counts());
+  bench_.Register("n", 1);
+  SubmitFor("ann", "runs");
+  EXPECT_EQ(waiting(), Counts()) << "what is placed does not wait";
+  SubmitFor("ann", "a1");
+  SubmitFor("ann", "a2");
+  SubmitFor("bob", "b");
+  SubmitJob after = Bench::SubmitCommand("later", 1, 1);
+  after.job.terms = std::make_shared<const Terms>(Terms{.after = {{JobId{"runs"}}}});
+  bench_.Do(std::move(after));
+  EXPECT_EQ(waiting(), (Counts{{"NOT_ENOUGH_FREE", 3}, {"NOT_DUE", 1}}));
+  bench_.Do(CordonNode{.node = {"n"}, .cordoned = true});
+  EXPECT_EQ(waiting(), (Counts{{"NODES_CORDONED", 3}, {"NOT_DUE", 1}}));
+}
+
+TEST_F(Queue, CountingThoseThatWaitLooksAtALimitedNumberOfNodes) {
+  bench_.Register("n", 1);
+  SubmitFor("ann", "runs");
+  constexpr int kUsers = 60'000;  // a line each, and two looks
+  for (int i = 0; i < kUsers; ++i) SubmitFor("u" + std::to_string(i), "j" + std::to_string(i));
+  bench_.Do(CountWaiting{});
+  auto jobs = std::get<WaitingReply>(bench_.reply().content).jobs;
+  EXPECT_EQ(jobs["NOT_ENOUGH_FREE"], 50'000);
+  EXPECT_EQ(jobs["NOT_EXAMINED"], 10'000);
+}
+
 }  // namespace
 }  // namespace cyxwiz::control

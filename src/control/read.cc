@@ -142,4 +142,26 @@ void Control::State::Apply(ListNodes& c) {
   Answer(c.reply_to, OkStatus(), std::move(reply));
 }
 
+void Control::State::Apply(CountWaiting& c) {
+  // Other commands wait meanwhile: so many nodes are looked at, some ten milliseconds.
+  constexpr int64_t kMostLooks = 100'000;
+  WaitingReply reply;
+  int64_t looks = 0, due = 0;
+  for (const auto& [key, line] : lines) {
+    const int64_t waiting = std::ssize(line.jobs);
+    due += waiting;
+    if (explained.count(key) == 0) looks += std::ssize(fleet.nodes()) + 1;
+    if (looks > kMostLooks) {
+      reply.jobs["NOT_EXAMINED"] += waiting;
+      continue;
+    }
+    const auto& reasons = Explained(by_sequence.at(*line.jobs.begin())->job);
+    if (reasons.empty()) reply.jobs["QUEUED"] += waiting;
+    for (const scheduler::Reason& reason : reasons) reply.jobs[reason.code] += waiting;
+  }
+  const int64_t queued = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
+  if (queued > due) reply.jobs["NOT_DUE"] += queued - due;
+  Answer(c.reply_to, OkStatus(), std::move(reply));
+}
+
 }  // namespace cyxwiz::control

@@ -200,6 +200,7 @@ struct Control::State {
   void Apply(FindJobs& c);
   void Apply(GetNode& c);
   void Apply(ListNodes& c);
+  void Apply(CountWaiting& c);
 
   // ---- plan.cc: questions about the queue
   // The nodes, with those that are only supposed.

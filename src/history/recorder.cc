@@ -16,6 +16,7 @@ bool ChangesNothing(const Command& command) {
   return std::holds_alternative<control::FindJobs>(command) ||
          std::holds_alternative<control::GetNode>(command) ||
          std::holds_alternative<control::ListNodes>(command) ||
+         std::holds_alternative<control::CountWaiting>(command) ||
          std::holds_alternative<control::PlanJob>(command) ||
          std::holds_alternative<control::Tick>(command);
 }

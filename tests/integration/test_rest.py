@@ -23,8 +23,19 @@ def test_metrics_in_prometheus_form(shared):
     assert status == 200 and headers["Content-Type"].startswith("text/plain")
     samples = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert any(line.startswith("cyxwiz_") for line in samples), text
-    for line in samples:
-        float(line.rpartition(" ")[2])
+    values = {name: float(value) for name, _, value in (line.rpartition(" ") for line in samples)}
+    # The node's registration, at least, was a command and was committed.
+    for part in ("queue", "apply", "commit"):
+        assert values[f"cyxwiz_core_{part}_seconds_count"] >= 1
+        assert values[f"cyxwiz_core_{part}_seconds_sum"] > 0
+
+
+def test_metrics_tell_why_jobs_wait(make_cluster):
+    cluster = make_cluster()
+    for _ in range(3):
+        assert cluster.rest("POST", "/api/v1/jobs", JOB)[0] == 201
+    text = cluster.rest("GET", "/metrics")[2]
+    assert 'cyxwiz_jobs_waiting{reason="NO_NODES"} 3\n' in text, text
 
 
 def test_submit_get_list_and_cancel(shared):

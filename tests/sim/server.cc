@@ -21,11 +21,11 @@ constexpr Duration kAssignDeadline = seconds(5);  // as the dispatcher's
 
 const char* NameOf(const Command& command) {
   static constexpr const char* kNames[] = {
-      "SubmitJob",        "CancelJob",    "CancelJobs", "PauseJob",      "ResumeJob",
-      "SetPriority",      "RetryJob",     "RemoveJob",  "GetJob",        "ListJobs",
-      "FindJobs",         "ExplainJob",   "PlanJob",    "GetNode",       "ListNodes",
-      "CordonNode",       "RegisterNode", "Heartbeat",  "AssignOutcome", "ReportProgress",
-      "ReportCompletion", "Tick"};
+      "SubmitJob",      "CancelJob",        "CancelJobs",   "PauseJob",  "ResumeJob",
+      "SetPriority",    "RetryJob",         "RemoveJob",    "GetJob",    "ListJobs",
+      "FindJobs",       "ExplainJob",       "PlanJob",      "GetNode",   "ListNodes",
+      "CountWaiting",   "CordonNode",       "RegisterNode", "Heartbeat", "AssignOutcome",
+      "ReportProgress", "ReportCompletion", "Tick"};
   static_assert(std::size(kNames) == std::variant_size_v<Command>);
   return kNames[command.index()];
 }
