@@ -219,13 +219,19 @@ void Zygote::WaitReadable() {
 }
 
 void Zygote::ReadErrors() {
-  errors_->async_read_some(
-      boost::asio::buffer(error_chunk_),
-      [this, generation = generation_](const boost::system::error_code& error, size_t n) {
-        if (error || stopped_ || generation != generation_ || !errors_) return;
-        Hear({error_chunk_.data(), n});
-        ReadErrors();
-      });
+  // Only waited for: what the loop had read already would be missing when its end is told first.
+  errors_->async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                      [this, generation = generation_](const boost::system::error_code& error) {
+                        if (error || stopped_ || generation != generation_ || !errors_) return;
+                        const ssize_t n = HearMore();
+                        if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR))) ReadErrors();
+                      });
+}
+
+ssize_t Zygote::HearMore() {
+  ssize_t n = ::read(errors_->native_handle(), error_chunk_.data(), error_chunk_.size());
+  if (n > 0) Hear({error_chunk_.data(), static_cast<size_t>(n)});
+  return n;
 }
 
 void Zygote::Hear(std::string_view text) {
@@ -439,10 +445,7 @@ void Zygote::Died(std::string reason, bool hung) {
   packets_.clear();
   // What it said at last is in the pipe by now.
   if (errors_) {
-    for (int i = 0; i < kMostReadsAtEnd; ++i) {
-      ssize_t n = ::read(errors_->native_handle(), error_chunk_.data(), error_chunk_.size());
-      if (n <= 0) break;
-      Hear({error_chunk_.data(), static_cast<size_t>(n)});
+    for (int i = 0; i < kMostReadsAtEnd && HearMore() > 0; ++i) {
     }
     errors_.reset();
     if (!line_.empty()) Hear("\n");

@@ -95,6 +95,7 @@ class Zygote {
   Status Spawn();
   void WaitReadable();
   void ReadErrors();
+  ssize_t HearMore();                // as read(2)
   void Hear(std::string_view text);  // of its standard error
   std::string LastWords() const;
   void Expect(Debt debt, Duration within);
