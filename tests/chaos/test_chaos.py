@@ -176,8 +176,10 @@ def server_with(folder, env):
 def test_a_sync_that_fails_stops_the_server_and_loses_nothing_acknowledged(tmp_path, which):
     """The which-th fsync of a file by the process: of the first ones some are made while it starts."""
     acknowledged, log = [], tmp_path / "server.log"
+    shim = tmp_path / "fail_sync.so"  # a path to the build may have spaces, which separate libraries in LD_PRELOAD
+    shim.symlink_to(BUILD / "test" / "fail_sync.so")
     try:
-        server = server_with(tmp_path, {"LD_PRELOAD": str(BUILD / "test" / "fail_sync.so"), "FAIL_SYNC": str(which)})
+        server = server_with(tmp_path, {"LD_PRELOAD": str(shim), "FAIL_SYNC": str(which)})
     except StartFailed as failed:
         assert failed.code > 0 and "data" in failed.log, failed
     else:
