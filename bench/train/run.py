@@ -25,11 +25,13 @@ EXAMPLES = HERE.parent.parent / "examples"
 FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
 TEXT = "/usr/share/common-licenses/GPL-3"
 FORMS = ("loader", "tensors", "compile")
-#: By loop: the example, its data (images: random ones, 3x32x32), threads, epochs of the job and of PyTorch's forms, how many
-#: samples those have, what else the job is given. A job and a form take some seconds each.
+#: By loop: the example, its data (images: random ones, 3x32x32), threads, epochs of the job and of PyTorch's forms, the samples
+#: to train on, how many of them the forms are given (all, if not said), what else the job is given. A job and a form take some
+#: seconds each.
 LOOPS = {
     "mlp": {"example": "fashion-mnist-mlp", "data": FASHION_MNIST, "threads": 1, "epochs": (5, 1), "samples": 60000},
-    "cnn": {"example": "fashion-mnist-cnn", "data": FASHION_MNIST, "threads": 2, "epochs": (1, 1), "samples": 16000},
+    "cnn": {"example": "fashion-mnist-cnn", "data": FASHION_MNIST, "threads": 2, "epochs": (1, 1), "samples": 60000,
+            "samples_of_forms": 16000},
     "resnet18": {"example": "fashion-mnist-resnet18", "data": "images", "threads": 2, "epochs": (1, 1), "samples": 256,
                  "hyperparameters": {"batch_size": 32}},
     "gpt": {"example": "gpl-3-gpt", "data": TEXT, "threads": 1, "epochs": (10, 10), "samples": 549},
@@ -110,7 +112,8 @@ def measure(name: str, args: argparse.Namespace, python: str, folder: pathlib.Pa
             if "absent" in runs.get(form, [{}])[-1]:
                 continue
             runs.setdefault(form, []).append(last_json(
-                [python, HERE / "torch_loop.py", form, folder / name, data, "--samples", loop["samples"],
+                [python, HERE / "torch_loop.py", form, folder / name, data, "--samples",
+                 loop.get("samples_of_forms", loop["samples"]),
                  "--epochs", loop["epochs"][1], "--threads", loop["threads"]]))
     jobs = runs["job"]
     # A backward pass is two forward passes' work. By processor time, of each core.
