@@ -4,7 +4,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-asan sim chaos fuzz demo bench format clean help
+.PHONY: build all setup test test-asan sim chaos fuzz demo bench format clean help
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -15,9 +15,12 @@ setup: ## Install what the build needs: Debian packages and the pinned libtorch 
 build: setup ## Build the release binaries into build/bin
 	@cmake --preset release -B $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
+	@cmake --build $(BUILD) --target binaries
+
+all: build ## Build everything: the binaries, tests and benchmarks
 	@cmake --build $(BUILD)
 
-test: build ## Build, then run every test: unit, integration, end to end, Python
+test: all ## Build, then run every test: unit, integration, end to end, Python
 	@scripts/test.sh $(BUILD)
 
 test-asan: setup ## Run the unit tests under the address and undefined-behaviour sanitizers
@@ -34,7 +37,7 @@ sim: setup ## Run the simulator: SEEDS=N from FIRST_SEED=S on, or SEED=x alone, 
 	@$(BUILD)/test/sim --jobs $$(nproc) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first-seed $(FIRST_SEED))
 
 chaos: SECONDS ?= 600
-chaos: build ## Kill, freeze and cut off the real binaries, at random for SECONDS=600, by SEED=x
+chaos: all ## Kill, freeze and cut off the real binaries, at random for SECONDS=600, by SEED=x
 	@CYXWIZ_CHAOS_SECONDS=$(SECONDS) CYXWIZ_CHAOS_SEED=$(SEED) scripts/test.sh --chaos $(BUILD)
 
 fuzz: SECONDS ?= 60
@@ -44,7 +47,7 @@ fuzz: setup ## Fuzz the readers of data and models with clang, SECONDS=n each, o
 demo: build ## Train Fashion-MNIST on an embedded cluster and print accuracy and where the weights are
 	@scripts/demo.sh $(BUILD)
 
-bench: build ## Measure, and write bench/RESULTS.md
+bench: all ## Measure, and write bench/RESULTS.md
 	@bench/run.sh $(BUILD)
 
 format: ## Format the C++ sources

@@ -44,12 +44,12 @@ function(cyxwiz_program name)
   target_link_libraries(${name} PRIVATE cyxwiz_flags ${arg_DEPENDS})
 endfunction()
 
-# cyxwiz_precompiled_wire(NAME): NAME includes gRPC and the generated messages, and takes them from the precompiled header of cyxwiz_wire.
-function(cyxwiz_precompiled_wire name)
+# cyxwiz_precompiled(NAME LIBRARY): NAME takes the precompiled header of LIBRARY: gRPC and the generated messages of cyxwiz_wire, or libtorch of cyxwiz_runner.
+function(cyxwiz_precompiled name library)
   if(NOT TARGET ${name})
     return()
   endif()
-  target_precompile_headers(${name} REUSE_FROM cyxwiz_wire)
+  target_precompile_headers(${name} REUSE_FROM ${library})
   # GCC takes a precompiled header only with the flags that it was made with: -fPIC of the library, not -fPIE of a program;
   # and ccache knows of it only with -fpch-preprocess. From a precompiled header g++ 12 does not know std::string for a system's
   # class, and lets its false warnings about string concatenation (GCC bugs 105329, 105651) out.
