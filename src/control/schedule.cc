@@ -14,6 +14,10 @@ constexpr Duration kTimeToStop = std::chrono::seconds(10);
 constexpr size_t kMostHolds = 16;
 constexpr int64_t kOneNodeKeptOf = 4;
 
+// Who has had so many times the share of the one that waits makes way for it. Who has had hardly
+// more keeps its room: jobs of different sizes never have quite the same (bench/fairness).
+constexpr double kClearlyMore = 1.1;
+
 std::shared_ptr<const Gang> GangOf(const scheduler::Placement& placement) {
   auto gang = std::make_shared<Gang>();
   gang->ranks.push_back({placement.node});
@@ -39,7 +43,7 @@ std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id,
     scheduler::Occupant occupant{entry.job.sequence, entry.job.resources};
     if (entry.run_end != MonotonicTime::Never()) occupant.end = entry.run_end + kTimeToStop;
     if (auto left = Remaining(entry)) occupant.expected = now.monotonic + *left;
-    occupant.owes = shares.Of(entry.job.user, now.monotonic) > share;
+    occupant.owes = shares.Of(entry.job.user, now.monotonic) > kClearlyMore * share;
     occupants.push_back(std::move(occupant));
   }
   return occupants;

@@ -361,14 +361,19 @@ std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold
     };
     Resources free;
     found.start = first_fit([](const Occupant& one) { return one.end; }, &free);
-    // Without an end that is sure, all that runs there now may have to end first.
-    found.place.spare =
-        (found.start == MonotonicTime::Never() ? node.capacity - guests : free) - request.resources;
+    const Resources sure = free;
     free = node.free;
     for (const Occupant& one : there) {
       if (one.owes) free += one.resources;
     }
     found.owed = free.Holds(request.resources);
+    // Without an end that is sure, all that runs there now may have to end first. Room that comes
+    // from those who have had more is gathered at once: small jobs of theirs would only prolong it.
+    if (found.start != MonotonicTime::Never()) {
+      found.place.spare = sure - request.resources;
+    } else if (!found.owed) {
+      found.place.spare = node.capacity - guests - request.resources;
+    }
     if (found.owed) std::erase_if(there, [](const Occupant& one) { return !one.owes; });
     found.expected =
         first_fit([](const Occupant& one) { return std::min(one.end, one.expected); }, &free);

@@ -72,7 +72,7 @@ struct Occupant {
   Resources resources;
   MonotonicTime end = MonotonicTime::Never();       // at the latest, by its limit
   MonotonicTime expected = MonotonicTime::Never();  // Never(): not known
-  bool owes = false;  // its account has had more than that of the line which waits
+  bool owes = false;  // its account has had clearly more than that of the line which waits
 };
 // The nodes on which a job of the line would start first, of those that are not kept for others,
 // and what may go there meanwhile. present: the hold that this one shall replace; then only its

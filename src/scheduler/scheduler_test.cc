@@ -725,6 +725,21 @@ TEST_F(UnsureHoldTest, BeginsWhereOthersHaveHadMore) {
   EXPECT_EQ(Plan(), "b");
 }
 
+TEST_F(UnsureHoldTest, LetsNothingInWhereTheRoomIsWithThoseWhoHaveHadMore) {
+  const LineKey waits{1, {{2000, 0, 0}}, "", ""}, small{1, {{1000, 0, 0}}, "", ""};
+  auto lets_in = [&](bool owes) {
+    Fleet fleet({MakeNode("a", 4, 64)});
+    fleet.Take({"a"}, {3000, 0, 0});
+    const Occupant one{1, {3000, 0, 0}, MonotonicTime::Never(), MonotonicTime::Never(), owes};
+    auto hold = PlanHold(fleet, waits, nullptr, now_,
+                         [&](const NodeId&) { return std::vector<Occupant>{one}; });
+    fleet.AddHold(std::move(*hold));
+    return !IsKeptFrom(fleet, *fleet.Find({"a"}), small, now_);
+  };
+  EXPECT_TRUE(lets_in(false)) << "two of them fit beside it, once all has ended";
+  EXPECT_FALSE(lets_in(true)) << "it is gathered for the one that waits";
+}
+
 TEST_F(HoldTest, KeepsAsManyNodesAsAGangNeeds) {
   Fleet fleet({GangNode("a", 4), GangNode("b", 4), GangNode("c", 4)});
   Start(&fleet, 1, Ask(2, 30), {"a"});
