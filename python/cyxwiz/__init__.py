@@ -30,6 +30,7 @@ from cyxwiz.types import (
     Event,
     EventKind,
     FailureCause,
+    GpuPart,
     JobResult,
     JobState,
     JobStatus,

@@ -186,7 +186,8 @@ def _mapping(where: str, value: Any, example: str) -> Mapping[Any, Any]:
 
 def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     value = _mapping(key, value, "{'cpus': 1.5, 'memory': '2GiB'}")
-    for name, amount in _canonical(f"job: {key}", value, {"memory_bytes": "memory", "disk_bytes": "disk"}).items():
+    for name, amount in _canonical(f"job: {key}", value, {"memory_bytes": "memory", "disk_bytes": "disk",
+                                                     "gpu_memory_bytes": "gpu_memory"}).items():
         where = f"{key}.{name}"
         if name == "cpus":
             if isinstance(amount, bool) or not isinstance(amount, (int, float)):
@@ -203,12 +204,20 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
                 if isinstance(number, bool) or not isinstance(number, int):
                     raise ValueError(f"job: {where}.{own}: expected a whole number, found {number!r}")
                 config.resources.named[str(own)] = number
+        elif name == "gpu_share":
+            if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+                raise ValueError(f"job: {where}: expected a share of one GPU from 0.001 to 1, found {amount!r}")
+            if "gpus" in value:
+                raise ValueError(f"job: {key}: gpus and gpu_share exclude each other: leave one out")
+            _number(config.resources, "gpu_share_millis", round(amount * 1000), where)
+        elif name == "gpu_memory":
+            _number(config.resources, "gpu_memory_bytes", _bytes(where, amount), where)
         elif name in ("cpu_millis", "gpus"):
             _number(config.resources, name, amount, where)
         elif name == "nodes":
             _number(config, name, amount, where)
         else:
-            known = ("cpus", "cpu_millis", "memory", "gpus", "disk", "named", "nodes")
+            known = ("cpus", "cpu_millis", "memory", "gpus", "gpu_share", "gpu_memory", "disk", "named", "nodes")
             raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, known)}; the keys are {', '.join(known)}")
 
 

@@ -147,6 +147,18 @@ class ArrayCounts:
 
 
 @dataclass(frozen=True)
+class GpuPart:
+    """What an attempt holds of one GPU of its node."""
+
+    #: Which one of the node, from 0.
+    index: int
+    #: 1: all of it, and nobody shares it.
+    share: float
+    #: Bytes.
+    memory: int
+
+
+@dataclass(frozen=True)
 class JobStatus:
     """Where a job stands."""
 
@@ -190,6 +202,8 @@ class JobStatus:
     array_number: int = 0
     #: Of a job on several nodes that runs: the node of each rank.
     rank_nodes: Tuple[str, ...] = ()
+    #: While it is on a node: what it holds of its GPUs.
+    gpus: Tuple[GpuPart, ...] = ()
     #: Only from Client.status and Client.wait, once the job has ended.
     result: Optional[JobResult] = None
 
@@ -272,6 +286,14 @@ class Device:
     name: str
     #: Bytes.
     memory_total: int
+    #: Of a GPU: which one of its node, from 0, and what of its share (1: all of it) and of its memory in bytes no attempt
+    #: holds.
+    gpu_index: int = 0
+    free_share: float = 0
+    free_memory: int = 0
+    uuid: str = ""
+    #: The node's settings name it; its driver was not asked.
+    declared: bool = False
 
 
 @dataclass(frozen=True)
@@ -282,11 +304,16 @@ class Resources:
     cpus: float
     #: Bytes.
     memory: int
+    #: Whole ones, that nobody shares; of what is free too.
     gpus: int
     #: Scratch space in bytes.
     disk: int = 0
     #: Of the operator's own, by name.
     named: Dict[str, int] = field(default_factory=dict)
+    #: A share of one GPU instead of whole ones; of a node: what is free of those that are shared, all together.
+    gpu_share: float = 0
+    #: Bytes, of each GPU that is asked for; of a node: of all.
+    gpu_memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -375,6 +402,7 @@ def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResu
         array_id=status.array_id,
         array_number=status.array_number,
         rank_nodes=tuple(status.rank_nodes),
+        gpus=tuple(GpuPart(part.index, part.share_millis / 1000, part.memory_bytes) for part in status.gpus),
         result=result_from_wire(result) if result is not None else None,
     )
 
@@ -425,7 +453,8 @@ def node_from_wire(info: node_pb2.NodeInfo) -> Node:
         return name[len("DEVICE_"):].lower() if name.startswith("DEVICE_") else name
 
     def amount(r: job_pb2.ResourceRequest) -> Resources:
-        return Resources(r.cpu_millis / 1000, r.memory_bytes, r.gpus, r.disk_bytes, dict(r.named))
+        return Resources(r.cpu_millis / 1000, r.memory_bytes, r.gpus, r.disk_bytes, dict(r.named),
+                         r.gpu_share_millis / 1000, r.gpu_memory_bytes)
 
     return Node(
         node_id=info.node_id,
@@ -436,7 +465,8 @@ def node_from_wire(info: node_pb2.NodeInfo) -> Node:
         cpu_cores=info.cpu_cores,
         capacity=amount(info.capacity),
         available=amount(info.available),
-        devices=[Device(device_type(d.device_type), d.device_name, d.memory_total) for d in info.devices],
+        devices=[Device(device_type(d.device_type), d.device_name, d.memory_total, d.gpu_index,
+                        d.free_share_millis / 1000, d.free_memory_bytes, d.uuid, d.declared) for d in info.devices],
         jobs=[a.job_id for a in info.attempts],
         jobs_completed=info.total_jobs_completed,
         libtorch_version=info.libtorch_version,

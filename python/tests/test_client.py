@@ -300,6 +300,21 @@ def test_nodes_in_cores_and_bytes(service, client):
     assert node.devices[0].type == "cpu" and node.jobs == ["j"] and node.last_heartbeat.year == 2023
 
 
+def test_gpus_of_nodes_and_jobs(service, client):
+    service.on["ListNodes"] = lambda request, context: node_pb2.ListNodesResponse(nodes=[node_pb2.NodeInfo(
+        node_id="n", is_online=True, capacity=job_pb2.ResourceRequest(cpu_millis=1000, gpus=2, gpu_memory_bytes=160),
+        available=job_pb2.ResourceRequest(gpus=1, gpu_share_millis=250, gpu_memory_bytes=100),
+        devices=[common_pb2.DeviceCaps(device_type=common_pb2.DEVICE_CUDA, device_name="A100", memory_total=80, gpu_index=1,
+                                       free_share_millis=250, free_memory_bytes=20, uuid="GPU-1")])])
+    (node,) = client.nodes()
+    assert node.available == cyxwiz.Resources(cpus=0, memory=0, gpus=1, gpu_share=0.25, gpu_memory=100)
+    assert node.devices[0] == cyxwiz.Device("cuda", "A100", 80, 1, 0.25, 20, "GPU-1")
+    status = wire_status(job_pb2.JOB_STATE_RUNNING)
+    status.gpus.add(index=1, share_millis=750, memory_bytes=60)
+    service.on["GetJobStatus"] = lambda request, context: job_pb2.GetJobStatusResponse(status=status)
+    assert client.status("j").gpus == (cyxwiz.GpuPart(1, 0.75, 60),)
+
+
 def test_the_server_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("CYXWIZ_SERVER", "127.0.0.1:4")
     with cyxwiz.Client() as client:

@@ -33,6 +33,19 @@ def test_all_keys_arrive():
     assert config.HasField("max_retries") and config.max_retries == 0
 
 
+def test_a_share_of_a_gpu_arrives_in_thousandths():
+    def asked(resources):
+        return cyxwiz.job_config({"model": {}, "dataset": "mock://random_data", "resources": resources}).resources
+
+    share = asked({"gpu_share": 0.25, "gpu_memory": "20GiB"})
+    assert (share.gpus, share.gpu_share_millis, share.gpu_memory_bytes) == (0, 250, 20 << 30)
+    assert asked({"gpu_memory_bytes": 7}).gpu_memory_bytes == 7
+    with pytest.raises(ValueError, match="exclude each other"):
+        asked({"gpus": 1, "gpu_share": 0.5})
+    with pytest.raises(ValueError, match="gpu_share: expected a share of one GPU"):
+        asked({"gpu_share": "half"})
+
+
 def test_the_wires_names_are_accepted_too():
     config = cyxwiz.job_config({"job_type": "JOB_TYPE_TRAINING", "priority": "PRIORITY_LOW", "model_definition": "{}",
                                 "dataset_uri": "mock://random_data", "max_retries": 3, "user_id": "me",

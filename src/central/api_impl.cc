@@ -665,6 +665,10 @@ class ApiImpl final : public Api {
     what_if.resources = ResourcesFromWire(wire.resources());
     if (what_if.resources.IsNegative())
       return InvalidArgument("what_if.resources: amounts cannot be negative");
+    if (what_if.resources.gpu_millis > kMostGpusOfANode * kWholeGpu) {
+      return InvalidArgument("what_if.resources.gpus: expected at most " +
+                             std::to_string(kMostGpusOfANode));
+    }
     return what_if;
   }
 

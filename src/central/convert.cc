@@ -1,5 +1,6 @@
 #include "central/convert.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "wire/job_config.h"
@@ -129,6 +130,8 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   if (job.gang != nullptr && !control::NodesWith(job).empty()) {
     for (const control::Gang::Rank& rank : job.gang->ranks) status->add_rank_nodes(rank.node.value);
   }
+  if (!job.gpus->empty() && !control::NodesWith(job).empty())
+    GpusToWire(*job.gpus, status->mutable_gpus());
   if (job.checkpoint->exists()) ToCheckpoint(*job.checkpoint, status->mutable_checkpoint());
 }
 
@@ -163,6 +166,40 @@ void ToJobConfig(const control::Job& job, const control::JobBody& body,
   config->set_user_id(job.user);
 }
 
+namespace {
+
+// What is free of each GPU, beside what the node has told of it.
+void ToGpus(const control::NodeView& view, protocol::NodeInfo* info) {
+  int64_t whole = 0;
+  auto device = info->mutable_devices()->begin();
+  const auto end = info->mutable_devices()->end();
+  for (const GpuPart& gpu : *view.node.capacity.gpus) {
+    GpuPart free{gpu.index};
+    for (const GpuPart& part : *view.available.gpus) {
+      if (part.index == gpu.index) free = part;
+    }
+    if (free == gpu) ++whole;
+    auto is_gpu = [](const protocol::DeviceCaps& one) {
+      return one.device_type() != protocol::DEVICE_UNKNOWN &&
+             one.device_type() != protocol::DEVICE_CPU;
+    };
+    device = std::find_if(device, end, is_gpu);
+    if (device == end) continue;
+    device->set_gpu_index(gpu.index);
+    device->set_free_share_millis(free.millis);
+    device->set_free_memory_bytes(free.memory_bytes);
+    ++device;
+  }
+  protocol::ResourceRequest* available = info->mutable_available();
+  available->set_gpus(whole);
+  available->set_gpu_share_millis(view.available.gpu_millis - whole * kWholeGpu);
+  int64_t memory = 0;
+  for (const GpuPart& part : *view.available.gpus) memory += part.memory_bytes;
+  available->set_gpu_memory_bytes(memory);
+}
+
+}  // namespace
+
 void ToNodeInfo(const control::NodeView& view, protocol::NodeInfo* info) {
   info->ParseFromString(view.node.info);
   info->set_node_id(view.node.id.value);
@@ -172,6 +209,7 @@ void ToNodeInfo(const control::NodeView& view, protocol::NodeInfo* info) {
   info->set_total_jobs_completed(view.node.jobs_completed);
   *info->mutable_capacity() = ResourcesToWire(view.node.capacity);
   *info->mutable_available() = ResourcesToWire(view.available);
+  ToGpus(view, info);
   info->set_cordoned(view.node.cordoned);
   info->set_draining(view.node.draining);
   info->set_cordon_reason(view.node.cordon_reason);

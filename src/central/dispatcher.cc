@@ -123,6 +123,7 @@ void Dispatcher::CallAssign(control::AssignEffect effect) {
   call->request.set_attempt(effect.attempt.attempt);
   call->request.set_session_token(effect.session);
   *call->request.mutable_resources() = ResourcesToWire(effect.job.resources);
+  GpusToWire(effect.gpus, call->request.mutable_gpus());
   if (effect.job.checkpoint->exists()) {
     ToCheckpoint(*effect.job.checkpoint, call->request.mutable_checkpoint());
   }

@@ -48,13 +48,29 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                    .expected = "0 to " + std::to_string(kMostRetries),
                    .found = std::to_string(config.max_retries())});
   }
+  const protocol::ResourceRequest& asked = config.resources();
   if (config.nodes() > 1 &&
-      (config.required_device() == protocol::DEVICE_CUDA || config.resources().gpus() > 0)) {
+      (config.required_device() == protocol::DEVICE_CUDA || asked.gpus() > 0 ||
+       asked.gpu_share_millis() > 0 || asked.gpu_memory_bytes() > 0)) {
     problems->Add({.path = "$.resources.nodes",
                    .message = "a job over several nodes trains on CPUs only",
                    .expected = "1 for a job with a GPU",
                    .found = std::to_string(config.nodes()),
                    .hint = "set \"nodes\" to 1, or \"device\" to \"cpu\""});
+  }
+  if (asked.gpu_share_millis() < 0 || asked.gpu_share_millis() > kWholeGpu) {
+    problems->Add({.path = "$.resources.gpu_share",
+                   .message = "the amount is out of range",
+                   .expected = "from 0 to 1",
+                   .found = FormatMillis(asked.gpu_share_millis()),
+                   .hint = "a share lies on one GPU"});
+  } else if (asked.gpu_share_millis() > 0 && asked.gpus() != 0) {
+    problems->Add({.path = "$.resources.gpu_share",
+                   .message = "a job has whole GPUs or a share of one",
+                   .expected = "nothing beside gpus",
+                   .found = FormatMillis(asked.gpu_share_millis()) + " beside " +
+                            std::to_string(asked.gpus()),
+                   .hint = "leave one of them out"});
   }
   spec::CheckName("$.user", config.user_id(), problems);
   spec::CheckJobTerms(TermsFromConfig(config), problems);
@@ -231,7 +247,8 @@ void JobChecker::CheckMembers(const spec::JobDescription& job, const spec::JobAr
         std::max(spec->resources.cpu_millis, checked->resources.cpu_millis);
     spec->resources.memory_bytes =
         std::max(spec->resources.memory_bytes, checked->resources.memory_bytes);
-    spec->resources.gpus = std::max(spec->resources.gpus, checked->resources.gpus);
+    spec->resources.gpu_millis =
+        std::max(spec->resources.gpu_millis, checked->resources.gpu_millis);
     spec->training.epochs = std::max(spec->training.epochs, checked->training.epochs);
   }
 }

@@ -17,6 +17,7 @@
 #include "central/services.h"
 #include "cyxwiz/protocol/node.grpc.pb.h"
 #include "spec/dataset_reference.h"
+#include "spec/job_spec.h"
 #include "wire/job_config.h"
 
 namespace cyxwiz::central {
@@ -245,25 +246,41 @@ Result<control::Node> NodeOf(const protocol::NodeInfo& info) {
                            "send endpoint (host:port of its NodeService), or ip_address and port");
   }
   std::set<int32_t> devices;
-  int64_t gpus = 0;
+  std::vector<int64_t> gpu_memory;  // of each
   for (const protocol::DeviceCaps& device : info.devices()) {
     if (device.device_type() == protocol::DEVICE_UNKNOWN) continue;
     devices.insert(device.device_type());
-    if (device.device_type() != protocol::DEVICE_CPU) ++gpus;
+    if (device.device_type() != protocol::DEVICE_CPU)
+      gpu_memory.push_back(std::max(device.vram_total(), device.memory_total()));
   }
   devices.insert(protocol::DEVICE_CPU);
   node.devices.assign(devices.begin(), devices.end());
   node.capacity = info.has_capacity()
                       ? ResourcesFromWire(info.capacity())
-                      : Resources{int64_t{info.cpu_cores()} * 1000, info.ram_total(), gpus};
+                      : Resources{int64_t{info.cpu_cores()} * 1000, info.ram_total()};
+  const int64_t gpus =
+      info.has_capacity() ? info.capacity().gpus() : static_cast<int64_t>(gpu_memory.size());
   // No sum of what jobs may ask for comes near to overflow below this.
   constexpr int64_t kMost = int64_t{1} << 60;
   if (!Resources{kMost, kMost, kMost, kMost, {}}.Holds({node.capacity.cpu_millis,
                                                         node.capacity.memory_bytes,
-                                                        node.capacity.gpus,
+                                                        0,
                                                         node.capacity.disk_bytes,
                                                         {}})) {
     return InvalidArgument("info.capacity: no machine has so much: " + ToString(node.capacity));
+  }
+  if (gpus < 0 || gpus > kMostGpusOfANode) {
+    return InvalidArgument("info.capacity.gpus: expected 0 to " + std::to_string(kMostGpusOfANode) +
+                           ", found " + std::to_string(gpus));
+  }
+  node.capacity.gpu_millis = node.capacity.gpu_memory_bytes = 0;
+  for (size_t i = 0; i < static_cast<size_t>(gpus); ++i) {
+    const int64_t memory = i < gpu_memory.size() ? gpu_memory[i] : 0;
+    if (memory < 0 || memory > spec::kMaxMemoryBytes) {
+      return InvalidArgument("info.devices: no GPU has " + std::to_string(memory) +
+                             " bytes of memory");
+    }
+    node.capacity.AddGpus(1, memory);
   }
   for (const NamedAmount& one : node.capacity.named) {
     if (!IsResourceName(one.name) || one.amount < 0 || one.amount > kMost) {
@@ -283,7 +300,7 @@ Result<control::Node> NodeOf(const protocol::NodeInfo& info) {
                              "'_' and '-' for name and value");
     }
   }
-  if (node.capacity.cpu_millis <= 0 || node.capacity.memory_bytes <= 0 || node.capacity.gpus < 0 ||
+  if (node.capacity.cpu_millis <= 0 || node.capacity.memory_bytes <= 0 ||
       node.capacity.disk_bytes < 0) {
     return InvalidArgument(
         "info.capacity: a node needs some CPU and memory, found " + ToString(node.capacity),

@@ -25,9 +25,9 @@ bool ReadPart(std::string_view part, scheduler::Quota* quota) {
     if (!bytes) return false;
     quota->memory_bytes = *bytes;
   } else if (name == "gpus") {
-    auto gpus = ParseInt(value);
-    if (!gpus || *gpus < 0 || *gpus > 1'000'000'000) return false;
-    quota->gpus = *gpus;
+    auto gpus = ParseDouble(value);
+    if (!gpus || !(*gpus >= 0 && *gpus <= 1e9)) return false;
+    quota->gpu_millis = std::llround(*gpus * kWholeGpu);
   } else if (name == "borrow" && (value == "yes" || value == "no")) {
     quota->borrow = value == "yes";
   } else {
@@ -81,7 +81,7 @@ Status ReadQuotas(const std::vector<std::string>& texts,
                      "'");
       }
     }
-    if (quota.cpu_millis < 0 && quota.memory_bytes < 0 && quota.gpus < 0)
+    if (quota.cpu_millis < 0 && quota.memory_bytes < 0 && quota.gpu_millis < 0)
       return wrong("expected an amount of cpus, memory or gpus, found none");
     if (!quotas->emplace(owner, quota).second) return wrong("'" + owner + "' is given twice");
   }

@@ -8,13 +8,13 @@ namespace {
 TEST(SchedulingConfig, QuotasAreReadWithTheirUnits) {
   std::map<std::string, scheduler::Quota> quotas;
   ASSERT_TRUE(
-      ReadQuotas({"user:ann cpus=1.5 memory=2GiB", "project:vision  gpus=0 borrow=no"}, &quotas)
+      ReadQuotas({"user:ann cpus=1.5 memory=2GiB", "project:vision  gpus=0.25 borrow=no"}, &quotas)
           .ok());
   EXPECT_EQ(quotas.at("user:ann").cpu_millis, 1500);
   EXPECT_EQ(quotas.at("user:ann").memory_bytes, int64_t{2} << 30);
-  EXPECT_EQ(quotas.at("user:ann").gpus, -1) << "not limited";
+  EXPECT_EQ(quotas.at("user:ann").gpu_millis, -1) << "not limited";
   EXPECT_TRUE(quotas.at("user:ann").borrow);
-  EXPECT_EQ(quotas.at("project:vision").gpus, 0);
+  EXPECT_EQ(quotas.at("project:vision").gpu_millis, 250);
   EXPECT_FALSE(quotas.at("project:vision").borrow);
 }
 

@@ -21,7 +21,8 @@ constexpr size_t kPage = 1000;
 Json ToJson(const Resources& resources) {
   Json json = {{"cpu_millis", resources.cpu_millis},
                {"memory_bytes", resources.memory_bytes},
-               {"gpus", resources.gpus},
+               {"gpu_millis", resources.gpu_millis},
+               {"gpu_memory_bytes", resources.gpu_memory_bytes},
                {"disk_bytes", resources.disk_bytes}};
   for (const NamedAmount& one : resources.named) json["named"][one.name] = one.amount;
   return json;

@@ -487,9 +487,11 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   NodesOptions nodes;
   command = add("nodes", "List nodes and what of them is free",
                 "  cyxwiz nodes\n"
+                "  cyxwiz nodes --gpus                               what is free of each GPU\n"
                 "  cyxwiz nodes --online --json",
                 [&](const Session& s) { return RunNodes(s, nodes); });
   command->add_flag("--online", nodes.online_only, "Only nodes that answer");
+  command->add_flag("--gpus", nodes.gpus, "Their GPUs, one by one");
   command->add_option("--pool", nodes.pool, "Only nodes of this pool")->type_name("NAME");
 
   DownloadOptions download;

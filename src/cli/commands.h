@@ -75,7 +75,8 @@ struct CordonOptions {
 };
 struct NodesOptions {
   bool online_only = false;
-  std::string pool;  // empty: all
+  bool gpus = false;  // one by one
+  std::string pool;   // empty: all
 };
 struct DownloadOptions {
   std::string job_id;

@@ -134,6 +134,7 @@ std::string StatusToText(const protocol::GetJobStatusResponse& response, const C
     if (!status.current_node_id().empty()) state += " on " + status.current_node_id();
   }
   line("State", state);
+  if (status.gpus_size() > 0) line("GPUs", ToString(GpusFromWire(status.gpus())));
   if (status.rank_nodes_size() > 0) {
     std::string nodes;
     for (const std::string& node : status.rank_nodes()) nodes += (nodes.empty() ? "" : ", ") + node;

@@ -44,6 +44,43 @@ std::string LabelsOf(const protocol::NodeInfo& node) {
   return text;
 }
 
+// "1.75", of what is free or of what there is.
+std::string Gpus(const protocol::ResourceRequest& amount) {
+  return FormatMillis(amount.gpus() * kWholeGpu + amount.gpu_share_millis());
+}
+
+// One row a GPU: what is free of its share and its memory.
+void PrintGpus(const protocol::ListNodesResponse& list, const Console& console) {
+  Table table({{"NODE"},
+               {"GPU", true},
+               {"MODEL", false, true},
+               {"FREE", true},
+               {"MEMORY", true},
+               {"UUID"}});
+  bool any = false;
+  for (const protocol::NodeInfo& node : list.nodes()) {
+    for (const protocol::DeviceCaps& device : node.devices()) {
+      if (device.device_type() == protocol::DEVICE_CPU ||
+          device.device_type() == protocol::DEVICE_UNKNOWN)
+        continue;
+      any = true;
+      const bool online = node.is_online();
+      table.Add({{node.node_id()},
+                 {std::to_string(device.gpu_index())},
+                 {device.device_name()},
+                 {online ? FormatMillis(device.free_share_millis()) : "-"},
+                 {(online ? FormatBytes(device.free_memory_bytes()) : "-") + "/" +
+                  FormatBytes(device.memory_total())},
+                 {device.uuid().empty() ? "-" : device.uuid()}});
+    }
+  }
+  if (any) {
+    console.out << table.ToString(console.width, console.unicode, console.colour) << std::flush;
+  } else {
+    console.err << "No node gives a GPU to jobs.\n";
+  }
+}
+
 bool IsIn(const std::string& pool, const protocol::NodeInfo& node) {
   auto label = node.labels().find(kPoolLabel);
   return label != node.labels().end() && label->second == pool;
@@ -86,6 +123,10 @@ int RunNodes(const Session& session, const NodesOptions& options) {
                         : "No node is in the pool '" + Printable(options.pool) + "'.\n");
     return kExitOk;
   }
+  if (options.gpus) {
+    PrintGpus(list, console);
+    return kExitOk;
+  }
   Table table({{"ID"},
                {"NAME", false, true},
                {"ENDPOINT"},
@@ -105,17 +146,15 @@ int RunNodes(const Session& session, const NodesOptions& options) {
     auto of = [&](const std::string& part, const std::string& whole) {
       return (online ? part : "-") + "/" + whole;
     };
-    table.Add(
-        {{node.node_id()},
-         {node.name()},
-         {Endpoint(node)},
-         {state, colour},
-         {of(Cores(free.cpu_millis()), Cores(capacity.cpu_millis()))},
-         {of(FormatBytes(free.memory_bytes()), FormatBytes(capacity.memory_bytes()))},
-         {capacity.gpus() == 0 ? "-"
-                               : of(std::to_string(free.gpus()), std::to_string(capacity.gpus()))},
-         {std::to_string(node.attempts_size())},
-         {LabelsOf(node)}});
+    table.Add({{node.node_id()},
+               {node.name()},
+               {Endpoint(node)},
+               {state, colour},
+               {of(Cores(free.cpu_millis()), Cores(capacity.cpu_millis()))},
+               {of(FormatBytes(free.memory_bytes()), FormatBytes(capacity.memory_bytes()))},
+               {capacity.gpus() == 0 ? "-" : of(Gpus(free), Gpus(capacity))},
+               {std::to_string(node.attempts_size())},
+               {LabelsOf(node)}});
     std::string why = node.quarantined() ? node.quarantine_reason() : node.cordon_reason();
     if (node.cordon_from() > 0) {
       notes += node.node_id() + " will be cordoned in " +
@@ -127,7 +166,7 @@ int RunNodes(const Session& session, const NodesOptions& options) {
   }
   console.out << table.ToString(console.width, console.unicode, console.colour) << std::flush;
   console.err << notes;
-  if (console.out_is_terminal) console.err << "CPUS and MEMORY are free/total.\n";
+  if (console.out_is_terminal) console.err << "CPUS, MEMORY and GPUS are free/total.\n";
   return kExitOk;
 }
 

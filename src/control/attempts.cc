@@ -30,9 +30,10 @@ void Control::State::Release(JobEntry& entry, NodeEntry& node) {
   const Job& job = entry.job;
   const NodeId& id = node.node.id;
   Require(node.jobs.erase(job.id) == 1, "an attempt is not on its node");
-  node.reserved -= job.resources;
+  const Resources held = HeldOn(job, id);
+  node.reserved -= held;
   Require(!node.reserved.IsNegative(), "a node has given back more than it gave");
-  fleet.GiveBack(id, job.resources);
+  fleet.GiveBack(id, held);
   quotas.GiveBack(job.user, ProjectOf(job), job.resources);
   CountPlaced(job, -1);
   if (!job.preempted_for->empty()) fleet.EndVictim(job.sequence, id);

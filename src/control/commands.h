@@ -181,8 +181,8 @@ struct Tick {};
 using Command =
     std::variant<SubmitJob, CancelJob, CancelJobs, PauseJob, ResumeJob, SetPriority, RetryJob,
                  RemoveJob, GetJob, ListJobs, FindJobs, ExplainJob, PlanJob, GetNode, ListNodes,
-                 CountWaiting, CordonNode,
-                 RegisterNode, Heartbeat, AssignOutcome, ReportProgress, ReportCompletion, Tick>;
+                 CountWaiting, CordonNode, RegisterNode, Heartbeat, AssignOutcome, ReportProgress,
+                 ReportCompletion, Tick>;
 
 // ---- Replies and effects
 // ---------------------------------------------------------------------------------
@@ -268,8 +268,9 @@ struct ReportReply {
 struct Reply {
   ReplyTo to = 0;
   Status status;
-  std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, FoundReply, NodeReply, NodesReply,
-               WaitingReply, RegisterReply, HeartbeatReply, ReportReply, CancelJobsReply, PlanReply>
+  std::variant<std::monostate, SubmitReply, JobReply, RemoveReply, ListReply, FoundReply, NodeReply,
+               NodesReply, WaitingReply, RegisterReply, HeartbeatReply, ReportReply,
+               CancelJobsReply, PlanReply>
       content;
 };
 // Call AssignJob on the node and give the result back as AssignOutcome. The token is made by the
@@ -283,6 +284,7 @@ struct AssignEffect {
   NodeId node;
   std::string endpoint;
   std::string session;
+  std::vector<GpuPart> gpus;  // of the node, that it got
   Job job;
   std::shared_ptr<const JobBody> body;
 };

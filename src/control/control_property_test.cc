@@ -120,6 +120,11 @@ class World {
             .user = Pick(2) ? "u" : "",
             .priority = Pick(4),
             .resources = {1000 * (1 + Pick(3)), kGiB * (1 + Pick(2)), 0}};
+    if (Pick(3) == 0) {  // some of a GPU, or a whole one
+      job.resources.gpu_millis = Pick(2) == 0 ? kWholeGpu : Pick(4) * 300;
+      if (job.resources.gpu_millis == 0 || Pick(2) == 0)
+        job.resources.gpu_memory_bytes = (1 + Pick(8)) * kGiB;
+    }
     if (Pick(3) == 0) {
       Terms terms;
       if (Pick(2)) terms.limits.run = std::chrono::seconds(Pick(20));
@@ -136,7 +141,9 @@ class World {
   void Remove() { commands_.emplace_back(RemoveJob{.reply_to = 1, .job = AnyJob()}); }
   void RegisterAs(const NodeId& id, std::vector<AttemptId> active) {
     sessions_[id] = "s" + std::to_string(random_());
-    Node node{.id = id, .endpoint = id.value, .capacity = {4000, 4 * kGiB, 0}};
+    Node node{.id = id,
+              .endpoint = id.value,
+              .capacity = Resources{4000, 4 * kGiB}.WithGpus(2, 8 * kGiB)};
     commands_.emplace_back(
         RegisterNode{.reply_to = 1, .node = node, .active = active, .session = sessions_[id]});
   }
@@ -263,7 +270,7 @@ class World {
     for (auto& [id, job] : jobs_) {
       by_state[static_cast<int>(job.state)]++;
       if (job.state == JobState::kAssigned || job.state == JobState::kRunning) {
-        used[job.node] = used[job.node] + job.resources;
+        used[job.node] += HeldOn(job, job.node);
         if (job.terms == nullptr) continue;
         for (const Dependency& one : job.terms->after) {
           auto other = jobs_.find(one.job.value);

@@ -22,10 +22,13 @@ inline auto Fields(MonotonicTime& t) { return std::tie(t.ns); }
 inline auto Fields(Now& n) { return std::tie(n.monotonic, n.unix); }
 inline auto Fields(AttemptId& a) { return std::tie(a.job, a.attempt); }
 inline auto Fields(NamedAmount& a) { return std::tie(a.name, a.amount); }
+inline auto Fields(GpuPart& p) { return std::tie(p.index, p.millis, p.memory_bytes); }
 inline auto Fields(Resources& r) {
-  return std::tie(r.cpu_millis, r.memory_bytes, r.gpus, r.disk_bytes, r.named);
+  return std::tie(r.cpu_millis, r.memory_bytes, r.gpu_millis, r.disk_bytes, r.named,
+                  r.gpu_memory_bytes, r.gpus);
 }
-static_assert(kNamesAllMembers<Now> && kNamesAllMembers<AttemptId> && kNamesAllMembers<Resources>);
+static_assert(kNamesAllMembers<GpuPart> && kNamesAllMembers<Now> && kNamesAllMembers<AttemptId> &&
+              kNamesAllMembers<Resources>);
 
 }  // namespace cyxwiz
 
@@ -35,7 +38,9 @@ inline auto Fields(Request& r) {
   return std::tie(r.resources, r.device, r.labels, r.run_limit, r.nodes);
 }
 inline auto Fields(LineKey& k) { return std::tie(k.priority, k.request, k.account, k.project); }
-inline auto Fields(Quota& q) { return std::tie(q.cpu_millis, q.memory_bytes, q.gpus, q.borrow); }
+inline auto Fields(Quota& q) {
+  return std::tie(q.cpu_millis, q.memory_bytes, q.gpu_millis, q.borrow);
+}
 static_assert(kNamesAllMembers<Request> && kNamesAllMembers<LineKey> && kNamesAllMembers<Quota>);
 
 }  // namespace cyxwiz::scheduler
@@ -64,7 +69,7 @@ inline auto Fields(Terms& t) { return std::tie(t.limits, t.after, t.labels, t.pr
 inline auto Fields(AttemptEnd& e) {
   return std::tie(e.kind, e.cause, e.error, e.wait, e.took_node, e.yields);
 }
-inline auto Fields(Gang::Rank& r) { return std::tie(r.node, r.ended); }
+inline auto Fields(Gang::Rank& r) { return std::tie(r.node, r.ended, r.gpus); }
 inline auto Fields(Gang& g) { return std::tie(g.ranks, g.end); }
 inline auto Fields(Array& a) {
   return std::tie(a.size, a.max_parallel, a.started, a.succeeded, a.failed, a.cancelled,
@@ -75,8 +80,8 @@ inline auto Fields(Job& j) {
   return std::tie(j.sequence, j.id, j.name, j.user, j.type, j.priority, j.body, j.resources,
                   j.device, j.max_retries, j.total_epochs, j.data, j.terms, j.array, j.member,
                   j.gang, j.state, j.message, j.created_at, j.started_at, j.ended_at,
-                  j.attempt_started_at, j.not_before, j.attempt, j.node, j.retries, j.nodes_lost,
-                  j.limit_hit, j.cancel_requested, j.cancel_reason, j.pause_requested,
+                  j.attempt_started_at, j.not_before, j.attempt, j.node, j.gpus, j.retries,
+                  j.nodes_lost, j.limit_hit, j.cancel_requested, j.cancel_reason, j.pause_requested,
                   j.preempted_for, j.preemptions, j.retry_of, j.cause, j.error, j.progress,
                   j.current_epoch, j.metrics, j.artifacts, j.compute_seconds, j.checkpoint);
 }

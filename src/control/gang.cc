@@ -35,6 +35,14 @@ std::vector<NodeId> NodesWith(const Job& job) {
   return nodes;
 }
 
+Resources HeldOn(const Job& job, const NodeId& node) {
+  Resources held = job.resources;
+  if (!held.AsksForGpu()) return held;
+  const int32_t rank = RankOn(job, node);
+  held.gpus = rank > 0 ? job.gang->ranks[static_cast<size_t>(rank)].gpus : *job.gpus;
+  return held;
+}
+
 int32_t RankOn(const Job& job, const NodeId& node) {
   if (job.gang == nullptr) return job.node == node ? 0 : -1;
   const std::vector<Gang::Rank>& ranks = job.gang->ranks;

@@ -51,7 +51,12 @@ void Control::State::Load(Snapshot snapshot) {
       for (const NodeId& id : NodesWith(j)) {
         NodeEntry* node = FindNode(id);
         Require(node != nullptr, "a stored attempt without its node");
-        node->reserved += j.resources;
+        if (j.gang == nullptr && j.resources.AsksForGpu() && j.gpus->empty()) {
+          // Assigned by a release that left the choice to the node.
+          const Resources& all = node->node.capacity;
+          j.gpus = Placed(all - node->reserved, all, j.resources).gpus;
+        }
+        node->reserved += HeldOn(j, id);
         shares.Take(j.user, j.resources, now.monotonic);
         quotas.Take(LineOf(j), j.resources);
         node->jobs.insert(j.id);

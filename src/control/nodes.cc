@@ -37,6 +37,7 @@ void Control::State::PutIntoFleet(const NodeEntry& node) {
     state.probe = earlier->probe;
     total -= earlier->capacity;
   }
+  total.gpus = {};  // which ones means nothing across nodes
   shares.SetTotal(total);
   fleet.Put(std::move(state));
   UpdateFleet(node);

@@ -5,6 +5,11 @@
 #include "control/state.h"
 
 namespace cyxwiz::control {
+namespace {
+
+constexpr int32_t kCuda = 2;  // wire DeviceType
+
+}  // namespace
 
 std::vector<scheduler::NodeState> Control::State::SupposedNodes(const WhatIf& what_if) const {
   std::vector<scheduler::NodeState> states = fleet.nodes();
@@ -12,7 +17,15 @@ std::vector<scheduler::NodeState> Control::State::SupposedNodes(const WhatIf& wh
   for (const scheduler::NodeState& node : states) {
     if (node.capacity.cpu_millis > like.capacity.cpu_millis) like = node;
   }
-  if (what_if.resources != Resources()) like.capacity = what_if.resources;
+  if (what_if.resources != Resources()) {
+    // Its GPUs are like the known ones.
+    const bool has_gpus = !like.capacity.gpus->empty();
+    const int64_t memory_bytes = has_gpus ? like.capacity.gpus->front().memory_bytes : 0;
+    like.capacity = what_if.resources;
+    like.capacity.gpu_millis = 0;
+    like.capacity.AddGpus(what_if.resources.gpu_millis / kWholeGpu, memory_bytes);
+    if (what_if.resources.gpu_millis > 0 && !has_gpus) like.devices.push_back(kCuda);
+  }
   for (int32_t i = 1; i <= what_if.more_nodes; ++i) {
     scheduler::NodeState node = like;
     node.id = {"what-if-" + std::to_string(i)};
@@ -72,7 +85,8 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
       const Job& other = by_sequence.at(one)->job;
       if (!(RankOf(other, share, standing) < rank)) break;
       reply->queue_position++;
-      if (copy.jobs.size() <= kMostAhead) copy.jobs.push_back({one, EffectivePriority(other), other.data});
+      if (copy.jobs.size() <= kMostAhead)
+        copy.jobs.push_back({one, EffectivePriority(other), other.data});
     }
     if (key == line_key) {
       copy.jobs.push_back({job.sequence, EffectivePriority(job), job.data});
@@ -91,8 +105,8 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
   for (const auto& [node_id, node] : nodes) {
     for (const JobId& job : node.jobs) {
       const JobEntry& entry = *jobs.at(job);
-      running.push_back(
-          {node_id, entry.job.resources, Remaining(entry), entry.job.user, ProjectOf(entry.job)});
+      running.push_back({node_id, HeldOn(entry.job, node_id), Remaining(entry), entry.job.user,
+                         ProjectOf(entry.job)});
     }
   }
   auto forecast = scheduler::ForecastStart(

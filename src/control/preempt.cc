@@ -93,7 +93,7 @@ std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, int32
       continue;
     }
     victims.push_back(
-        {job.sequence, job.priority, job.resources, ranks * (now.monotonic - entry.saved_at)});
+        {job.sequence, job.priority, HeldOn(job, node), ranks * (now.monotonic - entry.saved_at)});
   }
   return victims;
 }
@@ -102,7 +102,7 @@ void Control::State::MakeRoom(const Job& job, const scheduler::Preemption& preem
   scheduler::Claim claim{job.sequence, LineOf(job), preemption.node, {}};
   for (int64_t sequence : preemption.victims) {
     JobEntry& entry = *by_sequence.at(sequence);
-    claim.victims[sequence] = entry.job.resources;
+    claim.victims[sequence] = HeldOn(entry.job, preemption.node);
     entry.job.preempted_for = job.id;
     entry.job.message = RoomMessage(entry.job);
     Tell(entry.job, EventKind::kPreemptRequested, "for job '" + job.id.value + "'");
@@ -150,7 +150,7 @@ void Control::State::LoadClaims() {
       const Job& job = entry->job;
       auto [claim, fresh] = claims.try_emplace({job.id, id});
       if (fresh) claim->second = {job.sequence, LineOf(job), id, {}};
-      claim->second.victims[victim.sequence] = victim.resources;
+      claim->second.victims[victim.sequence] = HeldOn(victim, id);
     }
   }
   for (auto& [key, claim] : claims) fleet.AddClaim(std::move(claim));

@@ -135,8 +135,9 @@ struct AttemptEnd {
 inline constexpr int32_t kMaxRanks = 64;
 struct Gang {
   struct Rank {
-    NodeId node;         // no two are on the same
-    bool ended = false;  // it holds nothing there any more
+    NodeId node;                // no two are on the same
+    bool ended = false;         // it holds nothing there any more
+    std::vector<GpuPart> gpus;  // that it got there
     bool operator==(const Rank&) const = default;
   };
   std::vector<Rank> ranks;  // by number; the first is on the job's node
@@ -206,6 +207,7 @@ struct Job {
   UnixTime not_before;                        // backoff: not scheduled earlier
   AttemptNumber attempt = 0;                  // current or last; of an earlier job before the first
   NodeId node;                                // of the current or last attempt, or its rank 0
+  Rare<std::vector<GpuPart>> gpus;            // that it got there
   int32_t retries = 0;                        // failures that counted against max_retries
   int32_t nodes_lost = 0;                     // in a row, each while it ran this job
   Cause limit_hit = Cause::kNone;             // the attempt shall end, and the job fails with this
@@ -234,6 +236,8 @@ struct Job {
 // The nodes that the current attempt is on, in the order of its ranks: those on which one has not
 // ended. None when there is no attempt.
 std::vector<NodeId> NodesWith(const Job& job);
+// What its attempt, or a rank of it, holds of this node.
+Resources HeldOn(const Job& job, const NodeId& node);
 // The number of the rank that is, or was, on the node; -1: none. A job that is no gang has rank 0.
 int32_t RankOn(const Job& job, const NodeId& node);
 

@@ -22,6 +22,7 @@ std::shared_ptr<const Gang> GangOf(const scheduler::Placement& placement) {
   auto gang = std::make_shared<Gang>();
   gang->ranks.push_back({placement.node});
   for (const NodeId& node : placement.others) gang->ranks.push_back({node});
+  for (size_t i = 0; i < placement.gpus.size(); ++i) gang->ranks[i].gpus = placement.gpus[i];
   return gang;
 }
 
@@ -40,7 +41,7 @@ std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id,
   std::vector<scheduler::Occupant> occupants;
   for (const JobId& one : nodes.at(id).jobs) {
     const JobEntry& entry = *jobs.at(one);
-    scheduler::Occupant occupant{entry.job.sequence, entry.job.resources};
+    scheduler::Occupant occupant{entry.job.sequence, HeldOn(entry.job, id)};
     if (entry.run_end != MonotonicTime::Never()) occupant.end = entry.run_end + kTimeToStop;
     if (auto left = Remaining(entry)) occupant.expected = now.monotonic + *left;
     occupant.owes = shares.Of(entry.job.user, now.monotonic) > kClearlyMore * share;
@@ -143,6 +144,7 @@ void Control::State::PlaceJobs() {
     }
     job.attempt_started_at = {};
     job.node = placement.node;
+    job.gpus = placement.gpus.empty() ? std::vector<GpuPart>() : placement.gpus.front();
     job.not_before = {};
     job.gang = placement.others.empty() ? nullptr : GangOf(placement);
     entry.adopted = false;
@@ -164,7 +166,9 @@ void Control::State::PlaceJobs() {
 void Control::State::Assign(JobEntry& entry, const NodeId& id, int32_t rank) {
   const Job& job = entry.job;
   NodeEntry& node = nodes.at(id);
-  node.reserved += job.resources;
+  const Resources held = HeldOn(job, id);
+  Require(!held.AsksForGpu() || !held.gpus->empty(), "an attempt got no GPU");
+  node.reserved += held;
   Require(node.node.capacity.Holds(node.reserved), "a node is oversold");
   Require(node.jobs.insert(job.id).second, "two ranks of a gang are on one node");
   CountPlaced(job, +1);
@@ -172,6 +176,7 @@ void Control::State::Assign(JobEntry& entry, const NodeId& id, int32_t rank) {
                       .node = id,
                       .endpoint = node.node.endpoint,
                       .session = node.session,
+                      .gpus = *held.gpus,
                       .job = job,
                       .body = entry.body};
   if (job.gang != nullptr) {

@@ -50,7 +50,7 @@ uint64_t DigestOf(const control::Output& output) {
     writer.Unsigned(effect.index());
     if (auto* assign = std::get_if<control::AssignEffect>(&effect)) {
       writer.Write(assign->attempt, assign->rank, assign->ranks, assign->rendezvous, assign->node,
-                   assign->endpoint);
+                   assign->endpoint, assign->gpus);
     } else if (auto* stop = std::get_if<control::StopEffect>(&effect)) {
       writer.Write(stop->attempt, stop->node, stop->endpoint, stop->reason, stop->yield);
     } else if (auto* release = std::get_if<control::ReleaseEffect>(&effect)) {

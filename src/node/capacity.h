@@ -1,8 +1,9 @@
 // What the node gives to attempts, and to which.
 #pragma once
 
+#include <algorithm>
 #include <map>
-#include <set>
+#include <string>
 #include <vector>
 
 #include "base/ids.h"
@@ -11,56 +12,72 @@
 
 namespace cyxwiz::node {
 
-// Exact book-keeping, no I/O. One thread.
+// Exact book-keeping, of each GPU too; no I/O. One thread.
 class Capacity {
  public:
-  explicit Capacity(const Resources& total) : total_(total), free_(total) {
-    for (int64_t i = 0; i < total.gpus; ++i) free_gpus_.insert(static_cast<int>(i));
-  }
+  explicit Capacity(const Resources& total) : total_(total), free_(total) {}
 
-  // RESOURCE_EXHAUSTED, with the numbers, when it does not fit. The attempt must not hold any yet.
+  // Gives it the GPUs that `wanted` names or, when it asks for some without naming them, chooses
+  // them. RESOURCE_EXHAUSTED, with the numbers, when it does not fit; INVALID_ARGUMENT when what is
+  // named is not what is asked for. The attempt must not hold any yet.
   Status Reserve(const AttemptId& attempt, const Resources& wanted) {
-    if (!total_.Holds(wanted)) {
+    if (!HasRoom(total_, total_, wanted)) {
       return ResourceExhausted("the attempt needs " + ToString(wanted) + "; this node gives " +
-                               ToString(total_) + " in all");
+                               ToString(total_) + " in all" + GpusOf(total_, wanted));
     }
-    if (!free_.Holds(wanted)) {
+    if (!HasRoom(free_, total_, wanted)) {
       return ResourceExhausted("the attempt needs " + ToString(wanted) +
-                               "; free on this node: " + ToString(free_));
+                               "; free on this node: " + ToString(free_) + GpusOf(free_, wanted));
     }
-    Share share{wanted, {}};
-    for (int64_t i = 0; i < wanted.gpus; ++i) {
-      share.gpus.push_back(*free_gpus_.begin());
-      free_gpus_.erase(free_gpus_.begin());
-    }
-    free_ = free_ - wanted;
-    shares_[attempt] = std::move(share);
+    RETURN_IF_ERROR(CheckNamed(wanted));
+    Resources held = wanted.gpus->empty() ? Placed(free_, total_, wanted) : wanted;
+    free_ -= held;
+    held_[attempt] = std::move(held);
     return OkStatus();
   }
   // Fine when the attempt holds nothing.
   void Release(const AttemptId& attempt) {
-    auto found = shares_.find(attempt);
-    if (found == shares_.end()) return;
-    free_ = free_ + found->second.resources;
-    free_gpus_.insert(found->second.gpus.begin(), found->second.gpus.end());
-    shares_.erase(found);
+    auto found = held_.find(attempt);
+    if (found == held_.end()) return;
+    free_ += found->second;
+    held_.erase(found);
   }
-  // Indices of the devices that the attempt holds.
-  std::vector<int> GpusOf(const AttemptId& attempt) const {
-    auto found = shares_.find(attempt);
-    return found == shares_.end() ? std::vector<int>() : found->second.gpus;
+  // What the attempt holds of them; empty: nothing.
+  std::vector<GpuPart> GpusOf(const AttemptId& attempt) const {
+    auto found = held_.find(attempt);
+    return found == held_.end() ? std::vector<GpuPart>() : *found->second.gpus;
   }
   const Resources& total() const { return total_; }
   const Resources& available() const { return free_; }
 
  private:
-  struct Share {
-    Resources resources;
-    std::vector<int> gpus;
-  };
+  Status CheckNamed(const Resources& wanted) const {
+    if (wanted.gpus->empty()) return OkStatus();
+    // Each of them is there and has as much free, or there was no room.
+    const bool whole = wanted.gpu_millis >= kWholeGpu;
+    bool sound = whole || wanted.gpus->size() == 1;
+    int64_t millis = 0;
+    int32_t last = -1;
+    for (const GpuPart& part : *wanted.gpus) {
+      auto of = [&part](const GpuPart& one) { return one.index == part.index; };
+      auto all = std::find_if(total_.gpus->begin(), total_.gpus->end(), of);
+      auto free = std::find_if(free_.gpus->begin(), free_.gpus->end(), of);
+      sound &= part.index > last && part.millis >= 0 &&
+               part.memory_bytes >= wanted.gpu_memory_bytes &&
+               (!whole || (part.millis == kWholeGpu && *all == *free));
+      millis += part.millis;
+      last = part.index;
+    }
+    if (sound && millis == wanted.gpu_millis) return OkStatus();
+    return InvalidArgument("the attempt needs " + ToString(wanted) +
+                           ", and is given something else: " + ToString(*wanted.gpus));
+  }
+  static std::string GpusOf(const Resources& amount, const Resources& wanted) {
+    return wanted.AsksForGpu() ? " (" + ToString(*amount.gpus) + ")" : "";
+  }
+
   Resources total_, free_;
-  std::set<int> free_gpus_;
-  std::map<AttemptId, Share> shares_;
+  std::map<AttemptId, Resources> held_;
 };
 
 }  // namespace cyxwiz::node

@@ -6,6 +6,7 @@
 #include "node/backoff.h"
 #include "node/capacity.h"
 #include "node/disk_space.h"
+#include "node/hardware.h"
 #include "node/lease.h"
 #include "node/stop_ladder.h"
 #include "node/taken_attempts.h"
@@ -118,19 +119,89 @@ TEST(Backoff, DoublesUpToTheMostWithJitter) {
 }
 
 TEST(Capacity, GivesWhatIsFreeAndTakesItBack) {
-  Capacity capacity({4000, 1000, 2});
+  Capacity capacity(Resources{4000, 1000}.WithGpus(2, 8));
   AttemptId a{{"a"}, 1}, b{{"b"}, 1};
-  EXPECT_TRUE(capacity.Reserve(a, {3000, 400, 1}).ok());
-  EXPECT_EQ(capacity.available(), (Resources{1000, 600, 1}));
+  EXPECT_TRUE(capacity.Reserve(a, {3000, 400, 1000}).ok());
+  EXPECT_EQ(ToString(capacity.available()), ToString(Resources{1000, 600, 1000}));
   EXPECT_EQ(capacity.Reserve(b, {2000, 100, 0}).code(), Code::kResourceExhausted);
-  EXPECT_TRUE(capacity.Reserve(b, {1000, 600, 1}).ok());
-  EXPECT_EQ(capacity.GpusOf(a), std::vector<int>{0});
-  EXPECT_EQ(capacity.GpusOf(b), std::vector<int>{1});
+  EXPECT_TRUE(capacity.Reserve(b, {1000, 600, 1000}).ok());
+  EXPECT_EQ(capacity.GpusOf(a), (std::vector<GpuPart>{{0, 1000, 8}}));
+  EXPECT_EQ(capacity.GpusOf(b), (std::vector<GpuPart>{{1, 1000, 8}}));
   capacity.Release(a);
   capacity.Release(a);
-  EXPECT_EQ(capacity.available(), (Resources{3000, 400, 1}));
+  EXPECT_EQ(ToString(capacity.available()), ToString(Resources{3000, 400, 1000}));
+  EXPECT_EQ(*capacity.available().gpus, (std::vector<GpuPart>{{0, 1000, 8}}));
   capacity.Release(b);
-  EXPECT_EQ(capacity.available(), capacity.total());
+  EXPECT_EQ(ToString(capacity.available()), ToString(capacity.total()));
+}
+
+Resources AskFor(int64_t gpu_millis, int64_t gpu_memory_bytes, std::vector<GpuPart> gpus = {}) {
+  Resources wanted{1, 1, gpu_millis};
+  wanted.gpu_memory_bytes = gpu_memory_bytes;
+  wanted.gpus = std::move(gpus);
+  return wanted;
+}
+
+TEST(Capacity, TakesTheGpusThatTheServerHasChosenUnlessTheyAreOversold) {
+  Capacity capacity(Resources{9000, 1000}.WithGpus(2, 80));
+  AttemptId a{{"a"}, 1}, b{{"b"}, 1}, c{{"c"}, 1};
+  EXPECT_TRUE(capacity.Reserve(a, AskFor(500, 0, {{1, 500, 40}})).ok());
+  EXPECT_EQ(capacity.GpusOf(a), (std::vector<GpuPart>{{1, 500, 40}}));
+  // Elsewhere there is room, but not there.
+  for (const GpuPart& part : {GpuPart{1, 501, 10}, GpuPart{1, 10, 41}}) {
+    Status status = capacity.Reserve(b, AskFor(part.millis, part.memory_bytes, {part}));
+    EXPECT_EQ(status.code(), Code::kResourceExhausted) << status;
+    EXPECT_NE(status.message().find("GPU 1: 0.5 with 40 bytes"), std::string::npos) << status;
+  }
+  EXPECT_EQ(capacity.Reserve(b, AskFor(10, 1, {{2, 10, 1}})).code(), Code::kResourceExhausted)
+      << "there is none";
+  EXPECT_TRUE(capacity.Reserve(b, AskFor(0, 40, {{1, 0, 40}})).ok()) << "memory alone";
+  EXPECT_TRUE(capacity.Reserve(c, AskFor(1000, 0, {{0, 1000, 80}})).ok());
+  capacity.Release(a);
+  capacity.Release(b);
+  capacity.Release(c);
+  EXPECT_EQ(*capacity.available().gpus, *capacity.total().gpus);
+}
+
+TEST(Capacity, WhatIsGivenOfGpusIsWhatWasAskedFor) {
+  Capacity capacity(Resources{9000, 1000}.WithGpus(2, 80));
+  AttemptId a{{"a"}, 1}, b{{"b"}, 1};
+  for (const Resources& wrong : {
+           AskFor(500, 0, {{0, 400, 40}}),                   // less than it asked for
+           AskFor(500, 0, {{0, 250, 20}, {1, 250, 20}}),     // a share of two
+           AskFor(2000, 0, {{0, 1000, 80}, {0, 1000, 80}}),  // the same one twice
+           AskFor(1000, 0, {{0, 500, 40}, {1, 500, 40}}),    // no whole one
+           AskFor(500, 50, {{0, 500, 40}}),                  // less memory
+       }) {
+    Status status = capacity.Reserve(a, wrong);
+    EXPECT_EQ(status.code(), Code::kInvalidArgument) << ToString(*wrong.gpus) << ": " << status;
+  }
+  EXPECT_TRUE(capacity.Reserve(b, AskFor(0, 10, {{0, 0, 10}})).ok());
+  EXPECT_EQ(capacity.Reserve(a, AskFor(1000, 0, {{0, 1000, 70}})).code(), Code::kInvalidArgument)
+      << "somebody has memory of it";
+}
+
+TEST(Hardware, ShowsTheGpusThatItsEnvironmentLeaves) {
+  std::vector<Gpu> all(3);
+  for (int i = 0; i < 3; ++i) {
+    all[static_cast<size_t>(i)].index = i;
+    all[static_cast<size_t>(i)].uuid = "GPU-" + std::string(1, static_cast<char>('a' + i)) + "1";
+  }
+  auto left = [&](std::string_view visible) {
+    std::string text;
+    for (const Gpu& gpu : VisibleGpus(all, visible)) text += std::to_string(gpu.index);
+    return text;
+  };
+  EXPECT_EQ(left("0,1,2"), "012");
+  EXPECT_EQ(left("2,0"), "20");
+  EXPECT_EQ(left("GPU-b1,2"), "12");
+  EXPECT_EQ(left(""), "");
+  EXPECT_EQ(left("1,7,2"), "1") << "as CUDA, up to the first that is none";
+  EXPECT_EQ(left("-1"), "");
+  EXPECT_EQ(left("1,1"), "1");
+  EXPECT_EQ(all[1].visible_name(), "GPU-b1");
+  all[1].uuid.clear();
+  EXPECT_EQ(all[1].visible_name(), "1");
 }
 
 TEST(Capacity, SaysWhenAnAttemptCanNeverFit) {

@@ -29,10 +29,13 @@ class Nvml {
   }
   Gpu Describe(int index) const {
     Gpu gpu;
+    gpu.index = index;
     Device device = nullptr;
     if (handle_(static_cast<unsigned>(index), &device) != 0) return gpu;
     char text[96] = {};
     if (name_(device, text, sizeof text) == 0) gpu.name = text;
+    char uuid[96] = {};
+    if (uuid_ != nullptr && uuid_(device, uuid, sizeof uuid) == 0) gpu.uuid = uuid;
     Memory memory{};
     if (memory_(device, &memory) == 0) {
       gpu.memory_total = static_cast<int64_t>(memory.total);
@@ -93,6 +96,7 @@ class Nvml {
     find(&driver_, "nvmlSystemGetDriverVersion");
     find(&cuda_, "nvmlSystemGetCudaDriverVersion_v2");
     find(&usage_, "nvmlDeviceGetUtilizationRates");
+    find(&uuid_, "nvmlDeviceGetUUID");
     loaded_ = found && init() == 0;
   }
 
@@ -107,6 +111,7 @@ class Nvml {
   int (*driver_)(char*, unsigned) = nullptr;
   int (*cuda_)(int*) = nullptr;
   int (*usage_)(Device, Utilization*) = nullptr;
+  int (*uuid_)(Device, char*, unsigned) = nullptr;
 };
 
 // Bytes of a line "MemTotal:  1024 kB" of /proc/meminfo; 0 when absent.
@@ -145,6 +150,25 @@ int CoresOfAffinity() {
 
 }  // namespace
 
+std::vector<Gpu> VisibleGpus(const std::vector<Gpu>& gpus, std::string_view visible) {
+  std::vector<Gpu> left;
+  while (!visible.empty()) {
+    const size_t comma = std::min(visible.find(','), visible.size());
+    const std::string_view name = visible.substr(0, comma);
+    visible.remove_prefix(std::min(comma + 1, visible.size()));
+    auto named = std::find_if(gpus.begin(), gpus.end(), [name](const Gpu& gpu) {
+      return name == std::to_string(gpu.index) ||
+             (name.starts_with("GPU-") && gpu.uuid.starts_with(name));
+    });
+    const bool again = named != gpus.end() &&
+                       std::any_of(left.begin(), left.end(),
+                                   [&](const Gpu& gpu) { return gpu.index == named->index; });
+    if (named == gpus.end() || again) break;
+    left.push_back(*named);
+  }
+  return left;
+}
+
 Hardware ProbeHardware() {
   Hardware hardware;
   hardware.cores = CoresOfAffinity();
@@ -158,6 +182,8 @@ Hardware ProbeHardware() {
   }
   hardware.cpu_model = CpuModel();
   for (int i = 0; i < Nvml::Get().Count(); ++i) hardware.gpus.push_back(Nvml::Get().Describe(i));
+  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES"))
+    hardware.gpus = VisibleGpus(hardware.gpus, visible);
   return hardware;
 }
 

@@ -513,8 +513,10 @@ void JobExecutor::SendStart(const AttemptPtr& attempt) {
   }
   if (spec::UsesModel(a.job.type)) start["weights"] = kSourceWeights;
   if (a.job.dataset_from.stored()) start["dataset"] = kDatasetFolder;
-  std::vector<int> gpus = capacity_.GpusOf(a.id);
-  if (!gpus.empty()) start["gpu_devices"] = gpus;
+  std::string visible;
+  for (const GpuPart& part : capacity_.GpusOf(a.id))
+    visible += (visible.empty() ? "" : ",") + options_.gpus.at(static_cast<size_t>(part.index));
+  start["cuda_visible_devices"] = visible;
   attempt->channel->Send(start.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 

@@ -102,6 +102,7 @@ class JobExecutor {
  public:
   struct Options {
     Resources capacity;
+    std::vector<std::string> gpus;        // of the capacity: their names in CUDA_VISIBLE_DEVICES
     std::vector<std::string> data_roots;  // given to runners: where file:// data may lie
     std::string folder;                   // on whose disk the attempts' files lie
     int64_t min_free_disk_bytes = 0;      // with less left there, nothing is taken

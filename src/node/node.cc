@@ -48,11 +48,38 @@ Resources CapacityOf(const NodeSettings& settings, const Hardware& hardware) {
       settings.memory_bytes > 0
           ? settings.memory_bytes
           : std::max(hardware.memory_total - kKeptForSystem, hardware.memory_total / 2);
-  int64_t gpus = static_cast<int64_t>(hardware.gpus.size());
-  capacity.gpus = settings.gpus >= 0 ? std::min(settings.gpus, gpus) : gpus;
+  for (const Gpu& gpu : hardware.gpus) {
+    if (capacity.gpu_millis == settings.gpus * kWholeGpu) break;
+    capacity.AddGpus(1, gpu.memory_total);
+  }
   capacity.disk_bytes = settings.disk_bytes;
   capacity.named = settings.named;
   return capacity;
+}
+
+// GPUs that only the settings know.
+Status DeclareGpus(const NodeSettings& settings, Hardware* hardware) {
+  if (settings.declared_gpu_bytes.empty()) return OkStatus();
+  if (!hardware->gpus.empty()) {
+    return FailedPrecondition("declared_gpus: NVML shows " + std::to_string(hardware->gpus.size()) +
+                                  " GPUs here, which would count twice",
+                              "leave declared_gpus out");
+  }
+  for (int64_t bytes : settings.declared_gpu_bytes) {
+    Gpu gpu;
+    gpu.index = static_cast<int>(hardware->gpus.size());
+    gpu.name = "declared, not probed";
+    gpu.memory_total = bytes;
+    gpu.declared = true;
+    hardware->gpus.push_back(std::move(gpu));
+  }
+  return OkStatus();
+}
+
+std::vector<std::string> VisibleNames(const Hardware& hardware) {
+  std::vector<std::string> names;
+  for (const Gpu& gpu : hardware.gpus) names.push_back(gpu.visible_name());
+  return names;
 }
 
 // Listens at the address; *port gets the port in use.
@@ -117,6 +144,7 @@ Status Node::Open() {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
 
   hardware_ = ProbeHardware();
+  RETURN_IF_ERROR(DeclareGpus(settings_, &hardware_));
   limits_ = MemoryLimits::Open();
   if (!limits_->enforced()) {
     spdlog::info("jobs are held to their memory by their runner's RLIMIT_DATA alone: {}",
@@ -133,7 +161,10 @@ Status Node::Open() {
                                         static_cast<size_t>(settings_.keep_logs)));
   Zygote::Events events;
   events.ready = [this] {
-    if (!zygote_->can_use_gpus()) hardware_.gpus.clear();
+    if (!zygote_->can_use_gpus() && !hardware_.gpus.empty()) {
+      spdlog::warn("the runner's libtorch cannot use GPUs: the {} here are not offered",
+                   hardware_.gpus.size());
+    }
     spdlog::info("the runner is ready: libtorch {}", zygote_->libtorch_version());
     client_->Start();
   };
@@ -168,8 +199,8 @@ Status Node::Open() {
   client_ = std::make_unique<NodeClient>(io_, std::move(client));
   executor_ = std::make_unique<JobExecutor>(
       io_,
-      JobExecutor::Options{CapacityOf(settings_, hardware_), settings_.data_roots, settings_.data,
-                           settings_.min_free_disk_bytes,
+      JobExecutor::Options{CapacityOf(settings_, hardware_), VisibleNames(hardware_),
+                           settings_.data_roots, settings_.data, settings_.min_free_disk_bytes,
                            std::chrono::milliseconds(settings_.runner_answer_ms)},
       zygote_.get(), logs_.get(), checkpoints_.get(), weights_.get(), datasets_.get(),
       limits_.get(), client_.get());
@@ -246,9 +277,12 @@ protocol::NodeInfo Node::Describe() const {
   info.set_endpoint(endpoint_);
   Resources total = executor_->total(), free = executor_->available();
   // GPUs that the runner's libtorch cannot use are not offered.
-  int64_t hidden = std::max<int64_t>(0, total.gpus - static_cast<int64_t>(hardware_.gpus.size()));
-  total.gpus -= hidden;
-  free.gpus = std::max<int64_t>(0, free.gpus - hidden);
+  if (!zygote_->can_use_gpus()) {
+    for (Resources* amount : {&total, &free}) {
+      amount->gpu_millis = amount->gpu_memory_bytes = 0;
+      amount->gpus = {};
+    }
+  }
   *info.mutable_capacity() = ResourcesToWire(total);
   *info.mutable_available() = ResourcesToWire(free);
   for (const AttemptId& id : executor_->Active()) {
@@ -270,7 +304,7 @@ protocol::NodeInfo Node::Describe() const {
   cpu->set_memory_total(hardware_.memory_total);
   cpu->set_memory_available(available);
   cpu->set_supports_fp64(true);
-  for (size_t i = 0; i < std::min(hardware_.gpus.size(), static_cast<size_t>(total.gpus)); ++i) {
+  for (size_t i = 0; i < total.gpus->size(); ++i) {
     const Gpu& gpu = hardware_.gpus[i];
     protocol::DeviceCaps* device = info.add_devices();
     device->set_device_type(protocol::DEVICE_CUDA);
@@ -287,6 +321,9 @@ protocol::NodeInfo Node::Describe() const {
     device->set_pcie_lanes(gpu.pcie_lanes);
     device->set_supports_fp64(true);
     device->set_supports_fp16(gpu.compute_capability >= 5.3);
+    device->set_gpu_index(static_cast<int32_t>(i));
+    device->set_uuid(gpu.uuid);
+    device->set_declared(gpu.declared);
   }
   return info;
 }

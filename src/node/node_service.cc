@@ -100,6 +100,7 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
                             "', this is node '" + context.client->identity().id.value + "'");
   }
   assignment.resources = ResourcesFromWire(request.resources());
+  assignment.resources.gpus = GpusFromWire(request.gpus());
   if (assignment.resources.IsNegative()) {
     return InvalidArgument("resources: amounts must not be negative");
   }

@@ -23,8 +23,10 @@
 
 #include "artifacts/artifact_store.h"
 #include "cyxwiz/protocol/agent.grpc.pb.h"
+#include "node/hardware.h"
 #include "security/job_token.h"
 #include "wire/deterministic.h"
+#include "wire/job_config.h"
 
 namespace cyxwiz::node {
 namespace {
@@ -1268,6 +1270,67 @@ TEST_F(NodeTest, AnAttemptThatRunsTooLongIsStoppedThoughNobodyAsks) {
   EXPECT_EQ(end.cause(), protocol::CAUSE_TIME_LIMIT);
   EXPECT_EQ(end.result().error().message(), "it ran longer than its limit of 1 s");
   EXPECT_EQ(end.result().status(), protocol::STATUS_FAILED);
+}
+
+// On a machine without GPUs, of which the settings say that it has two.
+class GpuNodeTest : public NodeTest {
+ protected:
+  void SetUp() override {
+    if (!ProbeHardware().gpus.empty()) GTEST_SKIP() << "it has some";
+    StopNode();
+    {
+      std::lock_guard lock(server_->mutex);
+      server_->session.clear();
+    }
+    settings_.declared_gpu_bytes = {80, 80};
+    StartNode();
+  }
+  protocol::AssignJobResponse AssignWith(const std::string& job, int64_t share_millis,
+                                         std::vector<GpuPart> gpus) {
+    protocol::AssignJobRequest request = Assignment(job, "hang");
+    request.mutable_resources()->set_cpu_millis(100);
+    request.mutable_resources()->set_gpu_share_millis(share_millis);
+    GpusToWire(gpus, request.mutable_gpus());
+    Sign(&request);
+    protocol::AssignJobResponse response;
+    grpc::Status status = Assign(request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response;
+  }
+  std::string LogOf(const std::string& job) {
+    return *ReadFile(folder_ + "/data/attempts/" + job + "/1/log.txt");
+  }
+};
+
+TEST_F(GpuNodeTest, TheServerLearnsOfEachAndThatNobodyHasProbedIt) {
+  std::lock_guard lock(server_->mutex);
+  const protocol::NodeInfo& info = server_->registrations.back().info();
+  EXPECT_EQ(info.capacity().gpus(), 2);
+  ASSERT_EQ(info.devices_size(), 3);
+  for (int i : {1, 2}) {
+    EXPECT_EQ(info.devices(i).device_type(), protocol::DEVICE_CUDA);
+    EXPECT_EQ(info.devices(i).memory_total(), 80);
+    EXPECT_EQ(info.devices(i).gpu_index(), i - 1);
+    EXPECT_TRUE(info.devices(i).declared());
+  }
+}
+
+TEST_F(GpuNodeTest, AnAttemptSeesTheGpuThatTheServerChoseUnlessItIsOversold) {
+  ASSERT_TRUE(AssignWith("a", 600, {{1, 600, 48}}).accepted());
+  ASSERT_TRUE(AssignWith("b", 400, {{1, 400, 32}}).accepted());
+  protocol::AssignJobResponse response = AssignWith("c", 100, {{1, 100, 0}});
+  EXPECT_FALSE(response.accepted());
+  EXPECT_EQ(response.error().code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_NE(response.error().message().find("(GPU 0: 1 with 80 bytes)"), std::string::npos)
+      << response.error().message();
+  ASSERT_TRUE(AssignWith("c", 1000, {}).accepted()) << "as an older server would, which leaves it";
+  ASSERT_TRUE(AssignWith("d", 0, {}).accepted());
+  for (const char* job : {"a", "b", "c", "d"}) ASSERT_TRUE(WaitForStart(job)) << job;
+  StopNode();
+  EXPECT_NE(LogOf("a").find("CUDA_VISIBLE_DEVICES=1\n"), std::string::npos) << LogOf("a");
+  EXPECT_NE(LogOf("b").find("CUDA_VISIBLE_DEVICES=1\n"), std::string::npos) << LogOf("b");
+  EXPECT_NE(LogOf("c").find("CUDA_VISIBLE_DEVICES=0\n"), std::string::npos) << LogOf("c");
+  EXPECT_NE(LogOf("d").find("CUDA_VISIBLE_DEVICES=\n"), std::string::npos) << LogOf("d");
 }
 
 // Ranks of gangs.

@@ -110,6 +110,9 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   config.Add("memory", &settings.memory,
              "Memory given to jobs, such as 6GiB; empty: all but 512 MiB.");
   config.Add("gpus", &settings.gpus, "GPUs given to jobs; -1: all.", -1, 1024);
+  config.Add("declared_gpus", &settings.declared_gpus,
+             "A GPU that NVIDIA's NVML does not show, by its memory, such as 8GiB; may be given "
+             "several times, in CUDA's order. Nothing is checked: only where NVML shows none.");
   config.Add(
       "disk", &settings.disk,
       "Scratch space given to jobs, such as 100GiB; only counted, not enforced. Empty: none.");
@@ -164,6 +167,15 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
                              "'");
     }
     settings.memory_bytes = *bytes;
+  }
+  for (const std::string& text : settings.declared_gpus) {
+    auto bytes = spec::ParseMemory(text);
+    if (!bytes || std::ssize(settings.declared_gpu_bytes) == kMostGpusOfANode) {
+      return InvalidArgument("declared_gpus: expected the memory of each of at most " +
+                             std::to_string(kMostGpusOfANode) + " GPUs, such as 8GiB, found '" +
+                             text + "'");
+    }
+    settings.declared_gpu_bytes.push_back(*bytes);
   }
   if (!settings.disk.empty()) {
     auto bytes = spec::ParseMemory(settings.disk);

@@ -23,6 +23,7 @@ struct NodeSettings {
   double cpus = 0;                               // cores given to jobs; 0: all
   std::string memory;                            // given to jobs, "6GiB"; empty: all but 512 MiB
   int64_t gpus = -1;                             // -1: all
+  std::vector<std::string> declared_gpus;        // where NVML shows none: the memory of each
   std::string disk;                    // scratch space given to jobs, "100GiB"; empty: none
   std::vector<std::string> resources;  // of the operator's own, "licence=4"
   std::vector<std::string> labels;     // "zone=west"
@@ -45,6 +46,7 @@ struct NodeSettings {
   // As parsed from `resources` and `labels`.
   std::vector<NamedAmount> named;
   Labels parsed_labels;
+  std::vector<int64_t> declared_gpu_bytes;       // as parsed from `declared_gpus`
   int64_t checkpoint_bytes = int64_t{10} << 30;  // as parsed from `checkpoint_disk`
   int64_t weights_bytes = int64_t{4} << 30;      // as parsed from `weights_disk`
   int64_t dataset_bytes = int64_t{20} << 30;     // as parsed from `dataset_disk`

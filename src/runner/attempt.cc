@@ -58,6 +58,13 @@ void LimitMemory(int64_t memory_bytes) {
   ::setrlimit(RLIMIT_DATA, &value);
 }
 
+// Before CUDA is touched, which looks at this once. The node counts GPUs in the order of their bus.
+void ShowGpus(const std::optional<std::string>& visible) {
+  if (!visible) return;
+  ::setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 1);
+  ::setenv("CUDA_VISIBLE_DEVICES", visible->c_str(), 1);
+}
+
 Failure FailureOfProblems(const spec::Problems& problems) {
   const spec::Problem& first = problems.list().front();
   Failure failure{"user_error", first.message, first.hint, first.path};
@@ -306,6 +313,7 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
 
 void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* result) {
   auto begin = Clock::now();
+  ShowGpus(start.cuda_visible_devices);
   // Before memory is limited: its threads are not the job's.
   std::unique_ptr<ProcessGroup> group;
   if (start.gang) {

@@ -13,7 +13,7 @@ namespace cyxwiz::runner {
 
 at::Device ChooseDevice(const spec::JobSpec& job) {
   bool wants_gpu = job.device == spec::Device::kCuda ||
-                   (job.device == spec::Device::kAny && job.resources.gpus > 0);
+                   (job.device == spec::Device::kAny && job.resources.AsksForGpu());
   if (job.device != spec::Device::kAny && job.device != spec::Device::kCpu && !wants_gpu) {
     throw FailureError{{"user_error", "the runner computes on cpu and cuda only",
                         "set the required device to cpu or cuda", "$.device"}};

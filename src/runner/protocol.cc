@@ -148,6 +148,9 @@ Result<StartMessage> ParseStart(const Json& line) {
     return InvalidArgument(std::string("start message: '") + key +
                            "' must be a name in the attempt's folder; found '" + *name + "'");
   }
+  if (line.contains("cuda_visible_devices")) {
+    ASSIGN_OR_RETURN(start.cuda_visible_devices, TextOf(line, "cuda_visible_devices"));
+  }
   if (line.contains("gang")) {
     ASSIGN_OR_RETURN(start.gang, GangOf(line["gang"]));
   }

@@ -62,6 +62,9 @@ struct StartMessage {
   std::string weights;       // file within `folder`, of jobs that use a model
   std::string dataset;       // folder within `folder` with the files of a stored data set
   std::optional<GangPlace> gang;  // nullopt: it trains alone
+  // The GPUs that it may use, as CUDA_VISIBLE_DEVICES; empty: none; nullopt: as the environment has
+  // it.
+  std::optional<std::string> cuda_visible_devices;
 };
 // INVALID_ARGUMENT, naming the key, for a line that is not a valid start message of our version.
 Result<StartMessage> ParseStart(const Json& line);

@@ -5,6 +5,22 @@
 
 namespace cyxwiz::scheduler {
 
+void LimitGpus(const Resources& to, Resources* room) {
+  if (room->gpus->empty()) return;
+  std::vector<GpuPart> limited;
+  room->gpu_millis = 0;
+  for (GpuPart part : *room->gpus) {
+    auto found = std::find_if(to.gpus->begin(), to.gpus->end(),
+                              [&](const GpuPart& one) { return one.index == part.index; });
+    if (found == to.gpus->end()) continue;
+    part.millis = std::min(part.millis, found->millis);
+    part.memory_bytes = std::min(part.memory_bytes, found->memory_bytes);
+    room->gpu_millis += part.millis;
+    limited.push_back(part);
+  }
+  room->gpus = std::move(limited);
+}
+
 Fleet::Fleet(std::vector<NodeState> nodes) {
   for (NodeState& node : nodes) Put(std::move(node));
 }
@@ -136,9 +152,29 @@ bool Fleet::IsLeftFor(const NodeState& node, const LineKey& line) const {
   for (const Claim& claim : claims_) {
     if (claim.node != node.id) continue;
     if (claim.line == line) return true;
-    if (claim.line.priority >= line.priority) free -= claim.line.request.resources;
+    if (claim.line.priority < line.priority) continue;
+    Resources claimed = claim.line.request.resources;
+    claimed.gpu_millis = claimed.gpu_memory_bytes = 0;  // see GpusLeftFor
+    free -= claimed;
   }
   return free.Holds(line.request.resources);
+}
+
+Resources Fleet::GpusLeftFor(const NodeState& node, const LineKey& line) const {
+  if (node.claims == 0) return node.free;
+  Resources later = node.free;  // once those that make room have ended
+  for (const Claim& claim : claims_) {
+    if (claim.node != node.id) continue;
+    if (claim.line == line) return node.free;
+    for (const auto& [job, held] : claim.victims) later += held;
+  }
+  for (const Claim& claim : claims_) {
+    if (claim.node == node.id && claim.line.priority >= line.priority)
+      later -= Placed(later, node.capacity, claim.line.request.resources);
+  }
+  Resources room = node.free;
+  LimitGpus(later, &room);
+  return room;
 }
 
 void Fleet::UseClaim(const NodeId& node, const LineKey& line) {

@@ -64,6 +64,9 @@ struct Claim {
   std::map<int64_t, Resources> victims;  // jobs whose attempts have not ended, and what they hold
 };
 
+// Leaves of each GPU no more than there.
+void LimitGpus(const Resources& to, Resources* room);
+
 class Fleet {
  public:
   Fleet() = default;
@@ -117,6 +120,8 @@ class Fleet {
   void EndVictim(int64_t job, const NodeId& node);
   // Whether the line may have its request of what is free on the node, with what is claimed there.
   bool IsLeftFor(const NodeState& node, const LineKey& line) const;
+  // What is free of the node, of its GPUs only what the line may have with what is claimed there.
+  Resources GpusLeftFor(const NodeState& node, const LineKey& line) const;
   // A job of this line has got its place there.
   void UseClaim(const NodeId& node, const LineKey& line);
 

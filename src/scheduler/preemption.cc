@@ -15,19 +15,20 @@ constexpr Duration kRestart = std::chrono::seconds(10);
 
 // Of the victims, cheapest first, those that must end so that `free` holds what is needed: as many
 // as it takes, without those that turn out not to be needed. Empty: all of them are not enough.
-std::vector<Victim> Choose(std::vector<Victim> victims, Resources free, const Resources& need) {
+std::vector<Victim> Choose(std::vector<Victim> victims, Resources free, const Resources& capacity,
+                           const Resources& need) {
   std::sort(victims.begin(), victims.end(), [](const Victim& a, const Victim& b) {
     return std::tuple(a.priority, a.lost, a.job) < std::tuple(b.priority, b.lost, b.job);
   });
   std::vector<Victim> chosen;
   for (Victim& victim : victims) {
-    if (free.Holds(need)) break;
+    if (HasRoom(free, capacity, need)) break;
     free += victim.resources;
     chosen.push_back(std::move(victim));
   }
-  if (!free.Holds(need)) return {};
+  if (!HasRoom(free, capacity, need)) return {};
   for (size_t i = chosen.size(); i-- > 0;) {
-    if (!(free - chosen[i].resources).Holds(need)) continue;
+    if (!HasRoom(free - chosen[i].resources, capacity, need)) continue;
     free -= chosen[i].resources;
     chosen.erase(chosen.begin() + static_cast<ptrdiff_t>(i));
   }
@@ -45,13 +46,17 @@ std::optional<Preemption> PlanPreemption(
   for (const NodeState& node : fleet.nodes()) {
     if (!IsFitFor(node, request) || node.held) continue;
     if (IsKeptFrom(fleet, node, line, now)) continue;
+    // A GPU that becomes free may be the one that is kept.
+    if (request.resources.AsksForGpu() && HoldBefore(fleet, node, line, now) != nullptr) continue;
     Resources free = node.free;
     for (const Claim& claim : fleet.claims()) {
       if (claim.node != node.id) continue;
-      free -= claim.line.request.resources;
       for (const auto& [job, resources] : claim.victims) free += resources;
     }
-    std::vector<Victim> chosen = Choose(victims(node.id), free, request.resources);
+    for (const Claim& claim : fleet.claims()) {
+      if (claim.node == node.id) free -= Placed(free, node.capacity, claim.line.request.resources);
+    }
+    std::vector<Victim> chosen = Choose(victims(node.id), free, node.capacity, request.resources);
     if (chosen.empty()) continue;
     int32_t highest = 0;
     Duration lost = {};

@@ -17,8 +17,8 @@ namespace cyxwiz::scheduler {
 struct Victim {
   int64_t job = 0;  // its sequence
   int32_t priority = 0;
-  Resources resources;
-  Duration lost = {};  // work that may have to be done again
+  Resources resources;  // that it holds
+  Duration lost = {};   // work that may have to be done again
 };
 
 struct Preemption {

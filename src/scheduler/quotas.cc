@@ -8,16 +8,21 @@ namespace {
 bool Fits(int64_t most, int64_t held, int64_t more) {
   return most < 0 || more == 0 || held + more <= most;
 }
+// Memory of a GPU without a share of it would be had beside any quota of GPUs.
+bool IsUncounted(const Quota& quota, const Resources& more) {
+  return quota.gpu_millis >= 0 && more.gpu_millis == 0 && more.gpu_memory_bytes > 0;
+}
 bool Fits(const Quota& quota, const Resources& held, const Resources& more) {
   return Fits(quota.cpu_millis, held.cpu_millis, more.cpu_millis) &&
          Fits(quota.memory_bytes, held.memory_bytes, more.memory_bytes) &&
-         Fits(quota.gpus, held.gpus, more.gpus);
+         Fits(quota.gpu_millis, held.gpu_millis, more.gpu_millis) && !IsUncounted(quota, more);
 }
 
 // Of what a quota is about, so that only that is told.
 Resources Limited(const Quota& quota, const Resources& amount) {
   return {quota.cpu_millis < 0 ? 0 : amount.cpu_millis,
-          quota.memory_bytes < 0 ? 0 : amount.memory_bytes, quota.gpus < 0 ? 0 : amount.gpus};
+          quota.memory_bytes < 0 ? 0 : amount.memory_bytes,
+          quota.gpu_millis < 0 ? 0 : amount.gpu_millis};
 }
 
 std::string Text(const Quota& quota, const Resources& amount) {
@@ -29,14 +34,20 @@ std::string Text(const Quota& quota, const Resources& amount) {
   std::string cores = ToString(Resources{part.cpu_millis, 0, 0});
   add(quota.cpu_millis >= 0, cores.substr(0, cores.find(',')));
   add(quota.memory_bytes >= 0, FormatBytes(part.memory_bytes));
-  add(quota.gpus >= 0, std::to_string(part.gpus) + (part.gpus == 1 ? " GPU" : " GPUs"));
+  add(quota.gpu_millis >= 0, FormatGpus(part.gpu_millis));
   return text.empty() ? "nothing that it limits" : text;
+}
+
+std::string Needed(const Quota& quota, const Resources& amount) {
+  if (!IsUncounted(quota, amount)) return Text(quota, amount);
+  return FormatBytes(amount.gpu_memory_bytes) +
+         " of a GPU without a share of it (gpu_share), which no quota of GPUs counts";
 }
 
 }  // namespace
 
 std::string ToString(const Quota& quota) {
-  return Text(quota, {quota.cpu_millis, quota.memory_bytes, quota.gpus});
+  return Text(quota, {quota.cpu_millis, quota.memory_bytes, quota.gpu_millis});
 }
 
 Quotas::Quotas(std::map<std::string, Quota> quotas) {
@@ -94,7 +105,7 @@ std::string Quotas::Explain(const LineKey& line) const {
     if (owner.Holds(TotalOf(line.request))) return;
     text += (text.empty() ? "" : "; ") + owner.name + " holds " + Text(owner.quota, owner.held) +
             " of a quota of " + ToString(owner.quota) + ", and this needs " +
-            Text(owner.quota, TotalOf(line.request));
+            Needed(owner.quota, TotalOf(line.request));
   });
   return text.empty() ? "no quota is meant for it" : text;
 }
@@ -104,8 +115,8 @@ bool Quotas::CouldEverRun(const LineKey& line, std::string* reason) const {
   ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
     if (!could || owner.quota.borrow || Fits(owner.quota, {}, TotalOf(line.request))) return;
     could = false;
-    *reason = "the job needs " + Text(owner.quota, TotalOf(line.request)) + ", and the quota of " +
-              owner.name + " is " + ToString(owner.quota);
+    *reason = "the job needs " + Needed(owner.quota, TotalOf(line.request)) +
+              ", and the quota of " + owner.name + " is " + ToString(owner.quota);
   });
   return could;
 }

@@ -13,7 +13,7 @@ namespace cyxwiz::scheduler {
 
 struct Quota {
   // -1: as much as there is.
-  int64_t cpu_millis = -1, memory_bytes = -1, gpus = -1;
+  int64_t cpu_millis = -1, memory_bytes = -1, gpu_millis = -1;
   // Beyond it, what nobody within a quota needs; false: nothing.
   bool borrow = true;
 };
@@ -64,7 +64,7 @@ class Quotas {
   std::map<std::string, Owner> owners_;
 };
 
-// "4 cores, 2 GPUs"
+// "4 cores, 2.5 GPUs"
 std::string ToString(const Quota& quota);
 
 }  // namespace cyxwiz::scheduler

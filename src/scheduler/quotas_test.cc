@@ -46,14 +46,14 @@ TEST(Quotas, UserAndProjectBothCount) {
 }
 
 TEST(Quotas, OnlyWhatIsAskedForCounts) {
-  Quotas quotas({{"user:ann", {.cpu_millis = 8000, .gpus = 1}}});
+  Quotas quotas({{"user:ann", {.cpu_millis = 8000, .gpu_millis = 1000}}});
   quotas.Take(Of("ann", 1), {1000, 0, 2});
   EXPECT_EQ(quotas.Of(Of("ann", 1)), Standing::kWithin) << "it needs no GPU";
 }
 
 TEST(Quotas, WhatExceedsAHardOneAloneCanNeverRun) {
-  Quotas quotas(
-      {{"user:ann", {.cpu_millis = 2000, .gpus = 1, .borrow = false}}, {"user:bob", Cores(1)}});
+  Quotas quotas({{"user:ann", {.cpu_millis = 2000, .gpu_millis = 1000, .borrow = false}},
+                 {"user:bob", Cores(1)}});
   std::string why;
   EXPECT_TRUE(quotas.CouldEverRun(Of("ann", 2), &why));
   EXPECT_FALSE(quotas.CouldEverRun(Of("ann", 3), &why));

@@ -31,9 +31,9 @@ struct LineKey {
 
   auto Tie() const {
     return std::tie(priority, account, project, request.run_limit, request.resources.cpu_millis,
-                    request.resources.memory_bytes, request.resources.gpus,
-                    request.resources.disk_bytes, request.device, request.nodes,
-                    request.resources.named, request.labels);
+                    request.resources.memory_bytes, request.resources.gpu_millis,
+                    request.resources.gpu_memory_bytes, request.resources.disk_bytes,
+                    request.device, request.nodes, request.resources.named, request.labels);
   }
   bool operator<(const LineKey& other) const { return Tie() < other.Tie(); }
   bool operator==(const LineKey&) const = default;

@@ -33,6 +33,24 @@ bool IsInOtherPool(const NodeState& node, const Request& request) {
          !request.labels.contains(kPoolLabel);
 }
 
+// "0.5 of one GPU with 20.0 GiB", "20.0 GiB of one GPU", "2 whole GPUs"
+std::string GpuNeed(const Resources& request) {
+  if (request.gpu_millis == 0) return FormatBytes(request.gpu_memory_bytes) + " of one GPU";
+  const int64_t whole = request.gpu_millis / kWholeGpu;
+  std::string text = whole == 0   ? FormatMillis(request.gpu_millis) + " of one GPU"
+                     : whole == 1 ? "a whole GPU"
+                                  : std::to_string(whole) + " whole GPUs";
+  if (request.gpu_memory_bytes > 0) text += " with " + FormatBytes(request.gpu_memory_bytes);
+  return text;
+}
+
+// "0.25 with 10.0 GiB, of GPU 1 of node 'a'"
+std::string GpuPiece(const GpuPart& part, const NodeState& node) {
+  if (part.millis == 0 && part.memory_bytes == 0) return "nothing";
+  return FormatMillis(part.millis) + " with " + FormatBytes(part.memory_bytes) + ", of GPU " +
+         std::to_string(part.index) + " of node '" + node.id.value + "'";
+}
+
 // The checks a node must pass, each with the reason that it gives. kNone: the request can start
 // here now.
 enum class Obstacle {
@@ -47,6 +65,7 @@ enum class Obstacle {
   kNoGangs,
   kTooLarge,
   kNotEnoughFree,
+  kNoSingleGpu,
   kAntiAffinity
 };
 
@@ -56,14 +75,17 @@ Obstacle Check(const Request& request, const NodeState& node) {
   if (!HasLabelsOf(node, request)) return Obstacle::kNoLabel;
   if (IsInOtherPool(node, request)) return Obstacle::kOtherPool;
   if (IsGang(request) && !node.gangs) return Obstacle::kNoGangs;
-  if (!node.capacity.Holds(request.resources)) return Obstacle::kTooLarge;
+  if (!HasRoom(node.capacity, node.capacity, request.resources)) return Obstacle::kTooLarge;
   if (!node.online) return Obstacle::kOffline;
   if (node.cordoned) return Obstacle::kCordoned;
   if (node.quarantined && !node.probe) return Obstacle::kQuarantined;
-  if (!node.free.Holds(request.resources)) {
-    const bool has_room =
-        !request.resources.named.empty() && node.free.Holds(request.resources.Explicit());
-    return has_room ? Obstacle::kAntiAffinity : Obstacle::kNotEnoughFree;
+  if (!HasRoom(node.free, node.capacity, request.resources)) {
+    const bool has_room = !request.resources.named.empty() &&
+                          HasRoom(node.free, node.capacity, request.resources.Explicit());
+    if (has_room) return Obstacle::kAntiAffinity;
+    return request.resources.AsksForGpu() && node.free.HoldsAllButGpus(request.resources)
+               ? Obstacle::kNoSingleGpu
+               : Obstacle::kNotEnoughFree;
   }
   if (node.held) return Obstacle::kHeld;
   return Obstacle::kNone;
@@ -74,13 +96,16 @@ bool EndsBefore(const Hold& hold, const Request& request, MonotonicTime now) {
          now + request.run_limit <= hold.start;
 }
 
-// The hold on the node whose job goes before one of this line that starts there now; nullptr: none.
-const Hold* HoldBefore(const Fleet& fleet, const NodeState& node, const LineKey& line,
-                       MonotonicTime now) {
-  const Hold* hold = fleet.HoldOn(node);
-  if (hold == nullptr || line.priority > hold->line.priority || line == hold->line) return nullptr;
-  return EndsBefore(*hold, line.request, now) ? nullptr : hold;
+// What is free of the node, of its GPUs only what a job of the line may have that starts there now.
+Resources RoomOnGpus(const Fleet& fleet, const NodeState& node, const LineKey& line,
+                     MonotonicTime now) {
+  Resources room = fleet.GpusLeftFor(node, line);
+  if (const Hold* hold = HoldBefore(fleet, node, line, now))
+    LimitGpus(hold->On(node.id)->spare, &room);
+  return room;
 }
+
+constexpr double kCostOfOpeningAGpu = 16;
 
 // How much of the node's capacity would stay free, summed over its resources: the smaller, the
 // better the fit.
@@ -94,9 +119,12 @@ double RoomLeft(const Request& request, const NodeState& node) {
   double named = 0;
   for (const NamedAmount& n : node.capacity.named)
     named += part(free.Named(n.name), need.Named(n.name), n.amount);
-  return part(free.cpu_millis, need.cpu_millis, node.capacity.cpu_millis) +
-         part(free.memory_bytes, need.memory_bytes, node.capacity.memory_bytes) +
-         4 * (part(free.gpus, need.gpus, node.capacity.gpus) + named);
+  const double room =
+      part(free.cpu_millis, need.cpu_millis, node.capacity.cpu_millis) +
+      part(free.memory_bytes, need.memory_bytes, node.capacity.memory_bytes) +
+      4 * (part(free.gpu_millis, need.gpu_millis, node.capacity.gpu_millis) + named);
+  // Shares go first where a GPU is shared already.
+  return OpensGpu(free, node.capacity, need) ? room + kCostOfOpeningAGpu : room;
 }
 
 // The nodes that a line may still go to, the best first. Entries of a node that has changed since
@@ -128,16 +156,24 @@ class Candidates {
 
 }  // namespace
 
+const Hold* HoldBefore(const Fleet& fleet, const NodeState& node, const LineKey& line,
+                       MonotonicTime now) {
+  const Hold* hold = fleet.HoldOn(node);
+  if (hold == nullptr || line.priority > hold->line.priority || line == hold->line) return nullptr;
+  return EndsBefore(*hold, line.request, now) ? nullptr : hold;
+}
+
 bool IsFitFor(const NodeState& node, const Request& request) {
   return HasDevice(node, request.device) && HasLabelsOf(node, request) &&
          !IsInOtherPool(node, request) && (node.gangs || !IsGang(request)) &&
-         node.capacity.Holds(request.resources) && node.online && !node.cordoned &&
-         !node.quarantined;
+         HasRoom(node.capacity, node.capacity, request.resources) && node.online &&
+         !node.cordoned && !node.quarantined;
 }
 
 bool IsKeptFrom(const Fleet& fleet, const NodeState& node, const LineKey& line, MonotonicTime now) {
   const Hold* hold = HoldBefore(fleet, node, line, now);
-  return hold != nullptr && !hold->On(node.id)->spare.Holds(line.request.resources);
+  return hold != nullptr &&
+         !HasRoom(hold->On(node.id)->spare, node.capacity, line.request.resources);
 }
 
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
@@ -179,8 +215,11 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
 
   // Whether jobs of the line can start on the node.
   auto fits = [&](const Line& line, const NodeState& node) {
+    const Resources& request = line.key.request.resources;
     return Check(line.key.request, node) == Obstacle::kNone && fleet->IsLeftFor(node, line.key) &&
-           !IsKeptFrom(*fleet, node, line.key, now);
+           !IsKeptFrom(*fleet, node, line.key, now) &&
+           (!request.AsksForGpu() || (node.claims == 0 && !node.kept) ||
+            HasRoomOnGpus(RoomOnGpus(*fleet, node, line.key, now), node.capacity, request));
   };
   auto for_each_node = [&](const Line& line, auto visit) {
     if (line.fresh) {
@@ -239,13 +278,18 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
       chosen.push_back(std::get<2>(fitting[static_cast<size_t>(i)]));
     return chosen;
   };
-  auto take = [&](const Line& line, int64_t job, size_t index) {
+  auto take = [&](const Line& line, size_t index, Placement* placement) {
     NodeState& node = fleet->at(index);
-    node.free -= line.key.request.resources;
+    Resources held = line.key.request.resources;
+    if (held.AsksForGpu()) {
+      held = Placed(RoomOnGpus(*fleet, node, line.key, now), node.capacity, held);
+      placement->gpus.push_back(*held.gpus);
+    }
+    node.free -= held;
     node.probe = false;
     if (node.claims > 0) fleet->UseClaim(node.id, line.key);
     if (HoldBefore(*fleet, node, line.key, now) != nullptr)
-      fleet->AddGuest(node, job, line.key.request.resources);
+      fleet->AddGuest(node, placement->job, held);
     ++versions[index];
     for (size_t other : waiting) {
       if (fits(lines[other], node))
@@ -296,10 +340,10 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
       Placement& placement = placements.emplace_back();
       placement.job = job;
       placement.node = nodes[*best].id;
-      take(line, job, *best);
+      take(line, *best, &placement);
       for (size_t i = 1; i < gang.size(); ++i) {
         placement.others.push_back(nodes[gang[i]].id);
-        take(line, job, gang[i]);
+        take(line, gang[i], &placement);
       }
     }
     if (best && !last) push(head.line, head.position + 1);
@@ -342,7 +386,9 @@ std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold
       found.place.guests.insert(one.job);
       guests += one.resources;
     }
-    if (!(node.capacity - guests).Holds(request.resources)) return;  // they were let in elsewhere
+    const Resources beside_guests = node.capacity - guests;
+    // Where there is none they were let in beside another one.
+    if (!HasRoom(beside_guests, node.capacity, request.resources)) return;
     std::erase_if(there,
                   [&](const Occupant& one) { return found.place.guests.count(one.job) > 0; });
     // By what must have ended, and where that is not enough by what is expected to.
@@ -353,30 +399,28 @@ std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold
       *free = node.free;
       MonotonicTime at = now;
       for (const Occupant& one : there) {
-        if (free->Holds(request.resources)) break;
+        if (HasRoom(*free, node.capacity, request.resources)) break;
         at = std::max(at, end_of(one));
         *free += one.resources;
       }
       return at;
     };
-    Resources free;
-    found.start = first_fit([](const Occupant& one) { return one.end; }, &free);
-    const Resources sure = free;
-    free = node.free;
+    Resources at_start, free = node.free;
+    found.start = first_fit([](const Occupant& one) { return one.end; }, &at_start);
+    const bool sure = found.start != MonotonicTime::Never();
     for (const Occupant& one : there) {
       if (one.owes) free += one.resources;
     }
-    found.owed = free.Holds(request.resources);
-    // Without an end that is sure, all that runs there now may have to end first. Room that comes
-    // from those who have had more is gathered at once: small jobs of theirs would only prolong it.
-    if (found.start != MonotonicTime::Never()) {
-      found.place.spare = sure - request.resources;
-    } else if (!found.owed) {
-      found.place.spare = node.capacity - guests - request.resources;
-    }
+    found.owed = HasRoom(free, node.capacity, request.resources);
     if (found.owed) std::erase_if(there, [](const Occupant& one) { return !one.owes; });
     found.expected =
         first_fit([](const Occupant& one) { return std::min(one.end, one.expected); }, &free);
+    // Without an end that is sure, all that runs there now may have to end first. Room that comes
+    // from those who have had more is gathered at once: small jobs of theirs would only prolong it.
+    if (sure || !found.owed) {
+      found.place.spare = (sure ? at_start : beside_guests) -
+                          Placed(sure ? at_start : free, node.capacity, request.resources);
+    }
     // One that moved with each guess would gather room nowhere: it is given its time.
     if (waits && held == nullptr && found.start == MonotonicTime::Never()) return;
     found.free = node.free.cpu_millis;
@@ -413,8 +457,9 @@ int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_
     };
     limit(node.free.cpu_millis, request.resources.cpu_millis);
     limit(node.free.memory_bytes, request.resources.memory_bytes);
-    limit(node.free.gpus, request.resources.gpus);
     limit(node.free.disk_bytes, request.resources.disk_bytes);
+    if (request.resources.AsksForGpu())
+      most = std::min(most, TimesOnGpus(node.free, node.capacity, request.resources));
     for (const NamedAmount& n : request.resources.named) limit(node.free.Named(n.name), n.amount);
     total += most;
     ++nodes;
@@ -452,8 +497,10 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
       no_gangs{{"NO_GANGS", "", {}}}, ready{{"TOO_FEW_NODES", "", {}}},
       too_large{{"TOO_LARGE", "", {}}}, cordoned{{"NODES_CORDONED", "", {}}},
       quarantined{{"NODES_QUARANTINED", "", {}}}, not_free{{"NOT_ENOUGH_FREE", "", {}}},
-      kept{{"NODES_KEPT", "", {}}};
+      no_single_gpu{{"NO_SINGLE_GPU", "", {}}}, kept{{"NODES_KEPT", "", {}}};
   const NodeState* roomiest = nullptr;
+  const NodeState* with_piece = nullptr;
+  GpuPart piece;  // of a GPU, the largest that is free
   const NodeState* largest = nullptr;
   for (const NodeState& node : nodes) {
     switch (Check(request, node)) {
@@ -482,6 +529,18 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
       case Obstacle::kOtherPool:
         other_pool.Add(node);
         break;
+      case Obstacle::kNoSingleGpu: {
+        no_single_gpu.Add(node);
+        const GpuPart free = LargestGpuPart(node.free, request.resources);
+        const bool larger = request.resources.gpu_millis > 0
+                                ? std::pair(free.millis, free.memory_bytes) >
+                                      std::pair(piece.millis, piece.memory_bytes)
+                                : free.memory_bytes > piece.memory_bytes;
+        if (with_piece != nullptr && !larger) break;
+        with_piece = &node;
+        piece = free;
+        break;
+      }
       case Obstacle::kAntiAffinity:
         anti_affinity.Add(node);
         break;
@@ -517,6 +576,12 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
            (not_free.count == 1 ? " could hold it but is busy: it has "
                                 : " could hold it but are busy, the roomiest has ") +
            ToString(roomiest->free) + " free";
+  });
+  tell(no_single_gpu, [&] {
+    return "needs " + GpuNeed(request.resources) + "; " + no_single_gpu.Nodes() +
+           (no_single_gpu.count == 1 ? " has" : " have") +
+           " the rest free, but not that: the largest free piece of a GPU is " +
+           GpuPiece(piece, *with_piece);
   });
   tell(anti_affinity, [&] {
     return anti_affinity.Nodes() +
@@ -574,7 +639,7 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
     Resources missing = request.resources - have;
     return part(missing.cpu_millis, node.capacity.cpu_millis) +
            part(missing.memory_bytes, node.capacity.memory_bytes) +
-           part(missing.gpus, node.capacity.gpus) +
+           part(missing.gpu_millis, node.capacity.gpu_millis) +
            part(missing.disk_bytes, node.capacity.disk_bytes) +
            std::accumulate(missing.named.begin(), missing.named.end(), 0.0,
                            [&](double sum, const NamedAmount& n) {
@@ -593,6 +658,7 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
         cost = 0;
         break;
       case Obstacle::kNotEnoughFree:
+      case Obstacle::kNoSingleGpu:
         cost = 1 + missing_of(node.free, node);
         break;
       case Obstacle::kAntiAffinity:
@@ -633,7 +699,9 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
     Resources missing = request.resources - have;
     missing.cpu_millis = std::max<int64_t>(missing.cpu_millis, 0);
     missing.memory_bytes = std::max<int64_t>(missing.memory_bytes, 0);
-    missing.gpus = std::max<int64_t>(missing.gpus, 0);
+    missing.gpu_millis = std::max<int64_t>(missing.gpu_millis, 0);
+    missing.gpu_memory_bytes = 0;
+    missing.gpus = {};
     missing.disk_bytes = std::max<int64_t>(missing.disk_bytes, 0);
     std::erase_if(missing.named, [](const NamedAmount& n) { return n.amount <= 0; });
     // Only what is missing is named.
@@ -655,6 +723,10 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
       return first + "wait a moment: " + id + " is tried again";
     case Obstacle::kNotEnoughFree:
       return first + id + " must have " + shortage(nearest->free) + " more free";
+    case Obstacle::kNoSingleGpu:
+      return first + id + " must have " + GpuNeed(request.resources) +
+             " free: the largest free piece is " +
+             GpuPiece(LargestGpuPart(nearest->free, request.resources), *nearest);
     case Obstacle::kAntiAffinity:
       return first + "a job of the same anti-affinity group must end on " + id;
     case Obstacle::kCordoned:
@@ -671,6 +743,8 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
     case Obstacle::kNoLabel:
       return first + "add a node with the labels that it asks for, or ask for others";
     case Obstacle::kTooLarge:
+      if (request.resources.AsksForGpu() && nearest->capacity.HoldsAllButGpus(request.resources))
+        return first + "ask for less of a GPU, or add a node with " + GpuNeed(request.resources);
       return first + "ask for " + shortage(nearest->capacity) + " less, or add a node that has it";
     default:
       return first + "add a node with a device of type " + DeviceName(request.device);
@@ -686,7 +760,7 @@ std::optional<Forecast> ForecastStart(
     Duration at;
     size_t order;  // so that equal times come in a fixed order
     NodeId node;
-    Resources resources;
+    Resources resources;  // that it holds
     std::string account, project;
     bool operator<(const End& other) const {
       return at != other.at ? at > other.at : order > other.order;
@@ -712,12 +786,14 @@ std::optional<Forecast> ForecastStart(
         line.jobs.erase(found);
         auto takes = duration(placement.job);
         if (!takes) break;
-        auto end_on = [&](const NodeId& node) {
-          ends.push({passed + *takes, order++, node, line.key.request.resources, line.key.account,
+        auto end_on = [&](const NodeId& node, size_t rank) {
+          Resources held = line.key.request.resources;
+          if (!placement.gpus.empty()) held.gpus = placement.gpus[rank];
+          ends.push({passed + *takes, order++, node, std::move(held), line.key.account,
                      line.key.project});
         };
-        end_on(placement.node);
-        for (const NodeId& node : placement.others) end_on(node);
+        end_on(placement.node, 0);
+        for (size_t i = 0; i < placement.others.size(); ++i) end_on(placement.others[i], i + 1);
         break;
       }
     }
@@ -725,9 +801,11 @@ std::optional<Forecast> ForecastStart(
     if (ends.empty()) return std::nullopt;
     passed = ends.top().at;
     while (!ends.empty() && ends.top().at == passed) {
-      fleet.GiveBack(ends.top().node, ends.top().resources);
-      shares.GiveBack(ends.top().account, ends.top().resources, now + passed);
-      quotas.GiveBack(ends.top().account, ends.top().project, ends.top().resources);
+      Resources held = ends.top().resources;
+      fleet.GiveBack(ends.top().node, held);
+      held.gpus = {};
+      shares.GiveBack(ends.top().account, held, now + passed);
+      quotas.GiveBack(ends.top().account, ends.top().project, held);
       ends.pop();
     }
   }
@@ -739,6 +817,7 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
   // Which nodes there will be is not known; but a gang waits for no nodes that take ranks.
   if (nodes.empty() && !IsGang(request)) return true;
   Resources largest;
+  int64_t largest_gpu_bytes = 0;
   bool device = false, labels = false, pool = false, gangs = false;
   int32_t large_enough = 0;
   for (const NodeState& node : nodes) {
@@ -750,10 +829,13 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
     pool = true;
     if (IsGang(request) && !node.gangs) continue;
     gangs = true;
-    if (node.capacity.Holds(request.resources) && ++large_enough == request.nodes) return true;
+    if (HasRoom(node.capacity, node.capacity, request.resources) && ++large_enough == request.nodes)
+      return true;
     largest.cpu_millis = std::max(largest.cpu_millis, node.capacity.cpu_millis);
     largest.memory_bytes = std::max(largest.memory_bytes, node.capacity.memory_bytes);
-    largest.gpus = std::max(largest.gpus, node.capacity.gpus);
+    largest.gpu_millis = std::max(largest.gpu_millis, node.capacity.gpu_millis);
+    for (const GpuPart& gpu : *node.capacity.gpus)
+      largest_gpu_bytes = std::max(largest_gpu_bytes, gpu.memory_bytes);
     largest.disk_bytes = std::max(largest.disk_bytes, node.capacity.disk_bytes);
     for (const NamedAmount& n : node.capacity.named)
       largest.SetNamed(n.name, std::max(largest.Named(n.name), n.amount));
@@ -778,6 +860,8 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
   } else {
     *reason = "the job needs " + ToString(request.resources) +
               ", and no registered node can hold that: the most a node has is " + ToString(largest);
+    if (request.resources.gpu_memory_bytes > 0)
+      *reason += "; the most memory of a GPU is " + FormatBytes(largest_gpu_bytes);
   }
   return false;
 }

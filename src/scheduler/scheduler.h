@@ -41,14 +41,17 @@ struct Placement {
   int64_t job = 0;  // its sequence
   NodeId node;
   std::vector<NodeId> others;  // of a gang: those of its ranks from 1 on
+  // That it got on each of its nodes; empty: it needs none.
+  std::vector<std::vector<GpuPart>> gpus;
 };
 
 // One reason why a job waits.
 struct Reason {
-  std::string code;  // QUOTA_EXCEEDED, QUOTA_BORROWING, NO_NODES, NODES_OFFLINE, NODES_HELD,
-                     // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL,
-                     // OTHER_POOL, NO_GANGS, TOO_LARGE, TOO_FEW_NODES, NOT_ENOUGH_FREE,
-                     // ANTI_AFFINITY, BACKOFF, NODES_KEPT, PREEMPTING, DEPENDENCY, QUEUED
+  std::string
+      code;  // QUOTA_EXCEEDED, QUOTA_BORROWING, NO_NODES, NODES_OFFLINE, NODES_HELD,
+             // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL,
+             // OTHER_POOL, NO_GANGS, TOO_LARGE, TOO_FEW_NODES, NOT_ENOUGH_FREE,
+             // NO_SINGLE_GPU, ANTI_AFFINITY, BACKOFF, NODES_KEPT, PREEMPTING, DEPENDENCY, QUEUED
   std::string message;
   std::vector<NodeId> nodes;  // at most kMostNodesNamed of them
   bool operator==(const Reason&) const = default;
@@ -69,7 +72,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
 // An attempt on a node.
 struct Occupant {
   int64_t job = 0;
-  Resources resources;
+  Resources resources;                              // that it holds
   MonotonicTime end = MonotonicTime::Never();       // at the latest, by its limit
   MonotonicTime expected = MonotonicTime::Never();  // Never(): not known
   bool owes = false;  // its account has had clearly more than that of the line which waits
@@ -84,6 +87,10 @@ std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold
 // Whether the node could take the request if it had more free: what Schedule asks of it besides
 // room.
 bool IsFitFor(const NodeState& node, const Request& request);
+
+// The hold on the node whose job goes before one of this line that starts there now; nullptr: none.
+const Hold* HoldBefore(const Fleet& fleet, const NodeState& node, const LineKey& line,
+                       MonotonicTime now);
 
 // Whether a hold keeps the node from a job of this line that starts now: it would still be there
 // when the one that waits is to start, and does not fit beside it.
@@ -105,7 +112,7 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
 // An attempt that holds resources until it ends.
 struct Running {
   NodeId node;
-  Resources resources;
+  Resources resources;                // that it holds
   std::optional<Duration> remaining;  // absent: not known
   std::string account, project;
 };

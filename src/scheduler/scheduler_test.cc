@@ -13,8 +13,10 @@ namespace {
 
 constexpr int64_t kGiB = 1ll << 30;
 
-NodeState MakeNode(const std::string& id, int64_t cores, int64_t gib, int64_t gpus = 0) {
-  Resources all{cores * 1000, gib * kGiB, gpus};
+NodeState MakeNode(const std::string& id, int64_t cores, int64_t gib, int64_t gpus = 0,
+                   int64_t gib_of_gpu = 8) {
+  Resources all{cores * 1000, gib * kGiB};
+  all.AddGpus(gpus, gib_of_gpu * kGiB);
   NodeState node{.id = NodeId{id}, .online = true, .capacity = all, .free = all, .devices = {1}};
   if (gpus > 0) node.devices.push_back(2);
   return node;
@@ -229,22 +231,23 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
     std::map<std::string, Quota> limits;
     if (draw(0, 1)) {
       limits["user:ann"] = {.cpu_millis = 1000 * draw(0, 4), .borrow = draw(0, 1) == 0};
-      if (draw(0, 1)) limits["user:bob"] = {.gpus = draw(0, 1), .borrow = draw(0, 1) == 0};
+      if (draw(0, 1))
+        limits["user:bob"] = {.gpu_millis = 500 * draw(0, 2), .borrow = draw(0, 1) == 0};
     }
     Quotas quotas(limits), reference_quotas(limits);
     MonotonicTime now;
     using Key = std::tuple<int32_t, int, std::string>;
     std::map<Key, std::pair<Request, std::set<int64_t>>> queue;
     std::set<Key> known;
-    std::vector<std::tuple<NodeId, Resources, std::string>> running;
+    std::vector<std::tuple<NodeId, Resources, std::string>> running;  // and what they hold
     int64_t sequence = 0;
     for (int round = 0; round < 40; ++round) {
       for (int i = draw(0, 3); i > 0; --i) {
-        int kind = draw(0, 5), priority = draw(0, 2);
-        Request request{{1000 * (1 + kind % 3), (1 + kind / 3) * kGiB, kind == 5 ? 1 : 0},
-                        kind == 5 ? 2 : 0,
-                        {},
-                        {}};
+        int kind = draw(0, 7), priority = draw(0, 2);
+        Request request{{1000 * (1 + kind % 3), (1 + kind / 3) * kGiB}, kind > 4 ? 2 : 0, {}, {}};
+        if (kind == 5) request.resources.gpu_millis = kWholeGpu;
+        if (kind > 5) request.resources.gpu_millis = 500;
+        if (kind > 6) request.resources.gpu_memory_bytes = 5 * kGiB;
         auto& line = queue[{priority, kind, draw(0, 1) ? "ann" : "bob"}];
         line.first = request;
         line.second.insert(++sequence);
@@ -254,6 +257,7 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
         auto& [node, amount, account] = running[which];
         fleet.GiveBack(node, amount);
         reference.GiveBack(node, amount);
+        amount.gpus = {};
         shares.GiveBack(account, amount, now);
         reference_shares.GiveBack(account, amount, now);
         quotas.GiveBack(account, "", amount);
@@ -308,9 +312,12 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
       for (size_t i = 0; i < got.size(); ++i) {
         ASSERT_EQ(got[i].job, wanted[i].job) << "seed " << seed << ", round " << round;
         ASSERT_EQ(got[i].node, wanted[i].node) << "seed " << seed << ", round " << round;
+        ASSERT_EQ(got[i].gpus, wanted[i].gpus) << "seed " << seed << ", round " << round;
         for (auto& [key, line] : queue) {
-          if (line.second.erase(got[i].job) == 1)
-            running.emplace_back(got[i].node, line.first.resources, std::get<2>(key));
+          if (line.second.erase(got[i].job) == 0) continue;
+          Resources held = line.first.resources;
+          if (held.AsksForGpu()) held.gpus = got[i].gpus.at(0);
+          running.emplace_back(got[i].node, held, std::get<2>(key));
         }
       }
       std::erase_if(queue, [](const auto& one) { return one.second.second.empty(); });

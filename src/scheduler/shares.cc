@@ -24,7 +24,8 @@ double Shares::Part(const Resources& amount) const {
   };
   part(amount.cpu_millis, total_.cpu_millis);
   part(amount.memory_bytes, total_.memory_bytes);
-  part(amount.gpus, total_.gpus);
+  part(amount.gpu_millis, total_.gpu_millis);
+  part(amount.gpu_memory_bytes, total_.gpu_memory_bytes);
   part(amount.disk_bytes, total_.disk_bytes);
   for (const NamedAmount& n : amount.named) part(n.amount, total_.Named(n.name));
   return most;

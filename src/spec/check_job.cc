@@ -32,6 +32,11 @@ void CheckType(JobType type, Problems* problems) {
                  std::to_string(static_cast<int>(type)), ""});
 }
 
+// Which key says how many GPUs, or how much of one.
+const char* GpuPath(const Resources& asked) {
+  return asked.gpu_millis % kWholeGpu == 0 ? "$.resources.gpus" : "$.resources.gpu_share";
+}
+
 void CheckDevice(const JobDescription& job, JobSpec* spec, Problems* problems) {
   static constexpr const char* kNames[] = {"any", "cpu", "cuda", "opencl", "metal", "vulkan"};
   if (job.required_device != Device::kAny && job.required_device != Device::kCpu &&
@@ -41,13 +46,17 @@ void CheckDevice(const JobDescription& job, JobSpec* spec, Problems* problems) {
     return;
   }
   spec->device = job.required_device;
-  if (job.requested.gpus > 0 && spec->device == Device::kCpu) {
-    problems->Add({"$.resources.gpus", "a job on the CPU asks for a GPU", "0",
-                   std::to_string(job.requested.gpus),
-                   "set \"device\" to \"cuda\", or leave gpus out"});
+  if (!job.requested.AsksForGpu()) return;
+  if (spec->device == Device::kCpu) {
+    const Resources& asked = job.requested;
+    const bool memory = asked.gpu_millis <= 0;
+    problems->Add({memory ? "$.resources.gpu_memory" : GpuPath(asked),
+                   "a job on the CPU asks for a GPU", "0",
+                   memory ? FormatBytes(asked.gpu_memory_bytes) : FormatMillis(asked.gpu_millis),
+                   "set \"device\" to \"cuda\", or leave it out"});
   }
   // Who asks for a GPU means to use it.
-  if (job.requested.gpus > 0) spec->device = Device::kCuda;
+  spec->device = Device::kCuda;
 }
 
 void CheckRequested(const JobDescription& job, Problems* problems) {
@@ -59,7 +68,12 @@ void CheckRequested(const JobDescription& job, Problems* problems) {
   };
   check("$.resources.cpus", job.requested.cpu_millis, kMaxCpuMillis, " thousandths of a core");
   check("$.resources.memory", job.requested.memory_bytes, kMaxMemoryBytes, " bytes");
-  check("$.resources.gpus", job.requested.gpus, kMaxGpus, "");
+  if (job.requested.gpu_millis < 0 || job.requested.gpu_millis > kMaxGpus * kWholeGpu) {
+    problems->Add({GpuPath(job.requested), "the amount is out of range",
+                   "from 0 to " + std::to_string(kMaxGpus), FormatMillis(job.requested.gpu_millis),
+                   "a job has one GPU, or a share of one"});
+  }
+  check("$.resources.gpu_memory", job.requested.gpu_memory_bytes, kMaxMemoryBytes, " bytes");
   check("$.resources.disk", job.requested.disk_bytes, kMaxMemoryBytes, " bytes");
   CheckNamedResources(job.requested, problems);
   check("$.estimated_memory", job.estimated_memory, kMaxMemoryBytes, " bytes");
@@ -126,7 +140,7 @@ Resources Needed(const JobDescription& job, const JobSpec& spec) {
   if (needed.memory_bytes == 0) {
     needed.memory_bytes = (spec.estimate.memory_bytes + kMiB - 1) / kMiB * kMiB;
   }
-  if (spec.device == Device::kCuda) needed.gpus = 1;
+  if (spec.device == Device::kCuda && !needed.AsksForGpu()) needed.gpu_millis = kWholeGpu;
   return needed;
 }
 

@@ -203,7 +203,7 @@ TEST(CheckJob, MemoryIsEstimatedFromDataWeightsAndActivations) {
   EXPECT_GE(spec->resources.memory_bytes, spec->estimate.memory_bytes);
   EXPECT_LT(spec->resources.memory_bytes, spec->estimate.memory_bytes + kMiB);
   EXPECT_EQ(spec->resources.cpu_millis, 1000);
-  EXPECT_EQ(spec->resources.gpus, 0);
+  EXPECT_FALSE(spec->resources.AsksForGpu());
   EXPECT_EQ(spec->estimate.flops, spec->model.flops * (3 * 60000 + 10000));
   EXPECT_EQ(spec->estimate.artifact_bytes, 4 * 101'770 + 3 * 512);
   job.hyperparameters["optimizer"] = "sgd";
@@ -222,15 +222,21 @@ TEST(CheckJob, RequestedPartsReplaceTheEstimate) {
   job.estimated_memory = 128 * kMiB;
   EXPECT_EQ(Check(job).spec->resources.memory_bytes, 128 * kMiB);
   job.required_device = Device::kCuda;
-  EXPECT_EQ(Check(job).spec->resources.gpus, 1);
+  EXPECT_EQ(Check(job).spec->resources.gpu_millis, 1000);
   job.required_device = Device::kAny;
-  job.requested.gpus = 1;
+  job.requested.gpu_millis = 250;
   EXPECT_EQ(Check(job).spec->device, Device::kCuda);
+  EXPECT_EQ(Check(job).spec->resources.gpu_millis, 250) << "and not a whole one";
+  job.requested.gpu_millis = 0;
+  job.requested.gpu_memory_bytes = 3 * kMiB;
+  EXPECT_EQ(Check(job).spec->device, Device::kCuda);
+  EXPECT_EQ(Check(job).spec->resources.gpu_millis, 0) << "its memory alone";
+  EXPECT_EQ(Check(job).spec->resources.gpu_memory_bytes, 3 * kMiB);
 }
 
 TEST(CheckJob, ImpossibleAmountsAreRefused) {
   JobDescription job = Mlp();
-  job.requested = {-1, -1, -1};
+  job.requested = {-1, -1, -kWholeGpu};
   job.estimated_memory = -1;
   Problems problems = Check(job).problems;
   EXPECT_EQ(problems.count(), 4u);
@@ -239,10 +245,19 @@ TEST(CheckJob, ImpossibleAmountsAreRefused) {
     EXPECT_TRUE(Says(problems, path, "found -1"));
   }
   job = Mlp();
-  job.requested.gpus = 2;
+  job.requested.gpu_millis = 2 * kWholeGpu;
   EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpus", "to 1, found 2"));
-  job.requested.gpus = 1;
+  for (int64_t millis : {-1, 1001, 1500}) {  // more than one, or whole ones and a share
+    job.requested.gpu_millis = millis;
+    EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpu_share", "a share of one")) << millis;
+  }
+  job.requested.gpu_millis = 500;
+  job.requested.gpu_memory_bytes = -1;
+  EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpu_memory", "found -1"));
+  job.requested.gpu_memory_bytes = 0;
   job.required_device = Device::kCpu;
+  EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpu_share", "found 0.5"));
+  job.requested.gpu_millis = kWholeGpu;
   EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpus", "set \"device\" to \"cuda\""));
   job = Job(R"({"layers": [{"type": "dense", "units": 1000000}, {"type": "dense", "units": 1000},
                            {"type": "dense", "units": 1000000}, {"type": "dense", "units": 10}]})");
@@ -307,7 +322,7 @@ TEST(JobDescription, TravelsAsJsonWithoutLoss) {
 TEST(JobDescription, WrongTypesInItsJsonAreErrors) {
   for (const char* text : {"[]", R"({"name": 1})", R"({"epochs": "1"})",
                            R"({"hyperparameters": []})", R"({"hyperparameters": {"a": 1}})",
-                           R"({"requested": 1})", R"({"requested": {"gpus": 0.5}})"}) {
+                           R"({"requested": 1})", R"({"requested": {"gpu_millis": 0.5}})"}) {
     EXPECT_FALSE(JobDescription::FromJson(Json::parse(text)).ok()) << text;
   }
 }

@@ -39,7 +39,8 @@ Json JobDescription::ToJson() const {
             {"requested",
              {{"cpu_millis", requested.cpu_millis},
               {"memory_bytes", requested.memory_bytes},
-              {"gpus", requested.gpus},
+              {"gpu_millis", requested.gpu_millis},
+              {"gpu_memory_bytes", requested.gpu_memory_bytes},
               {"disk_bytes", requested.disk_bytes},
               {"named", std::move(named)}}}};
   if (model_from != ModelFrom()) {
@@ -108,7 +109,8 @@ Result<JobDescription> JobDescription::FromJson(const Json& json) {
     if (!requested->is_object()) return InvalidArgument("job: 'requested' is not an object");
     RETURN_IF_ERROR(Read(*requested, "cpu_millis", &job.requested.cpu_millis));
     RETURN_IF_ERROR(Read(*requested, "memory_bytes", &job.requested.memory_bytes));
-    RETURN_IF_ERROR(Read(*requested, "gpus", &job.requested.gpus));
+    RETURN_IF_ERROR(Read(*requested, "gpu_millis", &job.requested.gpu_millis));
+    RETURN_IF_ERROR(Read(*requested, "gpu_memory_bytes", &job.requested.gpu_memory_bytes));
     RETURN_IF_ERROR(Read(*requested, "disk_bytes", &job.requested.disk_bytes));
     if (auto named = requested->find("named"); named != requested->end()) {
       if (!named->is_object()) return InvalidArgument("job: 'named' is not an object");

@@ -234,7 +234,15 @@ void ReadResources(ObjectReader& reader, JobDescription* job, int64_t* nodes, Pr
     job->requested.cpu_millis = *millis;
   }
   job->requested.memory_bytes = ReadMemory(inner, {"memory", "memory_bytes"});
-  job->requested.gpus = inner.Whole({"gpus"}, 0, kMaxGpus).value_or(0);
+  job->requested.gpu_millis = kWholeGpu * inner.Whole({"gpus"}, 0, kMaxGpus).value_or(0);
+  if (auto share = inner.Real({"gpu_share"}, {.min = 0.001, .max = 1})) {
+    if (job->requested.gpu_millis > 0) {
+      inner.Refuse({"gpu_share"}, "and gpus exclude each other", "one of them",
+                   "whole GPUs are nobody else's, a share lies on one GPU: leave one out");
+    }
+    job->requested.gpu_millis = std::llround(*share * kWholeGpu);
+  }
+  job->requested.gpu_memory_bytes = ReadMemory(inner, {"gpu_memory", "gpu_memory_bytes"});
   job->requested.disk_bytes = ReadMemory(inner, {"disk", "disk_bytes"});
   ReadNamed(inner, &job->requested, problems);
   *nodes = inner.Whole({"nodes"}, 1, kMaxNodes).value_or(1);

@@ -40,7 +40,7 @@ TEST(JobFile, HoldsEachKey) {
   EXPECT_EQ(file.user, "ada");
   EXPECT_EQ(file.max_retries, 0);
   EXPECT_EQ(file.description.dataset_uri, "mock://random_data?samples=5");
-  EXPECT_EQ(file.description.requested, (Resources{1500, int64_t{2} << 30, 1}));
+  EXPECT_EQ(file.description.requested, (Resources{1500, int64_t{2} << 30, 1000}));
   EXPECT_EQ(file.description.required_device, Device::kCuda);
   EXPECT_EQ(file.description.batch_size, 64);
   EXPECT_EQ(file.description.epochs, 3);
@@ -48,6 +48,20 @@ TEST(JobFile, HoldsEachKey) {
   std::map<std::string, std::string> expected = {
       {"learning_rate", "0.0010"}, {"seed", "7"}, {"nesterov", "true"}, {"optimizer", "sgd"}};
   EXPECT_EQ(file.description.hyperparameters, expected);
+}
+
+TEST(JobFile, AShareOfAGpuIsKeptInThousandths) {
+  auto asked = [](const std::string& resources) {
+    return Parse(std::string("{") + kModel + R"(, "dataset": "mock://random_data", "resources": )" +
+                 resources + "}")
+        .description.requested;
+  };
+  EXPECT_EQ(asked(R"({"gpu_share": 0.25})").gpu_millis, 250);
+  EXPECT_EQ(asked(R"({"gpu_share": 0.001})").gpu_millis, 1);
+  EXPECT_EQ(asked(R"({"gpu_share": 1})"), asked(R"({"gpus": 1})")) << "all of it";
+  const Resources memory = asked(R"({"gpu_memory": "20GiB"})");
+  EXPECT_EQ(memory.gpu_millis, 0);
+  EXPECT_EQ(memory.gpu_memory_bytes, int64_t{20} << 30);
 }
 
 TEST(JobFile, AWrongFormDoesNotHideWhatIsWrongWithTheJob) {
@@ -137,6 +151,12 @@ TEST(JobFile, WrongKeysAndValuesAreRefused) {
            {R"("resources": {"memory": 0})", "$.resources.memory", "out of range"},
            {R"("resources": {"memory": -1})", "$.resources.memory", "out of range"},
            {R"("resources": {"gpus": -1})", "$.resources.gpus", "from 0 to 1"},
+           {R"("resources": {"gpus": 0.5})", "$.resources.gpus", "not a whole number"},
+           {R"("resources": {"gpu_share": 1.5})", "$.resources.gpu_share", "from 0.001 to 1"},
+           {R"("resources": {"gpu_share": 0})", "$.resources.gpu_share", "from 0.001 to 1"},
+           {R"("resources": {"gpu_share": -0.5})", "$.resources.gpu_share", "from 0.001 to 1"},
+           {R"("resources": {"gpus": 1, "gpu_share": 0.5})", "$.resources.gpu_share", "exclude"},
+           {R"("resources": {"gpu_memory": "-1GiB"})", "$.resources.gpu_memory", "2GiB"},
            {R"("device": "tpu")", "$.device", "did you mean 'cpu'?"},
            {R"("retries": -1)", "$.retries", "from 0 to 100"},
            {R"("epochs": 0)", "$.epochs", "from 1 to"},

@@ -34,8 +34,8 @@ spec::JobDescription DescriptionFromConfig(const protocol::JobConfig& config) {
                             from.weights_size(), from.data()};
   description.output = config.output();
   const protocol::DatasetFrom& dataset = config.dataset_from();
-  description.dataset_from = {dataset.name(), dataset.version(), dataset.manifest_sha256(),
-                              dataset.manifest_size(), dataset.size(), dataset.files_state()};
+  description.dataset_from = {dataset.name(),          dataset.version(), dataset.manifest_sha256(),
+                              dataset.manifest_size(), dataset.size(),    dataset.files_state()};
   description.output_dataset = config.output_dataset();
   return description;
 }
@@ -135,7 +135,11 @@ void MakeMemberConfig(int64_t number, protocol::JobConfig* config) {
 }
 
 Resources ResourcesFromWire(const protocol::ResourceRequest& wire) {
-  Resources resources{wire.cpu_millis(), wire.memory_bytes(), wire.gpus(), wire.disk_bytes(), {}};
+  constexpr int64_t kMost = 1'000'000'000'000;  // so that the sum is one
+  Resources resources{wire.cpu_millis(), wire.memory_bytes(), 0, wire.disk_bytes(), {}};
+  resources.gpu_millis = std::clamp(wire.gpus(), -kMost, kMost) * kWholeGpu +
+                         std::clamp(wire.gpu_share_millis(), -kMost, kMost);
+  resources.gpu_memory_bytes = wire.gpu_memory_bytes();
   for (const auto& [name, amount] : wire.named()) resources.SetNamed(name, amount);
   return resources;
 }
@@ -144,12 +148,36 @@ protocol::ResourceRequest ResourcesToWire(const Resources& resources) {
   protocol::ResourceRequest wire;
   wire.set_cpu_millis(resources.cpu_millis);
   wire.set_memory_bytes(resources.memory_bytes);
-  wire.set_gpus(resources.gpus);
+  int64_t whole = resources.gpu_millis / kWholeGpu;
+  if (!resources.gpus->empty()) {
+    whole = std::count_if(resources.gpus->begin(), resources.gpus->end(),
+                          [](const GpuPart& part) { return part.millis == kWholeGpu; });
+  }
+  wire.set_gpus(whole);
+  wire.set_gpu_share_millis(resources.gpu_millis - whole * kWholeGpu);
+  wire.set_gpu_memory_bytes(resources.gpu_memory_bytes);
   wire.set_disk_bytes(resources.disk_bytes);
   for (const NamedAmount& one : resources.named) {
     if (!IsImplicit(one.name)) (*wire.mutable_named())[one.name] = one.amount;
   }
   return wire;
+}
+
+std::vector<GpuPart> GpusFromWire(const WireGpuParts& wire) {
+  std::vector<GpuPart> gpus;
+  for (const protocol::GpuPart& part : wire)
+    gpus.push_back({part.index(), part.share_millis(), part.memory_bytes()});
+  std::sort(gpus.begin(), gpus.end());
+  return gpus;
+}
+
+void GpusToWire(const std::vector<GpuPart>& gpus, WireGpuParts* wire) {
+  for (const GpuPart& part : gpus) {
+    protocol::GpuPart* out = wire->Add();
+    out->set_index(part.index);
+    out->set_share_millis(part.millis);
+    out->set_memory_bytes(part.memory_bytes);
+  }
 }
 
 }  // namespace cyxwiz

@@ -28,7 +28,13 @@ spec::JobArray ArrayFromConfig(const protocol::JobConfig& config);
 // Turns the config of an array into that of its member.
 void MakeMemberConfig(int64_t number, protocol::JobConfig* config);
 
+// gpus and gpu_share_millis become one number, which CheckJob refuses unless it is one or the
+// other.
 Resources ResourcesFromWire(const protocol::ResourceRequest& wire);
 protocol::ResourceRequest ResourcesToWire(const Resources& resources);
+using WireGpuParts = google::protobuf::RepeatedPtrField<protocol::GpuPart>;
+// In order of their index.
+std::vector<GpuPart> GpusFromWire(const WireGpuParts& wire);
+void GpusToWire(const std::vector<GpuPart>& gpus, WireGpuParts* wire);
 
 }  // namespace cyxwiz

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from concurrent import futures
+from typing import Sequence
 
 import grpc
 
@@ -14,7 +15,7 @@ from cyxwiz.protocol import common_pb2, job_pb2, node_pb2, node_pb2_grpc
 class FakeNode(node_pb2_grpc.NodeServiceServicer):
     """Registers with the server and accepts every attempt; the test plays the rest."""
 
-    def __init__(self, cluster: Cluster, node_id: str = "fake", cpus: int = 8) -> None:
+    def __init__(self, cluster: Cluster, node_id: str = "fake", cpus: int = 8, gpus: Sequence[int] = ()) -> None:
         self.cluster, self.id = cluster, node_id
         self.assigned: "queue.Queue[node_pb2.AssignJobRequest]" = queue.Queue()
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
@@ -24,8 +25,9 @@ class FakeNode(node_pb2_grpc.NodeServiceServicer):
         self.info = node_pb2.NodeInfo(
             node_id=node_id, name=node_id, endpoint=self.endpoint, ip_address="127.0.0.1",
             port=int(self.endpoint.rpartition(":")[2]), cpu_cores=cpus, ram_total=64 << 30, ram_available=64 << 30,
-            devices=[common_pb2.DeviceCaps(device_type=common_pb2.DEVICE_CPU)],
-            capacity=job_pb2.ResourceRequest(cpu_millis=cpus * 1000, memory_bytes=64 << 30),
+            devices=[common_pb2.DeviceCaps(device_type=common_pb2.DEVICE_CPU)] + [
+                common_pb2.DeviceCaps(device_type=common_pb2.DEVICE_CUDA, memory_total=memory) for memory in gpus],
+            capacity=job_pb2.ResourceRequest(cpu_millis=cpus * 1000, memory_bytes=64 << 30, gpus=len(gpus)),
             available=job_pb2.ResourceRequest(cpu_millis=cpus * 1000, memory_bytes=64 << 30))
         self.registration = self.register()
 

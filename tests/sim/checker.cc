@@ -52,7 +52,7 @@ std::string Describe(const Job& job) {
       << job.attempt_started_at.ms << "," << job.not_before.ms << " lost=" << job.nodes_lost
       << " limit_hit=" << CauseName(job.limit_hit) << " progress=" << job.progress
       << " compute=" << job.compute_seconds << " for=" << *job.preempted_for
-      << " preemptions=" << job.preemptions;
+      << " preemptions=" << job.preemptions << " gpus=" << ToString(*job.gpus);
   for (const auto& [name, value] : *job.metrics) out << " " << name << "=" << value;
   for (const control::Artifact& a : *job.artifacts)
     out << " [" << a.name << " " << a.sha256 << " " << a.size << "]";
@@ -70,10 +70,10 @@ std::string Describe(const Job& job) {
 std::string Describe(const control::Node& node) {
   std::ostringstream out;
   out << "node " << node.id << " endpoint=" << node.endpoint << " info=" << node.info
-      << " capacity=" << ToString(node.capacity) << " registered=" << node.registered_at.ms
-      << " completed=" << node.jobs_completed << " cordoned=" << node.cordoned
-      << " draining=" << node.draining << " '" << node.cordon_reason
-      << "' from=" << node.cordon_from.ms << " until=" << node.cordon_until.ms
+      << " capacity=" << ToString(node.capacity) << " " << ToString(*node.capacity.gpus)
+      << " registered=" << node.registered_at.ms << " completed=" << node.jobs_completed
+      << " cordoned=" << node.cordoned << " draining=" << node.draining << " '"
+      << node.cordon_reason << "' from=" << node.cordon_from.ms << " until=" << node.cordon_until.ms
       << " then=" << node.drain_then << " quarantined=" << node.quarantined << " '"
       << node.quarantine_reason << "' " << node.failed_probes << " devices=";
   for (int32_t device : node.devices) out << device << ",";
@@ -160,9 +160,11 @@ bool CanBecome(JobState from, JobState to) {
 
 std::string Describe(const control::Gang& gang) {
   std::ostringstream out;
-  for (const control::Gang::Rank& rank : gang.ranks)
+  for (const control::Gang::Rank& rank : gang.ranks) {
     out << (&rank == gang.ranks.data() ? "gang=" : ",") << rank.node
         << (rank.ended ? "(ended)" : "");
+    if (!rank.gpus.empty()) out << " (" << ToString(rank.gpus) << ")";
+  }
   const control::AttemptEnd& end = gang.end;
   out << " end=" << static_cast<int>(end.kind) << " " << CauseName(end.cause) << " "
       << end.error.code << " '" << end.error.message << "' '" << end.error.details
@@ -255,13 +257,18 @@ void Checker::CheckChange(const Job& before, const Job& after) const {
   if (made_room && (after.retries != before.retries || before.preempted_for->empty()))
     broken("preemption", "an attempt that made room was counted wrong");
   if (after.body != before.body || after.name != before.name || after.user != before.user ||
-      !(after.resources == before.resources) ||
+      after.resources != before.resources ||
       (before.array == nullptr) != (after.array == nullptr) ||
       (before.member == nullptr) != (after.member == nullptr) ||
       after.created_at != before.created_at ||
       (before.terms == nullptr) != (after.terms == nullptr) ||
       (before.terms != nullptr && *before.terms != *after.terms))
     broken("no job lost", "what was submitted changed");
+  for (const NodeId& node : NodesWith(after)) {
+    if (after.attempt == before.attempt && control::RankOn(before, node) >= 0 &&
+        HeldOn(after, node) != HeldOn(before, node))
+      broken("one GPU", "an attempt has got another one");
+  }
 }
 
 void Checker::Apply(const Record& record) {
@@ -425,13 +432,36 @@ void Checker::CheckGangs() const {
   }
 }
 
+// A share lies on one GPU, whole ones are all of each.
+void Checker::CheckGpus(const Resources& held, const Job& job) {
+  int64_t millis = 0;
+  bool sound = held.gpu_millis >= kWholeGpu || held.gpus->size() == (held.AsksForGpu() ? 1 : 0);
+  for (const GpuPart& part : *held.gpus) {
+    sound &= part.memory_bytes >= held.gpu_memory_bytes &&
+             (held.gpu_millis < kWholeGpu || part.millis == kWholeGpu);
+    millis += part.millis;
+  }
+  if (!sound || millis != held.gpu_millis)
+    Break("one GPU", "an attempt has not what it asked for: " + Describe(job));
+}
+
 void Checker::CheckSold() const {
   std::map<NodeId, Resources> sold;
   std::set<int64_t> used;
   for (const auto& [id, job] : state_.jobs) {
     used.insert(job.body);
     const std::vector<NodeId> nodes = NodesWith(job);
-    for (const NodeId& node : nodes) sold[node] += job.resources;
+    for (const NodeId& node : nodes) {
+      const Resources held = HeldOn(job, node);
+      CheckGpus(held, job);
+      Resources& given = sold[node];
+      for (const GpuPart& part : *held.gpus) {
+        for (const GpuPart& other : *given.gpus) {
+          if (other.index == part.index) Reach(Place::kGpuShared);
+        }
+      }
+      given += held;
+    }
     if (nodes.empty() || job.terms == nullptr) continue;
     for (const control::Dependency& one : job.terms->after) {
       auto other = state_.jobs.find(one.job);
@@ -451,14 +481,16 @@ void Checker::CheckSold() const {
       if (counts) held += job.resources * std::ssize(NodesWith(job));
     }
     if ((quota.cpu_millis >= 0 && held.cpu_millis > quota.cpu_millis) ||
-        (quota.gpus >= 0 && held.gpus > quota.gpus))
+        (quota.gpu_millis >= 0 && held.gpu_millis > quota.gpu_millis))
       Break("quotas", owner + " holds " + ToString(held) + " of " + scheduler::ToString(quota));
   }
   for (const auto& [id, resources] : sold) {
     const Resources& capacity = state_.nodes.at(id).capacity;
     if (!capacity.Holds(resources)) {
-      Break("never oversold", "the server has given " + ToString(resources) + " of node " +
-                                  id.value + ", which has " + ToString(capacity));
+      Break("never oversold", "the server has given " + ToString(resources) + " (" +
+                                  ToString(*resources.gpus) + ") of node " + id.value +
+                                  ", which has " + ToString(capacity) + " (" +
+                                  ToString(*capacity.gpus) + ")");
     }
   }
   if (used.size() != state_.bodies.size()) Break("bodies", "a body is kept that no job has");
@@ -470,6 +502,7 @@ void Checker::CheckView(const control::JobView& view) const {
   for (const scheduler::Reason& reason : view.reasons) {
     if (reason.code == "QUOTA_EXCEEDED") Reach(Place::kQuotaExceeded);
     if (reason.code == "QUOTA_BORROWING") Reach(Place::kQuotaBorrowing);
+    if (reason.code == "NO_SINGLE_GPU") Reach(Place::kNoSingleGpu);
   }
   auto found = state_.jobs.find(view.job.id);
   if (found == state_.jobs.end() && view.job.member != nullptr) {  // it has not started
@@ -483,8 +516,9 @@ void Checker::CheckView(const control::JobView& view) const {
           "a reply tells of a job that is not stored: " + Describe(view.job));
   const Job& job = found->second;
   auto key = [](const Job& j) {
-    return std::tuple(j.sequence, j.state, j.attempt, j.node, j.cancel_requested, j.retries,
-                      j.cause, j.artifacts->size(), j.gang != nullptr ? *j.gang : control::Gang());
+    return std::tuple(j.sequence, j.state, j.attempt, j.node, *j.gpus, j.cancel_requested,
+                      j.retries, j.cause, j.artifacts->size(),
+                      j.gang != nullptr ? *j.gang : control::Gang());
   };
   if (key(view.job) != key(job)) {
     Break("replies are durable",
@@ -644,6 +678,10 @@ void Checker::CheckExecutions(const std::vector<Execution>& executions,
     const std::vector<NodeId> nodes = NodesWith(job);
     if (job.attempt != e.attempt.attempt || std::count(nodes.begin(), nodes.end(), e.node) == 0)
       Break("one live attempt", what + ", but the job is not held for it:\n  " + Describe(job));
+    if (e.resources != HeldOn(job, e.node)) {
+      Break("one GPU", what + " with " + ToString(*e.resources.gpus) +
+                           ", but holds something else:\n  " + Describe(job));
+    }
     if (!WindsUp(job)) continue;
     auto [since, fresh] = winding_up_.try_emplace({job.sequence, job.attempt}, now);
     if (now - since->second > most)
@@ -651,7 +689,8 @@ void Checker::CheckExecutions(const std::vector<Execution>& executions,
   }
   for (const auto& [id, resources] : used) {
     if (!capacities.at(id).Holds(resources)) {
-      Break("never oversold", "runners use " + ToString(resources) + " of node " + id.value +
+      Break("never oversold", "runners use " + ToString(resources) + " (" +
+                                  ToString(*resources.gpus) + ") of node " + id.value +
                                   ", which has " + ToString(capacities.at(id)));
     }
   }

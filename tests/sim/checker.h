@@ -85,6 +85,7 @@ class Checker {
   void Apply(const control::Record& record);
   void CheckChange(const control::Job& before, const control::Job& after) const;
   void CheckView(const control::JobView& view) const;
+  static void CheckGpus(const Resources& held, const control::Job& job);
   void CheckSold() const;
   void CheckArrays() const;
   void CheckGangs() const;

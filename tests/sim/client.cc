@@ -78,7 +78,14 @@ void Client::Try(const Action& action, int tries) {
       submit.job.priority = static_cast<int32_t>(random.Below(4));
       submit.job.resources.cpu_millis = 1000 * random.Between(1, 4);
       submit.job.resources.memory_bytes = 1000 * random.Between(0, 4);
-      submit.job.resources.gpus = random.Chance(0.2) ? random.Between(1, 2) : 0;
+      if (random.Chance(0.4)) {  // whole GPUs, a share of one with its memory, or that alone
+        Resources& asked = submit.job.resources;
+        if (random.Chance(0.8))
+          asked.gpu_millis =
+              random.Chance(0.4) ? 1000 * random.Between(1, 2) : random.Between(1, 999);
+        if (asked.gpu_millis == 0 || random.Chance(0.5))
+          asked.gpu_memory_bytes = random.Between(1, 4000);
+      }
       if (random.Chance(0.1))
         submit.job.resources.SetNamed(AntiAffinityToken(submit.job.user, "apart"), 1);
       if (random.Chance(0.3)) submit.job.data = static_cast<ContentKey>(random.Between(1, 3));

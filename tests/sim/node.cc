@@ -94,8 +94,11 @@ void Node::Start() {
   lease_ = {};
   last_acknowledged_ = {};
   // A machine may come back larger or smaller, but for the first, which holds every job.
-  if (process_.run() > 1 && random_.Chance(0.3) && process_.name() != "node0")
-    capacity_total_.cpu_millis = 1000 * random_.Between(1, 6);
+  if (process_.run() > 1 && random_.Chance(0.3) && process_.name() != "node0") {
+    capacity_total_ = {1000 * random_.Between(1, 6), capacity_total_.memory_bytes};
+    for (int64_t i = random_.Below(4); i > 0; --i)
+      capacity_total_.AddGpus(1, 1000 * random_.Between(0, 4));
+  }
   capacity_ = std::make_unique<node::Capacity>(capacity_total_);
   if (world_->tracing()) world_->Trace(endpoint(), "starts");
   Register();
@@ -424,7 +427,7 @@ Status Node::Assign(const Assignment& assignment) {
     older.push_back(other);
   }
   for (const AttemptId& other : older) StopHere(other, "a newer attempt has taken its place");
-  RETURN_IF_ERROR(capacity_->Reserve(id, assignment.job.resources));
+  RETURN_IF_ERROR(capacity_->Reserve(id, assignment.resources()));
   auto attempt = std::make_shared<Attempt>(&process_, assignment);
   attempts_[id] = attempt;
   const RunnerOptions& options = world_->plan.runner;
@@ -567,7 +570,7 @@ void Node::RunnerWorks(const AttemptPtr& attempt) {
     const Assignment& a = attempt->assignment;
     if (said->outcome == Outcome::kCancelled) said.reset();
     if (said && said->outcome == Outcome::kSucceeded && a.rank == 0) {
-      said->result = world_->checker.Result({a.attempt, a.node, a.job.resources, a.job.sequence});
+      said->result = world_->checker.Result({a.attempt, a.node, a.resources(), a.job.sequence});
     }
     return RunnerExits(attempt, said, !said);
   }
@@ -607,7 +610,7 @@ void Node::AddExecutions(std::vector<Execution>* executions) const {
   if (process_.frozen() || thawed_at_ == world_->loop.now()) return;
   for (const auto& [id, attempt] : attempts_) {
     const Assignment& a = attempt->assignment;
-    if (attempt->executes) executions->push_back({id, a.node, a.job.resources, a.job.sequence});
+    if (attempt->executes) executions->push_back({id, a.node, a.resources(), a.job.sequence});
   }
 }
 

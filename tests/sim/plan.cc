@@ -93,7 +93,7 @@ Plan MakePlan(uint64_t seed) {
       if (random.Chance(0.3)) continue;
       scheduler::Quota& quota = plan.control.quotas[owner];
       quota.cpu_millis = 1000 * between(0, 6);
-      if (random.Chance(0.3)) quota.gpus = between(0, 2);
+      if (random.Chance(0.3)) quota.gpu_millis = 500 * between(0, 4);
       quota.borrow = random.Chance(0.6);
     }
   }
@@ -116,9 +116,9 @@ Plan MakePlan(uint64_t seed) {
     Resources& node = plan.nodes.emplace_back();
     node.cpu_millis = 1000 * between(2, 6);
     node.memory_bytes = 1000 * between(2, 6);
-    node.gpus = between(0, 2);
+    for (int64_t gpus = between(0, 2); gpus > 0; --gpus) node.AddGpus(1, 1000 * between(0, 4));
   }
-  plan.nodes[0] = {4000, 4000, 2};  // holds every job
+  plan.nodes[0] = Resources{4000, 4000}.WithGpus(2, 4000);  // holds every job
   plan.clients = between(1, 3);
 
   plan.network.most_delay = sometimes(0.3, milliseconds(200), milliseconds(5));

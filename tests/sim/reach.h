@@ -51,6 +51,8 @@ enum class Place {
   kGangBrokenOff,
   kGangEndOverRestart,
   kReplayed,
+  kGpuShared,
+  kNoSingleGpu,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -97,6 +99,8 @@ inline constexpr const char* kPlaceNames[] = {
     "ranks of a gang stopped because of another one",
     "ranks of a gang were to end when the server started",
     "a segment of history replayed",
+    "a GPU shared by several attempts",
+    "a job that waits because no single GPU has room for it",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 

@@ -366,6 +366,7 @@ void Server::Assign(control::AssignEffect effect) {
       effect.rank,
       effect.node,
       effect.session,
+      effect.gpus,
       effect.job,
       {process_.now().unix.ms +
        std::chrono::duration_cast<milliseconds>(world_->plan.token_lifetime).count()}};

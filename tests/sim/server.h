@@ -24,8 +24,16 @@ struct Assignment {
   int32_t rank = 0;
   NodeId node;
   std::string session;
+  std::vector<GpuPart> gpus;
   control::Job job;
   UnixTime token_expires;
+
+  // What it is given there.
+  Resources resources() const {
+    Resources held = job.resources;
+    held.gpus = gpus;
+    return held;
+  }
 };
 
 class Server {

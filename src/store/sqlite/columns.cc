@@ -19,23 +19,45 @@ Status NotOurs(std::string_view what, std::string_view text) {
                   std::string(text.substr(0, 80)) + "'");
 }
 
-// "disk" and "named" of a resource.
+Json GpusToJson(const std::vector<GpuPart>& gpus) {
+  Json json = Json::array();
+  for (const GpuPart& part : gpus) json.push_back({part.index, part.millis, part.memory_bytes});
+  return json;
+}
+// Throws Json::exception when it is something else.
+std::vector<GpuPart> GpusFromJson(const Json& json) {
+  std::vector<GpuPart> gpus;
+  for (const Json& part : json) {
+    gpus.push_back(
+        {part.at(0).get<int32_t>(), part.at(1).get<int64_t>(), part.at(2).get<int64_t>()});
+  }
+  return gpus;
+}
+
+// "disk", "named", "gpu_memory" and "gpus" of a resource.
+bool HasRare(const Resources& resources) {
+  return resources.disk_bytes != 0 || !resources.named.empty() || resources.gpu_memory_bytes != 0 ||
+         !resources.gpus->empty();
+}
 void AddRare(const Resources& resources, Json* json) {
   if (resources.disk_bytes != 0) (*json)["disk"] = resources.disk_bytes;
   for (const NamedAmount& n : resources.named) (*json)["named"][n.name] = n.amount;
+  if (resources.gpu_memory_bytes != 0) (*json)["gpu_memory"] = resources.gpu_memory_bytes;
+  if (!resources.gpus->empty()) (*json)["gpus"] = GpusToJson(*resources.gpus);
 }
 // The Get functions throw Json::exception when the value has another type.
 void GetRare(const Json& json, Resources* resources) {
   resources->disk_bytes = json.value("disk", int64_t{0});
   const Json named = json.value("named", Json::object());
   for (const auto& [name, amount] : named.items()) resources->SetNamed(name, amount.get<int64_t>());
+  resources->gpu_memory_bytes = json.value("gpu_memory", int64_t{0});
+  resources->gpus = GpusFromJson(json.value("gpus", Json::array()));
 }
 
 }  // namespace
 
 std::string WriteTerms(const control::Job& job) {
-  if (job.terms == nullptr && job.resources.disk_bytes == 0 && job.resources.named.empty())
-    return "";
+  if (job.terms == nullptr && !HasRare(job.resources)) return "";
   Json json = Json::object();
   AddRare(job.resources, &json);
   if (job.terms != nullptr) {
@@ -228,8 +250,10 @@ Status ReadArray(std::string_view text, control::Job* job) {
 std::string WriteGang(const control::Job& job) {
   if (job.gang == nullptr) return "";
   Json json = {{"ranks", Json::array()}};
-  for (const control::Gang::Rank& rank : job.gang->ranks)
-    json["ranks"].push_back({rank.node.value, rank.ended ? 1 : 0});
+  for (const control::Gang::Rank& rank : job.gang->ranks) {
+    Json& out = json["ranks"].emplace_back(Json{rank.node.value, rank.ended ? 1 : 0});
+    if (!rank.gpus.empty()) out.push_back(GpusToJson(rank.gpus));
+  }
   const control::AttemptEnd& end = job.gang->end;
   if (end.kind != control::AttemptEnd::Kind::kNone) {
     Json& out = json["end"];
@@ -249,8 +273,11 @@ Status ReadGang(std::string_view text, control::Job* job) {
   if (!json.is_object()) return NotOurs("gang", text);
   auto gang = std::make_shared<control::Gang>();
   try {
-    for (const Json& rank : json.at("ranks"))
-      gang->ranks.push_back({{rank.at(0).get<std::string>()}, rank.at(1).get<int>() != 0});
+    for (const Json& rank : json.at("ranks")) {
+      gang->ranks.push_back({{rank.at(0).get<std::string>()},
+                             rank.at(1).get<int>() != 0,
+                             GpusFromJson(rank.size() > 2 ? rank.at(2) : Json::array())});
+    }
     if (auto found = json.find("end"); found != json.end()) {
       control::AttemptEnd& end = gang->end;
       end.kind = static_cast<control::AttemptEnd::Kind>(found->at("kind").get<int>());
@@ -272,6 +299,21 @@ Status ReadGang(std::string_view text, control::Job* job) {
   if (!sound) return NotOurs("gang", text);
   job->gang = std::move(gang);
   return OkStatus();
+}
+
+std::string WriteGpus(const std::vector<GpuPart>& gpus) {
+  return gpus.empty() ? "" : Dump(GpusToJson(gpus));
+}
+
+Result<std::vector<GpuPart>> ReadGpus(std::string_view text) {
+  if (text.empty()) return std::vector<GpuPart>();
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_array()) return NotOurs("gpus", text);
+  try {
+    return GpusFromJson(json);
+  } catch (const Json::exception&) {
+    return NotOurs("gpus", text);
+  }
 }
 
 std::string WriteDevices(const std::vector<int32_t>& devices) { return Json(devices).dump(); }

@@ -7,7 +7,8 @@
 //   terms, extra   objects; what is left out has its default, and an empty text is all defaults
 //   array       [size, max_parallel, started, succeeded, failed, cancelled, base_attempt]
 //   gang        {"ranks":[["node-a",0],["node-b",1]],"end":{"kind":2,"cause":5,...}}     1: it has
-//   ended; "" for none
+//   ended; a third is its gpus, if it got some; "" for none
+//   gpus        [[1,250,21474836480]]     index, thousandths, bytes of memory; "" for none
 //   checkpoint  ["000000001234",3,1234,[["manifest.json","<sha256>",400]]]     "" for none
 //
 // The Read functions return DATA_LOSS for text they did not write.
@@ -40,6 +41,9 @@ Status ReadArray(std::string_view text, control::Job* job);
 
 std::string WriteGang(const control::Job& job);
 Status ReadGang(std::string_view text, control::Job* job);
+
+std::string WriteGpus(const std::vector<GpuPart>& gpus);
+Result<std::vector<GpuPart>> ReadGpus(std::string_view text);
 
 std::string WriteDevices(const std::vector<int32_t>& devices);
 Result<std::vector<int32_t>> ReadDevices(std::string_view text);

@@ -103,6 +103,8 @@ TEST(Columns, WhatIsRareOfANodeRoundTrips) {
   node.failed_probes = 2;
   node.rendezvous_port = 29500;
   node.rendezvous_ports = 100;
+  node.capacity.AddGpus(2, int64_t{80} << 30);
+  read.capacity.gpu_millis = 2000;  // in a column of its own
   ASSERT_TRUE(ReadExtra(WriteExtra(node), &read).ok());
   EXPECT_EQ(read.capacity, node.capacity);
   EXPECT_EQ(read.labels, node.labels);
@@ -113,11 +115,22 @@ TEST(Columns, WhatIsRareOfANodeRoundTrips) {
   EXPECT_EQ(read.rendezvous_ports, 100);
 }
 
+TEST(Columns, GpusRoundTrip) {
+  EXPECT_EQ(WriteGpus({}), "") << "most jobs have none";
+  const std::vector<GpuPart> gpus = {{0, 1000, int64_t{80} << 30}, {7, 250, 1}};
+  auto read = ReadGpus(WriteGpus(gpus));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, gpus);
+  EXPECT_TRUE(ReadGpus("").value().empty());
+  for (const char* text : {"{}", "[1]", "[[1,2]]", R"([[1,2,"3"]])", "["})
+    EXPECT_EQ(ReadGpus(text).status().code(), Code::kDataLoss) << text;
+}
+
 TEST(Columns, RanksOfAGangAndHowItEndsRoundTrip) {
   control::Job job, read;
   EXPECT_EQ(WriteGang(job), "") << "most jobs are none";
   control::Gang gang;
-  gang.ranks = {{{"a"}, false}, {{"b"}, true}};
+  gang.ranks = {{{"a"}, false, {{0, 250, 5}, {3, 1000, 7}}}, {{"b"}, true, {}}};
   job.node = read.node = {"a"};
   job.gang = std::make_shared<const control::Gang>(gang);
   ASSERT_TRUE(ReadGang(WriteGang(job), &read).ok());

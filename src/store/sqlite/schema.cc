@@ -132,6 +132,14 @@ constexpr Migration kMigrations[] = {
     R"sql(
       ALTER TABLE jobs ADD COLUMN data INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // 10 -> 11
+    R"sql(
+      ALTER TABLE jobs RENAME COLUMN gpus TO gpu_millis;
+      UPDATE jobs SET gpu_millis = gpu_millis * 1000 WHERE gpu_millis > 0;
+      ALTER TABLE jobs ADD COLUMN gpus TEXT NOT NULL DEFAULT '';
+      ALTER TABLE nodes RENAME COLUMN gpus TO gpu_millis;
+      UPDATE nodes SET gpu_millis = gpu_millis * 1000 WHERE gpu_millis > 0;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

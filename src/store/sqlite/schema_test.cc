@@ -41,6 +41,39 @@ TEST(Schema, AnOlderFileIsMigratedAndKeepsItsJobs) {
   EXPECT_EQ(UserVersion(folder.File()), static_cast<int64_t>(newer.size()));
 }
 
+TEST(Schema, WholeGpusOfAnOlderFileAreThousandthsAfterwards) {
+  TempFolder folder;
+  {
+    SQLite::Database old(folder.File(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    ASSERT_TRUE(Migrate(old, folder.File(), Migrations().first(10)).ok());
+    old.exec(
+        "INSERT INTO nodes (id, endpoint, info, cpu_millis, memory_bytes, gpus, devices, "
+        "registered_at, jobs_completed) VALUES ('n', 'h:1', x'', 1000, 1, 2, '[1,2]', 0, 0)");
+    old.exec("INSERT INTO bodies VALUES (1, x'00', x'00')");
+    for (const char* values : {"1, 'with', 1", "2, 'without', 0"}) {
+      old.exec(
+          "INSERT INTO jobs (sequence, id, gpus, body, name, user, type, priority, "
+          "cpu_millis, memory_bytes, device, max_retries, total_epochs, state, message, "
+          "created_at, started_at, ended_at, not_before, attempt, node, retries, "
+          "cancel_requested, cancel_reason, cause, error_code, error_message, error_details, "
+          "progress, current_epoch, metrics, artifacts, compute_seconds) VALUES (" +
+          std::string(values) +
+          ", 1, '', '', 1, 1, 1000, 1, 2, 2, 5, 3, '', 1, 1, 0, 0, 1, 'n', 0, 0, '', 0, 0, "
+          "'', '', 0, 1, '{}', '[]', 0)");
+    }
+  }
+  auto store = Open(folder.File());
+  ASSERT_TRUE(store);
+  const control::Snapshot snapshot = LoadAll(*store);
+  ASSERT_EQ(snapshot.jobs.size(), 2u);
+  EXPECT_EQ(snapshot.jobs[0].resources.gpu_millis, 1000);
+  EXPECT_TRUE(snapshot.jobs[0].gpus->empty()) << "which one the node chose is not known";
+  EXPECT_EQ(snapshot.jobs[1].resources.gpu_millis, 0);
+  ASSERT_EQ(snapshot.nodes.size(), 1u);
+  EXPECT_EQ(snapshot.nodes[0].capacity.gpu_millis, 2000);
+  EXPECT_EQ(*snapshot.nodes[0].capacity.gpus, (std::vector<GpuPart>{{0, 1000, 0}, {1, 1000, 0}}));
+}
+
 TEST(Schema, AFailingMigrationLeavesTheFileAtTheStepBefore) {
   TempFolder folder;
   std::vector<Migration> newer(Migrations().begin(), Migrations().end());

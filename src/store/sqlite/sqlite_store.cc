@@ -47,7 +47,7 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "priority",
                                             "cpu_millis",
                                             "memory_bytes",
-                                            "gpus",
+                                            "gpu_millis",
                                             "device",
                                             "max_retries",
                                             "total_epochs",
@@ -84,7 +84,8 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "member_of",
                                             "member_number",
                                             "gang",
-                                            "data"};
+                                            "data",
+                                            "gpus"};
 
 std::string JobColumns() {
   std::string text;
@@ -359,15 +360,15 @@ class SqliteStore : public JobStore {
     const Job& job = put.job;
     std::string metrics = WriteMetrics(*job.metrics), artifacts = WriteArtifacts(*job.artifacts),
                 terms = WriteTerms(job), checkpoint = WriteCheckpoint(*job.checkpoint),
-                array = WriteArray(job), gang = WriteGang(job);
+                array = WriteArray(job), gang = WriteGang(job), gpus = WriteGpus(*job.gpus);
     bool is_new = job.sequence > max_sequence_;
     if (is_new) max_sequence_ = job.sequence;
     SQLite::Statement& likely = is_new ? insert_job_ : update_job_;
-    BindJob(likely, job, metrics, artifacts, terms, checkpoint, array, gang);
+    BindJob(likely, job, metrics, artifacts, terms, checkpoint, array, gang, gpus);
     if (Run(likely) == 1) return;
     // A job of this id with another sequence is replaced, or an old one was deleted and came again.
     Delete(job.id);
-    BindJob(replace_job_, job, metrics, artifacts, terms, checkpoint, array, gang);
+    BindJob(replace_job_, job, metrics, artifacts, terms, checkpoint, array, gang, gpus);
     Run(replace_job_);
   }
 
@@ -396,7 +397,7 @@ class SqliteStore : public JobStore {
     BindBlob(put_node_, 3, node.info);
     put_node_.bind(4, node.capacity.cpu_millis);
     put_node_.bind(5, node.capacity.memory_bytes);
-    put_node_.bind(6, node.capacity.gpus);
+    put_node_.bind(6, node.capacity.gpu_millis);
     put_node_.bindNoCopy(7, devices);
     put_node_.bind(8, node.registered_at.ms);
     put_node_.bind(9, node.jobs_completed);
@@ -498,7 +499,7 @@ class SqliteStore : public JobStore {
   static void BindJob(SQLite::Statement& s, const Job& job, const std::string& metrics,
                       const std::string& artifacts, const std::string& terms,
                       const std::string& checkpoint, const std::string& array,
-                      const std::string& gang) {
+                      const std::string& gang, const std::string& gpus) {
     int i = 0;
     s.bind(++i, job.sequence);
     s.bindNoCopy(++i, job.id.value);
@@ -509,7 +510,7 @@ class SqliteStore : public JobStore {
     s.bind(++i, job.priority);
     s.bind(++i, job.resources.cpu_millis);
     s.bind(++i, job.resources.memory_bytes);
-    s.bind(++i, job.resources.gpus);
+    s.bind(++i, job.resources.gpu_millis);
     s.bind(++i, job.device);
     s.bind(++i, job.max_retries);
     s.bind(++i, job.total_epochs);
@@ -547,6 +548,7 @@ class SqliteStore : public JobStore {
     s.bind(++i, job.member != nullptr ? job.member->number : int64_t{0});
     s.bindNoCopy(++i, gang);
     s.bind(++i, static_cast<int64_t>(job.data));
+    s.bindNoCopy(++i, gpus);
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -561,7 +563,7 @@ class SqliteStore : public JobStore {
     job.priority = s.getColumn(i++).getInt();
     job.resources.cpu_millis = s.getColumn(i++).getInt64();
     job.resources.memory_bytes = s.getColumn(i++).getInt64();
-    job.resources.gpus = s.getColumn(i++).getInt64();
+    job.resources.gpu_millis = s.getColumn(i++).getInt64();
     job.device = s.getColumn(i++).getInt();
     job.max_retries = s.getColumn(i++).getInt();
     job.total_epochs = s.getColumn(i++).getInt();
@@ -606,6 +608,7 @@ class SqliteStore : public JobStore {
     }
     RETURN_IF_ERROR(ReadGang(s.getColumn(i++).getString(), &job));
     job.data = static_cast<ContentKey>(s.getColumn(i++).getInt64());
+    ASSIGN_OR_RETURN(job.gpus, ReadGpus(s.getColumn(i++).getString()));
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
@@ -733,17 +736,19 @@ class SqliteStore : public JobStore {
       snapshot.ended.push_back({"", 0, static_cast<JobState>(members.getColumn(0).getInt()),
                                 members.getColumn(1).getInt64(), true});
     }
-    SQLite::Statement past(*database_,
-                           "SELECT user, cpu_millis, memory_bytes, gpus, started_at, ended_at, "
-                           "terms "
-                           "FROM jobs WHERE state >= 5 AND started_at > 0 "
-                           "ORDER BY sequence DESC LIMIT " +
-                               std::to_string(kMostPastUses));
+    SQLite::Statement past(
+        *database_,
+        "SELECT user, cpu_millis, memory_bytes, gpu_millis, started_at, ended_at, "
+        "terms "
+        "FROM jobs WHERE state >= 5 AND started_at > 0 "
+        "ORDER BY sequence DESC LIMIT " +
+            std::to_string(kMostPastUses));
     while (past.executeStep()) {
       Job job;
       RETURN_IF_ERROR(ReadTerms(past.getColumn(6).getString(), &job));
-      const Resources each{past.getColumn(1).getInt64(), past.getColumn(2).getInt64(),
-                           past.getColumn(3).getInt64()};
+      Resources each{past.getColumn(1).getInt64(), past.getColumn(2).getInt64(),
+                     past.getColumn(3).getInt64()};
+      each.gpu_memory_bytes = job.resources.gpu_memory_bytes;
       snapshot.past.push_back({past.getColumn(0).getString(),
                                each * (job.terms != nullptr ? job.terms->nodes : 1),
                                {past.getColumn(4).getInt64()},
@@ -752,10 +757,11 @@ class SqliteStore : public JobStore {
     snapshot.last_sequence = max_sequence_;
     snapshot.last_body =
         database_->execAndGet("SELECT ifnull(max(number), 0) FROM bodies").getInt64();
-    SQLite::Statement nodes(*database_,
-                            "SELECT id, endpoint, info, cpu_millis, memory_bytes, gpus, devices, "
-                            "registered_at, jobs_completed, cordoned, draining, cordon_reason, "
-                            "extra FROM nodes ORDER BY id");
+    SQLite::Statement nodes(
+        *database_,
+        "SELECT id, endpoint, info, cpu_millis, memory_bytes, gpu_millis, devices, "
+        "registered_at, jobs_completed, cordoned, draining, cordon_reason, "
+        "extra FROM nodes ORDER BY id");
     while (nodes.executeStep()) {
       Node node;
       node.id.value = nodes.getColumn(0).getString();
@@ -763,7 +769,7 @@ class SqliteStore : public JobStore {
       node.info = ReadBytes(nodes.getColumn(2));
       node.capacity.cpu_millis = nodes.getColumn(3).getInt64();
       node.capacity.memory_bytes = nodes.getColumn(4).getInt64();
-      node.capacity.gpus = nodes.getColumn(5).getInt64();
+      const int64_t gpu_millis = nodes.getColumn(5).getInt64();
       Result<std::vector<int32_t>> devices = ReadDevices(nodes.getColumn(6).getString());
       if (!devices.ok()) {
         return Damaged(path_, "node '" + node.id.value + "': " + devices.status().message());
@@ -776,6 +782,11 @@ class SqliteStore : public JobStore {
       node.cordon_reason = nodes.getColumn(11).getString();
       if (Status extra = ReadExtra(nodes.getColumn(12).getString(), &node); !extra.ok())
         return Damaged(path_, "node '" + node.id.value + "': " + extra.message());
+      if (node.capacity.gpus->empty()) {  // written by a release that knew how many there are
+        node.capacity.AddGpus(gpu_millis / kWholeGpu, 0);
+      } else {
+        node.capacity.gpu_millis = gpu_millis;
+      }
       snapshot.nodes.push_back(std::move(node));
     }
     auto bound = [this](const char* which) {
@@ -819,7 +830,7 @@ class SqliteStore : public JobStore {
   SQLite::Statement put_node_{*database_,
                               "INSERT OR REPLACE INTO nodes (id, endpoint, "
                               "info, cpu_millis, memory_bytes, "
-                              "gpus, devices, registered_at, jobs_completed, "
+                              "gpu_millis, devices, registered_at, jobs_completed, "
                               "cordoned, draining, cordon_reason, extra) "
                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"};
   SQLite::Statement put_event_{*database_,

@@ -61,6 +61,8 @@ Job JobWithEveryField() {
   job.member = std::make_shared<const control::Member>(control::Member{{"job"}, 77, 4});
   job.preempted_for = JobId{"job-8"};
   job.preemptions = 2;
+  job.resources.gpu_memory_bytes = int64_t{20} << 30;
+  job.gpus = std::vector<GpuPart>{{1, 250, int64_t{20} << 30}};
   job.checkpoint =
       control::Checkpoint{"000000001234", 3, 1234, {{"manifest.json", std::string(64, 'e'), 400}}};
   return job;
@@ -99,6 +101,7 @@ void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(a.not_before, b.not_before);
   EXPECT_EQ(a.attempt, b.attempt);
   EXPECT_EQ(a.node, b.node);
+  EXPECT_EQ(*a.gpus, *b.gpus);
   EXPECT_EQ(a.retries, b.retries);
   EXPECT_EQ(a.cancel_requested, b.cancel_requested);
   EXPECT_EQ(*a.cancel_reason, *b.cancel_reason);
@@ -119,7 +122,7 @@ TEST(SqliteStore, EveryFieldSurvivesAReopen) {
   control::Node node{{"node-7"},
                      "127.0.0.1:50052",
                      std::string("\0proto\xff", 7),
-                     {4000, 1 << 30, 1},
+                     Resources{4000, 1 << 30}.WithGpus(2, int64_t{80} << 30),
                      {1, 2},
                      {99},
                      12,
