@@ -82,11 +82,11 @@ double DenseNetwork::LossAndGradient(const at::Tensor& y) {
   return sum / static_cast<double>(count_);
 }
 
-double DenseNetwork::ComputeGradients(const at::Tensor& x, const at::Tensor& y) {
+double DenseNetwork::Forward(const at::Tensor& x, const at::Tensor& y) {
   at::NoGradGuard no_grad;
   SetBatch(x.size(0));
-  at::Tensor input = x.dim() == 2 ? x : x.flatten(1);
-  const at::Tensor* in = &input;
+  input_ = x.dim() == 2 ? x : x.flatten(1);
+  const at::Tensor* in = &input_;
   for (Part& part : parts_) {
     if (part.bias.defined()) {
       at::addmm_out(part.output, part.bias, *in, part.weight.t());
@@ -96,16 +96,27 @@ double DenseNetwork::ComputeGradients(const at::Tensor& x, const at::Tensor& y) 
     if (part.relu) part.output.relu_();
     in = &part.output;
   }
-  double loss = LossAndGradient(y);
+  return LossAndGradient(y);
+}
+
+void DenseNetwork::Backward(double scale, const std::function<void(int64_t offset)>& ready) {
+  at::NoGradGuard no_grad;
+  if (scale != 1) parts_.back().gradient.mul_(scale);
+  auto tell = [&ready](const at::Tensor& gradient) {
+    if (ready) ready(gradient.storage_offset());
+  };
   for (size_t i = parts_.size(); i-- > 0;) {
     Part& part = parts_[i];
     // The output after a ReLU says where the sum before it was positive.
     if (part.relu) at::threshold_backward_out(part.gradient, part.gradient, part.output, 0);
-    at::mm_out(part.weight_gradient, part.gradient.t(), i == 0 ? input : parts_[i - 1].output);
-    if (part.bias.defined()) at::sum_out(part.bias_gradient, part.gradient, 0);
+    if (part.bias.defined()) {
+      at::sum_out(part.bias_gradient, part.gradient, 0);
+      tell(part.bias_gradient);
+    }
+    at::mm_out(part.weight_gradient, part.gradient.t(), i == 0 ? input_ : parts_[i - 1].output);
+    tell(part.weight_gradient);
     if (i > 0) at::mm_out(parts_[i - 1].gradient, part.gradient, part.weight);
   }
-  return loss;
 }
 
 }  // namespace cyxwiz::runner

@@ -5,6 +5,8 @@
 // written where it belongs, into memory that was allocated once.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,7 +24,15 @@ class DenseNetwork {
 
   // Sets the model's gradients to those of the mean loss over the batch, and returns that loss. x:
   // batch x input_shape, contiguous; y: as the loss takes it. Throws c10::Error.
-  double ComputeGradients(const at::Tensor& x, const at::Tensor& y);
+  double ComputeGradients(const at::Tensor& x, const at::Tensor& y) {
+    const double loss = Forward(x, y);
+    Backward(1, nullptr);
+    return loss;
+  }
+  // The same in two parts: the loss, and the gradients of `scale` times that. ready, where there is
+  // one, is told where in Model::gradients() those of a tensor begin, once they are there.
+  double Forward(const at::Tensor& x, const at::Tensor& y);
+  void Backward(double scale, const std::function<void(int64_t offset)>& ready);
   // The model's output of that batch, logits for cross_entropy; overwritten by the next.
   const at::Tensor& output() const { return parts_.back().output; }
 
@@ -41,7 +51,7 @@ class DenseNetwork {
 
   std::vector<Part> parts_;
   spec::Loss loss_ = spec::Loss::kCrossEntropy;
-  at::Tensor all_log_softmax_, log_softmax_;
+  at::Tensor all_log_softmax_, log_softmax_, input_;
   int64_t count_ = 0;
 };
 

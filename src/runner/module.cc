@@ -72,7 +72,8 @@ Model::Model(const spec::ModelSpec& spec, at::Device device) {
     }
   }
   parameters_ = at::zeros({size}, at::TensorOptions(at::kFloat).device(device));
-  gradients_ = at::zeros_like(parameters_);
+  gradients_and_notes_ = at::zeros({size + kNotes}, parameters_.options());
+  gradients_ = gradients_and_notes_.narrow(0, 0, size);
   std::vector<size_t> values;  // that each layer gives
   for (const auto& layer : spec.layers) AddLayer(layer, &values);
   // On the CPU poolings, and gradients of convolutions of few channels, are vectorised over the

@@ -49,6 +49,10 @@ class Model {
   const at::Tensor& parameters() const { return parameters_; }
   const at::Tensor& gradients() const { return gradients_; }
 
+  // gradients(), and behind them kNotes values that are none: what ranks tell each other with them.
+  static constexpr int64_t kNotes = 16;
+  const at::Tensor& gradients_and_notes() const { return gradients_and_notes_; }
+
   // The parts of a flat tensor that is laid out as parameters(), by the parameters' names.
   std::vector<std::pair<std::string, at::Tensor>> PartsOf(const at::Tensor& flat) const;
 
@@ -68,7 +72,7 @@ class Model {
   at::Tensor AddTensor(const std::string& layer, const spec::TensorSpec& tensor);
 
   std::vector<Step> steps_;
-  at::Tensor parameters_, gradients_;
+  at::Tensor parameters_, gradients_, gradients_and_notes_;
   int64_t used_ = 0;  // values of parameters_ given out
   std::vector<std::pair<std::string, at::Tensor>> state_;
   bool needs_two_samples_ = false;

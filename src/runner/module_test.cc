@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "runner/dense_network.h"
+#include "runner/gradient_buckets.h"
 #include "runner/module.h"
 #include "runner/optimizer.h"
 #include "spec/job_spec.h"
@@ -270,6 +271,81 @@ TEST(DenseNetwork, LeavesOtherModelsToAutograd) {
     Model model(job.model, at::kCPU);
     EXPECT_EQ(DenseNetwork::TryMake(&model, job.training.loss, 8), nullptr) << layers;
   }
+}
+
+// Weights at 0, 48 and 128 of the flat gradients, biases at 32, 112 and 160.
+constexpr const char* kThreeDense =
+    R"({"type":"input","shape":[4]},{"type":"dense","units":8,"activation":"relu"},
+       {"type":"dense","units":8,"activation":"relu"},{"type":"dense","units":3})";
+constexpr GradientBuckets::Limits kSmallBuckets{.first_bytes = 64, .bytes = 256};
+
+TEST(GradientBuckets, AreFilledFromTheLastParameterToTheFirst) {
+  Model model(Check(kThreeDense).model, at::kCPU);
+  GradientBuckets buckets(
+      model, [](const at::Tensor&) {}, kSmallBuckets);
+  EXPECT_EQ(buckets.begins(), (std::vector<int64_t>{160, 48, 0}));
+  GradientBuckets one(
+      model, [](const at::Tensor&) {}, GradientBuckets::Limits());
+  EXPECT_EQ(one.begins(), std::vector<int64_t>{0});
+}
+
+TEST(GradientBuckets, SumsBeginWhileGradientsAreComputed) {
+  spec::JobSpec job = Check(kThreeDense);
+  for (bool by_autograd : {false, true}) {
+    SCOPED_TRACE(by_autograd);
+    Model model(job.model, at::kCPU);
+    auto network = DenseNetwork::TryMake(&model, job.training.loss, 5);
+    at::Tensor x = at::randn({5, 4}), y = at::randint(3, {5}, at::kLong);
+    std::vector<int64_t> begun, values;
+    std::vector<bool> first_layer_there;
+    GradientBuckets buckets(
+        model,
+        [&](const at::Tensor& bucket) {
+          begun.push_back(bucket.storage_offset());
+          values.push_back(bucket.numel());
+          EXPECT_GT(bucket.abs().sum().item<float>(), 0);
+          first_layer_there.push_back(model.gradients().narrow(0, 0, 32).any().item<bool>());
+        },
+        kSmallBuckets);
+    for (bool expected : {false, true, true}) {
+      model.gradients().zero_();
+      begun.clear();
+      values.clear();
+      first_layer_there.clear();
+      if (expected) buckets.Expect();
+      if (by_autograd) {
+        at::cross_entropy_loss(model.Forward(x, true, true), y).backward();
+      } else {
+        network->Forward(x, y);
+        network->Backward(0.5, [&](int64_t offset) { buckets.Ready(offset); });
+      }
+      if (!expected) {
+        EXPECT_TRUE(begun.empty());
+        continue;
+      }
+      EXPECT_EQ(begun, buckets.begins());
+      EXPECT_EQ(values, (std::vector<int64_t>{32, 112, 48}));
+      EXPECT_EQ(first_layer_there, (std::vector<bool>{false, false, true}));
+      buckets.BeginRest();
+      EXPECT_EQ(begun.size(), 3u);
+    }
+  }
+}
+
+TEST(GradientBuckets, SumsBeginInTheirOrderWhateverIsMissing) {
+  Model model(Check(kThreeDense).model, at::kCPU);
+  std::vector<int64_t> begun;
+  GradientBuckets buckets(
+      model, [&](const at::Tensor& bucket) { begun.push_back(bucket.storage_offset()); },
+      kSmallBuckets);
+  buckets.Expect();
+  buckets.Ready(0);
+  buckets.Ready(32);
+  EXPECT_TRUE(begun.empty());
+  buckets.Ready(160);
+  EXPECT_EQ(begun, std::vector<int64_t>{160});
+  buckets.BeginRest();
+  EXPECT_EQ(begun, (std::vector<int64_t>{160, 48, 0}));
 }
 
 TEST(Optimizer, FusedAndPlainDoTheSame) {

@@ -322,6 +322,20 @@ TEST(Parallel, AConvolutionalModelIsTrainedAsByOneProcess) {
   ExpectAsOne(MakeJob("[1,8,8]", kConvolution, {{"batch_size", "30"}}));
 }
 
+// Its last two layers fill a bucket of gradients.
+constexpr const char* kTwoBuckets = R"({"type":"dense","units":600,"activation":"relu"},
+    {"type":"dense","units":600,"activation":"relu"},{"type":"dense","units":2})";
+
+TEST(Parallel, AModelOfSeveralBucketsIsTrainedAsByOneProcess) {
+  ExpectAsOne(MakeJob("[6]", kTwoBuckets, {{"batch_size", "50"}, {"epochs", "1"}}));
+  // By autograd, on some ranks of which there are no samples at times.
+  ExpectAsOne(MakeJob("[6]", kTwoBuckets,
+                      {{"batch_size", "3"},
+                       {"epochs", "1"},
+                       {"learning_rate", "0.01"},
+                       {"gradient_accumulation_steps", "2"}}));
+}
+
 TEST(Parallel, PartsOfABatchMayDifferInSizeOrBeEmpty) {
   // The last batches have 4 samples and 2.
   ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "7"}}));
@@ -414,13 +428,18 @@ TEST(Parallel, AStopOfOneRankStopsAll) {
 }
 
 TEST(Parallel, ARankThatIsKilledEndsTheOthers) {
-  Job job = MakeJob("[6]", kDense, {{"batch_size", "20"}, {"epochs", "100000"}});
-  auto begin = std::chrono::steady_clock::now();
-  std::vector<Outcome> ranks = Trained(job, 4, {.rank = 1, .after_step = 5, .dies = true});
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
-  for (int rank : {0, 2, 3}) {
-    EXPECT_EQ(ranks[static_cast<size_t>(rank)].end, End::kFailed);
-    EXPECT_EQ(ranks[static_cast<size_t>(rank)].cause, "peer_lost");
+  for (const Job& job :
+       {MakeJob("[6]", kDense, {{"batch_size", "20"}, {"epochs", "100000"}}),
+        // What is thrown comes out of the backward pass.
+        MakeJob("[6]", std::string(R"({"type":"dropout","rate":0.1},)") + kTwoBuckets,
+                {{"batch_size", "20"}, {"epochs", "100000"}, {"learning_rate", "0.001"}})}) {
+    auto begin = std::chrono::steady_clock::now();
+    std::vector<Outcome> ranks = Trained(job, 4, {.rank = 1, .after_step = 5, .dies = true});
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+    for (int rank : {0, 2, 3}) {
+      EXPECT_EQ(ranks[static_cast<size_t>(rank)].end, End::kFailed);
+      EXPECT_EQ(ranks[static_cast<size_t>(rank)].cause, "peer_lost");
+    }
   }
 }
 

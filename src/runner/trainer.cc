@@ -54,6 +54,11 @@ TrainingResult Trainer::Run() {
   LogSummary();
   optimizer_ = MakeOptimizer(training_, model_->parameters(), model_->gradients(),
                              [this](const at::Tensor& flat) { return model_->PartsOf(flat); });
+  if (group_ != nullptr) {
+    buckets_ = std::make_unique<GradientBuckets>(
+        *model_, [this](const at::Tensor& bucket) { group_->BeginSum(bucket); },
+        GradientBuckets::Limits());
+  }
   if (wants_average()) average_ = at::zeros_like(model_->parameters());
   SplitSamples();
   const int64_t batches = (samples_per_epoch_ + batch_size_ - 1) / batch_size_;

@@ -13,6 +13,7 @@
 #include "runner/engine.h"
 #include "runner/feed.h"
 #include "runner/forward_pass.h"
+#include "runner/gradient_buckets.h"
 #include "runner/improvement.h"
 #include "runner/loss.h"
 #include "runner/module.h"
@@ -126,6 +127,7 @@ class Trainer {
   std::optional<Feed> feed_;  // of the training samples
   std::optional<Model> model_;
   std::unique_ptr<DenseNetwork> dense_network_;  // instead of autograd, where it can
+  std::unique_ptr<GradientBuckets> buckets_;     // as one of several ranks
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<LearningRate> schedule_;
   at::Tensor average_;  // as Model::parameters()

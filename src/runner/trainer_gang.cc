@@ -4,6 +4,9 @@
 // its samples count in the mean over the whole batch, so that the sum of the gradients over the
 // ranks is the gradient of that mean. Clipping and the optimizer act on the sum, of which every
 // rank has the same bits: weights stay the same everywhere without being sent.
+//
+// The sums begin while gradients are still being computed (gradient_buckets.h). What else all ranks
+// must know of a step, its notes, travels with the first of them.
 #include <algorithm>
 #include <cmath>
 
@@ -13,6 +16,18 @@
 
 namespace cyxwiz::runner {
 namespace {
+
+// In Model::gradients_and_notes(), behind the gradients. Sums over the ranks in float32, of which
+// the loss has no more either.
+struct Notes {
+  float loss_sum = 0, correct = 0, yields = 0, stops = 0;
+};
+static_assert(sizeof(Notes) <= Model::kNotes * sizeof(float));
+
+Notes* NotesOf(const Model& model) {
+  return reinterpret_cast<Notes*>(model.gradients_and_notes().data_ptr<float>() +
+                                  model.gradients().numel());
+}
 
 // A seed for what a rank draws in one batch (SplitMix64 over the values, one after the other).
 uint64_t SeedOf(std::initializer_list<uint64_t> values) {
@@ -74,7 +89,6 @@ void Trainer::LoadBatch(const int64_t* indices, int64_t count) {
 }
 
 double Trainer::ComputeGangGradients(double part, bool anew, bool counted, bool ends_step) {
-  const at::Tensor& gradients = model_->gradients();
   at::Tensor loss;
   if (slice_.count > 0) {
     const Feed& batch = *feed_;
@@ -83,9 +97,7 @@ double Trainer::ComputeGangGradients(double part, bool anew, bool counted, bool 
                             static_cast<uint64_t>(epoch_), static_cast<uint64_t>(samples_)}));
     Score own = NewScore();
     if (dense_network_ != nullptr) {
-      own.Add(dense_network_->ComputeGradients(batch.x(), batch.y()), dense_network_->output(),
-              batch);
-      gradients.mul_(slice_.share);
+      own.Add(dense_network_->Forward(batch.x(), batch.y()), dense_network_->output(), batch);
     } else {
       at::Tensor output = ForwardTraining();
       loss = (*loss_)(output, batch.y());
@@ -96,32 +108,33 @@ double Trainer::ComputeGangGradients(double part, bool anew, bool counted, bool 
     own_correct_ += own.correct();
   }
   samples_since_step_ += batch_count_;
-  if (anew && (dense_network_ == nullptr || slice_.count == 0)) gradients.zero_();
-
-  // What all ranks must know travels while the gradients are still being computed.
-  at::Tensor sums;
+  if (anew && (dense_network_ == nullptr || slice_.count == 0)) model_->gradients().zero_();
   if (ends_step) {
     const Directive asked = observer_->Asked();
-    sums = at::tensor({own_loss_, static_cast<double>(own_correct_),
-                       asked == Directive::kYield ? 1.0 : 0, asked == Directive::kStop ? 1.0 : 0},
-                      at::kDouble);
-    group_->BeginSum(sums);
+    *NotesOf(*model_) = {.loss_sum = static_cast<float>(std::exchange(own_loss_, 0)),
+                         .correct = static_cast<float>(std::exchange(own_correct_, 0)),
+                         .yields = asked == Directive::kYield ? 1.0f : 0,
+                         .stops = asked == Directive::kStop ? 1.0f : 0};
+    buckets_->Expect();
   }
-  if (loss.defined()) loss.mul(part * slice_.share).backward();
+  if (loss.defined()) {
+    loss.mul(part * slice_.share).backward();
+  } else if (slice_.count > 0) {
+    dense_network_->Backward(part * slice_.share,
+                             [this](int64_t offset) { buckets_->Ready(offset); });
+  }
   if (!ends_step) return 0;
-  group_->BeginSum(gradients);
+  buckets_->BeginRest();
   group_->WaitForSums();
 
-  const double* sum = sums.data_ptr<double>();
+  const Notes sum = *NotesOf(*model_);
   const int64_t samples = std::exchange(samples_since_step_, 0);
-  own_loss_ = 0;
-  own_correct_ = 0;
-  AgreeOn(sum[2] > 0, sum[3] > 0);
+  AgreeOn(sum.yields > 0, sum.stops > 0);
   if (counted) {
-    score_.AddSums(samples, sum[0], static_cast<int64_t>(sum[1]));
+    score_.AddSums(samples, static_cast<double>(sum.loss_sum), std::llround(sum.correct));
     if (score_.Diverged(/*exact=*/false)) ThrowDiverged();
   }
-  return sum[0] / static_cast<double>(samples);
+  return static_cast<double>(sum.loss_sum) / static_cast<double>(samples);
 }
 
 void Trainer::AgreeOn(bool yields, bool stops) {
