@@ -456,6 +456,12 @@ def scaling_section(measured):
             "| | samples/s | to one process |", "| --- | ---: | ---: |", f"| one process, 1 thread | {measured['one_samples_per_second']:,} | |",
             f"| one process, 2 threads | {measured['threads_samples_per_second']:,} | {measured['threads_ratio']:.2f} |",
             f"| a gang of 2 on loopback, 1 thread each | {measured['gang_samples_per_second']:,} | {measured['gang_ratio']:.2f} |", "",
+            "A step, in milliseconds, in so many processes with a thread each; and the most memory that a rank but the first had:", "",
+            "| model | 1 | 2 | 4 |", "| --- | ---: | ---: | ---: |",
+            *(f"| {title} | " + " | ".join(f"{ms:.3g}" for ms in measured["step_ms"][model]["steps"].values()) + " |"
+              for model, title in (("large", "MLP 784-4096-4096-4096-10, Adam, batch 256"), ("tiny", "MLP 64-64-10, Adam, batch 32"))),
+            *(f"| MiB of a rank of the first{title} | | " + " | ".join(str(sizes[i]) for sizes in measured["rank_mib"].values()) + " |"
+              for i, title in enumerate(("", ", with `shard_optimizer`"))), "",
             *([f"Training waits {pause:.0f} ms for a checkpoint of that model (a copy in memory; it is written meanwhile)"
                + (f"; `torch.save` of the same states takes {save:.0f} ms." if save else "; no Python with torch was given to compare."), ""] if pause is not None else [])]
 

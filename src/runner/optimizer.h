@@ -43,6 +43,12 @@ class Optimizer {
   // Goes on as after `steps` steps with these numbers; state() then has the tensors that it had
   // then, for the caller to fill. With 0 steps as at the beginning.
   virtual void Resume(int64_t steps, const std::map<std::string, double>& numbers) = 0;
+  // Where the ranks of a gang share the state (ShardedOptimizer), state() is a copy of it, for as
+  // long as nothing is done but these: on rank 0 a whole one after GatherState, which all ranks
+  // call at once, else zero but for the part of this rank. Settle takes over what stands in the
+  // copy, and frees it.
+  virtual void GatherState() {}
+  virtual void Settle() {}
 };
 
 // The parts of a flat tensor that is laid out as the parameters: Model::PartsOf.

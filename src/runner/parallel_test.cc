@@ -15,9 +15,11 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/testing.h"
 #include "runner/checkpoint.h"
 #include "runner/engine.h"
 #include "runner/process_group.h"
+#include "runner/sharded_optimizer.h"
 #include "runner/torch_headers.h"
 #include "spec/count.h"
 
@@ -93,14 +95,24 @@ TEST(ProcessGroup, SumsAndCopiesOverAllRanks) {
                  of_rank_0 = at::full({5}, group->rank() + 7, at::kLong);
       group->BeginSum(small);
       group->BeginSum(large);
-      group->WaitForSums();
+      group->Wait();
       group->Broadcast(of_rank_0);
-      return Json{large.min().item<float>(), large.max().item<float>(), small[1].item<double>(),
-                  of_rank_0.sum().item<int64_t>()}
+      at::Tensor of_rank_1 = at::full({3}, group->rank(), at::kLong);
+      group->BeginBroadcast(of_rank_1, 1);
+      group->Wait();
+      int64_t gathered = 0;
+      for (const at::Tensor& one : group->Gather(at::full({2}, group->rank() + 1, at::kLong)))
+        gathered = 10 * gathered + one[1].item<int64_t>();
+      return Json{large.min().item<float>(),       large.max().item<float>(),
+                  small[1].item<double>(),         of_rank_0.sum().item<int64_t>(),
+                  of_rank_1.sum().item<int64_t>(), gathered}
           .dump();
     });
     const double ranks = size * (size + 1) / 2, tens = 10 * size * (size - 1) / 2;
-    for (const std::string& one : told) EXPECT_EQ(one, Json({ranks, ranks, tens, 35}).dump());
+    const int gathered = size == 2 ? 12 : 1234;
+    for (const std::string& one : told) {
+      EXPECT_EQ(one, Json({ranks, ranks, tens, 35, 3, &one == told.data() ? gathered : 0}).dump());
+    }
   }
 }
 
@@ -242,6 +254,7 @@ struct Doing {
   int64_t after_step = 0;
   Directive asks = Directive::kGoOn;
   bool dies = false;
+  bool saves = false;  // once
   std::string folder;  // checkpoints
 };
 
@@ -255,6 +268,9 @@ class RankObserver : public TrainingObserver {
     steps = step;
     if (acts_ && doing_.dies && step == doing_.after_step) ::raise(SIGKILL);
   }
+  bool StateWanted() override {
+    return acts_ && doing_.saves && steps >= doing_.after_step && !std::exchange(saved_, true);
+  }
   void OnState(TrainingState state) override {
     if (!WriteCheckpoint(doing_.folder, "test", state).ok()) ::_exit(1);
   }
@@ -264,6 +280,7 @@ class RankObserver : public TrainingObserver {
  private:
   const Doing doing_;
   const bool acts_;
+  bool saved_ = false;
 };
 
 std::vector<Outcome> Trained(const Job& job, int size, const Doing& doing = {}) {
@@ -416,6 +433,97 @@ TEST(Parallel, AYieldOfOneRankEndsAllAtOneStepAndTheRestIsTheSameToTheBit) {
   }
   EXPECT_EQ(rest[0].metrics["train_loss"], whole[0].metrics["train_loss"]);
   std::filesystem::remove_all(folder);
+}
+
+TEST(Parallel, ATrainingGoesOnWithAnyNumberOfRanks) {
+  for (const char* shard : {"false", "true"}) {
+    SCOPED_TRACE(shard);
+    Job job = MakeJob("[6]", kDense,
+                      {{"batch_size", "30"},
+                       {"optimizer", "adam"},
+                       {"learning_rate", "0.01"},
+                       {"validation_split", "0.1"},
+                       {"keep", "best"},
+                       {"shard_optimizer", shard}});
+    const Outcome one = Trained(job, 1)[0];
+    TemporaryFolder folder;
+    int64_t steps = 0;
+    for (int size : {4, 2, 3, 1}) {
+      std::vector<Outcome> ranks = Trained(job, size,
+                                           {.rank = 0,
+                                            .after_step = size == 1 ? 1000 : steps + 3,
+                                            .asks = Directive::kYield,
+                                            .folder = folder.path()});
+      EXPECT_GT(ranks[0].steps, steps) << size;
+      steps = ranks[0].steps;
+      EXPECT_EQ(ranks[0].end, size == 1 ? End::kSucceeded : End::kYielded) << ranks[0].cause;
+      if (size > 1) continue;
+      EXPECT_TRUE(at::allclose(ranks[0].Weights(), one.Weights(), 1e-3, 1e-4))
+          << (ranks[0].Weights() - one.Weights()).abs().max();
+    }
+    EXPECT_EQ(steps, one.steps);
+  }
+}
+
+TEST(ShardedOptimizer, EachRankKeepsThePartThatItChanges) {
+  for (int size : {2, 4}) {
+    auto told = RunRanks(size, [](ProcessGroup* group) {
+      spec::TrainingSpec training;
+      at::Tensor parameters = at::zeros({40}), gradients = at::ones({40});
+      ShardedOptimizer optimizer(training, parameters, gradients, group);
+      optimizer.Step(0.1);
+      const int64_t own = optimizer.state()[0].second.ne(0).sum().item<int64_t>();
+      optimizer.GatherState();
+      const int64_t gathered = optimizer.state()[0].second.ne(0).sum().item<int64_t>();
+      optimizer.Settle();
+      const int64_t changed = parameters.ne(0).sum().item<int64_t>();
+      return Json{own, gathered, changed}.dump();
+    });
+    const std::vector<int> parts =
+        size == 2 ? std::vector<int>{32, 8} : std::vector<int>{16, 16, 8, 0};
+    for (size_t rank = 0; rank < told.size(); ++rank) {
+      EXPECT_EQ(told[rank], Json({parts[rank], rank == 0 ? 40 : parts[rank], 40}).dump());
+    }
+  }
+}
+
+TEST(ShardedOptimizer, IsThatOfOneProcess) {
+  for (Options options :
+       {Options{{"optimizer", "adam"}}, Options{{"optimizer", "adamw"}, {"clip_norm", "0.5"}},
+        Options{{"optimizer", "sgd"}, {"momentum", "0.9"}, {"gradient_accumulation_steps", "2"}},
+        Options{{"optimizer", "adagrad"}, {"initial_accumulator_value", "0.1"}},
+        Options{{"optimizer", "rmsprop"}}, Options{{"optimizer", "lion"}, {"ema_decay", "0.5"}}}) {
+    SCOPED_TRACE(options["optimizer"]);
+    options.insert({{"shard_optimizer", "true"}, {"batch_size", "40"}, {"learning_rate", "0.003"}});
+    ExpectAsOne(MakeJob("[6]", kDense, options));
+  }
+}
+
+TEST(ShardedOptimizer, ItsCheckpointIsWholeAndTheRestIsTheSameToTheBit) {
+  TemporaryFolder folder;
+  Job job = MakeJob("[6]", kDense,
+                    {{"batch_size", "20"},
+                     {"optimizer", "adam"},
+                     {"learning_rate", "0.01"},
+                     {"shard_optimizer", "true"}});
+  // The one that it has saved on its way is all that it leaves.
+  std::vector<Outcome> whole =
+      Trained(job, 2, {.rank = 0, .after_step = 7, .saves = true, .folder = folder.path()});
+  ASSERT_EQ(whole[0].end, End::kSucceeded) << whole[0].cause;
+  ASSERT_EQ(ListCheckpoints(folder.path()).size(), 1u);
+  std::vector<Outcome> rest = Trained(job, 2, {.folder = folder.path()});
+  ASSERT_EQ(rest[0].end, End::kSucceeded) << rest[0].cause;
+  EXPECT_EQ(rest[0].weights, whole[0].weights);
+  EXPECT_EQ(rest[1].weights, whole[0].weights);
+  std::optional<TrainingState> state =
+      ReadNewestCheckpoint(folder.path(), "test", [](const std::string&) {});
+  ASSERT_TRUE(state.has_value());
+  EXPECT_LT(state->step, rest[0].steps);
+  for (const TensorView& tensor : state->tensors) {
+    if (tensor.name.rfind("optimizer.square.", 0) != 0) continue;
+    at::Tensor values = at::from_blob(const_cast<void*>(tensor.data), tensor.shape, at::kFloat);
+    EXPECT_GT(values.sum().item<float>(), 0) << tensor.name;
+  }
 }
 
 TEST(Parallel, AStopOfOneRankStopsAll) {

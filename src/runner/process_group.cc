@@ -111,16 +111,16 @@ struct ProcessGroup::Connection {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> group;
   std::vector<decltype(std::declval<c10d::ProcessGroupGloo&>().allreduce(
       std::declval<std::vector<at::Tensor>&>()))>
-      sums;
+      begun;
   // Those of them that are to be added up.
   std::vector<std::pair<at::Tensor, std::vector<at::Tensor>>> small_sums;
   bool broken = false;
 
-  // Begins what WaitForSums waits for: start(group) gives the work.
+  // Begins what Wait waits for: start(group) gives the work.
   template <typename F>
   void Begin(F start) {
     try {
-      sums.push_back(start(*group));
+      begun.push_back(start(*group));
     } catch (const std::exception& error) {
       Lose(error);
     }
@@ -131,7 +131,7 @@ struct ProcessGroup::Connection {
   }
 
   void LoseIfOneFailed(const std::function<bool()>& stop_wanted) {
-    for (auto& work : sums) {
+    for (auto& work : begun) {
       if (!work->isCompleted() || work->isSuccess()) continue;
       broken = true;
       if (stop_wanted()) throw StopAskedError();  // the others may only have been faster
@@ -220,7 +220,7 @@ ProcessGroup::ProcessGroup(const GangPlace& place, std::function<bool()> stop_wa
 
 ProcessGroup::~ProcessGroup() {
   // The group would wait for what is under way, which may never end. The process ends soon.
-  if (connection_->broken || !connection_->sums.empty()) {
+  if (connection_->broken || !connection_->begun.empty()) {
     (void)connection_->group.release();
     (void)connection_->store.release();
   }
@@ -251,8 +251,8 @@ void ProcessGroup::BeginSum(const at::Tensor& tensor) {
   if (small) connection_->small_sums.emplace_back(tensor, std::move(parts[0]));
 }
 
-void ProcessGroup::WaitForSums() {
-  for (auto& work : connection_->sums) {
+void ProcessGroup::Wait() {
+  for (auto& work : connection_->begun) {
     for (;;) {
       try {
         work->wait(kBetweenQuestions);
@@ -267,7 +267,7 @@ void ProcessGroup::WaitForSums() {
       throw StopAskedError();
     }
   }
-  connection_->sums.clear();
+  connection_->begun.clear();
   for (auto& [tensor, parts] : connection_->small_sums) {
     tensor.copy_(parts[0]);
     for (size_t rank = 1; rank < parts.size(); ++rank) tensor.add_(parts[rank]);
@@ -277,15 +277,38 @@ void ProcessGroup::WaitForSums() {
 
 void ProcessGroup::Sum(const at::Tensor& tensor) {
   BeginSum(tensor);
-  WaitForSums();
+  Wait();
+}
+
+void ProcessGroup::BeginBroadcast(const at::Tensor& tensor, int from) {
+  connection_->Begin([&](c10d::ProcessGroupGloo& group) {
+    std::vector<at::Tensor> tensors{tensor};
+    c10d::BroadcastOptions options;
+    options.rootRank = from;
+    return group.broadcast(tensors, options);
+  });
 }
 
 void ProcessGroup::Broadcast(const at::Tensor& tensor) {
+  BeginBroadcast(tensor, 0);
+  Wait();
+}
+
+std::vector<at::Tensor> ProcessGroup::Gather(const at::Tensor& tensor) {
+  std::vector<std::vector<at::Tensor>> gathered;
+  if (leads()) {
+    gathered.emplace_back();
+    for (int rank = 0; rank < size_; ++rank) gathered[0].push_back(at::empty_like(tensor));
+  }
   connection_->Begin([&](c10d::ProcessGroupGloo& group) {
     std::vector<at::Tensor> tensors{tensor};
-    return group.broadcast(tensors);
+    c10d::GatherOptions options;
+    options.rootRank = 0;
+    return group.gather(gathered, tensors, options);
   });
-  WaitForSums();
+  Wait();
+  if (!leads()) return {};
+  return gathered[0];
 }
 
 #else
@@ -300,9 +323,11 @@ Result<std::unique_ptr<ProcessGroup>> ProcessGroup::Connect(const GangPlace&,
 }
 ProcessGroup::~ProcessGroup() = default;
 void ProcessGroup::BeginSum(const at::Tensor&) {}
-void ProcessGroup::WaitForSums() {}
+void ProcessGroup::Wait() {}
 void ProcessGroup::Sum(const at::Tensor&) {}
+void ProcessGroup::BeginBroadcast(const at::Tensor&, int) {}
 void ProcessGroup::Broadcast(const at::Tensor&) {}
+std::vector<at::Tensor> ProcessGroup::Gather(const at::Tensor&) { return {}; }
 
 #endif
 

@@ -11,6 +11,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 
@@ -58,14 +59,17 @@ class ProcessGroup {
   int size() const { return size_; }
   bool leads() const { return rank_ == 0; }
 
-  // Sums a contiguous tensor in host memory over all ranks, in place. It belongs to the group until
-  // WaitForSums, which waits for all that were begun. Every rank gets the same bits. These throw
-  // PeerLostError and StopAskedError.
+  // Sums a contiguous tensor in host memory over all ranks, in place: every rank gets the same
+  // bits. Makes one that of a rank. It belongs to the group until Wait, which waits for all that
+  // was begun. These throw PeerLostError and StopAskedError.
   void BeginSum(const at::Tensor& tensor);
-  void WaitForSums();
+  void BeginBroadcast(const at::Tensor& tensor, int from);
+  void Wait();
+  // Begin one and wait; Broadcast from rank 0.
   void Sum(const at::Tensor& tensor);
-  // Makes a contiguous tensor that of rank 0.
   void Broadcast(const at::Tensor& tensor);
+  // On rank 0 the contiguous tensors of all ranks, in their order; elsewhere none.
+  std::vector<at::Tensor> Gather(const at::Tensor& tensor);
 
  private:
   struct Connection;

@@ -10,6 +10,7 @@
 #include "runner/divergence.h"
 #include "runner/format.h"
 #include "runner/permutation.h"
+#include "runner/sharded_optimizer.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -52,8 +53,13 @@ TrainingResult Trainer::Run() {
   at::manual_seed(training_.seed);
   model_.emplace(job_.model, device_);
   LogSummary();
-  optimizer_ = MakeOptimizer(training_, model_->parameters(), model_->gradients(),
-                             [this](const at::Tensor& flat) { return model_->PartsOf(flat); });
+  if (shares_optimizer()) {
+    optimizer_ = std::make_unique<ShardedOptimizer>(training_, model_->parameters(),
+                                                    model_->gradients(), group_);
+  } else {
+    optimizer_ = MakeOptimizer(training_, model_->parameters(), model_->gradients(),
+                               [this](const at::Tensor& flat) { return model_->PartsOf(flat); });
+  }
   if (group_ != nullptr) {
     buckets_ = std::make_unique<GradientBuckets>(
         *model_, [this](const at::Tensor& bucket) { group_->BeginSum(bucket); },
@@ -83,6 +89,7 @@ TrainingResult Trainer::Run() {
     samples_ = 0;
     score_ = NewScore();
   }
+  if (asked_ == Directive::kYield) optimizer_->GatherState();
   if (finished && leads()) {
     UseResultWeights();
     if (dataset_.test.samples > 0) {
@@ -328,9 +335,10 @@ bool Trainer::RunEpoch() {
     if (stepped) observer_->OnStep(step_);
     if (group_ != nullptr && !stepped)
       continue;  // they agree, and their gradients are one, at steps
-    if (leads() && observer_->StateWanted()) {
+    if (StateWanted()) {
       count_seconds();
-      observer_->OnState(State());
+      optimizer_->GatherState();
+      if (leads()) observer_->OnState(State());
     }
     if (group_ == nullptr ? !GoOn() : (asked_ = agreed_) != Directive::kGoOn) {
       count_seconds();

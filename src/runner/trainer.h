@@ -78,6 +78,11 @@ class Trainer {
   // with this batch.
   double ComputeGangGradients(double part, bool anew, bool counted, bool ends_step);
   void AgreeOn(bool yields, bool stops);
+  // Whether each rank keeps a part of the optimizer's state.
+  bool shares_optimizer() const { return group_ != nullptr && training_.shard_optimizer; }
+  // Whether rank 0 is to hand over the training's state after this step. Where they share the
+  // optimizer all ranks have agreed on it.
+  bool StateWanted();
   // Tells all ranks what rank 0 found in the evaluation after an epoch; whether to go on.
   bool AgreeOnEpoch();
 
@@ -142,6 +147,7 @@ class Trainer {
   int64_t own_correct_ = 0, samples_since_step_ = 0, batch_count_ = 0;
   std::vector<int64_t> batch_classes_;
   Directive agreed_ = Directive::kGoOn;
+  bool state_agreed_ = false;
 
   // Of the best epoch: its weights and buffers, in the order of Model::state(), and its metrics.
   std::vector<at::Tensor> best_;

@@ -9,6 +9,7 @@
 // must know of a step, its notes, travels with the first of them.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "runner/batches.h"
 #include "runner/format.h"
@@ -20,7 +21,7 @@ namespace {
 // In Model::gradients_and_notes(), behind the gradients. Sums over the ranks in float32, of which
 // the loss has no more either.
 struct Notes {
-  float loss_sum = 0, correct = 0, yields = 0, stops = 0;
+  float loss_sum = 0, correct = 0, yields = 0, stops = 0, states = 0;
 };
 static_assert(sizeof(Notes) <= Model::kNotes * sizeof(float));
 
@@ -111,10 +112,12 @@ double Trainer::ComputeGangGradients(double part, bool anew, bool counted, bool 
   if (anew && (dense_network_ == nullptr || slice_.count == 0)) model_->gradients().zero_();
   if (ends_step) {
     const Directive asked = observer_->Asked();
-    *NotesOf(*model_) = {.loss_sum = static_cast<float>(std::exchange(own_loss_, 0)),
-                         .correct = static_cast<float>(std::exchange(own_correct_, 0)),
-                         .yields = asked == Directive::kYield ? 1.0f : 0,
-                         .stops = asked == Directive::kStop ? 1.0f : 0};
+    *NotesOf(*model_) = {
+        .loss_sum = static_cast<float>(std::exchange(own_loss_, 0)),
+        .correct = static_cast<float>(std::exchange(own_correct_, 0)),
+        .yields = asked == Directive::kYield ? 1.0f : 0,
+        .stops = asked == Directive::kStop ? 1.0f : 0,
+        .states = shares_optimizer() && leads() && observer_->StateWanted() ? 1.0f : 0};
     buckets_->Expect();
   }
   if (loss.defined()) {
@@ -125,11 +128,12 @@ double Trainer::ComputeGangGradients(double part, bool anew, bool counted, bool 
   }
   if (!ends_step) return 0;
   buckets_->BeginRest();
-  group_->WaitForSums();
+  group_->Wait();
 
   const Notes sum = *NotesOf(*model_);
   const int64_t samples = std::exchange(samples_since_step_, 0);
   AgreeOn(sum.yields > 0, sum.stops > 0);
+  state_agreed_ |= sum.states > 0;
   if (counted) {
     score_.AddSums(samples, static_cast<double>(sum.loss_sum), std::llround(sum.correct));
     if (score_.Diverged(/*exact=*/false)) ThrowDiverged();
@@ -143,6 +147,11 @@ void Trainer::AgreeOn(bool yields, bool stops) {
   } else if (yields && agreed_ == Directive::kGoOn) {
     agreed_ = Directive::kYield;
   }
+}
+
+bool Trainer::StateWanted() {
+  return shares_optimizer() ? std::exchange(state_agreed_, false)
+                            : leads() && observer_->StateWanted();
 }
 
 bool Trainer::AgreeOnEpoch() {

@@ -81,6 +81,7 @@ TrainingState Trainer::State() {
   }
   for (const auto& [name, generator] : Generators()) add(name, generator.get_state());
   state.owner = owner;
+  optimizer_->Settle();
   return state;
 }
 
@@ -161,6 +162,7 @@ void Trainer::Resume(const TrainingState& state) {
   }
   at::NoGradGuard no_grad;
   for (auto& [name, tensor] : tensors) tensor.copy_(given[name]);
+  optimizer_->Settle();
   for (auto& [name, generator] : generators) generator.set_state(given[name].clone());
   epoch_ = state.epoch;
   samples_ = state.samples;

@@ -142,6 +142,7 @@ struct TrainingSpec {
 
   double clip_norm = 0, clip_value = 0;  // 0: not
   int64_t accumulation = 1;              // batches to a step
+  bool shard_optimizer = false;          // each rank of a gang keeps a part of its state
   double ema_decay = 0;                  // 0: no average of the weights
   int64_t patience = 0;                  // epochs without improvement that end it; 0: none do
   double min_delta = 0;                  // what counts as an improvement

@@ -22,9 +22,9 @@ constexpr Choice kPrecisions[] = {
 constexpr Key kClipNorm = {"clip_norm", "max_grad_norm", "global_clipnorm"},
               kClipValue = {"clip_value", "clipvalue"},
               kAccumulation = {"gradient_accumulation_steps", "accumulate_grad_batches"},
-              kEmaDecay = {"ema_decay", "ema_momentum"}, kPatience = {"early_stopping_patience"},
-              kMinDelta = {"early_stopping_min_delta"}, kKeep = {"keep"},
-              kMonitor = {"monitor", "metric_for_best_model"};
+              kShardOptimizer = {"shard_optimizer"}, kEmaDecay = {"ema_decay", "ema_momentum"},
+              kPatience = {"early_stopping_patience"}, kMinDelta = {"early_stopping_min_delta"},
+              kKeep = {"keep"}, kMonitor = {"monitor", "metric_for_best_model"};
 
 // L-BFGS looks at the loss of one batch at several places, which nothing may come between.
 void RefuseWithLbfgs(ObjectReader& reader, const TrainingSpec& t) {
@@ -33,6 +33,20 @@ void RefuseWithLbfgs(ObjectReader& reader, const TrainingSpec& t) {
     if (reader.Find(key) == nullptr) continue;
     reader.Refuse(key, "does not go with this optimizer", "it with any optimizer but lbfgs",
                   "leave it out, or choose another optimizer");
+  }
+}
+
+// Which optimizers a rank can do a part of: those that look at each value by itself.
+void ReadShardOptimizer(ObjectReader& reader, TrainingSpec* t) {
+  t->shard_optimizer = reader.Bool(kShardOptimizer).value_or(false);
+  if (!t->shard_optimizer) return;
+  if (t->optimizer == Optimizer::kLbfgs || t->optimizer == Optimizer::kMuon) {
+    reader.Refuse(
+        kShardOptimizer, "does not go with this optimizer, which must see whole parameters",
+        "it with any optimizer but lbfgs and muon", "leave it out, or choose another optimizer");
+  } else if (t->optimizer == Optimizer::kSgd && t->momentum == 0) {
+    reader.Refuse(kShardOptimizer, "has no effect: without a momentum sgd keeps nothing",
+                  "momentum above 0", "leave it out");
   }
 }
 
@@ -51,6 +65,7 @@ void ReadLoop(ObjectReader& reader, TrainingSpec* t) {
   }
   t->accumulation = reader.Whole(kAccumulation, 1, kMaxAccumulation).value_or(1);
   RefuseWithLbfgs(reader, *t);
+  ReadShardOptimizer(reader, t);
   t->ema_decay = reader.Real(kEmaDecay, {.min = 0, .max = 1, .above_min = true, .below_max = true})
                      .value_or(0);
   t->patience = reader.Whole(kPatience, 1, kMaxEpochs).value_or(0);
