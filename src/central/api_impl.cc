@@ -490,6 +490,7 @@ class ApiImpl final : public Api {
         command.request.run_limit = job.terms->limits.run;
         command.project = job.terms->project;
         command.request.nodes = job.terms->nodes;
+        command.request.min_nodes = job.terms->min_nodes;
       }
       Ask<control::PlanReply>(
           core_, std::move(command), done,

@@ -120,6 +120,7 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
   terms.labels = std::move(from.node_labels);
   terms.project = std::move(from.project);
   terms.nodes = static_cast<int32_t>(from.nodes);
+  terms.min_nodes = static_cast<int32_t>(from.min_nodes);
   if (terms == control::Terms()) return nullptr;
   return std::make_shared<const control::Terms>(std::move(terms));
 }

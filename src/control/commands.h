@@ -178,11 +178,10 @@ struct ReportCompletion {
 // Time has passed; also given when nothing else is due so that deadlines fire.
 struct Tick {};
 
-using Command =
-    std::variant<SubmitJob, CancelJob, CancelJobs, PauseJob, ResumeJob, SetPriority, RetryJob,
-                 RemoveJob, GetJob, ListJobs, FindJobs, ExplainJob, PlanJob, GetNode, ListNodes,
-                 CountWaiting, CordonNode, RegisterNode, Heartbeat, AssignOutcome, ReportProgress,
-                 ReportCompletion, Tick>;
+using Command = std::variant<SubmitJob, CancelJob, CancelJobs, PauseJob, ResumeJob, SetPriority,
+                             RetryJob, RemoveJob, GetJob, ListJobs, FindJobs, ExplainJob, PlanJob,
+                             GetNode, ListNodes, CountWaiting, CordonNode, RegisterNode, Heartbeat,
+                             AssignOutcome, ReportProgress, ReportCompletion, Tick>;
 
 // ---- Replies and effects
 // ---------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ const Limits& LimitsOf(const Job& job) {
 
 scheduler::Request RequestOf(const Job& job) {
   if (job.terms == nullptr) return {job.resources, job.device, {}, {}};
-  return {job.resources, job.device, job.terms->labels, job.terms->limits.run, job.terms->nodes};
+  return {job.resources,         job.device,       job.terms->labels,
+          job.terms->limits.run, job.terms->nodes, job.terms->min_nodes};
 }
 
 Job AskedLike(const Job& job, JobId id) {
@@ -35,7 +36,9 @@ const std::string& ProjectOf(const Job& job) {
   return job.terms != nullptr ? job.terms->project : kNone;
 }
 
-int32_t NodesOf(const Job& job) { return job.terms != nullptr ? job.terms->nodes : 1; }
+int32_t RanksOf(const Job& job) {
+  return job.gang != nullptr ? static_cast<int32_t>(job.gang->ranks.size()) : 1;
+}
 
 double EpochsOf(const Job& job) { return std::max(1, job.total_epochs); }
 

@@ -19,6 +19,14 @@ SubmitJob GangCommand(const std::string& id, int32_t nodes, int64_t cores = 2,
   return command;
 }
 
+SubmitJob ElasticCommand(const std::string& id, int32_t least, int32_t most) {
+  SubmitJob command = GangCommand(id, most);
+  Terms terms = *command.job.terms;
+  terms.min_nodes = least;
+  command.job.terms = std::make_shared<const Terms>(terms);
+  return command;
+}
+
 // Three nodes of two cores, and a gang on all of them.
 class GangTest : public testing::Test {
  protected:
@@ -398,6 +406,43 @@ TEST(Gang, NodesAreKeptForOneThatOthersPassBy) {
   b.Complete("g", 1, "a");
   b.Complete("g", 1, "b");
   EXPECT_EQ(b.StateOf("s3"), "Assigned");
+}
+
+TEST(Gang, AnElasticOneGoesOnWithFewerNodesAndGrowsAtItsNextStart) {
+  Bench b;
+  for (const char* id : {"a", "b", "c"}) b.Register(id);
+  b.Do(ElasticCommand("e", 1, 3));
+  ASSERT_EQ(b.effects<AssignEffect>().size(), 3u);
+  auto run = [&](int attempt, const std::vector<std::string>& nodes) {
+    for (const std::string& id : nodes) b.Accepted("e", attempt, id);
+    for (const std::string& id : nodes) b.Progress("e", attempt, id);
+    ASSERT_EQ(b.StateOf("e"), "Running");
+    ASSERT_EQ(NodesWith(b.jobs.at("e")).size(), nodes.size());
+  };
+  auto end = [&](int attempt, const std::vector<std::string>& nodes) {
+    for (const std::string& id : nodes) b.Complete("e", attempt, id, Outcome::kCancelled);
+  };
+  run(1, {"a", "b", "c"});
+  b.Do(CordonNode{.node = {"b"}});
+  b.Register("b");  // restarted, without its rank
+  end(1, {"a", "c"});
+  auto assigned = b.effects<AssignEffect>();
+  ASSERT_EQ(assigned.size(), 2u);
+  EXPECT_EQ(assigned[1].ranks, 2);
+  run(2, {"a", "c"});
+  b.Do(CordonNode{.node = {"c"}, .drain = true});
+  end(2, {"a", "c"});
+  assigned = b.effects<AssignEffect>();
+  ASSERT_EQ(assigned.size(), 1u);
+  EXPECT_EQ(assigned[0].ranks, 1);
+  EXPECT_EQ(b.jobs.at("e").gang, nullptr) << "on one node it is a job like any other";
+  run(3, {"a"});
+  b.Do(CordonNode{.node = {"b"}, .cordoned = false});
+  b.Do(CordonNode{.node = {"c"}, .cordoned = false});
+  EXPECT_EQ(b.Get("e").attempt, 3) << "what runs does not grow";
+  b.Register("a");
+  EXPECT_EQ(b.effects<AssignEffect>().size(), 3u);
+  EXPECT_EQ(b.Get("e").attempt, 4);
 }
 
 TEST(Gang, QuotasCountAllRanks) {

@@ -89,7 +89,7 @@ void Control::State::Load(Snapshot snapshot) {
   for (const auto& [id, entry] : jobs) {
     const Job& j = entry->job;
     if (j.started_at.ms == 0 || j.array != nullptr) continue;
-    remember(j.user, scheduler::TotalOf(RequestOf(j)), j.started_at,
+    remember(j.user, j.resources * RanksOf(j), j.started_at,
              IsFinal(j.state) ? Since(j.ended_at) : Duration::zero());
   }
   for (const PastUse& use : snapshot.past)

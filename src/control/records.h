@@ -116,7 +116,8 @@ struct Terms {
   std::vector<Dependency> after;
   Labels labels;  // that a node must have
   std::string project;
-  int32_t nodes = 1;  // at once; more than one make the job a gang, with a rank on each
+  int32_t nodes = 1;      // at once; more than one make the job a gang, with a rank on each
+  int32_t min_nodes = 0;  // with which it makes do; 0: with no fewer
   bool operator==(const Terms&) const = default;
 };
 
@@ -131,7 +132,7 @@ struct AttemptEnd {
   bool operator==(const AttemptEnd&) const = default;
 };
 
-// Of the current or last attempt of a job that needs several nodes at once.
+// Of the current or last attempt of a job that was on several nodes at once.
 inline constexpr int32_t kMaxRanks = 64;
 struct Gang {
   struct Rank {
@@ -198,7 +199,7 @@ struct Job {
   std::shared_ptr<const Terms> terms;    // null: none
   std::shared_ptr<const Array> array;    // null: it is none
   std::shared_ptr<const Member> member;  // null: it is none
-  std::shared_ptr<const Gang> gang;      // null: it needs one node, or has not been on any
+  std::shared_ptr<const Gang> gang;      // null: it was on one node at most
 
   JobState state = JobState::kQueued;
   std::string message;                        // why it is in this state, for a person

@@ -84,7 +84,7 @@ void Control::State::UpdateHolds() {
   const int64_t sequence = std::exchange(overtaken, 0);
   if (!WaitsInLine(sequence)) return;
   const LineKey key = LineOf(by_sequence.at(sequence)->job);
-  if (quotas.Of(key) == scheduler::Standing::kBlocked || !MayKeep(key.request.nodes)) return;
+  if (quotas.Of(key) == scheduler::Standing::kBlocked || !MayKeep(LeastNodes(key.request))) return;
   if (auto hold = plan(key, nullptr)) fleet.AddHold(std::move(*hold));
 }
 
@@ -181,7 +181,7 @@ void Control::State::Assign(JobEntry& entry, const NodeId& id, int32_t rank) {
                       .body = entry.body};
   if (job.gang != nullptr) {
     effect.rank = rank;
-    effect.ranks = NodesOf(job);
+    effect.ranks = RanksOf(job);
     effect.rendezvous = RendezvousOf(job, nodes.at(job.node).node);
   }
   output->effects.push_back(std::move(effect));

@@ -117,13 +117,15 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
   spec::Problems problems;
   const spec::JobTerms terms = TermsFromConfig(request.job());
   spec::CheckJobTerms(terms, &problems);
-  if (request.has_gang() || terms.nodes > 1) {
+  if (request.has_gang() || terms.least_nodes() > 1) {
     const protocol::GangRank& gang = request.gang();
-    if (gang.size() != terms.nodes || gang.size() < 2 || gang.rank() < 0 ||
+    const int64_t least = std::max<int64_t>(terms.least_nodes(), 2);
+    if (gang.size() < least || gang.size() > terms.nodes || gang.rank() < 0 ||
         gang.rank() >= gang.size() || gang.secret().empty()) {
-      return InvalidArgument("gang: expected one of " + std::to_string(terms.nodes) +
-                             " ranks, counted from 0, and their secret, found rank " +
-                             std::to_string(gang.rank()) + " of " + std::to_string(gang.size()));
+      return InvalidArgument(
+          "gang: expected one of " + (least < terms.nodes ? std::to_string(least) + " to " : "") +
+          std::to_string(terms.nodes) + " ranks, counted from 0, and their secret, found rank " +
+          std::to_string(gang.rank()) + " of " + std::to_string(gang.size()));
     }
     ASSIGN_OR_RETURN(ListenAddress rendezvous,
                      ParseListenAddress(gang.rendezvous(), "gang.rendezvous"));

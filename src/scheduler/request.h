@@ -17,11 +17,16 @@ struct Request {
   Labels labels;            // that the node must have
   Duration run_limit = {};  // after which it is ended; 0: no limit
   int32_t nodes = 1;        // at once; more than one: it is a gang, with a rank on each
+  int32_t min_nodes = 0;    // with which it makes do; 0: with no fewer
   bool operator==(const Request&) const = default;
 };
 
-// On all nodes together.
-inline Resources TotalOf(const Request& request) { return request.resources * request.nodes; }
+// With how many nodes it starts at least.
+inline int32_t LeastNodes(const Request& request) {
+  return request.min_nodes > 0 ? request.min_nodes : request.nodes;
+}
+// On so many nodes together.
+inline Resources TotalOf(const Request& request) { return request.resources * LeastNodes(request); }
 
 struct LineKey {
   int32_t priority = 1;  // without what they have gained by waiting
@@ -33,7 +38,8 @@ struct LineKey {
     return std::tie(priority, account, project, request.run_limit, request.resources.cpu_millis,
                     request.resources.memory_bytes, request.resources.gpu_millis,
                     request.resources.gpu_memory_bytes, request.resources.disk_bytes,
-                    request.device, request.nodes, request.resources.named, request.labels);
+                    request.device, request.nodes, request.min_nodes, request.resources.named,
+                    request.labels);
   }
   bool operator<(const LineKey& other) const { return Tie() < other.Tie(); }
   bool operator==(const LineKey&) const = default;

@@ -22,6 +22,13 @@ const char* DeviceName(int32_t device) {
 
 bool IsGang(const Request& request) { return request.nodes > 1; }
 
+// "4 nodes", "2 to 4 nodes"
+std::string NodesOf(const Request& request) {
+  const int32_t least = LeastNodes(request);
+  return (least < request.nodes ? std::to_string(least) + " to " : "") +
+         std::to_string(request.nodes) + " nodes";
+}
+
 bool HasLabelsOf(const NodeState& node, const Request& request) {
   return request.labels.empty() ||
          (node.labels != nullptr && HasLabels(*node.labels, request.labels));
@@ -263,8 +270,20 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     return nearest ? std::get<2>(*nearest) : best;
   };
 
-  // The best nodes for a gang, as many as it needs; empty: there are too few. One that has changed
-  // may be what was missing beside others that have not, so all of them are looked at.
+  // How many of so many nodes a gang gets.
+  auto gang_size = [&](const Line& line, int64_t fitting) {
+    LineKey key = line.key;
+    Request& request = key.request;
+    request.nodes = static_cast<int32_t>(std::min<int64_t>(request.nodes, fitting));
+    request.min_nodes = 0;  // so that all of them are counted
+    while (quotas != nullptr && request.nodes > LeastNodes(line.key.request) &&
+           quotas->Of(key) > quotas->Of(line.key)) {
+      --request.nodes;
+    }
+    return request.nodes;
+  };
+  // The best nodes for a gang; empty: there are too few. One that has changed may be what was
+  // missing beside others that have not, so all of them are looked at.
   auto choose_gang = [&](const Line& line) {
     std::vector<std::tuple<double, uint32_t, size_t>> fitting;
     for (size_t i = 0; i < nodes.size(); ++i) {
@@ -272,9 +291,10 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
         fitting.emplace_back(RoomLeft(line.key.request, nodes[i]), ranks[i], i);
     }
     std::vector<size_t> chosen;
-    if (std::ssize(fitting) < line.key.request.nodes) return chosen;
-    std::partial_sort(fitting.begin(), fitting.begin() + line.key.request.nodes, fitting.end());
-    for (int32_t i = 0; i < line.key.request.nodes; ++i)
+    if (std::ssize(fitting) < LeastNodes(line.key.request)) return chosen;
+    const int32_t size = gang_size(line, std::ssize(fitting));
+    std::partial_sort(fitting.begin(), fitting.begin() + size, fitting.end());
+    for (int32_t i = 0; i < size; ++i)
       chosen.push_back(std::get<2>(fitting[static_cast<size_t>(i)]));
     return chosen;
   };
@@ -330,7 +350,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     // Free room only shrinks within a pass: where the head does not fit, none of its line does.
     if (!best || last) std::erase(waiting, head.line);
     if (best) {
-      const Resources total = TotalOf(line.key.request);
+      const Resources total = line.key.request.resources * std::max<int64_t>(std::ssize(gang), 1);
       shares->Take(line.key.account, total, now);
       if (quotas != nullptr) quotas->Take(line.key, total);
       if (const Hold* hold = fleet->HoldFor(nodes[*best], line.key)) {
@@ -358,7 +378,7 @@ std::optional<Hold> PlanHold(const Fleet& fleet, const LineKey& line, const Hold
                              MonotonicTime now,
                              const std::function<std::vector<Occupant>(const NodeId&)>& occupants) {
   const Request& request = line.request;
-  const auto needed = static_cast<size_t>(request.nodes);
+  const auto needed = static_cast<size_t>(LeastNodes(request));
   struct Found {
     MonotonicTime start, expected;
     bool owed = false;  // enough of it is with those who have had more
@@ -470,8 +490,8 @@ int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_
     total = nodes = 0;  // a gang may go to one that has changed and others that have not
   }
   for (const NodeState& node : fleet.nodes()) count(node);
-  if (nodes < request.nodes) return 0;
-  return std::min(total / request.nodes, kUnbounded);
+  if (nodes < LeastNodes(request)) return 0;
+  return std::min(total / LeastNodes(request), kUnbounded);
 }
 
 std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes,
@@ -506,7 +526,7 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
     switch (Check(request, node)) {
       case Obstacle::kNone:
         (is_kept && is_kept(node) ? kept : ready).Add(node);
-        if (static_cast<int64_t>(ready.count) == request.nodes) return {};
+        if (static_cast<int64_t>(ready.count) == LeastNodes(request)) return {};
         break;
       case Obstacle::kOffline:
         offline.Add(node);
@@ -566,7 +586,7 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
     reasons.push_back(std::move(group.reason));
   };
   if (IsGang(request)) {
-    ready.reason.message = "needs " + std::to_string(request.nodes) + " nodes at once, each with " +
+    ready.reason.message = "needs " + NodesOf(request) + " at once, each with " +
                            ToString(request.resources) + " free; " + ready.Nodes() +
                            " could take a rank now";
     reasons.push_back(std::move(ready.reason));
@@ -646,7 +666,7 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
                              return sum + part(n.amount, node.capacity.Named(n.name));
                            });
   };
-  int32_t missing = request.nodes;
+  int32_t missing = LeastNodes(request);
   for (const NodeState& node : nodes) {
     Obstacle obstacle = Check(request, node);
     double cost = 0;
@@ -829,7 +849,8 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
     pool = true;
     if (IsGang(request) && !node.gangs) continue;
     gangs = true;
-    if (HasRoom(node.capacity, node.capacity, request.resources) && ++large_enough == request.nodes)
+    if (HasRoom(node.capacity, node.capacity, request.resources) &&
+        ++large_enough == LeastNodes(request))
       return true;
     largest.cpu_millis = std::max(largest.cpu_millis, node.capacity.cpu_millis);
     largest.memory_bytes = std::max(largest.memory_bytes, node.capacity.memory_bytes);
@@ -841,8 +862,7 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
       largest.SetNamed(n.name, std::max(largest.Named(n.name), n.amount));
   }
   if (nodes.empty()) {
-    *reason =
-        "the job needs " + std::to_string(request.nodes) + " nodes at once, and none is registered";
+    *reason = "the job needs " + NodesOf(request) + " at once, and none is registered";
   } else if (!device) {
     *reason = std::string("no registered node has a device of type ") + DeviceName(request.device);
   } else if (!labels) {
@@ -851,12 +871,12 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
   } else if (!pool) {
     *reason = "all registered nodes are in pools, and the job names none";
   } else if (!gangs) {
-    *reason = "the job needs " + std::to_string(request.nodes) +
-              " nodes at once, and no registered node takes ranks of gangs";
+    *reason = "the job needs " + NodesOf(request) +
+              " at once, and no registered node takes ranks of gangs";
   } else if (large_enough > 0) {
-    *reason = "the job needs " + std::to_string(request.nodes) + " nodes with " +
-              ToString(request.resources) + " each, and of " + std::to_string(nodes.size()) +
-              " registered " + std::to_string(large_enough) + " can hold that";
+    *reason = "the job needs " + NodesOf(request) + " with " + ToString(request.resources) +
+              " each, and of " + std::to_string(nodes.size()) + " registered " +
+              std::to_string(large_enough) + " can hold that";
   } else {
     *reason = "the job needs " + ToString(request.resources) +
               ", and no registered node can hold that: the most a node has is " + ToString(largest);

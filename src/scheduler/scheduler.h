@@ -60,7 +60,9 @@ inline constexpr size_t kMostNodesNamed = 100;
 
 // Those within a quota first, then the highest priority, then the account with the smallest share,
 // then the oldest; each to the node that it leaves with the least room to spare, of those that
-// keep what it reads if it fits on one; a gang to as many as it needs, all at once or none. A job
+// keep what it reads if it fits on one; a gang to as many as it needs, all at once or none, and an
+// elastic one to as many as it asks for of those that fit, but for none by which it would borrow
+// from a quota, or go beyond one, that it keeps with its least. A job
 // that does not fit now does not hold up later ones that do, unless nodes are kept for it (Hold) or
 // attempts make room for it (Claim). Takes what it places from the fleet and counts it to the
 // shares, and does away with the marks of what has changed: what it leaves in the lines fits

@@ -592,6 +592,47 @@ TEST(Gangs, GetTheBestFittingNodesAllAtOnce) {
       << "'big' alone is no two nodes for another";
 }
 
+Line ElasticLine(int32_t least, int32_t most, std::vector<int64_t> sequences) {
+  Line line = GangLine(most, 2, std::move(sequences));
+  line.key.request.min_nodes = least;
+  return line;
+}
+
+TEST(Gangs, AnElasticOneGetsWhatFitsBetweenItsLeastAndItsMost) {
+  std::vector<NodeState> nodes = {GangNode("big", 16), GangNode("a", 2), GangNode("b", 3),
+                                  GangNode("tiny", 1)};
+  EXPECT_EQ(NodesOf(Plan(nodes, {ElasticLine(1, 2, {1})}).at(0)), (std::set<std::string>{"a", "b"}))
+      << "the best of them";
+  EXPECT_EQ(NodesOf(Plan(nodes, {ElasticLine(2, 4, {1})}).at(0)),
+            (std::set<std::string>{"a", "b", "big"}));
+  EXPECT_TRUE(Plan(nodes, {ElasticLine(4, 5, {1})}).empty()) << "three could hold a rank";
+  auto two =
+      Plan({GangNode("a", 2), GangNode("b", 2), GangNode("c", 2)}, {ElasticLine(1, 2, {1, 2})});
+  ASSERT_EQ(two.size(), 2u);
+  EXPECT_EQ(NodesOf(two[0]).size(), 2u);
+  EXPECT_EQ(NodesOf(two[1]), std::set<std::string>{"c"}) << "what the first has left";
+}
+
+TEST(Gangs, AnElasticOneGoesBeyondNoQuotaThatItsLeastKeeps) {
+  auto nodes_of = [](const Quota& quota) {
+    Fleet fleet({GangNode("a", 2), GangNode("b", 2), GangNode("c", 2)});
+    Shares shares;
+    shares.SetTotal({6000, 0, 0});
+    Quotas quotas({{"user:ann", quota}});
+    Line line = ElasticLine(1, 3, {1});
+    line.key.account = "ann";
+    auto plan = Schedule(&fleet, {line}, &shares, {}, &quotas);
+    if (plan.empty()) return size_t{0};
+    const auto nodes = static_cast<double>(NodesOf(plan[0]).size());
+    EXPECT_EQ(shares.Of("ann", {}), nodes / 3);
+    return NodesOf(plan[0]).size();
+  };
+  EXPECT_EQ(nodes_of({.cpu_millis = 5000, .borrow = false}), 2u);
+  EXPECT_EQ(nodes_of({.cpu_millis = 5000, .borrow = true}), 2u) << "it does not borrow to grow";
+  EXPECT_EQ(nodes_of({.cpu_millis = 1000, .borrow = true}), 3u) << "it borrows anyhow";
+  EXPECT_EQ(nodes_of({.cpu_millis = 1000, .borrow = false}), 0u);
+}
+
 TEST(Gangs, OneThatDoesNotFitDoesNotHoldUpOthers) {
   auto plan = Plan({GangNode("a", 2), GangNode("b", 1)},
                    {GangLine(2, 2, {1}, 3), MakeLine(1, 1, 1, {2, 3})});
@@ -646,6 +687,15 @@ TEST(Gangs, AreToldHowManyNodesAreReady) {
       "the job needs 3 nodes with 2 cores, 1.0 GiB each, and of 3 registered 2 can hold that");
   EXPECT_TRUE(CouldEverRun(GangLine(2, 2, {}).key.request, nodes, &reason));
   EXPECT_TRUE(Explain(GangLine(2, 1, {}).key.request, nodes).empty());
+  const Request elastic = ElasticLine(2, 5, {}).key.request;
+  EXPECT_TRUE(CouldEverRun(elastic, nodes, &reason));
+  EXPECT_TRUE(Explain(elastic, nodes)[0].message.starts_with("needs 2 to 5 nodes at once"));
+  EXPECT_EQ(SmallestChange(elastic, nodes), "node 'busy' must have 1 core more free");
+  EXPECT_TRUE(Explain(ElasticLine(1, 5, {}).key.request, nodes).empty());
+  EXPECT_FALSE(CouldEverRun(ElasticLine(3, 5, {}).key.request, nodes, &reason));
+  EXPECT_EQ(
+      reason,
+      "the job needs 3 to 5 nodes with 2 cores, 1.0 GiB each, and of 3 registered 2 can hold that");
 }
 
 TEST(Gangs, AreForecastToStartWhenEnoughNodesAreFree) {
@@ -770,6 +820,8 @@ TEST_F(HoldTest, KeepsAsManyNodesAsAGangNeeds) {
   EXPECT_EQ(Schedule(&fleet, {brief}, &shares, now_).size(), 2u) << "gone before the gang starts";
   gang.nodes = 4;
   EXPECT_FALSE(PlanFor(Fleet({GangNode("a", 4)}), gang).has_value());
+  gang.min_nodes = 1;
+  EXPECT_TRUE(PlanFor(Fleet({GangNode("a", 4)}), gang).has_value()) << "for its least";
 }
 
 }  // namespace

@@ -214,7 +214,25 @@ void ReadNamed(ObjectReader& reader, Resources* requested, Problems* problems) {
   CheckNamedResources(*requested, problems);
 }
 
-void ReadResources(ObjectReader& reader, JobDescription* job, int64_t* nodes, Problems* problems) {
+// "elastic": {"min_nodes": 2}; 0: it is not there.
+int64_t ReadElastic(ObjectReader& reader, Problems* problems) {
+  static constexpr Key kKey = {"elastic"};
+  static constexpr const char* kExample = "{\"min_nodes\": 2}";
+  const Json* elastic = reader.Find(kKey);
+  if (elastic == nullptr) return 0;
+  if (!elastic->is_object()) {
+    reader.Refuse(kKey, "is not an object", kExample);
+    return 0;
+  }
+  ObjectReader inner(*elastic, "$.resources.elastic", problems);
+  if (inner.Find({"min_nodes"}) == nullptr)
+    reader.Refuse(kKey, "does not say with how many nodes the job makes do", kExample);
+  const int64_t least = inner.Whole({"min_nodes"}, 1, kMaxNodes).value_or(0);
+  inner.RefuseUnknown();
+  return least;
+}
+
+void ReadResources(ObjectReader& reader, JobDescription* job, JobTerms* terms, Problems* problems) {
   static constexpr Key kKey = {"resources"};
   const Json* resources = reader.Find(kKey);
   if (resources == nullptr) return;
@@ -245,7 +263,8 @@ void ReadResources(ObjectReader& reader, JobDescription* job, int64_t* nodes, Pr
   job->requested.gpu_memory_bytes = ReadMemory(inner, {"gpu_memory", "gpu_memory_bytes"});
   job->requested.disk_bytes = ReadMemory(inner, {"disk", "disk_bytes"});
   ReadNamed(inner, &job->requested, problems);
-  *nodes = inner.Whole({"nodes"}, 1, kMaxNodes).value_or(1);
+  terms->nodes = inner.Whole({"nodes"}, 1, kMaxNodes).value_or(1);
+  terms->min_nodes = ReadElastic(inner, problems);
   inner.RefuseUnknown();
 }
 
@@ -333,7 +352,7 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   job.output_dataset = reader.Text({"output_dataset"}).value_or("");
   ReadHyperparameters(json, reader, &job, problems);
   ReadDataset(reader, &job, problems);
-  int64_t nodes = 1;
+  JobTerms nodes;
   ReadResources(reader, &job, &nodes, problems);
   if (auto device = reader.OneOf({"device", "required_device"}, kDevices)) {
     job.required_device = static_cast<Device>(*device);
@@ -345,7 +364,8 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   job.epochs = reader.Whole({"epochs"}, 1, kMaxEpochs).value_or(0);
   job.estimated_memory = ReadMemory(reader, {"estimated_memory"});
   file.terms = ReadJobTerms(reader, problems);
-  file.terms.nodes = nodes;
+  file.terms.nodes = nodes.nodes;
+  file.terms.min_nodes = nodes.min_nodes;
   file.array = ReadJobArray(reader, problems);
   if ((UsesModel(job.type) || job.type == JobType::kPreprocessing) && MembersOf(file.array) > 0) {
     reader.Refuse({"array"}, "is for trainings", "nothing", "submit each job by itself");

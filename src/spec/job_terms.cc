@@ -167,6 +167,10 @@ void CheckJobTerms(const JobTerms& terms, Problems* problems) {
   if (terms.nodes < 1 || terms.nodes > kMaxNodes) {
     problems->Add({"$.resources.nodes", "the number of nodes is out of range",
                    "1 to " + std::to_string(kMaxNodes), std::to_string(terms.nodes), ""});
+  } else if (terms.min_nodes < 0 || terms.min_nodes > terms.nodes) {
+    problems->Add({"$.resources.elastic.min_nodes", "the least number of nodes is out of range",
+                   "1 to " + std::to_string(terms.nodes) + ", the most that the job takes",
+                   std::to_string(terms.min_nodes), ""});
   }
   if (terms.node_labels.size() > kMaxLabels) {
     problems->Add({"$.node_labels", "too many labels", "at most " + std::to_string(kMaxLabels),

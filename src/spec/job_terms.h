@@ -42,6 +42,9 @@ struct JobTerms {
   std::string anti_affinity;  // group of the user's jobs that never share a node; empty: none
   std::string project;        // empty: none
   int64_t nodes = 1;          // "resources.nodes": at once, with a rank of the job on each
+  int64_t min_nodes = 0;      // "resources.elastic.min_nodes": it makes do with; 0: no fewer
+
+  int64_t least_nodes() const { return min_nodes > 0 ? min_nodes : nodes; }
 };
 
 // The members "limits", "after", "node_labels", "pool", "anti_affinity" and "project" of a job

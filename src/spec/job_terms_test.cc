@@ -42,7 +42,8 @@ TEST(JobTerms, AreReadFromAJobFile) {
           R"("limits": {"run": "2h", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
              "after": ["prepare", {"job": "cleanup", "condition": "end"}],
              "node_labels": {"zone": "west"}, "pool": "gpu", "anti_affinity": "web", "project": "vision",
-             "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4})"),
+             "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4,
+                           "elastic": {"min_nodes": 2}})"),
       &problems);
   ASSERT_TRUE(file.has_value()) << problems.list()[0].ToString();
   EXPECT_EQ(file->terms.limits.run_seconds, 7200);
@@ -57,6 +58,7 @@ TEST(JobTerms, AreReadFromAJobFile) {
   EXPECT_EQ(file->terms.anti_affinity, "web");
   EXPECT_EQ(file->terms.project, "vision");
   EXPECT_EQ(file->terms.nodes, 4);
+  EXPECT_EQ(file->terms.min_nodes, 2);
   EXPECT_EQ(file->description.requested.disk_bytes, int64_t{10} << 30);
   EXPECT_EQ(file->description.requested.Named("licence"), 2);
 }
@@ -95,6 +97,24 @@ TEST(JobTerms, TheNumberOfNodesHasBounds) {
   Problems problems;
   CheckJobTerms({.nodes = 65}, &problems);
   EXPECT_EQ(problems.list().at(0).expected, "1 to 64");
+}
+
+TEST(JobTerms, AnElasticJobSaysWithHowManyNodesItMakesDo) {
+  for (const auto& [elastic, path] :
+       {std::pair("2", "$.resources.elastic"), std::pair("{}", "$.resources.elastic"),
+        std::pair("{\"min_nodes\": 0}", "$.resources.elastic.min_nodes"),
+        std::pair("{\"nodes\": 1, \"min_nodes\": 1}", "$.resources.elastic.nodes")}) {
+    Problems problems;
+    ParseJobFile(File("\"resources\": {\"nodes\": 4, \"elastic\": " + std::string(elastic) + "}"),
+                 &problems);
+    ASSERT_EQ(problems.count(), 1u) << elastic;
+    EXPECT_EQ(problems.list()[0].path, path);
+  }
+  Problems problems;
+  CheckJobTerms({.nodes = 4, .min_nodes = 4}, &problems);
+  EXPECT_EQ(problems.count(), 0u);
+  CheckJobTerms({.nodes = 4, .min_nodes = 5}, &problems);
+  EXPECT_EQ(problems.list().at(0).expected, "1 to 4, the most that the job takes");
 }
 
 }  // namespace

@@ -32,6 +32,7 @@ std::string Describe(const control::Terms& terms) {
   for (const auto& [name, value] : terms.labels) out << " label " << name << "=" << value;
   if (!terms.project.empty()) out << " project=" << terms.project;
   if (terms.nodes != 1) out << " nodes=" << terms.nodes;
+  if (terms.min_nodes != 0) out << " min_nodes=" << terms.min_nodes;
   return out.str();
 }
 
@@ -288,6 +289,9 @@ void Checker::Apply(const Record& record) {
       if (job.preemptions > found->second.preemptions) Reach(Place::kPreempted);
       if (found->second.preempted_for->empty() && !job.preempted_for->empty()) CheckPreemption(job);
       if (job.retries > found->second.retries) Reach(Place::kRetried);
+      auto ranks = [](const Job& of) { return of.gang != nullptr ? of.gang->ranks.size() : 1; };
+      if (job.attempt > found->second.attempt && ranks(job) < ranks(found->second))
+        Reach(Place::kGangShrunk);
       if (found->second.state == JobState::kRunning) {
         if (job.state == JobState::kCancelled) Reach(Place::kCancelledWhileRunning);
         if (job.state == JobState::kPaused) Reach(Place::kPausedWhileRunning);
@@ -420,13 +424,15 @@ void Checker::CheckGangs() const {
                         (job.state == JobState::kAssigned || job.state == JobState::kRunning);
     if (placed && nodes.empty()) Break("gangs", "none of its ranks is left: " + Describe(job));
     if (!placed) continue;
-    const int32_t needed = job.terms != nullptr ? job.terms->nodes : 1;
-    if (needed == 1 && job.gang == nullptr) continue;
+    const control::Terms terms = job.terms != nullptr ? *job.terms : control::Terms();
+    const int32_t least = terms.min_nodes > 0 ? terms.min_nodes : terms.nodes;
+    if (least == 1 && job.gang == nullptr) continue;
     std::set<NodeId> different;
     if (job.gang != nullptr) {
       for (const control::Gang::Rank& rank : job.gang->ranks) different.insert(rank.node);
     }
-    if (std::ssize(different) != needed || std::ssize(job.gang->ranks) != needed ||
+    const int64_t ranks = std::ssize(different);
+    if (ranks < std::max(least, 2) || ranks > terms.nodes || std::ssize(job.gang->ranks) != ranks ||
         job.gang->ranks[0].node != job.node)
       Break("gangs", "it is not on as many nodes as it needs: " + Describe(job));
   }

@@ -117,6 +117,8 @@ void Client::Try(const Action& action, int tries) {
         submit.job.resources = {1000, 1000 * random.Between(0, 2), 0};
         control::Terms terms = submit.job.terms != nullptr ? *submit.job.terms : control::Terms();
         terms.nodes = static_cast<int32_t>(random.Between(2, most_nodes));
+        if (random.Chance(0.4))
+          terms.min_nodes = static_cast<int32_t>(random.Between(1, terms.nodes));
         submit.job.terms = std::make_shared<const control::Terms>(std::move(terms));
         config += " gang " + std::to_string(action.n);
       }
@@ -167,7 +169,8 @@ void Client::Try(const Action& action, int tries) {
     case ActionKind::kPlan:
       return Call<control::PlanReply>(
           control::PlanJob{.request = {.resources = {1000, 1000, 0},
-                                       .nodes = static_cast<int32_t>(1 + action.n % 3)},
+                                       .nodes = static_cast<int32_t>(1 + action.n % 3),
+                                       .min_nodes = static_cast<int32_t>(action.n % 2)},
                            .what_if = {.more_nodes = 1}},
           action, tries);
     case ActionKind::kCordon: {

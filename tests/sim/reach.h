@@ -48,6 +48,7 @@ enum class Place {
   kQuotaExceeded,
   kQuotaBorrowing,
   kGangSucceeded,
+  kGangShrunk,  // an elastic one runs on fewer nodes than it did
   kGangBrokenOff,
   kGangEndOverRestart,
   kReplayed,
@@ -96,6 +97,7 @@ inline constexpr const char* kPlaceNames[] = {
     "a job held back by a quota",
     "a job that waits beyond a quota",
     "a gang succeeded",
+    "a gang went on with fewer nodes",
     "ranks of a gang stopped because of another one",
     "ranks of a gang were to end when the server started",
     "a segment of history replayed",

@@ -82,6 +82,7 @@ TEST(Columns, TermsAndRareResourcesRoundTrip) {
   terms.after = {{{"a"}, true}, {{"b"}, false}};
   terms.labels = {{"zone", "west"}};
   terms.nodes = 4;
+  terms.min_nodes = 2;
   job.terms = std::make_shared<const control::Terms>(terms);
   job.resources.disk_bytes = 12;
   job.resources.SetNamed("licence", 3);

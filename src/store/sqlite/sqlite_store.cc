@@ -736,21 +736,22 @@ class SqliteStore : public JobStore {
       snapshot.ended.push_back({"", 0, static_cast<JobState>(members.getColumn(0).getInt()),
                                 members.getColumn(1).getInt64(), true});
     }
-    SQLite::Statement past(
-        *database_,
-        "SELECT user, cpu_millis, memory_bytes, gpu_millis, started_at, ended_at, "
-        "terms "
-        "FROM jobs WHERE state >= 5 AND started_at > 0 "
-        "ORDER BY sequence DESC LIMIT " +
-            std::to_string(kMostPastUses));
+    SQLite::Statement past(*database_,
+                           "SELECT user, cpu_millis, memory_bytes, gpu_millis, started_at, "
+                           "ended_at, terms, gang, node "
+                           "FROM jobs WHERE state >= 5 AND started_at > 0 "
+                           "ORDER BY sequence DESC LIMIT " +
+                               std::to_string(kMostPastUses));
     while (past.executeStep()) {
       Job job;
       RETURN_IF_ERROR(ReadTerms(past.getColumn(6).getString(), &job));
+      job.node.value = past.getColumn(8).getString();
+      RETURN_IF_ERROR(ReadGang(past.getColumn(7).getString(), &job));
       Resources each{past.getColumn(1).getInt64(), past.getColumn(2).getInt64(),
                      past.getColumn(3).getInt64()};
       each.gpu_memory_bytes = job.resources.gpu_memory_bytes;
       snapshot.past.push_back({past.getColumn(0).getString(),
-                               each * (job.terms != nullptr ? job.terms->nodes : 1),
+                               each * (job.gang != nullptr ? std::ssize(job.gang->ranks) : 1),
                                {past.getColumn(4).getInt64()},
                                {past.getColumn(5).getInt64()}});
     }
