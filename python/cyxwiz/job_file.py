@@ -214,7 +214,7 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
             _number(config.resources, "gpu_memory_bytes", _bytes(where, amount), where)
         elif name in ("cpu_millis", "gpus"):
             _number(config.resources, name, amount, where)
-        elif name == "nodes":
+        elif name in ("nodes", "processes"):
             _number(config, name, amount, where)
         elif name == "elastic":
             for own, number in _mapping(where, amount, "{'min_nodes': 2}").items():
@@ -222,7 +222,7 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
                     raise ValueError(f"job: {where}: unknown key {own!r}{_nearest(own, ('min_nodes',))}; the key is min_nodes")
                 _number(config, own, number, f"{where}.{own}")
         else:
-            known = ("cpus", "cpu_millis", "memory", "gpus", "gpu_share", "gpu_memory", "disk", "named", "nodes", "elastic")
+            known = ("cpus", "cpu_millis", "memory", "gpus", "gpu_share", "gpu_memory", "disk", "named", "nodes", "elastic", "processes")
             raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(name, known)}; the keys are {', '.join(known)}")
 
 

@@ -150,7 +150,7 @@ def test_limits_dependencies_and_labels_arrive():
         "pool": "gpu",
         "anti_affinity": "web",
         "project": "vision",
-        "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4, "elastic": {"min_nodes": 2}},
+        "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4, "elastic": {"min_nodes": 2}, "processes": 3},
     })
     limits = config.limits
     assert (limits.run_seconds, limits.queue_seconds, limits.deadline, limits.log_bytes) == (5400, 60, 1798135200, 1 << 20)
@@ -159,7 +159,7 @@ def test_limits_dependencies_and_labels_arrive():
     assert dict(config.node_labels) == {"zone": "west", "pool": "gpu"}
     assert config.anti_affinity == "web"
     assert config.project == "vision"
-    assert config.nodes == 4 and config.min_nodes == 2
+    assert config.nodes == 4 and config.min_nodes == 2 and config.processes == 3
     assert config.resources.disk_bytes == 10 << 30 and dict(config.resources.named) == {"licence": 2}
     assert cyxwiz.job_config(after="prepare").after[0].job_id == "prepare"
     moment = datetime(2026, 12, 24, 19, 0, tzinfo=timezone(timedelta(hours=1)))

@@ -491,6 +491,7 @@ class ApiImpl final : public Api {
         command.project = job.terms->project;
         command.request.nodes = job.terms->nodes;
         command.request.min_nodes = job.terms->min_nodes;
+        command.request.processes = job.terms->processes;
       }
       Ask<control::PlanReply>(
           core_, std::move(command), done,

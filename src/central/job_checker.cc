@@ -48,10 +48,11 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                    .expected = "0 to " + std::to_string(kMostRetries),
                    .found = std::to_string(config.max_retries())});
   }
+  const auto type = static_cast<spec::JobType>(config.job_type());
   const protocol::ResourceRequest& asked = config.resources();
-  if (config.nodes() > 1 &&
-      (config.required_device() == protocol::DEVICE_CUDA || asked.gpus() > 0 ||
-       asked.gpu_share_millis() > 0 || asked.gpu_memory_bytes() > 0)) {
+  const bool on_gpu = config.required_device() == protocol::DEVICE_CUDA || asked.gpus() > 0 ||
+                      asked.gpu_share_millis() > 0 || asked.gpu_memory_bytes() > 0;
+  if (config.nodes() > 1 && on_gpu) {
     problems->Add({.path = "$.resources.nodes",
                    .message = "a job over several nodes trains on CPUs only",
                    .expected = "1 for a job with a GPU",
@@ -72,9 +73,14 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                             std::to_string(asked.gpus()),
                    .hint = "leave one of them out"});
   }
+  if (config.processes() > 1 && (on_gpu || type != spec::JobType::kTraining)) {
+    problems->Add({.path = "$.resources.processes",
+                   .message = "only trainings on CPUs have several processes",
+                   .expected = "1",
+                   .found = std::to_string(config.processes())});
+  }
   spec::CheckName("$.user", config.user_id(), problems);
   spec::CheckJobTerms(TermsFromConfig(config), problems);
-  const auto type = static_cast<spec::JobType>(config.job_type());
   if (config.nodes() > 1 && type == spec::JobType::kPreprocessing) {
     problems->Add({.path = "$.resources.nodes",
                    .message = "a preprocessing runs on one node",
@@ -121,6 +127,7 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
   terms.project = std::move(from.project);
   terms.nodes = static_cast<int32_t>(from.nodes);
   terms.min_nodes = static_cast<int32_t>(from.min_nodes);
+  terms.processes = static_cast<int32_t>(from.processes);
   if (terms == control::Terms()) return nullptr;
   return std::make_shared<const control::Terms>(std::move(terms));
 }
@@ -305,7 +312,8 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
   auto check = [this, config = HasFiles(config.dataset_uri()) ? config : protocol::JobConfig(),
                 problems = std::move(problems), job = MakeJob(config),
                 description = DescriptionFromConfig(config), array = ArrayFromConfig(config),
-                bytes = std::move(bytes), sha256 = std::move(sha256), dataset = std::move(dataset),
+                terms = TermsFromConfig(config), bytes = std::move(bytes),
+                sha256 = std::move(sha256), dataset = std::move(dataset),
                 done = std::move(done)]() mutable {
     auto accepted = std::make_shared<Accepted>();
     // Before the check: a file that changes during it is looked at again the next time.
@@ -326,7 +334,7 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
     }
     accepted->body = std::make_shared<const control::JobBody>(
         control::JobBody{.sha256 = std::move(sha256), .config = std::move(bytes)});
-    accepted->resources = spec->resources;
+    accepted->resources = terms.OnNode(spec->resources);
     accepted->device = static_cast<int32_t>(spec->device);
     accepted->epochs = static_cast<int32_t>(spec->training.epochs);
     accepted->dataset_uri = std::move(description.dataset_uri);

@@ -12,8 +12,8 @@ const Limits& LimitsOf(const Job& job) {
 
 scheduler::Request RequestOf(const Job& job) {
   if (job.terms == nullptr) return {job.resources, job.device, {}, {}};
-  return {job.resources,         job.device,       job.terms->labels,
-          job.terms->limits.run, job.terms->nodes, job.terms->min_nodes};
+  return {job.resources,    job.device,           job.terms->labels,   job.terms->limits.run,
+          job.terms->nodes, job.terms->min_nodes, job.terms->processes};
 }
 
 Job AskedLike(const Job& job, JobId id) {

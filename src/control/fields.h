@@ -35,7 +35,7 @@ static_assert(kNamesAllMembers<GpuPart> && kNamesAllMembers<Now> && kNamesAllMem
 namespace cyxwiz::scheduler {
 
 inline auto Fields(Request& r) {
-  return std::tie(r.resources, r.device, r.labels, r.run_limit, r.nodes, r.min_nodes);
+  return std::tie(r.resources, r.device, r.labels, r.run_limit, r.nodes, r.min_nodes, r.processes);
 }
 inline auto Fields(LineKey& k) { return std::tie(k.priority, k.request, k.account, k.project); }
 inline auto Fields(Quota& q) {
@@ -66,7 +66,7 @@ inline auto Fields(ErrorInfo& e) { return std::tie(e.code, e.message, e.details)
 inline auto Fields(Limits& l) { return std::tie(l.run, l.queue, l.deadline, l.log_bytes); }
 inline auto Fields(Dependency& d) { return std::tie(d.job, d.any_end); }
 inline auto Fields(Terms& t) {
-  return std::tie(t.limits, t.after, t.labels, t.project, t.nodes, t.min_nodes);
+  return std::tie(t.limits, t.after, t.labels, t.project, t.nodes, t.min_nodes, t.processes);
 }
 inline auto Fields(AttemptEnd& e) {
   return std::tie(e.kind, e.cause, e.error, e.wait, e.took_node, e.yields);

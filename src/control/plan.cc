@@ -170,6 +170,7 @@ void Control::State::Apply(PlanJob& c) {
   terms.project = c.project;
   terms.nodes = c.request.nodes;
   terms.min_nodes = c.request.min_nodes;
+  terms.processes = c.request.processes;
   job.terms = std::make_shared<const Terms>(std::move(terms));
   job.created_at = now.unix;
   Plan(job, c.what_if, &reply);

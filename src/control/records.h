@@ -118,6 +118,7 @@ struct Terms {
   std::string project;
   int32_t nodes = 1;      // at once; more than one make the job a gang, with a rank on each
   int32_t min_nodes = 0;  // with which it makes do; 0: with no fewer
+  int32_t processes = 1;  // ranks on each node
   bool operator==(const Terms&) const = default;
 };
 

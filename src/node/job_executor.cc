@@ -184,6 +184,8 @@ Status JobExecutor::Assign(Assignment assignment) {
   }
   if (!zygote_->trouble().empty()) return Unavailable(zygote_->trouble());
   RETURN_IF_ERROR(CheckDisk(assignment));
+  if ((assignment.gang || assignment.processes > 1) && !zygote_->trains_in_gangs())
+    return FailedPrecondition("the runner of this node trains in one process alone");
   if (assignment.gang) RETURN_IF_ERROR(CheckGang(*assignment.gang));
   RETURN_IF_ERROR(capacity_.Reserve(id, assignment.resources));
   taken_.Add(id, assignment.token_expires_at, ReadClocks().unix.seconds());
@@ -205,9 +207,6 @@ Status JobExecutor::CheckDisk(const Assignment& assignment) const {
 }
 
 Status JobExecutor::CheckGang(const GangPlace& gang) const {
-  if (!zygote_->trains_in_gangs()) {
-    return FailedPrecondition("the runner of this node trains no job over several nodes");
-  }
   if (gang.rank > 0) return OkStatus();
   for (const auto& [id, attempt] : attempts_) {
     const std::optional<GangPlace>& other = attempt->assignment.gang;
@@ -511,6 +510,7 @@ void JobExecutor::SendStart(const AttemptPtr& attempt) {
                      {"port", a.gang->rendezvous.port},
                      {"secret", a.gang->secret}};
   }
+  if (a.processes > 1) start["processes"] = a.processes;
   if (spec::UsesModel(a.job.type)) start["weights"] = kSourceWeights;
   if (a.job.dataset_from.stored()) start["dataset"] = kDatasetFolder;
   std::string visible;

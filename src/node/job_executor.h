@@ -60,6 +60,7 @@ struct Assignment {
   int64_t log_bytes = 0;            // most that is kept of its log; 0: as the node's settings say
   protocol::Checkpoint checkpoint;  // where the server would have it go on; no files: nowhere
   std::optional<GangPlace> gang;    // nullopt: it is here alone
+  int64_t processes = 1;            // ranks on this node
 };
 
 // What an attempt said last.

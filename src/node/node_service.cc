@@ -131,6 +131,7 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
                      ParseListenAddress(gang.rendezvous(), "gang.rendezvous"));
     assignment.gang = {gang.rank(), gang.size(), std::move(rendezvous), gang.secret()};
   }
+  assignment.processes = terms.processes;
   assignment.run_limit = std::chrono::seconds(terms.limits.run_seconds);
   assignment.log_bytes = terms.limits.log_bytes;
   assignment.job = DescriptionFromConfig(request.job());
@@ -146,7 +147,7 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
         spec::Sum(spec->estimate.artifact_bytes, assignment.job.model_from.weights_bytes);
   }
   // What the server leaves out is as the job asks, or as it is estimated.
-  Resources needed = spec ? spec->resources : assignment.job.requested;
+  Resources needed = terms.OnNode(spec ? spec->resources : assignment.job.requested);
   Resources& given = assignment.resources;
   if (!request.has_resources()) given = needed;
   if (given.cpu_millis == 0) given.cpu_millis = needed.cpu_millis;

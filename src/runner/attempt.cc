@@ -20,6 +20,7 @@
 #include "data/dataset.h"
 #include "runner/attempt_parts.h"
 #include "runner/event_file.h"
+#include "runner/local_ranks.h"
 #include "runner/sha256.h"
 #include "runner/source_check.h"
 #include "spec/model_use.h"
@@ -281,7 +282,7 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
   }
   // Of an earlier run in this folder, and not of this training: it would outlive what we write.
   std::error_code error;
-  if (!state) std::filesystem::remove_all(start.folder + "/" + kCheckpointsFolder, error);
+  if (!state && leads) std::filesystem::remove_all(start.folder + "/" + kCheckpointsFolder, error);
   CheckpointWriter writer(start.folder + "/" + kCheckpointsFolder, identity);
   Observer observer(hooks, begin, job.training.checkpoint_seconds, &writer, result);
   // One that shall yield trains for one batch first: there is nothing to keep before.
@@ -379,9 +380,7 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   RunTraining(start, hooks, *job, *dataset, begin, group.get(), result);
 }
 
-}  // namespace
-
-AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks) {
+AttemptResult RunRank(const StartMessage& start, const AttemptHooks& hooks) {
   AttemptResult result;
   try {
     Run(start, hooks, &result);
@@ -399,6 +398,16 @@ AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks) {
   }
   result.peak_memory_bytes = MemoryBytes("VmHWM:");
   return result;
+}
+
+}  // namespace
+
+AttemptResult RunAttempt(const StartMessage& start, const AttemptHooks& hooks) {
+  if (start.processes == 1) return RunRank(start, hooks);
+  const pid_t first = ::getpid();
+  return RunLocalRanks(start, [&hooks, first](const StartMessage& rank) {
+    return RunRank(rank, ::getpid() == first ? hooks : AttemptHooks());
+  });
 }
 
 int ServeAttempt(UniqueFd socket) {

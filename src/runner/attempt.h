@@ -57,6 +57,8 @@ struct AttemptResult {
 // An evaluation leaves evaluation.json, an inference its predictions (runner/predictions.h); the
 // model's weights are the file start.weights of the folder, and are looked at before they are used.
 //
+// With start.processes it is several ranks; see RunLocalRanks.
+//
 // A preprocessing leaves the data set as data/prepared.h describes it.
 //
 // Checkpoints are written to the folder "checkpoints" beside them, every checkpoint_seconds and

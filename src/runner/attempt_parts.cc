@@ -19,7 +19,14 @@ double SecondsSince(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-void LogLine(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+namespace {
+bool log_is_silent = false;
+}  // namespace
+
+void LogLine(const std::string& line) {
+  if (!log_is_silent) std::fprintf(stderr, "%s\n", line.c_str());
+}
+void SilenceLog() { log_is_silent = true; }
 
 InjectedFault InjectedFault::FromEnvironment() {
   InjectedFault fault;

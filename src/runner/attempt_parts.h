@@ -17,6 +17,8 @@ double SecondsSince(std::chrono::steady_clock::time_point begin);
 
 // To the attempt's log.
 void LogLine(const std::string& line);
+// From now on LogLine does nothing in this process.
+void SilenceLog();
 
 // CYXWIZ_RUNNER_FAULT, see attempt.h.
 struct InjectedFault {

@@ -137,6 +137,7 @@ int Train(const std::vector<std::string>& arguments) {
     return 1;
   }
   start.job = job->description;
+  start.processes = job->terms.processes;
   if (!checkpoint_seconds.empty()) {
     start.job.hyperparameters["checkpoint_seconds"] = checkpoint_seconds;
   }

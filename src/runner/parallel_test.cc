@@ -11,11 +11,14 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/safetensors.h"
 #include "base/testing.h"
+#include "runner/attempt.h"
 #include "runner/checkpoint.h"
 #include "runner/engine.h"
 #include "runner/process_group.h"
@@ -569,6 +572,128 @@ TEST(Parallel, RanksThatBeginAtDifferentStepsAreToldSo) {
   for (const std::string& one : told) {
     EXPECT_EQ(one, "internal: rank 1 begins after step 0, but rank 0 after step 1");
   }
+}
+
+// ---- ranks of one attempt
+
+StartMessage AttemptOf(const std::string& folder, int64_t processes, const std::string& layers,
+                       const std::string& dataset, Options options) {
+  StartMessage start;
+  start.job.name = "test";
+  start.job.model_definition = "{\"layers\": [" + layers + "]}";
+  start.job.dataset_uri = dataset;
+  options.insert({"seed", "1"});
+  start.job.hyperparameters = std::move(options);
+  start.folder = folder;
+  start.data_roots = {folder};
+  start.cpu_millis = 1000 * processes;
+  start.processes = processes;
+  return start;
+}
+
+std::vector<float> WeightsIn(const std::string& folder) {
+  auto file = ReadSafetensors(folder + "/weights.safetensors", 1 << 20);
+  std::vector<float> weights;
+  if (!file.ok()) return weights;
+  for (const auto& [name, entry] : file->entries) {
+    const auto* values = static_cast<const float*>(file->values(entry));
+    weights.insert(weights.end(), values, values + spec::ElementCount(entry.shape));
+  }
+  return weights;
+}
+
+// The children of this process.
+std::vector<pid_t> Children() {
+  std::ifstream file("/proc/self/task/" + std::to_string(::getpid()) + "/children");
+  std::vector<pid_t> children;
+  for (pid_t pid; file >> pid;) children.push_back(pid);
+  return children;
+}
+
+constexpr const char* kMockData = "mock://random_data?samples=200&test_samples=20&features=6";
+
+TEST(LocalRanks, TrainAsOneProcess) {
+  std::vector<std::vector<float>> weights;
+  for (int64_t processes : {1, 3}) {
+    TemporaryFolder folder;
+    auto told = RunRanks(1, [&](ProcessGroup*) {
+      AttemptResult result = RunAttempt(
+          AttemptOf(folder.path(), processes, kDense, kMockData, {{"batch_size", "50"}}), {});
+      return Json{static_cast<int>(result.end), result.failure.message, result.files.size(),
+                  result.metrics.count("test_loss"), Children().size()}
+          .dump();
+    });
+    EXPECT_EQ(told[0], Json({static_cast<int>(End::kSucceeded), "", 3, 1, 0}).dump());
+    weights.push_back(WeightsIn(folder.path()));
+    ASSERT_FALSE(weights.back().empty());
+    EXPECT_TRUE(at::allclose(at::tensor(weights[0]), at::tensor(weights.back()), 1e-3, 1e-4));
+  }
+  EXPECT_NE(weights[0], weights[1]) << "sums of another order: it was not one process";
+}
+
+TEST(LocalRanks, OneThatIsKilledEndsTheAttemptLikewise) {
+  TemporaryFolder folder;
+  auto begin = std::chrono::steady_clock::now();
+  auto told = RunRanks(1, [&](ProcessGroup*) {
+    AttemptHooks hooks;
+    hooks.progress = [](const Progress&) { ::kill(Children().at(1), SIGKILL); };
+    RunAttempt(AttemptOf(folder.path(), 3, kDense, kMockData, {{"epochs", "100000"}}), hooks);
+    return std::string("it went on");
+  });
+  EXPECT_EQ(told[0], "") << "the first process did not end by the same signal";
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+}
+
+TEST(LocalRanks, WhatAnotherOneSaysIsTheCause) {
+  TemporaryFolder folder;
+  // Of the two samples of a batch each rank has one, and one of them is none: by the seed it falls
+  // to either rank.
+  ASSERT_TRUE(WriteFileAtomically(folder / "t.csv", "a,b,y\n0,1,0\n9,1,1\n").ok());
+  for (const char* seed : {"1", "2", "3", "4", "5", "6"}) {
+    auto told = RunRanks(1, [&](ProcessGroup*) {
+      AttemptResult result = RunAttempt(
+          AttemptOf(folder.path(), 2,
+                    R"({"type":"embedding","input_dim":3,"output_dim":4},{"type":"flatten"},
+                       {"type":"dense","units":2})",
+                    "file://" + (folder / "t.csv"), {{"seed", seed}, {"batch_size", "2"}}),
+          {});
+      return result.failure.cause + " " + result.failure.message;
+    });
+    EXPECT_TRUE(told[0].starts_with("user_error ")) << told[0];
+    EXPECT_NE(told[0].find("sample 1 of the training data"), std::string::npos) << told[0];
+  }
+}
+
+TEST(LocalRanks, FollowThoseOfEarlierNodes) {
+  // Two attempts of two processes each, as on two nodes.
+  const int port = FreePort();
+  TemporaryFolder folder;
+  const auto one = [&] {
+    RunRanks(1, [&](ProcessGroup*) {
+      RunAttempt(AttemptOf(folder / "one", 1, kDense, kMockData, {{"batch_size", "50"}}), {});
+      return std::string();
+    });
+    return WeightsIn(folder / "one");
+  }();
+  std::vector<pid_t> attempts;
+  for (int node : {0, 1}) {
+    pid_t child = ::fork();
+    if (child == 0) {
+      StartMessage start =
+          AttemptOf(folder / std::to_string(node), 2, kDense, kMockData, {{"batch_size", "50"}});
+      start.gang = GangPlace{node, 2, "127.0.0.1", port, "secret"};
+      ::_exit(RunAttempt(start, {}).end == End::kSucceeded ? 0 : 1);
+    }
+    attempts.push_back(child);
+  }
+  for (pid_t child : attempts) {
+    int status = 1;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_TRUE(WeightsIn(folder / "1").empty()) << "rank 2 wrote something";
+  ASSERT_EQ(WeightsIn(folder / "0").size(), one.size());
+  EXPECT_TRUE(at::allclose(at::tensor(WeightsIn(folder / "0")), at::tensor(one), 1e-3, 1e-4));
 }
 
 }  // namespace

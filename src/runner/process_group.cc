@@ -154,7 +154,10 @@ struct ProcessGroup::Connection {
       store.timeout = kLongestMeeting;
       UniqueFd listening;
       if (store.isServer) {
-        ASSIGN_OR_RETURN(listening, Bind(place));
+        listening.Reset(place.listening);
+        if (!listening) {
+          ASSIGN_OR_RETURN(listening, Bind(place));
+        }
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 1)
         store.masterListenFd = listening.Release();
 #else

@@ -27,6 +27,7 @@ struct GangPlace {
   std::string host;  // where rank 0 listens
   int port = 0;
   std::string secret;
+  int listening = -1;  // the socket of rank 0 there, which it takes over; -1: it makes one
 };
 
 // Another rank is gone, or does not answer.

@@ -151,6 +151,14 @@ Result<StartMessage> ParseStart(const Json& line) {
   if (line.contains("cuda_visible_devices")) {
     ASSIGN_OR_RETURN(start.cuda_visible_devices, TextOf(line, "cuda_visible_devices"));
   }
+  if (line.contains("processes")) {
+    ASSIGN_OR_RETURN(start.processes, NumberOf(line, "processes"));
+    if (start.processes < 1 || start.processes > spec::kMaxNodes) {
+      return InvalidArgument("start message: 'processes' must be 1 to " +
+                             std::to_string(spec::kMaxNodes) + "; found " +
+                             std::to_string(start.processes));
+    }
+  }
   if (line.contains("gang")) {
     ASSIGN_OR_RETURN(start.gang, GangOf(line["gang"]));
   }

@@ -18,6 +18,7 @@ struct Request {
   Duration run_limit = {};  // after which it is ended; 0: no limit
   int32_t nodes = 1;        // at once; more than one: it is a gang, with a rank on each
   int32_t min_nodes = 0;    // with which it makes do; 0: with no fewer
+  int32_t processes = 1;    // ranks on each node
   bool operator==(const Request&) const = default;
 };
 
@@ -38,8 +39,8 @@ struct LineKey {
     return std::tie(priority, account, project, request.run_limit, request.resources.cpu_millis,
                     request.resources.memory_bytes, request.resources.gpu_millis,
                     request.resources.gpu_memory_bytes, request.resources.disk_bytes,
-                    request.device, request.nodes, request.min_nodes, request.resources.named,
-                    request.labels);
+                    request.device, request.nodes, request.min_nodes, request.processes,
+                    request.resources.named, request.labels);
   }
   bool operator<(const LineKey& other) const { return Tie() < other.Tie(); }
   bool operator==(const LineKey&) const = default;

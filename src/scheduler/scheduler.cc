@@ -21,6 +21,7 @@ const char* DeviceName(int32_t device) {
 }
 
 bool IsGang(const Request& request) { return request.nodes > 1; }
+bool HasRanks(const Request& request) { return IsGang(request) || request.processes > 1; }
 
 // "4 nodes", "2 to 4 nodes"
 std::string NodesOf(const Request& request) {
@@ -81,7 +82,7 @@ Obstacle Check(const Request& request, const NodeState& node) {
   if (!HasDevice(node, request.device)) return Obstacle::kNoDevice;
   if (!HasLabelsOf(node, request)) return Obstacle::kNoLabel;
   if (IsInOtherPool(node, request)) return Obstacle::kOtherPool;
-  if (IsGang(request) && !node.gangs) return Obstacle::kNoGangs;
+  if (HasRanks(request) && !node.gangs) return Obstacle::kNoGangs;
   if (!HasRoom(node.capacity, node.capacity, request.resources)) return Obstacle::kTooLarge;
   if (!node.online) return Obstacle::kOffline;
   if (node.cordoned) return Obstacle::kCordoned;
@@ -172,7 +173,7 @@ const Hold* HoldBefore(const Fleet& fleet, const NodeState& node, const LineKey&
 
 bool IsFitFor(const NodeState& node, const Request& request) {
   return HasDevice(node, request.device) && HasLabelsOf(node, request) &&
-         !IsInOtherPool(node, request) && (node.gangs || !IsGang(request)) &&
+         !IsInOtherPool(node, request) && (node.gangs || !HasRanks(request)) &&
          HasRoom(node.capacity, node.capacity, request.resources) && node.online &&
          !node.cordoned && !node.quarantined;
 }
@@ -847,7 +848,7 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
     labels = true;
     if (IsInOtherPool(node, request)) continue;
     pool = true;
-    if (IsGang(request) && !node.gangs) continue;
+    if (HasRanks(request) && !node.gangs) continue;
     gangs = true;
     if (HasRoom(node.capacity, node.capacity, request.resources) &&
         ++large_enough == LeastNodes(request))
@@ -871,8 +872,10 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
   } else if (!pool) {
     *reason = "all registered nodes are in pools, and the job names none";
   } else if (!gangs) {
-    *reason = "the job needs " + NodesOf(request) +
-              " at once, and no registered node takes ranks of gangs";
+    *reason = "the job needs " +
+              (IsGang(request) ? NodesOf(request) + " at once"
+                               : std::to_string(request.processes) + " processes") +
+              ", and no registered node takes ranks of gangs";
   } else if (large_enough > 0) {
     *reason = "the job needs " + NodesOf(request) + " with " + ToString(request.resources) +
               " each, and of " + std::to_string(nodes.size()) + " registered " +

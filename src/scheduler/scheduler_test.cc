@@ -633,6 +633,18 @@ TEST(Gangs, AnElasticOneGoesBeyondNoQuotaThatItsLeastKeeps) {
   EXPECT_EQ(nodes_of({.cpu_millis = 1000, .borrow = false}), 0u);
 }
 
+TEST(Gangs, ProcessesOfOneNodeNeedOneThatTakesRanks) {
+  Line line = MakeLine(1, 2, 1, {1});
+  line.key.request.processes = 2;
+  auto plan = Plan({MakeNode("a", 2, 64), GangNode("b", 4)}, {line});
+  ASSERT_EQ(plan.size(), 1u);
+  EXPECT_EQ(plan[0].node.value, "b");
+  EXPECT_TRUE(plan[0].others.empty());
+  std::string reason;
+  EXPECT_FALSE(CouldEverRun(line.key.request, {MakeNode("a", 2, 64)}, &reason));
+  EXPECT_EQ(reason, "the job needs 2 processes, and no registered node takes ranks of gangs");
+}
+
 TEST(Gangs, OneThatDoesNotFitDoesNotHoldUpOthers) {
   auto plan = Plan({GangNode("a", 2), GangNode("b", 1)},
                    {GangLine(2, 2, {1}, 3), MakeLine(1, 1, 1, {2, 3})});

@@ -265,6 +265,7 @@ void ReadResources(ObjectReader& reader, JobDescription* job, JobTerms* terms, P
   ReadNamed(inner, &job->requested, problems);
   terms->nodes = inner.Whole({"nodes"}, 1, kMaxNodes).value_or(1);
   terms->min_nodes = ReadElastic(inner, problems);
+  terms->processes = inner.Whole({"processes"}, 1, kMaxNodes).value_or(1);
   inner.RefuseUnknown();
 }
 
@@ -352,8 +353,8 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   job.output_dataset = reader.Text({"output_dataset"}).value_or("");
   ReadHyperparameters(json, reader, &job, problems);
   ReadDataset(reader, &job, problems);
-  JobTerms nodes;
-  ReadResources(reader, &job, &nodes, problems);
+  JobTerms places;
+  ReadResources(reader, &job, &places, problems);
   if (auto device = reader.OneOf({"device", "required_device"}, kDevices)) {
     job.required_device = static_cast<Device>(*device);
   }
@@ -364,8 +365,9 @@ std::optional<JobFile> ParseJobFile(std::string_view json, Problems* problems) {
   job.epochs = reader.Whole({"epochs"}, 1, kMaxEpochs).value_or(0);
   job.estimated_memory = ReadMemory(reader, {"estimated_memory"});
   file.terms = ReadJobTerms(reader, problems);
-  file.terms.nodes = nodes.nodes;
-  file.terms.min_nodes = nodes.min_nodes;
+  file.terms.nodes = places.nodes;
+  file.terms.min_nodes = places.min_nodes;
+  file.terms.processes = places.processes;
   file.array = ReadJobArray(reader, problems);
   if ((UsesModel(job.type) || job.type == JobType::kPreprocessing) && MembersOf(file.array) > 0) {
     reader.Refuse({"array"}, "is for trainings", "nothing", "submit each job by itself");

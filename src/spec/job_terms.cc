@@ -172,6 +172,15 @@ void CheckJobTerms(const JobTerms& terms, Problems* problems) {
                    "1 to " + std::to_string(terms.nodes) + ", the most that the job takes",
                    std::to_string(terms.min_nodes), ""});
   }
+  if (terms.processes < 1 || terms.processes > kMaxNodes) {
+    problems->Add({"$.resources.processes", "the number of processes is out of range",
+                   "1 to " + std::to_string(kMaxNodes), std::to_string(terms.processes), ""});
+  } else if (terms.nodes >= 1 && terms.nodes <= kMaxNodes &&
+             terms.nodes * terms.processes > kMaxNodes) {
+    problems->Add({"$.resources.processes", "the job has too many ranks",
+                   "at most " + std::to_string(kMaxNodes) + " on all nodes together",
+                   std::to_string(terms.nodes * terms.processes), ""});
+  }
   if (terms.node_labels.size() > kMaxLabels) {
     problems->Add({"$.node_labels", "too many labels", "at most " + std::to_string(kMaxLabels),
                    std::to_string(terms.node_labels.size()), ""});

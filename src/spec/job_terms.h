@@ -43,8 +43,15 @@ struct JobTerms {
   std::string project;        // empty: none
   int64_t nodes = 1;          // "resources.nodes": at once, with a rank of the job on each
   int64_t min_nodes = 0;      // "resources.elastic.min_nodes": it makes do with; 0: no fewer
+  int64_t processes = 1;      // "resources.processes": ranks on each of its nodes
 
   int64_t least_nodes() const { return min_nodes > 0 ? min_nodes : nodes; }
+  // What all processes on a node need, when this is what each does.
+  Resources OnNode(Resources each) const {
+    each.cpu_millis *= processes;
+    each.memory_bytes *= processes;
+    return each;
+  }
 };
 
 // The members "limits", "after", "node_labels", "pool", "anti_affinity" and "project" of a job

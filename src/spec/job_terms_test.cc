@@ -43,7 +43,7 @@ TEST(JobTerms, AreReadFromAJobFile) {
              "after": ["prepare", {"job": "cleanup", "condition": "end"}],
              "node_labels": {"zone": "west"}, "pool": "gpu", "anti_affinity": "web", "project": "vision",
              "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4,
-                           "elastic": {"min_nodes": 2}})"),
+                           "elastic": {"min_nodes": 2}, "processes": 3})"),
       &problems);
   ASSERT_TRUE(file.has_value()) << problems.list()[0].ToString();
   EXPECT_EQ(file->terms.limits.run_seconds, 7200);
@@ -59,6 +59,9 @@ TEST(JobTerms, AreReadFromAJobFile) {
   EXPECT_EQ(file->terms.project, "vision");
   EXPECT_EQ(file->terms.nodes, 4);
   EXPECT_EQ(file->terms.min_nodes, 2);
+  EXPECT_EQ(file->terms.processes, 3);
+  const Resources each{500, 100, 0, 7}, all{1500, 300, 0, 7};
+  EXPECT_EQ(file->terms.OnNode(each), all);
   EXPECT_EQ(file->description.requested.disk_bytes, int64_t{10} << 30);
   EXPECT_EQ(file->description.requested.Named("licence"), 2);
 }
@@ -97,6 +100,18 @@ TEST(JobTerms, TheNumberOfNodesHasBounds) {
   Problems problems;
   CheckJobTerms({.nodes = 65}, &problems);
   EXPECT_EQ(problems.list().at(0).expected, "1 to 64");
+}
+
+TEST(JobTerms, TheNumberOfRanksHasABound) {
+  Problems problems;
+  CheckJobTerms({.nodes = 16, .processes = 4}, &problems);
+  EXPECT_EQ(problems.count(), 0u);
+  CheckJobTerms({.nodes = 16, .processes = 5}, &problems);
+  CheckJobTerms({.processes = 65}, &problems);
+  CheckJobTerms({.processes = -1}, &problems);
+  ASSERT_EQ(problems.count(), 3u);
+  EXPECT_EQ(problems.list()[0].found, "80");
+  EXPECT_EQ(problems.list()[2].path, "$.resources.processes");
 }
 
 TEST(JobTerms, AnElasticJobSaysWithHowManyNodesItMakesDo) {

@@ -85,6 +85,7 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
   config.set_anti_affinity(file.terms.anti_affinity);
   if (file.terms.nodes != 1) config.set_nodes(Clamp(file.terms.nodes));
   config.set_min_nodes(Clamp(file.terms.min_nodes));
+  if (file.terms.processes != 1) config.set_processes(Clamp(file.terms.processes));
   if (file.array != spec::JobArray()) {
     protocol::JobArray* array = config.mutable_array();
     array->set_size(file.array.size);
@@ -113,6 +114,7 @@ spec::JobTerms TermsFromConfig(const protocol::JobConfig& config) {
   terms.anti_affinity = config.anti_affinity();
   terms.nodes = config.nodes() == 0 ? 1 : config.nodes();
   terms.min_nodes = config.min_nodes();
+  terms.processes = config.processes() == 0 ? 1 : config.processes();
   terms.node_labels.insert(config.node_labels().begin(), config.node_labels().end());
   return terms;
 }

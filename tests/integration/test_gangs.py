@@ -2,7 +2,9 @@
 name says, then with the real one."""
 
 import json
+import os
 import re
+import signal
 import time
 
 import pytest
@@ -130,8 +132,8 @@ def test_a_restarted_server_finds_the_ranks_again(fleet):
 
 # ---- with the real runner
 
-def trained(nodes=2, epochs=3, **hyperparameters):
-    return job(dataset="mock://random_data?samples=20000&features=64", resources={"nodes": nodes, "cpus": 1}, layers=[
+def trained(nodes=2, epochs=3, resources=None, **hyperparameters):
+    return job(dataset="mock://random_data?samples=20000&features=64", resources={"nodes": nodes, "cpus": 1, **(resources or {})}, layers=[
         {"type": "dense", "units": 64, "activation": "relu"}, {"type": "dropout", "rate": 0.1}, {"type": "dense", "units": 10}],
         hyperparameters={"epochs": str(epochs), "batch_size": "512", "learning_rate": "0.01", "seed": "1", "threads": "1",
                          "validation_split": "0.1", "checkpoint_seconds": "0.2", **hyperparameters})
@@ -168,3 +170,53 @@ def test_a_gang_that_loses_a_node_ends_within_10_s_and_goes_on_from_its_checkpoi
     log = (training_fleet.nodes[0].data / "attempts" / job_id / "2" / "log.txt").read_text()
     assert "going on from a checkpoint" in log
     assert done.result.model_weights_hash == alone.result.model_weights_hash
+
+
+def test_an_elastic_gang_goes_on_with_the_node_that_is_left(training_fleet):
+    job_id = training_fleet.submit(trained(epochs=10, resources={"elastic": {"min_nodes": 1}}, shard_optimizer="true")).job_id
+    status = training_fleet.wait(job_id, until=lambda s: s.HasField("checkpoint"))
+    assert len(status.rank_nodes) == 2
+    training_fleet.nodes[1].kill()
+    done = training_fleet.succeed(job_id, timeout=120)
+    assert done.status.attempt == 2 and done.status.retries == 0
+    log = (training_fleet.nodes[0].data / "attempts" / job_id / "2" / "log.txt").read_text()
+    assert "going on from a checkpoint" in log and "; rank " not in log
+    assert done.status.metrics["test_accuracy"] > 0.95
+
+
+def test_elastic_gangs_wait_for_their_least(training_fleet):
+    refusal = training_fleet.refusal(trained(nodes=5, resources={"elastic": {"min_nodes": 3}}))
+    assert re.search("needs 3 to 5 nodes with 1 core, .* each, and of 2 registered 2 can hold that", refusal.text()), refusal.text()
+    refusal = training_fleet.refusal(trained(nodes=2, resources={"elastic": {"min_nodes": 3}}))
+    assert refusal.problem("$.resources.elastic.min_nodes").expected == "1 to 2, the most that the job takes"
+
+
+@pytest.fixture
+def wide_node(make_cluster):
+    cluster = make_cluster()
+    cluster.add_node(cpus=2)
+    return cluster
+
+
+def test_processes_of_one_node_train_what_one_trains(wide_node):
+    one = wide_node.succeed(wide_node.submit(trained(nodes=1)).job_id)
+    two = wide_node.succeed(wide_node.submit(trained(nodes=1, resources={"processes": 2})).job_id)
+    assert "; rank 0 of 2" in (wide_node.nodes[0].data / "attempts" / two.status.job_id / "1" / "log.txt").read_text()
+    for name in ("train_accuracy", "validation_accuracy", "test_accuracy"):
+        assert two.status.metrics[name] == pytest.approx(one.status.metrics[name], abs=0.02), name  # dropout draws otherwise
+    refusal = wide_node.refusal(trained(nodes=1, resources={"processes": 3}))
+    assert "the job needs 3 cores" in refusal.text()
+    refusal = wide_node.refusal(job(device="cuda", resources={"processes": 2}))
+    assert "only trainings on CPUs have several processes" in refusal.problem("$.resources.processes").message
+
+
+def test_a_process_that_is_killed_is_a_crash_of_the_attempt(wide_node):
+    job_id = wide_node.submit(trained(nodes=1, epochs=10, resources={"processes": 2})).job_id
+    wide_node.wait(job_id, until=lambda s: s.HasField("checkpoint"))
+    runners = wide_node.nodes[0].runners()
+    assert len(runners) == 2
+    os.kill(max(runners), signal.SIGKILL)  # the later one
+    assert not wait_gone(runners, 10)
+    done = wide_node.succeed(job_id, timeout=120)
+    assert done.status.attempt == 2 and done.status.retries == 1
+    assert "going on from a checkpoint" in (wide_node.nodes[0].data / "attempts" / job_id / "2" / "log.txt").read_text()

@@ -72,6 +72,7 @@ std::string WriteTerms(const control::Job& job) {
     if (!job.terms->project.empty()) json["project"] = job.terms->project;
     if (job.terms->nodes != 1) json["nodes"] = job.terms->nodes;
     if (job.terms->min_nodes != 0) json["min_nodes"] = job.terms->min_nodes;
+    if (job.terms->processes != 1) json["processes"] = job.terms->processes;
   }
   return Dump(json);
 }
@@ -94,6 +95,7 @@ Status ReadTerms(std::string_view text, control::Job* job) {
     terms.project = json.value("project", std::string());
     terms.nodes = json.value("nodes", int32_t{1});
     terms.min_nodes = json.value("min_nodes", int32_t{0});
+    terms.processes = json.value("processes", int32_t{1});
     if (terms != control::Terms()) job->terms = std::make_shared<const control::Terms>(terms);
   } catch (const Json::exception&) {
     return NotOurs("terms", text);

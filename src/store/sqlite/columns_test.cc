@@ -83,6 +83,7 @@ TEST(Columns, TermsAndRareResourcesRoundTrip) {
   terms.labels = {{"zone", "west"}};
   terms.nodes = 4;
   terms.min_nodes = 2;
+  terms.processes = 3;
   job.terms = std::make_shared<const control::Terms>(terms);
   job.resources.disk_bytes = 12;
   job.resources.SetNamed("licence", 3);
