@@ -1,4 +1,4 @@
-// Images that differ from epoch to epoch.
+// Samples that differ from epoch to epoch.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,15 @@ struct SampleTurn {
   uint64_t seed = 0, epoch = 0, sample = 0;
 };
 
-// Changes one image of shape [channels, height, width] in place, as GatherFeatures gave it. What
-// comes in from beyond its edges is black: the byte 0 as `scale` has it, 0 in images of floats.
+// Changes one image of shape [channels, height, width] in place, as GatherFeatures gave it: first
+// its colours, then its place. What comes in from beyond its edges is black: the byte 0 as `scale`
+// has it, 0 in images of floats.
 void Augment(const spec::Augmentation& augmentation, const std::vector<int64_t>& shape,
              const ByteScale& scale, const SampleTurn& turn, float* image);
+
+// How much of each sample of a batch stays its own when it is mixed with the one before it in the
+// batch, the first with the last: drawn from Beta(alpha, alpha), once a batch, as in torchvision's
+// MixUp. first: the turn of the batch's first sample.
+double MixupShare(double alpha, const SampleTurn& first);
 
 }  // namespace cyxwiz::data

@@ -313,21 +313,38 @@ void Describe(Raw* raw) {
                                              (info.classes == 1 ? " class" : " classes"));
 }
 
+// Whether there is anything in these samples for it to change.
+Fault CheckAugmentation(const spec::Augmentation& augmentation, const Raw& raw) {
+  const std::vector<int64_t>& shape = raw.info.sample_shape;
+  if ((augmentation.moves() || augmentation.jitters()) && shape.size() != 3) {
+    return Wrong((augmentation.moves() ? "flip and crop are" : "changes of colours are") +
+                     std::string(" for images"),
+                 "samples of [channels, height, width]", ShapeText(shape), "leave them out");
+  }
+  if (augmentation.crop > 0 && augmentation.crop >= std::min(shape[1], shape[2])) {
+    return Wrong("crop moves the images out of sight", "less than their height and width",
+                 std::to_string(augmentation.crop));
+  }
+  if (augmentation.jitters() && raw.value_bytes != 1) {
+    return Wrong("changes of colours are for images of bytes", "values of u1", "real numbers",
+                 "leave brightness, contrast, saturation and hue out");
+  }
+  if (augmentation.jitters() && shape[0] != 1 && shape[0] != 3) {
+    return Wrong("changes of colours are for gray and colour images", "1 or 3 channels",
+                 std::to_string(shape[0]), "leave brightness, contrast, saturation and hue out");
+  }
+  if (augmentation.mixup > 0 && !raw.info.label_shape.empty()) {
+    return Wrong("mixup is for samples with one label", "one label a sample",
+                 ShapeText(raw.info.label_shape) + " of them", "leave mixup out");
+  }
+  return {};
+}
+
 }  // namespace
 
 Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw) {
   spec::DatasetInfo& info = raw->info;
-  if (uri.augmentation.any()) {
-    const auto& shape = info.sample_shape;
-    if (shape.size() != 3) {
-      return Wrong("flip and crop are for images", "samples of [channels, height, width]",
-                   ShapeText(shape), "leave them out");
-    }
-    if (uri.augmentation.crop >= std::min(shape[1], shape[2])) {
-      return Wrong("crop moves the images out of sight", "less than their height and width",
-                   std::to_string(uri.augmentation.crop));
-    }
-  }
+  RETURN_IF_FAULT(CheckAugmentation(uri.augmentation, *raw));
   int64_t test = 0;
   RETURN_IF_FAULT(CountTest(uri.test_split, *raw, &test));
   info.train_samples -= test;

@@ -151,6 +151,10 @@ TEST_F(PrepareTest, FlipAndCropAreForImages) {
               {"crop moves the images out of sight"});
   ExpectWrong(Uri("file://{}/rows?labels={}/labels&flip=true"), Code::kInvalidArgument,
               {"flip and crop are for images"});
+  EXPECT_EQ(LoadOk(Uri("file://{}/images?labels={}/labels&hue=0.1&mixup=1")).train.samples, 2);
+  EXPECT_EQ(LoadOk(Uri("file://{}/rows?labels={}/labels&mixup=1")).train.samples, 2);
+  ExpectWrong(Uri("file://{}/rows?labels={}/labels&hue=0.1"), Code::kInvalidArgument,
+              {"changes of colours are for images"});
 }
 
 }  // namespace

@@ -15,4 +15,9 @@ inline uint64_t RandomAt(uint64_t seed, uint64_t place) {
   return z ^ (z >> 31);
 }
 
+// The same as a number above 0 and below 1.
+inline double UniformAt(uint64_t seed, uint64_t place) {
+  return (static_cast<double>(RandomAt(seed, place) >> 11) + 0.5) * 0x1p-53;
+}
+
 }  // namespace cyxwiz::data

@@ -197,6 +197,11 @@ std::string IdentityOf(const spec::JobSpec& job, const data::Dataset& dataset) {
   }
   if (const auto& augmentation = job.dataset_uri.augmentation; augmentation.any()) {
     AddValues(&hash, std::vector<int64_t>{augmentation.flip, augmentation.crop});
+    if (augmentation.jitters() || augmentation.mixup > 0) {
+      AddValues(&hash,
+                std::vector<double>{augmentation.brightness, augmentation.contrast,
+                                    augmentation.saturation, augmentation.hue, augmentation.mixup});
+    }
   }
   return hash.Finish();
 }

@@ -111,6 +111,8 @@ std::vector<Training> Trainings() {
       Make("convolutional, adamw", kConvolutional, {{"optimizer", "adamw"}}),
       Make("graph with attention and lstm", kGraph, {}),
       Make("augmented", kConvolutional, {}, "?flip=true&crop=2"),
+      Make("colours and mixup", kConvolutional, {},
+           "?crop=1&brightness=0.4&contrast=0.4&saturation=0.4&hue=0.1&mixup=0.4"),
       Make("convolutional, nesterov", kConvolutional,
            {{"optimizer", "sgd"}, {"momentum", "0.9"}, {"nesterov", "true"}}),
       Make("rmsprop", kDense,
@@ -424,6 +426,8 @@ TEST(Checkpoint, IdentityIsOfModelHyperparametersAndData) {
   EXPECT_TRUE(add(images));
   EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?flip=true")));
   EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?crop=1")));
+  EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?hue=0.1")));
+  EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?mixup=0.1")));
   // Neither what it is called nor how often it is saved.
   EXPECT_FALSE(add(Make("b", kDense, {{"checkpoint_seconds", "1"}})));
 }

@@ -2,11 +2,24 @@
 
 #include <algorithm>
 
-#include "data/augment.h"
 #include "runner/batches.h"
 #include "spec/count.h"
 
 namespace cyxwiz::runner {
+namespace {
+
+// Each of `count` rows of `width` values keeps the share `own` of itself; the rest is the row
+// before it, before the first `before`.
+void MixRows(const float* before, int64_t count, int64_t width, double own, float* rows) {
+  const float kept = static_cast<float>(own), added = static_cast<float>(1 - own);
+  for (int64_t row = count - 1; row >= 0; --row) {
+    float* values = rows + row * width;
+    const float* others = row == 0 ? before : values - width;
+    for (int64_t i = 0; i < width; ++i) values[i] = others[i] * added + values[i] * kept;
+  }
+}
+
+}  // namespace
 
 Feed::Kind Feed::KindOf(const spec::JobSpec& job, const data::Split& split) {
   if (job.training.target == spec::Target::kInput) return Kind::kSample;
@@ -24,57 +37,19 @@ Feed::Feed(const spec::JobSpec& job, const data::Split& split, at::Device device
       input_shape_(job.model.input_shape),
       augmentation_(job.dataset_uri.augmentation),
       seed_(job.training.seed),
+      most_(most),
       sample_values_(spec::ElementCount(job.model.input_shape)),
       outputs_(job.model.output_shape.back()),
-      positions_(kind_ == Kind::kClass && output_shape_.size() == 2 ? output_shape_[0] : 1) {
-  at::TensorOptions floats = at::TensorOptions(at::kFloat).device(device);
-  std::vector<int64_t> x_shape = job.model.input_shape;
-  x_shape.insert(x_shape.begin(), device.is_cpu() ? most : split.samples);
-  if (device.is_cpu()) {
-    all_x_ = at::empty(x_shape, floats);
-    if (kind_ == Kind::kClass || kind_ == Kind::kOneHotClass) {
-      classes_ = at::empty(
-          positions_ == 1 ? std::vector<int64_t>{most} : std::vector<int64_t>{most, positions_},
-          at::kLong);
-    }
-    if (kind_ == Kind::kClass) all_y_ = classes_;
-    if (kind_ == Kind::kNumber) all_y_ = at::empty({most, 1}, floats);
-    if (kind_ == Kind::kOneHotClass) all_y_ = at::empty({most, outputs_}, floats);
-    return;
-  }
-  auto to_device = [&](const auto& values, at::IntArrayRef shape, at::ScalarType type) {
-    return at::from_blob(const_cast<void*>(static_cast<const void*>(values.data())), shape, type)
-        .to(device);
-  };
-  const auto* bytes = std::get_if<std::vector<uint8_t>>(&split.features);
-  all_x_ = bytes != nullptr
-               ? to_device(*bytes, x_shape, at::kByte)
-               : to_device(std::get<std::vector<float>>(split.features), x_shape, at::kFloat);
-  if (!split.scale.mean.empty()) {
-    // Against a batch of samples: of channels, or of the last dimension.
-    std::vector<int64_t> shape = {static_cast<int64_t>(split.scale.mean.size())};
-    if (input_shape_.size() == 3) shape.insert(shape.end(), 2, 1);
-    mean_ = to_device(split.scale.mean, shape, at::kFloat);
-    deviation_ = to_device(split.scale.deviation, shape, at::kFloat);
-  }
-  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
-  std::vector<int64_t> label_shape = {split.samples};
-  if (positions_ > 1) label_shape.push_back(positions_);
-  if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&split.labels)) {
-    all_y_ = to_device(*bytes, label_shape, at::kByte).to(at::kLong);
-  } else if (const auto* classes = std::get_if<std::vector<int64_t>>(&split.labels)) {
-    all_y_ = to_device(*classes, label_shape, at::kLong);
-  } else {
-    all_y_ = to_device(std::get<std::vector<float>>(split.labels), label_shape, at::kFloat);
-  }
+      positions_(kind_ == Kind::kClass && output_shape_.size() == 2 ? output_shape_[0] : 1) {}
+
+void Feed::BeginEpoch(int64_t epoch) {
+  epoch_ = epoch;
+  count_ = 0;
 }
 
-void Feed::Augment(const int64_t* indices, int64_t count, float* samples) const {
-  for (int64_t row = 0; row < count; ++row, samples += sample_values_) {
-    data::Augment(augmentation_, input_shape_, split_.scale,
-                  {seed_, static_cast<uint64_t>(epoch_), static_cast<uint64_t>(indices[row])},
-                  samples);
-  }
+void Feed::Load(const BatchPart& part) {
+  if (device_.is_cpu() || augments()) return Gather(part);
+  Select(part.indices + part.begin, part.count);
 }
 
 at::Tensor Feed::AsOutput(const at::Tensor& x) const {
@@ -83,44 +58,123 @@ at::Tensor Feed::AsOutput(const at::Tensor& x) const {
   return x.view(shape);
 }
 
-void Feed::Load(const int64_t* indices, int64_t count) {
-  if (!device_.is_cpu()) return Select(indices, count);
-  if (count_ != count) {
-    x_ = all_x_.narrow(0, 0, count);
-    if (kind_ != Kind::kNone) {
-      y_ = kind_ == Kind::kSample ? AsOutput(x_) : all_y_.narrow(0, 0, count);
-    }
+// ---- through host memory
+
+void Feed::MakeRoom() {
+  std::vector<int64_t> x_shape = input_shape_;
+  x_shape.insert(x_shape.begin(), most_);
+  room_x_ = at::empty(x_shape, at::kFloat);
+  if (has_classes()) {
+    room_classes_ = at::empty(
+        positions_ == 1 ? std::vector<int64_t>{most_} : std::vector<int64_t>{most_, positions_},
+        at::kLong);
+  }
+  if (kind_ == Kind::kNumber) room_rows_ = at::empty({most_, 1}, at::kFloat);
+  if (kind_ == Kind::kOneHotClass || (kind_ == Kind::kClass && augmentation_.mixup > 0)) {
+    room_rows_ = at::empty({most_, outputs_}, at::kFloat);
+  }
+}
+
+void Feed::GatherSamples(const int64_t* indices, int64_t count, float* out) const {
+  GatherFeatures(split_, sample_values_, indices, count, out);
+  if (epoch_ == 0 || !(augmentation_.moves() || augmentation_.jitters())) return;
+  for (int64_t row = 0; row < count; ++row, out += sample_values_) {
+    data::Augment(augmentation_, input_shape_, split_.scale, TurnOf(indices[row]), out);
+  }
+}
+
+void Feed::GatherRows(const int64_t* classes, const int64_t* indices, int64_t count,
+                      float* out) const {
+  if (kind_ == Kind::kNumber) return GatherNumbers(split_, indices, count, out);
+  std::fill_n(out, count * outputs_, 0.0f);
+  for (int64_t i = 0; i < count; ++i) out[i * outputs_ + classes[i]] = 1;
+}
+
+void Feed::Gather(const BatchPart& part) {
+  if (!room_x_.defined()) MakeRoom();
+  const int64_t* indices = part.indices + part.begin;
+  const int64_t count = part.count;
+  const bool in_place = device_.is_cpu();
+  if (count_ != count || !in_place) {
+    x_ = room_x_.narrow(0, 0, count);
+    if (kind_ == Kind::kSample) y_ = AsOutput(x_);
+    if (kind_ == Kind::kClass && !mixes()) y_ = room_classes_.narrow(0, 0, count);
+    if (kind_ == Kind::kNumber || has_rows_of_classes()) y_ = room_rows_.narrow(0, 0, count);
+    if (has_classes()) classes_ = in_place ? room_classes_ : room_classes_.narrow(0, 0, count);
     count_ = count;
   }
-  GatherFeatures(split_, sample_values_, indices, count, all_x_.data_ptr<float>());
-  if (augments()) Augment(indices, count, all_x_.data_ptr<float>());
-  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
-  if (kind_ == Kind::kNumber) {
-    return GatherNumbers(split_, indices, count, all_y_.data_ptr<float>());
+  GatherSamples(indices, count, room_x_.data_ptr<float>());
+  int64_t* classes = has_classes() ? room_classes_.data_ptr<int64_t>() : nullptr;
+  if (has_classes()) GatherClasses(split_, positions_, indices, count, classes);
+  if (kind_ == Kind::kNumber || has_rows_of_classes()) {
+    GatherRows(classes, indices, count, room_rows_.data_ptr<float>());
   }
-  GatherClasses(split_, positions_, indices, count, classes_.data_ptr<int64_t>());
-  if (kind_ == Kind::kClass) return;
-  float* row = all_y_.data_ptr<float>();
-  std::fill_n(row, count * outputs_, 0.0f);
-  for (int64_t i = 0; i < count; ++i, row += outputs_) row[classes_.data_ptr<int64_t>()[i]] = 1;
+  if (mixes()) Mix(part);
+  if (in_place) return;
+  for (at::Tensor* tensor : {&x_, &y_, &classes_}) {
+    if (tensor->defined()) *tensor = tensor->to(device_);
+  }
+}
+
+void Feed::Mix(const BatchPart& part) {
+  const double own = data::MixupShare(augmentation_.mixup, TurnOf(part.indices[0]));
+  const int64_t before = part.indices[(part.begin + part.size - 1) % part.size];
+  before_.resize(static_cast<size_t>(sample_values_));
+  GatherSamples(&before, 1, before_.data());
+  MixRows(before_.data(), part.count, sample_values_, own, room_x_.data_ptr<float>());
+  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
+  const int64_t width = kind_ == Kind::kNumber ? 1 : outputs_;
+  before_.resize(static_cast<size_t>(std::max(sample_values_, width)));
+  int64_t before_class = 0;
+  if (has_classes()) GatherClasses(split_, 1, &before, 1, &before_class);
+  GatherRows(&before_class, &before, 1, before_.data());
+  MixRows(before_.data(), part.count, width, own, room_rows_.data_ptr<float>());
+  if (!has_classes() || own >= 0.5) return;
+  int64_t* classes = room_classes_.data_ptr<int64_t>();
+  std::copy_backward(classes, classes + part.count - 1, classes + part.count);
+  classes[0] = before_class;
+}
+
+// ---- from a GPU
+
+void Feed::CopyToDevice() {
+  auto to_device = [&](const auto& values, at::IntArrayRef shape, at::ScalarType type) {
+    return at::from_blob(const_cast<void*>(static_cast<const void*>(values.data())), shape, type)
+        .to(device_);
+  };
+  std::vector<int64_t> x_shape = input_shape_;
+  x_shape.insert(x_shape.begin(), split_.samples);
+  const auto* bytes = std::get_if<std::vector<uint8_t>>(&split_.features);
+  all_x_ = bytes != nullptr
+               ? to_device(*bytes, x_shape, at::kByte)
+               : to_device(std::get<std::vector<float>>(split_.features), x_shape, at::kFloat);
+  if (!split_.scale.mean.empty()) {
+    // Against a batch of samples: of channels, or of the last dimension.
+    std::vector<int64_t> shape = {static_cast<int64_t>(split_.scale.mean.size())};
+    if (input_shape_.size() == 3) shape.insert(shape.end(), 2, 1);
+    mean_ = to_device(split_.scale.mean, shape, at::kFloat);
+    deviation_ = to_device(split_.scale.deviation, shape, at::kFloat);
+  }
+  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
+  std::vector<int64_t> label_shape = {split_.samples};
+  if (positions_ > 1) label_shape.push_back(positions_);
+  if (const auto* labels = std::get_if<std::vector<uint8_t>>(&split_.labels)) {
+    all_y_ = to_device(*labels, label_shape, at::kByte).to(at::kLong);
+  } else if (const auto* classes = std::get_if<std::vector<int64_t>>(&split_.labels)) {
+    all_y_ = to_device(*classes, label_shape, at::kLong);
+  } else {
+    all_y_ = to_device(std::get<std::vector<float>>(split_.labels), label_shape, at::kFloat);
+  }
 }
 
 void Feed::Select(const int64_t* indices, int64_t count) {
+  if (!all_x_.defined()) CopyToDevice();
   count_ = count;
   at::Tensor index = at::from_blob(const_cast<int64_t*>(indices), {count}, at::kLong).to(device_);
-  if (augments()) {
-    std::vector<int64_t> shape = input_shape_;
-    shape.insert(shape.begin(), count);
-    at::Tensor host = at::empty(shape, at::kFloat);
-    GatherFeatures(split_, sample_values_, indices, count, host.data_ptr<float>());
-    Augment(indices, count, host.data_ptr<float>());
-    x_ = host.to(device_);
-  } else {
-    x_ = all_x_.index_select(0, index);
-    if (x_.scalar_type() == at::kByte) {
-      x_ = x_.to(at::kFloat).div_(split_.scale.divisor);
-      if (mean_.defined()) x_ = x_.sub_(mean_).div_(deviation_);
-    }
+  x_ = all_x_.index_select(0, index);
+  if (x_.scalar_type() == at::kByte) {
+    x_ = x_.to(at::kFloat).div_(split_.scale.divisor);
+    if (mean_.defined()) x_ = x_.sub_(mean_).div_(deviation_);
   }
   if (kind_ == Kind::kSample) y_ = AsOutput(x_);
   if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;

@@ -1,12 +1,21 @@
 // Feeds batches of one split to the model: on the CPU copied straight from the data set into one
-// buffer, on a GPU selected from a copy of the whole split there.
+// buffer, on a GPU selected from a copy of the whole split there, unless the samples differ from
+// epoch to epoch.
 #pragma once
 
+#include "data/augment.h"
 #include "data/dataset.h"
 #include "runner/torch_headers.h"
 #include "spec/job_spec.h"
 
 namespace cyxwiz::runner {
+
+// A batch, or the part of it that one of several ranks takes.
+struct BatchPart {
+  const int64_t* indices = nullptr;  // of the whole batch's samples
+  int64_t size = 0;                  // of the whole batch
+  int64_t begin = 0, count = 0;      // the part: at least 1 sample
+};
 
 // The split outlives it. One thread.
 class Feed {
@@ -17,16 +26,17 @@ class Feed {
 
   // From here on the samples are those of this epoch of a training: augmented where the job says
   // so.
-  void BeginEpoch(int64_t epoch) { epoch_ = epoch; }
+  void BeginEpoch(int64_t epoch);
 
-  // Makes x, y and classes the samples indices[0 .. count), count at least 1 and at most `most`.
-  void Load(const int64_t* indices, int64_t count);
+  // Makes x, y and classes the samples of the part, at most `most`.
+  void Load(const BatchPart& part);
 
   const at::Tensor& x() const { return x_; }
   const at::Tensor& y() const { return y_; }  // as the loss takes it
   int64_t count() const { return count_; }
   // The class numbers of the batch, where the labels are classes: one a sample, or a row of one a
-  // position. On the CPU valid in the first count() places.
+  // position; of mixed samples that with the greater share. On the CPU valid in the first count()
+  // places.
   const at::Tensor& classes() const { return classes_; }
 
  private:
@@ -34,9 +44,30 @@ class Feed {
   // nothing.
   enum class Kind { kClass, kOneHotClass, kNumber, kSample, kNone };
   static Kind KindOf(const spec::JobSpec& job, const data::Split& split);
+  bool has_classes() const { return kind_ == Kind::kClass || kind_ == Kind::kOneHotClass; }
+
+  // Through host memory.
+  void MakeRoom();
+  void Gather(const BatchPart& part);
+  // Samples as this epoch of the training sees them, not mixed yet.
+  void GatherSamples(const int64_t* indices, int64_t count, float* out) const;
+  // Rows of y that are numbers: labels, or the shares of classes.
+  void GatherRows(const int64_t* classes, const int64_t* indices, int64_t count, float* out) const;
+  void Mix(const BatchPart& part);
+
+  // From the copy of the split on the GPU.
+  void CopyToDevice();
   void Select(const int64_t* indices, int64_t count);
+
   bool augments() const { return epoch_ > 0 && augmentation_.any(); }
-  void Augment(const int64_t* indices, int64_t count, float* samples) const;
+  bool mixes() const { return epoch_ > 0 && augmentation_.mixup > 0; }
+  // Whether y holds shares of classes, or one-hot rows.
+  bool has_rows_of_classes() const {
+    return kind_ == Kind::kOneHotClass || (kind_ == Kind::kClass && mixes());
+  }
+  data::SampleTurn TurnOf(int64_t sample) const {
+    return {seed_, static_cast<uint64_t>(epoch_), static_cast<uint64_t>(sample)};
+  }
   // Samples as the output's shape has them.
   at::Tensor AsOutput(const at::Tensor& x) const;
 
@@ -46,9 +77,16 @@ class Feed {
   spec::Shape output_shape_, input_shape_;
   spec::Augmentation augmentation_;
   uint64_t seed_;
+  const int64_t most_;
   int64_t sample_values_, outputs_, positions_;
-  at::Tensor all_x_, all_y_, x_, y_, classes_;
-  at::Tensor mean_, deviation_;  // on a GPU, of bytes that are normalised
+
+  // In host memory, for the largest batch.
+  at::Tensor room_x_, room_rows_, room_classes_;
+  std::vector<float> before_;  // the sample before a part, or its row of y
+  // The whole split, on a GPU.
+  at::Tensor all_x_, all_y_, mean_, deviation_;
+
+  at::Tensor x_, y_, classes_;
   int64_t count_ = 0, epoch_ = 0;
 };
 

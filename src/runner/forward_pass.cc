@@ -61,7 +61,8 @@ bool ForEachBatch(const Samples& samples, bool labels, Model* model, const LossF
   const int64_t most = std::min(size, spec::ForwardBatch(samples.job.model, samples.batch_size));
   Feed feed(samples.job, samples.split, samples.device, most, labels);
   for (int64_t first = 0; first < size; first += most) {
-    feed.Load(samples.indices.data() + first, std::min(most, size - first));
+    const int64_t count = std::min(most, size - first);
+    feed.Load({samples.indices.data() + first, count, 0, count});
     at::Tensor output;
     try {
       output = Forward(model, feed.x(), /*training=*/false, loss, samples.job.training.precision);

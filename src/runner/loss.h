@@ -15,8 +15,9 @@ class LossFunction {
 
   // output: batch x output_shape as the model gives it, logits where logits() says so. y:
   //   cross_entropy   classes: batch, or batch x positions for an output batch x positions x
-  //   classes kl              of output's shape, each last dimension a distribution any other of
-  //   output's shape
+  //                   classes; or shares of them, batch x classes, where they have no weights
+  //   kl              of output's shape, each last dimension a distribution
+  //   any other       of output's shape
   // Throws c10::Error.
   at::Tensor operator()(const at::Tensor& output, const at::Tensor& y) const;
 

@@ -173,13 +173,14 @@ using Options = std::map<std::string, std::string>;
 
 // On 200 samples of numbers from 0 to 1. The label: which of the two halves of a sample is the
 // greater one.
-Job MakeJob(const std::string& shape, const std::string& layers, Options options) {
+Job MakeJob(const std::string& shape, const std::string& layers, Options options,
+            const std::string& parameters = "") {
   Job job;
   spec::JobDescription description;
   description.name = "test";
   description.model_definition =
       R"({"layers":[{"type":"input","shape":)" + shape + "}," + layers + "]}";
-  description.dataset_uri = "file:///nowhere/data.csv";
+  description.dataset_uri = "file:///nowhere/data?labels=/nowhere/labels" + parameters;
   options.insert({"seed", "1"});
   options.insert({"epochs", "3"});
   options.insert({"optimizer", "sgd"});
@@ -360,6 +361,13 @@ TEST(Parallel, PartsOfABatchMayDifferInSizeOrBeEmpty) {
   // The last batches have 4 samples and 2.
   ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "7"}}));
   ExpectAsOne(MakeJob("[1,8,8]", kConvolution, {{"batch_size", "3"}, {"epochs", "1"}}));
+}
+
+TEST(Parallel, SamplesAreAugmentedAndMixedAsByOneProcess) {
+  // Parts of a batch begin with a sample that is mixed with one of another rank.
+  ExpectAsOne(MakeJob("[1,8,8]", kConvolution, {{"batch_size", "30"}},
+                      "&flip=true&brightness=0.4&contrast=0.2&mixup=0.4"));
+  ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "7"}, {"loss", "mse"}}, "&mixup=1"));
 }
 
 TEST(Parallel, AccumulationAndClippingActOnTheWholeStep) {

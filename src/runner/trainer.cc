@@ -73,8 +73,8 @@ TrainingResult Trainer::Run() {
   loss_.emplace(training_, ClassWeights(training_, dataset_.train, train_indices_,
                                         job_.model.output_shape.back(), device_));
   feed_.emplace(job_, dataset_.train, device_, batch_size_);
-  // It writes gradients where autograd adds to them.
-  if (loss_->plain() && training_.accumulation == 1 &&
+  // It writes gradients where autograd adds to them, and takes labels of one class.
+  if (loss_->plain() && job_.dataset_uri.augmentation.mixup == 0 && training_.accumulation == 1 &&
       training_.precision == spec::Precision::kFloat32) {
     dense_network_ = DenseNetwork::TryMake(&*model_, training_.loss, batch_size_);
   }

@@ -70,7 +70,7 @@ void Trainer::BeginTogether() {
 void Trainer::LoadBatch(const int64_t* indices, int64_t count) {
   slice_ = {0, count, 1};
   batch_count_ = count;
-  if (group_ == nullptr) return feed_->Load(indices, count);
+  if (group_ == nullptr) return feed_->Load({indices, count, 0, count});
   // Of a small batch some ranks have nothing.
   const int64_t least = model_->needs_two_samples() ? 2 : 1;
   const int64_t ranks = std::clamp<int64_t>(count / least, 1, group_->size());
@@ -80,7 +80,7 @@ void Trainer::LoadBatch(const int64_t* indices, int64_t count) {
   slice_.count = end - slice_.begin;
   slice_.share = static_cast<double>(slice_.count) / static_cast<double>(count);
   if (slice_.count == 0) return;
-  feed_->Load(indices + slice_.begin, slice_.count);
+  feed_->Load({indices, count, slice_.begin, slice_.count});
   if (!loss_->weighs_classes()) return;
   batch_classes_.resize(static_cast<size_t>(count * positions_));
   GatherClasses(dataset_.train, positions_, indices, count, batch_classes_.data());

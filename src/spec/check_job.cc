@@ -168,8 +168,9 @@ std::optional<JobSpec> CheckPreprocessing(const JobDescription& job, JobSpec spe
   bool refused = false;
   spec.dataset = Inspect(job, inspector, &spec, &refused, problems);
   if (spec.dataset_uri.augmentation.any()) {
-    problems->Add({"$.dataset", "flip and crop differ in each epoch: they cannot be prepared",
-                   "neither of them", Shown(std::string_view(job.dataset_uri)),
+    problems->Add({"$.dataset", "what differs in each epoch cannot be prepared",
+                   "none of flip, crop, brightness, contrast, saturation, hue and mixup",
+                   Shown(std::string_view(job.dataset_uri)),
                    "give them to the training, beside dataset://"});
   }
   spec.estimate = EstimatePreprocessing(spec.dataset ? &*spec.dataset : nullptr);
@@ -251,6 +252,13 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
     problems->Add({"$.hyperparameters.validation_split", "one sample cannot be split",
                    "at least 2 training samples", std::to_string(dataset->train_samples),
                    "leave validation_split out"});
+  }
+  if (trains && spec.dataset_uri.augmentation.mixup > 0 &&
+      (spec.training.balanced_class_weights || !spec.training.class_weights.empty())) {
+    problems->Add({"$.hyperparameters.class_weights",
+                   "does not go with mixup, whose samples are of two classes", "nothing",
+                   spec.training.balanced_class_weights ? "balanced" : "weights",
+                   "leave it out, or mixup in the data set's URI"});
   }
   spec.model = std::move(model.spec);
   const bool gpu = spec.device == Device::kCuda;

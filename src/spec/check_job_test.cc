@@ -116,12 +116,24 @@ TEST(CheckJob, APreprocessingHasDataAndAName) {
   EXPECT_TRUE(Says(problems, "$.hyperparameters.learning_rate", "nothing is trained"));
   EXPECT_TRUE(Says(problems, "$.epochs", "nothing is trained"));
   EXPECT_TRUE(Says(problems, "$.output_dataset", "is no name of a data set"));
-  EXPECT_TRUE(Says(problems, "$.dataset", "flip and crop differ in each epoch"));
+  EXPECT_TRUE(Says(problems, "$.dataset", "what differs in each epoch cannot be prepared"));
 
   JobDescription training = Job(R"({"layers": [{"type": "dense", "units": 10}]})");
   training.output_dataset = "x";
   EXPECT_TRUE(SaysOnly(Check(training).problems, "$.output_dataset",
                        "only preprocessings make a data set"));
+}
+
+TEST(CheckJob, MixupGoesWithoutClassWeights) {
+  JobDescription job =
+      Job(R"({"layers": [{"type": "input", "shape": [4]}, {"type": "dense", "units": 3}]})");
+  job.dataset_uri = "file:///x.csv?mixup=0.2";
+  EXPECT_TRUE(Check(job, std::nullopt).spec);
+  for (const char* weights : {"balanced", "1,2,3"}) {
+    job.hyperparameters["class_weights"] = weights;
+    EXPECT_TRUE(SaysOnly(Check(job, std::nullopt).problems, "$.hyperparameters.class_weights",
+                         "does not go with mixup"));
+  }
 }
 
 TEST(CheckJob, ProblemsReadAsSentences) {

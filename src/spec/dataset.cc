@@ -135,13 +135,7 @@ class FileReader {
       uri_.features_name = reader_.Text({"features"}).value_or(uri_.features_name);
     }
     if (For({"size", "channels"}, {Kind::kImageFolder})) ReadImages();
-    if (uri_.kind != Kind::kTable && uri_.kind != Kind::kText &&
-        For({"flip", "crop"}, {uri_.kind})) {
-      uri_.augmentation.flip = reader_.Bool({"flip"}).value_or(false);
-      uri_.augmentation.crop = reader_.Whole({"crop"}, 0, kMaxImageSide).value_or(0);
-    } else {
-      (void)For({"flip", "crop"}, {Kind::kImageFolder});
-    }
+    ReadAugmentation();
     if (uri_.kind == Kind::kPrepared) {
       for (const char* name : {"normalize", "normalise", "test_split", "split", "split_seed"}) {
         if (reader_.Find({name}) != nullptr)
@@ -262,6 +256,28 @@ class FileReader {
       uri_.images.channels = *channels;
       if (*channels == 2) reader_.Refuse({"channels"}, "is out of range", "1 (gray) or 3 (colour)");
     }
+  }
+
+  void ReadAugmentation() {
+    Augmentation& augmentation = uri_.augmentation;
+    if (uri_.kind == Kind::kText) (void)For({"mixup"}, {Kind::kImageFolder});
+    augmentation.mixup = Most({"mixup"}, kMaxMixup);
+    if (uri_.kind == Kind::kTable || uri_.kind == Kind::kText) {
+      (void)For({"flip", "crop", "brightness", "contrast", "saturation", "hue"},
+                {Kind::kImageFolder});
+      return;
+    }
+    augmentation.flip = reader_.Bool({"flip"}).value_or(false);
+    augmentation.crop = reader_.Whole({"crop"}, 0, kMaxImageSide).value_or(0);
+    augmentation.brightness = Most({"brightness"}, kMaxColourFactor);
+    augmentation.contrast = Most({"contrast"}, kMaxColourFactor);
+    augmentation.saturation = Most({"saturation"}, kMaxColourFactor);
+    augmentation.hue = Most({"hue"}, kMaxHue);
+  }
+
+  // From 0, which it is when it is not given.
+  double Most(const Key& key, double max) {
+    return reader_.Real(key, {.min = 0, .max = max}).value_or(0);
   }
 
   void ReadSplit() {

@@ -44,12 +44,21 @@ struct TestSplit {
   std::string column;  // kTable: its cells say "train" or "test"; empty: by ratio
 };
 
-// How the images of each epoch differ from those of the one before.
+// How the samples of each epoch differ from those of the one before.
 struct Augmentation {
-  bool flip = false;  // left and right, every other one
-  int64_t crop = 0;   // moved by up to so many pixels each way, black coming in
-  bool any() const { return flip || crop > 0; }
+  bool flip = false;  // left and right, every other image
+  int64_t crop = 0;   // images moved by up to so many pixels each way, black coming in
+  // How far each factor may be from the one that leaves an image's colours as they are, as
+  // torchvision's ColorJitter takes them.
+  double brightness = 0, contrast = 0, saturation = 0, hue = 0;
+  double mixup = 0;  // alpha of the Beta distribution of the shares; 0: samples stay unmixed
+
+  bool moves() const { return flip || crop > 0; }
+  bool jitters() const { return brightness > 0 || contrast > 0 || saturation > 0 || hue > 0; }
+  bool any() const { return moves() || jitters() || mixup > 0; }
 };
+
+inline constexpr double kMaxColourFactor = 10, kMaxHue = 0.5, kMaxMixup = 4;
 
 // A parsed dataset_uri.
 //

@@ -107,6 +107,17 @@ TEST(DatasetUri, SplitsImagesAndTextTakeTheirs) {
   EXPECT_EQ(images.images.channels, 3);
   EXPECT_TRUE(images.augmentation.flip);
   EXPECT_EQ(images.augmentation.crop, 4);
+  EXPECT_FALSE(images.augmentation.jitters());
+  DatasetUri coloured =
+      Parse("file:///d?format=images&brightness=0.4&contrast=0.3&saturation=0.2&hue=0.1&mixup=0.8");
+  EXPECT_TRUE(coloured.augmentation.jitters());
+  EXPECT_FALSE(coloured.augmentation.moves());
+  EXPECT_EQ(coloured.augmentation.brightness, 0.4);
+  EXPECT_EQ(coloured.augmentation.contrast, 0.3);
+  EXPECT_EQ(coloured.augmentation.saturation, 0.2);
+  EXPECT_EQ(coloured.augmentation.hue, 0.1);
+  EXPECT_EQ(coloured.augmentation.mixup, 0.8);
+  EXPECT_EQ(Parse("file:///d/x.csv?mixup=1").augmentation.mixup, 1);
   EXPECT_EQ(Parse("file:///d?format=images&size=16").images.width, 16);
   EXPECT_EQ(Parse("file:///d/a.npz?features=x&labels=y").labels_name, "y");
 }
@@ -149,6 +160,11 @@ TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
            {"file:///d/x.csv?missing=guess", "one of refuse, mean, zero, skip"},
            {"file:///d/x.csv?sequence_length=3", "ends in .txt"},
            {"file:///d/x.csv?flip=true", "format=images"},
+           {"file:///d/x.csv?hue=0.1", "format=images"},
+           {"file:///d/x.txt?mixup=0.1", "format=images"},
+           {"file:///d?format=images&hue=0.6", "from 0 to 0.5"},
+           {"file:///d?format=images&brightness=-1", "from 0 to 10"},
+           {"file:///d?format=images&mixup=5", "from 0 to 4"},
            {"file:///d/x.csv?test_split=1", "out of range"},
            {"file:///d/x.csv?split=end", "add test_split=0.2"},
            {"file:///d/x.csv?split_column=a&test_split=0.5", "does not go with split_column"},

@@ -1,0 +1,134 @@
+#include "runner/feed.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <stdexcept>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "runner/loss.h"
+
+namespace cyxwiz::runner {
+namespace {
+
+// What tests/golden/record_augment.py has recorded of torchvision.
+const Json& Golden() {
+  static const Json golden = [] {
+    Result<std::string> text = ReadFile(CYXWIZ_GOLDEN "/augment.json");
+    if (!text.ok()) throw std::runtime_error(text.status().ToString());
+    return (*ParseJson(*text, "augment.json"))["mixup"];
+  }();
+  return golden;
+}
+
+// On samples of 4 numbers of 3 classes.
+spec::JobSpec Job(const std::string& loss, const std::string& parameters) {
+  spec::JobDescription description;
+  description.name = "test";
+  description.model_definition =
+      R"({"layers":[{"type":"input","shape":[1,2,2]},{"type":"flatten"},{"type":"dense","units":3}]})";
+  description.dataset_uri = "file:///nowhere/images" + parameters;
+  description.hyperparameters = {{"seed", "1"}, {"loss", loss}};
+  spec::Problems problems;
+  auto job = spec::CheckJob(description, nullptr, &problems);
+  if (!job) throw std::runtime_error(problems.ToString());
+  return *job;
+}
+
+data::Split Batch() {
+  data::Split split;
+  split.features = Golden()["batch"].get<std::vector<float>>();
+  split.labels = Golden()["labels"].get<std::vector<int64_t>>();
+  split.samples = 5;
+  return split;
+}
+
+const std::vector<int64_t> kOrder{0, 1, 2, 3, 4};
+
+at::Tensor Numbers(const Json& values, at::IntArrayRef shape) {
+  return at::tensor(values.get<std::vector<double>>(), at::kDouble).to(at::kFloat).view(shape);
+}
+
+// That the batch of kOrder is mixed by.
+double Share(const spec::JobSpec& job, int64_t epoch) {
+  return data::MixupShare(job.dataset_uri.augmentation.mixup,
+                          {job.training.seed, static_cast<uint64_t>(epoch), 0});
+}
+
+// torchvision's samples and targets for the share s, from those for `share`: both are s * own +
+// (1 - s) * other.
+at::Tensor ForShare(const at::Tensor& own, const at::Tensor& mixed, double share, double s) {
+  const at::Tensor other = (mixed - own * share) / (1 - share);
+  return own * s + other * (1 - s);
+}
+
+TEST(Feed, MixesAsTorchvision) {
+  const double share = Golden()["share"].get<double>();
+  const at::Tensor batch = Numbers(Golden()["batch"], {5, 1, 2, 2});
+  const at::Tensor labels = at::tensor(Golden()["labels"].get<std::vector<int64_t>>(), at::kLong);
+  const at::Tensor one_hot = at::one_hot(labels, 3).to(at::kFloat);
+  for (const char* loss : {"cross_entropy", "mse"}) {
+    SCOPED_TRACE(loss);
+    const spec::JobSpec job = Job(loss, "?mixup=0.8");
+    const data::Split split = Batch();
+    Feed feed(job, split, at::kCPU, 5);
+    bool own_is_greater = false, other_is_greater = false;
+    for (int64_t epoch = 1; epoch < 30; ++epoch) {
+      const double s = Share(job, epoch);
+      feed.BeginEpoch(epoch);
+      feed.Load({kOrder.data(), 5, 0, 5});
+      EXPECT_TRUE(at::allclose(feed.x(),
+                               ForShare(batch, Numbers(Golden()["mixed"], {5, 1, 2, 2}), share, s),
+                               1e-4, 1e-5));
+      EXPECT_TRUE(at::allclose(
+          feed.y(), ForShare(one_hot, Numbers(Golden()["targets"], {5, 3}), share, s), 1e-4, 1e-5));
+      // The class that hits are counted by is the one with the greater share.
+      EXPECT_TRUE(at::equal(feed.classes(), s >= 0.5 ? labels : labels.roll(1, 0)));
+      (s >= 0.5 ? own_is_greater : other_is_greater) = true;
+    }
+    EXPECT_TRUE(own_is_greater && other_is_greater);
+  }
+}
+
+TEST(Feed, TheLossTakesSharesOfClassesAsPyTorch) {
+  const LossFunction loss(Job("cross_entropy", "").training, {});
+  const at::Tensor value =
+      loss(Numbers(Golden()["logits"], {5, 3}), Numbers(Golden()["targets"], {5, 3}));
+  EXPECT_NEAR(value.item<double>(), Golden()["cross_entropy"].get<double>(), 1e-6);
+}
+
+TEST(Feed, PartsOfABatchAreMixedAsTheWhole) {
+  const spec::JobSpec job = Job("cross_entropy", "?mixup=0.8&brightness=0.3&flip=true&crop=1");
+  data::Split split = Batch();
+  std::vector<uint8_t> bytes(20);
+  std::iota(bytes.begin(), bytes.end(), uint8_t{40});
+  split.features = bytes;
+  Feed whole(job, split, at::kCPU, 5), part(job, split, at::kCPU, 5);
+  const std::vector<int64_t> order{3, 1, 4, 0, 2};
+  for (int64_t epoch = 1; epoch < 10; ++epoch) {
+    whole.BeginEpoch(epoch);
+    part.BeginEpoch(epoch);
+    whole.Load({order.data(), 5, 0, 5});
+    for (auto [begin, count] : {std::pair<int64_t, int64_t>{0, 2}, {2, 2}, {4, 1}}) {
+      part.Load({order.data(), 5, begin, count});
+      EXPECT_TRUE(at::equal(part.x(), whole.x().narrow(0, begin, count)));
+      EXPECT_TRUE(at::equal(part.y(), whole.y().narrow(0, begin, count)));
+      EXPECT_TRUE(
+          at::equal(part.classes().narrow(0, 0, count), whole.classes().narrow(0, begin, count)));
+    }
+  }
+}
+
+TEST(Feed, OutsideATrainingSamplesStayAsTheyAre) {
+  const spec::JobSpec job = Job("cross_entropy", "?mixup=0.8&brightness=0.3&hue=0.1&flip=true");
+  const data::Split split = Batch();
+  Feed feed(job, split, at::kCPU, 5);
+  feed.Load({kOrder.data(), 5, 0, 5});
+  EXPECT_TRUE(at::equal(feed.x(), Numbers(Golden()["batch"], {5, 1, 2, 2})));
+  EXPECT_TRUE(at::equal(feed.y(), feed.classes()));
+  EXPECT_EQ(feed.y().scalar_type(), at::kLong);
+}
+
+}  // namespace
+}  // namespace cyxwiz::runner
