@@ -9,6 +9,7 @@
 #include "data/stored.h"
 #include "security/job_token.h"
 #include "spec/dataset_reference.h"
+#include "spec/shard_pattern.h"
 
 namespace cyxwiz::central {
 namespace {
@@ -17,18 +18,33 @@ constexpr char kPath[] = "$.dataset";
 // Of files that are read at each submission that finds them changed.
 constexpr int64_t kMostHashedBytes = 256 << 20;
 
-// Whether the path is that of a file of the data set, or of a folder with some; else a problem.
+// Whether the path is that of a file of the data set, or of a folder with some. files: in order.
+bool Holds(const std::vector<spec::DatasetFile>& files, const std::string& path) {
+  auto first_from = [&](const std::string& wanted) {
+    return std::lower_bound(files.begin(), files.end(), wanted,
+                            [](const auto& file, const auto& text) { return file.path < text; });
+  };
+  if (auto file = first_from(path); file != files.end() && file->path == path) return true;
+  auto inside = first_from(path + "/");
+  return inside != files.end() && inside->path.starts_with(path + "/");
+}
+
+// Adds a problem unless the data set has what the path names: one file or folder, or the shards of
+// a pattern.
 bool CheckPath(const spec::DatasetReference& reference, const std::vector<spec::DatasetFile>& files,
                spec::Problems* problems) {
+  std::vector<std::string> wanted{reference.path};
+  if (auto shards = spec::ExpandShards(reference.path)) wanted = *std::move(shards);
+  auto missing = std::find_if(wanted.begin(), wanted.end(),
+                              [&](const std::string& path) { return !Holds(files, path); });
+  if (missing == wanted.end()) return true;
   std::vector<std::string> paths;
   for (const spec::DatasetFile& file : files) {
-    if (file.path == reference.path || file.path.starts_with(reference.path + "/")) return true;
     if (paths.size() < 1000) paths.push_back(file.path);
   }
-  const std::string nearest = NearestName(reference.path, paths);
+  const std::string nearest = NearestName(*missing, paths);
   problems->Add({kPath, "data set '" + reference.FullName() + "' has no such file or folder",
-                 "one of its files, such as '" + files.front().path + "'",
-                 "'" + reference.path + "'",
+                 "one of its files, such as '" + files.front().path + "'", "'" + *missing + "'",
                  nearest.empty() ? "" : "did you mean '" + nearest + "'?"});
   return false;
 }

@@ -196,7 +196,8 @@ std::string StateOfFiles(const spec::DatasetUri& uri) {
         paths.push_back(uri.path.substr(0, uri.path.rfind('/') + 1) + name);
       break;
     case Kind::kImageFolder:
-      // The images themselves are too many to ask for each submission.
+    case Kind::kWebDataset:
+      // The files themselves are too many to ask for each submission.
       return "images " + std::to_string(++images_asked);
   }
   std::string state;

@@ -24,6 +24,7 @@
 #include "data/stored.h"
 #include "data/table.h"
 #include "data/text.h"
+#include "data/web_dataset.h"
 
 namespace cyxwiz::data {
 namespace {
@@ -102,6 +103,8 @@ Fault ReadRaw(const DatasetUri& uri, const Roots& roots, const Files& files, Raw
       return ReadTwoArrays(uri, files, raw);
     case DatasetUri::Kind::kImageFolder:
       return ReadImageFolder(files.path, uri, roots, raw);
+    case DatasetUri::Kind::kWebDataset:
+      return ReadWebDataset(files.shards, uri, raw);
     case DatasetUri::Kind::kText:
       return ReadText(files.path, uri.sequence_length, raw);
     case DatasetUri::Kind::kPrepared:

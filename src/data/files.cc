@@ -7,6 +7,8 @@
 #include <span>
 
 #include "data/roots.h"
+#include "data/web_dataset.h"
+#include "spec/shard_pattern.h"
 
 namespace cyxwiz::data {
 namespace {
@@ -82,6 +84,26 @@ Fault LocateIdxFolder(const Roots& roots, const std::string& folder, Files* file
   return {};
 }
 
+// resolve: of a path that the URI names.
+template <typename Resolve>
+Fault LocateShards(const Resolve& resolve, const std::string& path, const Roots& roots,
+                   std::vector<std::string>* shards) {
+  if (const auto paths = spec::ExpandShards(path)) {
+    for (const std::string& one : *paths) {
+      shards->emplace_back();
+      RETURN_IF_FAULT(resolve(one, &shards->back()));
+    }
+    return {};
+  }
+  std::string real;
+  RETURN_IF_FAULT(resolve(path, &real));
+  struct stat info;
+  if (::stat(real.c_str(), &info) == 0 && S_ISDIR(info.st_mode))
+    return ListShards(real, roots, shards);
+  shards->push_back(std::move(real));
+  return {};
+}
+
 }  // namespace
 
 Fault Locate(const DatasetUri& uri, const Roots& roots, Files* files, bool* visible) {
@@ -101,6 +123,8 @@ Fault Locate(const DatasetUri& uri, const Roots& roots, Files* files, bool* visi
     case DatasetUri::Kind::kImageFolder:
     case DatasetUri::Kind::kPrepared:
       return resolve(uri.path, &files->path);
+    case DatasetUri::Kind::kWebDataset:
+      return LocateShards(resolve, uri.path, roots, &files->shards);
     case DatasetUri::Kind::kNpy:
       RETURN_IF_FAULT(resolve(uri.path, &files->path));
       return resolve(uri.labels_path, &files->labels);

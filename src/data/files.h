@@ -15,11 +15,13 @@ namespace cyxwiz::data {
 struct Files {
   IdxFiles train;
   std::optional<IdxFiles> test;
-  std::string path;    // of other kinds than IDX: the file or the folder
-  std::string labels;  // of an NPY
+  std::string path;                 // of other kinds than IDX: the file or the folder
+  std::string labels;               // of an NPY
+  std::vector<std::string> shards;  // of a WebDataset
 
   // All of them; of a folder of images the folder alone.
   std::vector<std::string> all() const {
+    if (!shards.empty()) return shards;
     if (!path.empty() && labels.empty()) return {path};
     if (!path.empty()) return {path, labels};
     std::vector<std::string> files = {train.images, train.labels};

@@ -3,6 +3,7 @@
 // for what it is worth most.
 #include <random>
 
+#include "data/picture_testing.h"
 #include "data/testing.h"
 
 namespace cyxwiz::data {
@@ -126,6 +127,19 @@ TEST_F(MutationTest, CsvGzip) {
         Write("table.csv.gz", i % 2 == 0 ? Damage(Gzip(table)) : Gzip(Damage(table)))));
   }
   ExpectBoth();
+}
+
+TEST_F(MutationTest, WebDataset) {
+  const std::string tar = Tar({{"1.png", Png(Gradient(2, 3, 1))},
+                               {"1.cls", "0"},
+                               {"2.png", Png(Gradient(2, 3, 1, 9))},
+                               {"2.json", R"({"label": 1})"},
+                               {"2.cls", "1"}});
+  for (int i = 0; i < kRounds && !HasFailure(); ++i) {
+    Write("x.tar", Damage(tar));
+    Read(Uri(i % 2 == 0 ? "file://{}/x.tar?size=2" : "file://{}/x.tar?size=2&label=label"));
+  }
+  EXPECT_GT(refused_, kRounds / 10);
 }
 
 }  // namespace

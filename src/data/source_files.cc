@@ -10,6 +10,11 @@
 #include "data/files.h"
 
 namespace cyxwiz::data {
+namespace {
+
+constexpr size_t kMostSourceFiles = 1000;
+
+}  // namespace
 
 Result<std::vector<SourceFile>> FindSourceFiles(const spec::DatasetUri& uri, const Roots& roots) {
   using Kind = spec::DatasetUri::Kind;
@@ -19,6 +24,7 @@ Result<std::vector<SourceFile>> FindSourceFiles(const spec::DatasetUri& uri, con
   bool visible = true;
   if (Fault fault = Locate(uri, roots, &files, &visible); !fault.ok()) return fault.ToStatus();
   std::vector<std::string> paths = files.all();
+  if (paths.size() > kMostSourceFiles) return sources;
   if (uri.kind == Kind::kPrepared) {
     const std::string folder = std::filesystem::path(files.path).parent_path().string();
     std::error_code error;

@@ -19,7 +19,8 @@ struct SourceFile {
   int64_t modified_ns = 0;  // Unix time
 };
 
-// None for mock data and for folders of images, which have too many. Errors as of Roots::Resolve.
+// None for mock data, and for folders of images and archives of more than 1000, which are too many.
+// Errors as of Roots::Resolve.
 Result<std::vector<SourceFile>> FindSourceFiles(const spec::DatasetUri& uri, const Roots& roots);
 
 // Sizes and times as one text: equal when no file was written to.

@@ -5,9 +5,12 @@
 #include <zlib.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/dataset.h"
@@ -47,6 +50,37 @@ inline std::string Idx(const std::vector<uint32_t>& dims, unsigned first = 0,
   for (uint32_t dim : dims) count *= dim;
   for (size_t i = 0; i < count; ++i) text += static_cast<char>((first + i) % modulus);
   return text;
+}
+
+// A member of a tar archive: header, content, padding.
+inline std::string TarMemberOf(const std::string& name, std::string_view content, char type = '0',
+                               const std::string& prefix = "") {
+  std::string header(512, '\0');
+  auto put = [&](size_t at, const std::string& text) { header.replace(at, text.size(), text); };
+  auto octal = [](size_t number, int digits) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%0*zo", digits, number);
+    return std::string(text);
+  };
+  put(0, name.substr(0, 100));
+  put(100, "0000644");
+  put(124, octal(content.size(), 11));
+  put(136, octal(0, 11));
+  put(148, "        ");
+  header[156] = type;
+  put(257, std::string("ustar\00000", 8));
+  put(345, prefix);
+  size_t sum = 0;
+  for (unsigned char c : header) sum += c;
+  put(148, octal(sum, 6) + std::string("\0 ", 2));
+  header += content;
+  return header + std::string((512 - content.size() % 512) % 512, '\0');
+}
+
+inline std::string Tar(const std::vector<std::pair<std::string, std::string>>& files) {
+  std::string tar;
+  for (const auto& [name, content] : files) tar += TarMemberOf(name, content);
+  return tar + std::string(1024, '\0');
 }
 
 class DataTest : public testing::Test {

@@ -18,6 +18,7 @@
 #include "base/failpoint.h"
 #include "base/safetensors.h"
 #include "data/dataset.h"
+#include "data/source_files.h"
 #include "runner/attempt_parts.h"
 #include "runner/event_file.h"
 #include "runner/local_ranks.h"
@@ -92,6 +93,8 @@ Status FindData(const spec::JobDescription& job, const data::Roots& roots) {
   spec::Problems problems;
   std::optional<spec::DatasetUri> uri = spec::ParseDatasetUri(job.dataset_uri, &problems);
   if (!uri || uri->kind == spec::DatasetUri::Kind::kMock || uri->stored()) return OkStatus();
+  if (uri->kind == spec::DatasetUri::Kind::kWebDataset)  // a pattern is no path
+    return data::FindSourceFiles(*uri, roots).status();
   RETURN_IF_ERROR(roots.Resolve(uri->path).status());
   if (!uri->labels_path.empty()) RETURN_IF_ERROR(roots.Resolve(uri->labels_path).status());
   return OkStatus();

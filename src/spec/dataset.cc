@@ -13,6 +13,7 @@
 #include "spec/dataset_reference.h"
 #include "spec/object_reader.h"
 #include "spec/percent.h"
+#include "spec/shard_pattern.h"
 
 namespace cyxwiz::spec {
 namespace {
@@ -90,6 +91,8 @@ constexpr Format kFormats[] = {
     {"safetensors", Kind::kSafetensors, "a path that ends in .npz or .safetensors"},
     {"idx", Kind::kIdxFolder, "IDX files"},
     {"images", Kind::kImageFolder, "a folder with format=images"},
+    {"webdataset", Kind::kWebDataset, "a path that ends in .tar"},
+    {"tar", Kind::kWebDataset, "a path that ends in .tar"},
     {"prepared", Kind::kPrepared, "the dataset.json that a preprocessing has left"},
 };
 
@@ -97,7 +100,8 @@ constexpr Format kFormats[] = {
 constexpr std::string_view kPreparedFileName = "dataset.json";
 
 bool HasOwnLabels(Kind kind) {
-  return kind == Kind::kText || kind == Kind::kImageFolder || kind == Kind::kPrepared;
+  return kind == Kind::kText || kind == Kind::kImageFolder || kind == Kind::kWebDataset ||
+         kind == Kind::kPrepared;
 }
 
 const Format* FormatOf(std::string_view path) {
@@ -117,13 +121,19 @@ const Format* FormatOf(std::string_view path) {
 // are for.
 class FileReader {
  public:
-  FileReader(ObjectReader* reader, DatasetUri* uri) : reader_(*reader), uri_(*uri) {}
+  FileReader(ObjectReader* reader, DatasetUri* uri, Problems* problems)
+      : reader_(*reader), uri_(*uri), problems_(*problems) {}
 
   void Read() {
     ReadKind();
     ReadLabels();
-    if (For({"label", "label_type", "header", "delimiter", "columns", "ignore", "categorical",
-             "encoding", "missing", "split_column"},
+    if (uri_.kind == Kind::kWebDataset) {
+      uri_.json_label = reader_.Text({"label"}).value_or("");
+    } else {
+      (void)For({"label"}, {Kind::kTable});
+    }
+    if (For({"label_type", "header", "delimiter", "columns", "ignore", "categorical", "encoding",
+             "missing", "split_column"},
             {Kind::kTable})) {
       ReadTable();
     }
@@ -134,7 +144,7 @@ class FileReader {
     if (For({"features"}, {Kind::kNpz, Kind::kSafetensors})) {
       uri_.features_name = reader_.Text({"features"}).value_or(uri_.features_name);
     }
-    if (For({"size", "channels"}, {Kind::kImageFolder})) ReadImages();
+    if (For({"size", "channels"}, {Kind::kImageFolder, Kind::kWebDataset})) ReadImages();
     ReadAugmentation();
     if (uri_.kind == Kind::kPrepared) {
       for (const char* name : {"normalize", "normalise", "test_split", "split", "split_seed"}) {
@@ -156,15 +166,29 @@ class FileReader {
   void ReadKind() {
     const Format* format = FormatOf(uri_.path);
     uri_.kind = format != nullptr ? format->kind : Kind::kIdxFolder;
-    static constexpr Choice kChoices[] = {
-        {"csv", 0},    {"tsv", 1},     {"text", 2},        {"txt", 3, /*alias=*/true},
-        {"npy", 4},    {"npz", 5},     {"safetensors", 6}, {"idx", 7},
-        {"images", 8}, {"prepared", 9}};
+    static constexpr Choice kChoices[] = {{"csv", 0},
+                                          {"tsv", 1},
+                                          {"text", 2},
+                                          {"txt", 3, /*alias=*/true},
+                                          {"npy", 4},
+                                          {"npz", 5},
+                                          {"safetensors", 6},
+                                          {"idx", 7},
+                                          {"images", 8},
+                                          {"webdataset", 9},
+                                          {"tar", 10, /*alias=*/true},
+                                          {"prepared", 11}};
     if (auto chosen = reader_.OneOf({"format"}, kChoices)) {
       format = &kFormats[static_cast<size_t>(*chosen)];
       uri_.kind = format->kind;
     }
     if (format != nullptr && format->name == "tsv") uri_.table.delimiter = '\t';
+    if (uri_.kind == Kind::kWebDataset && IsShardPattern(uri_.path) && !ExpandShards(uri_.path)) {
+      problems_.Add({kPath, "the path is no pattern of archives",
+                     "one range of at most " + std::to_string(kMaxShards) +
+                         " numbers, such as train-{000..146}.tar",
+                     Shown(std::string_view(uri_.path)), ""});
+    }
   }
 
   void ReadLabels() {
@@ -180,6 +204,7 @@ class FileReader {
       reader_.Refuse({"labels"}, "is for files of arrays", "no labels",
                      uri_.kind == Kind::kText          ? "each byte's label is the one after it"
                      : uri_.kind == Kind::kImageFolder ? "each image's label is its folder"
+                     : uri_.kind == Kind::kWebDataset  ? "each image's label is beside it"
                                                        : "they are prepared, too");
     } else if (uri_.kind == Kind::kNpy && !labels) {
       reader_.Refuse({"labels"}, "is missing",
@@ -342,6 +367,7 @@ class FileReader {
 
   ObjectReader& reader_;
   DatasetUri& uri_;
+  Problems& problems_;
 };
 
 void ReadFile(std::string_view source, ObjectReader& reader, DatasetUri* uri, Problems* problems) {
@@ -356,7 +382,7 @@ void ReadFile(std::string_view source, ObjectReader& reader, DatasetUri* uri, Pr
   } else {
     uri->path = *path;
   }
-  FileReader(&reader, uri).Read();
+  FileReader(&reader, uri, problems).Read();
 }
 
 void ReadStored(std::string_view text, ObjectReader& reader, DatasetUri* uri, Problems* problems) {
@@ -365,7 +391,7 @@ void ReadStored(std::string_view text, ObjectReader& reader, DatasetUri* uri, Pr
     uri->stored_as = reference->FullName();
     uri->path = std::move(reference->path);
   }
-  FileReader(&reader, uri).Read();
+  FileReader(&reader, uri, problems).Read();
 }
 
 }  // namespace

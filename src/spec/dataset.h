@@ -79,6 +79,8 @@ inline constexpr double kMaxColourFactor = 10, kMaxHue = 0.5, kMaxMixup = 4;
 //       two named arrays
 //   file:///folder?format=images&size=32x32&channels=3
 //       PNG and JPEG, a folder a class
+//   file:///shards.tar, file:///shards-{000..146}.tar, file:///folder?format=webdataset
+//       images and labels in archives of tar, see data/web_dataset.h
 //   file:///folder/dataset.json
 //       what a preprocessing has left, see data/prepared.h
 //   dataset://name@version, dataset://name@version/file?labels=other-file
@@ -94,6 +96,7 @@ struct DatasetUri {
     kNpz,
     kSafetensors,
     kImageFolder,
+    kWebDataset,
     kPrepared
   };
   Kind kind = Kind::kMock;
@@ -106,7 +109,8 @@ struct DatasetUri {
   std::string path;
   std::string labels_path;  // kIdxPair, kNpy
   TableOptions table;
-  ImageOptions images;
+  ImageOptions images;     // kImageFolder, kWebDataset
+  std::string json_label;  // kWebDataset: the member of .json that is the label; empty: .cls has it
   int64_t sequence_length = 128;  // kText
   // kNpz, kSafetensors: names of the arrays
   std::string features_name = "features", labels_name = "labels";
@@ -127,7 +131,8 @@ inline constexpr int64_t kMaxSequenceLength = 65536;
 inline constexpr int64_t kMaxImageSide = 16384;
 
 // Parses and checks a URI's form; touches no file: what a path is follows from "format=", or from
-// the end of its name, also before ".gz" (".csv", ".tsv", ".txt", ".npy", ".npz", ".safetensors");
+// the end of its name, also before ".gz" (".csv", ".tsv", ".txt", ".npy", ".npz", ".safetensors",
+// ".tar");
 // of the others "?labels=" makes a pair of IDX files, anything else is an IDX folder.
 // Percent-encoded characters are decoded in paths and parameters; a path's own "?" must be written
 // %3F. What dataset://name is follows from its only file when it has just one, which a server adds

@@ -62,6 +62,11 @@ TEST(DatasetUri, FilesAreToldApartByName) {
            {"file:///d/a.npz", Kind::kNpz},
            {"file:///d/a.safetensors", Kind::kSafetensors},
            {"file:///d/photos?format=images", Kind::kImageFolder},
+           {"file:///d/x.tar", Kind::kWebDataset},
+           {"file:///d/x-{00..17}.tar", Kind::kWebDataset},
+           {"file:///d/photos?format=webdataset", Kind::kWebDataset},
+           {"file:///d/photos?format=tar", Kind::kWebDataset},
+           {"dataset://photos@1/x-{0..3}.tar", Kind::kWebDataset},
            {"file:///d/odd.csv?format=idx", Kind::kIdxFolder}}) {
     EXPECT_EQ(Parse(text).kind, kind) << text;
   }
@@ -161,6 +166,10 @@ TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
            {"file:///d/x.csv?sequence_length=3", "ends in .txt"},
            {"file:///d/x.csv?flip=true", "format=images"},
            {"file:///d/x.csv?hue=0.1", "format=images"},
+           {"file:///d/x.tar?labels=/y", "beside it"},
+           {"file:///d/x.tar?header=true", "ends in .csv"},
+           {"file:///d/x-{3..0}.tar", "train-{000..146}.tar"},
+           {"file:///d/x-{0..9999999}.tar", "at most 10000 numbers"},
            {"file:///d/x.txt?mixup=0.1", "format=images"},
            {"file:///d?format=images&hue=0.6", "from 0 to 0.5"},
            {"file:///d?format=images&brightness=-1", "from 0 to 10"},

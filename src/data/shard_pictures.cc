@@ -1,0 +1,88 @@
+#include "data/shard_pictures.h"
+
+#include <algorithm>
+
+#include "data/picture.h"
+#include "data/resize.h"
+
+namespace cyxwiz::data {
+namespace {
+
+// Archives that are open at a time.
+constexpr size_t kMostOpen = 32;
+// In a header of tar, before the content.
+constexpr int64_t kHeaderBytes = 512;
+constexpr size_t kNameBytes = 100;
+
+}  // namespace
+
+Fault ShardPictures::AddShard(const std::string& path) {
+  FileRange file;
+  RETURN_IF_FAULT(file.Open(path));
+  shards_.push_back({path, file.size()});
+  return {};
+}
+
+void ShardPictures::SetShape(const std::vector<int64_t>& shape, bool resizes) {
+  channels_ = shape[0];
+  height_ = shape[1];
+  width_ = shape[2];
+  resizes_ = resizes;
+}
+
+Fault ShardPictures::Open(int32_t shard, File* file) const {
+  std::lock_guard lock(mutex_);
+  auto found = std::find_if(open_.begin(), open_.end(),
+                            [&](const auto& entry) { return entry.first == shard; });
+  if (found != open_.end()) {
+    open_.splice(open_.begin(), open_, found);
+    *file = open_.front().second;
+    return {};
+  }
+  const Shard& wanted = shards_[static_cast<size_t>(shard)];
+  auto opened = std::make_shared<FileRange>();
+  RETURN_IF_FAULT(opened->Open(wanted.path));
+  if (opened->size() != wanted.bytes) {
+    return Wrong("'" + wanted.path + "' has changed since it was opened first",
+                 Count(wanted.bytes, "byte"), std::to_string(opened->size()));
+  }
+  open_.emplace_front(shard, opened);
+  if (open_.size() > kMostOpen) open_.pop_back();
+  *file = std::move(opened);
+  return {};
+}
+
+Fault ShardPictures::ReadFile(int64_t row, std::string* content, std::string* name) const {
+  const Place& place = places_[static_cast<size_t>(row)];
+  const std::string& path = shards_[static_cast<size_t>(place.shard)].path;
+  File file;
+  RETURN_IF_FAULT(Open(place.shard, &file));
+  content->resize(static_cast<size_t>(place.bytes));
+  size_t got = 0;
+  RETURN_IF_FAULT(file->ReadAt(place.offset, content->data(), content->size(), &got));
+  char header[kNameBytes];
+  size_t got_name = 0;
+  RETURN_IF_FAULT(file->ReadAt(place.offset - kHeaderBytes, header, sizeof header, &got_name));
+  const std::string_view text(header, got_name);
+  *name = path + "/" + Shown(text.substr(0, text.find('\0')), 100);
+  if (got == content->size()) return {};
+  return Wrong("'" + *name + "' is cut off", Count(place.bytes, "byte"), std::to_string(got));
+}
+
+Fault ShardPictures::Read(int64_t row, uint8_t* out) const {
+  std::string content, name;
+  RETURN_IF_FAULT(ReadFile(row, &content, &name));
+  Picture picture;
+  RETURN_IF_FAULT(DecodePicture(content, name, channels_, &picture));
+  if (!resizes_ && (picture.height != height_ || picture.width != width_)) {
+    return Wrong("image '" + name + "' is of another size than the first",
+                 std::to_string(height_) + "x" + std::to_string(width_),
+                 std::to_string(picture.height) + "x" + std::to_string(picture.width),
+                 "size=" + std::to_string(height_) + "x" + std::to_string(width_) +
+                     " makes all of that size");
+  }
+  Resize(picture, height_, width_, out);
+  return {};
+}
+
+}  // namespace cyxwiz::data

@@ -1,0 +1,158 @@
+#include "data/web_dataset.h"
+
+#include "data/picture_testing.h"
+#include "data/testing.h"
+
+namespace cyxwiz::data {
+namespace {
+
+using Members = std::vector<std::pair<std::string, std::string>>;
+
+// Two samples of 2x3 in colour, with what else an archive may hold.
+Members Samples() {
+  return {{"a/0001.png", Png(Gradient(2, 3, 3))},
+          {"a/0001.cls", "1\n"},
+          {"a/0001.txt", "a caption"},
+          {"README", "no sample"},
+          {"a/._0001.png", "of another system"},
+          {"a/0002.jpg", Png(Gradient(2, 3, 3, 9))},
+          {"a/0002.json", R"({"label": 3, "class": "x", "far": 65536})"},
+          {"a/0002.cls", " 2 "}};
+}
+
+std::vector<uint8_t> ChannelsFirst(const Picture& picture) {
+  std::vector<uint8_t> values;
+  for (int64_t c = 0; c < picture.channels; ++c) {
+    for (size_t i = static_cast<size_t>(c); i < picture.pixels.size();
+         i += static_cast<size_t>(picture.channels))
+      values.push_back(picture.pixels[i]);
+  }
+  return values;
+}
+
+class WebDatasetTest : public DataTest {
+ protected:
+  void ExpectMembersWrong(const Members& members, Code code, const std::vector<std::string>& parts,
+                          const std::string& parameters = "") {
+    Write("x.tar", Tar(members));
+    ExpectWrong(Uri("file://{}/x.tar" + parameters), code, parts);
+  }
+};
+
+TEST_F(WebDatasetTest, OneArchive) {
+  Write("x.tar", Tar(Samples()));
+  const Dataset dataset = LoadOk(Uri("file://{}/x.tar"));
+  EXPECT_EQ(dataset.info.sample_shape, (std::vector<int64_t>{3, 2, 3}));
+  EXPECT_EQ(dataset.info.classes, 3);
+  EXPECT_EQ(dataset.info.description, "WebDataset, images 3x2x3, 2 train samples, 3 classes");
+  EXPECT_EQ(Classes(dataset.train), (std::vector<int64_t>{1, 2}));
+  std::vector<uint8_t> expected = ChannelsFirst(Gradient(2, 3, 3));
+  const std::vector<uint8_t> second = ChannelsFirst(Gradient(2, 3, 3, 9));
+  expected.insert(expected.end(), second.begin(), second.end());
+  EXPECT_EQ(Bytes(dataset.train), expected);
+}
+
+TEST_F(WebDatasetTest, FoldersAndPatternsNameManyInOrder) {
+  for (int shard = 0; shard < 12; ++shard) {
+    char name[32];
+    std::snprintf(name, sizeof name, "set/s-%02d.tar", shard);
+    Write(name, Tar({{"k.png", Png(Gradient(1, 1, 1, shard))}, {"k.cls", std::to_string(shard)}}));
+  }
+  Write("set/.hidden.tar", "");
+  Write("set/notes.txt", "");
+  const Dataset folder = LoadOk(Uri("file://{}/set?format=webdataset"));
+  ASSERT_EQ(folder.train.samples, 12);
+  for (size_t i = 0; i < 12; ++i) {
+    EXPECT_EQ(Classes(folder.train)[i], static_cast<int64_t>(i));
+    EXPECT_EQ(Bytes(folder.train)[i], i);
+  }
+  EXPECT_EQ(Classes(LoadOk(Uri("file://{}/set/s-{08..10}.tar")).train),
+            (std::vector<int64_t>{8, 9, 10}));
+  // Preparations come by themselves.
+  const Dataset split = LoadOk(Uri("file://{}/set?format=webdataset&test_split=0.25&split=end"));
+  EXPECT_EQ(Classes(split.test), (std::vector<int64_t>{9, 10, 11}));
+  ExpectWrong(Uri("file://{}/set/s-{10..12}.tar"), Code::kNotFound, {"s-12.tar"});
+}
+
+TEST_F(WebDatasetTest, AFileThatChangesIsReadAnew) {
+  Write("set/a.tar", Tar(Samples()));
+  FileInspector inspector(roots(), true);
+  spec::Problems problems;
+  EXPECT_EQ(inspector.Inspect(Uri("file://{}/set?format=webdataset"), &problems)->train_samples, 2);
+  Write("set/b.tar", Tar(Samples()));
+  EXPECT_EQ(inspector.Inspect(Uri("file://{}/set?format=webdataset"), &problems)->train_samples, 4);
+}
+
+TEST_F(WebDatasetTest, LabelsOfJson) {
+  Members members = Samples();
+  members[1] = {"a/0001.json", R"({"label": 0})"};
+  Write("x.tar", Tar(members));
+  EXPECT_EQ(Classes(LoadOk(Uri("file://{}/x.tar?label=label")).train),
+            (std::vector<int64_t>{0, 3}));
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"a/0001.json", "no member 'class'"},
+                     "?label=class");
+  members[1].second = R"({"class": "y", "far": 1.5})";
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"a whole number from 0 to 65535", "\"y\""},
+                     "?label=class");
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"found 1.5"}, "?label=far");
+  members[1].second = R"({"far": 1})";
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"a/0002.json", "found 65536"}, "?label=far");
+  members[1].second = "[";
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"a/0001.json", "holds no label"},
+                     "?label=far");
+  members[1].second = std::string((1 << 20) + 1, ' ');
+  ExpectMembersWrong(members, Code::kResourceExhausted, {"too large for a label"}, "?label=far");
+}
+
+TEST_F(WebDatasetTest, IncompleteSamplesAreNamed) {
+  const std::string png = Png(Gradient(2, 3, 3));
+  ExpectMembersWrong({{"a.png", png}, {"b.png", png}, {"b.cls", "1"}}, Code::kInvalidArgument,
+                     {"sample 'a' of '", "has no label", "ends in .cls"});
+  ExpectMembersWrong({{"a.png", png}, {"a.json", "{}"}}, Code::kInvalidArgument,
+                     {"has no label", "label=NAME"});
+  ExpectMembersWrong({{"a.cls", "1"}}, Code::kInvalidArgument, {"sample 'a'", "has no image"});
+  ExpectMembersWrong({{"a.png", png}, {"a.mask.png", png}, {"a.cls", "1"}}, Code::kInvalidArgument,
+                     {"has several images", "a.mask.png"});
+  ExpectMembersWrong({{"a.png", png}, {"a.cls", "1"}, {"a.2.cls", "1"}}, Code::kInvalidArgument,
+                     {"has several labels"});
+  ExpectMembersWrong({{"README", "x"}}, Code::kInvalidArgument, {"has no samples"});
+  for (const char* label : {"", "cat", "-1", "1.0", "65536", "1 2", "99999999999999999999"}) {
+    ExpectMembersWrong({{"a.png", png}, {"a.cls", label}}, Code::kInvalidArgument,
+                       {"a.cls' holds no label", "a whole number from 0 to 65535"});
+  }
+  ExpectMembersWrong({{"a.png", png}, {"a.cls", std::string(65, ' ')}}, Code::kResourceExhausted,
+                     {"too large for a label"});
+}
+
+TEST_F(WebDatasetTest, ImagesOfOtherSizesAreScaledOrRefused) {
+  Members members = Samples();
+  members[5].second = Png(Gradient(3, 3, 3));
+  Write("x.tar", Tar(members));
+  auto dataset = Load(Uri("file://{}/x.tar"), roots());
+  ASSERT_FALSE(dataset.ok());
+  EXPECT_NE(dataset.status().ToString().find("a/0002.jpg' is of another size"), std::string::npos)
+      << dataset.status();
+  EXPECT_EQ(LoadOk(Uri("file://{}/x.tar?size=4&channels=1")).info.sample_shape,
+            (std::vector<int64_t>{1, 4, 4}));
+  members[5].second = "no image";
+  Write("x.tar", Tar(members));
+  dataset = Load(Uri("file://{}/x.tar"), roots());
+  ASSERT_FALSE(dataset.ok());
+  EXPECT_NE(dataset.status().ToString().find("0002.jpg' is not an image"), std::string::npos);
+}
+
+TEST_F(WebDatasetTest, LinksMustStayBelowTheRoots) {
+  std::filesystem::create_directories(folder_ + "/set");
+  std::filesystem::create_symlink("/etc/hostname", folder_ + "/set/x.tar");
+  EXPECT_EQ(Load(Uri("file://{}/set?format=webdataset"), roots()).status().code(),
+            Code::kPermissionDenied);
+  EXPECT_EQ(Load(Uri("file://{}/set/x.tar"), roots()).status().code(), Code::kPermissionDenied);
+}
+
+TEST_F(WebDatasetTest, FoldersWithoutArchivesAreRefused) {
+  Write("set/x.png", "");
+  ExpectWrong(Uri("file://{}/set?format=webdataset"), Code::kInvalidArgument, {"has no archives"});
+}
+
+}  // namespace
+}  // namespace cyxwiz::data
