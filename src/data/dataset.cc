@@ -12,6 +12,7 @@
 
 #include "data/arrays.h"
 #include "data/fault.h"
+#include "data/file_rows.h"
 #include "data/files.h"
 #include "data/idx.h"
 #include "data/images.h"
@@ -183,6 +184,12 @@ Fault LoadWhole(const DatasetUri& uri, const Roots& roots, const Preparation* pr
   });
 }
 
+// What a fault says of a stored data set's files.
+void ShowStored(const StoredFolder& folder, Fault* fault) {
+  for (std::string* text : {&fault->message, &fault->expected, &fault->found, &fault->hint})
+    *text = folder.Shown(*text);
+}
+
 }  // namespace
 
 // What was found out of data sets in a certain state.
@@ -272,8 +279,7 @@ std::optional<DatasetInfo> Loader::Inspect(const DatasetUri& uri, spec::Problems
   if (uri.stored() && !stored_folder_.empty()) {
     const StoredFolder folder(stored_folder_);
     fault = LoadWhole(folder.UriOf(uri), folder.roots(), prepared, &*dataset_);
-    for (std::string* text : {&fault.message, &fault.expected, &fault.found, &fault.hint})
-      *text = folder.Shown(*text);
+    ShowStored(folder, &fault);
   } else {
     fault = LoadWhole(uri, roots_, prepared, &*dataset_);
   }
@@ -284,19 +290,25 @@ std::optional<DatasetInfo> Loader::Inspect(const DatasetUri& uri, spec::Problems
   return std::nullopt;
 }
 
-Result<Dataset> Loader::Take(const DatasetUri& uri) {
+Result<Dataset> Loader::Take(const DatasetUri& uri, bool streams) {
   if (!dataset_) {
     spec::Problems ignored;
     if (!Inspect(uri, &ignored)) return status_;
   }
   Dataset taken = *std::move(dataset_);
   dataset_.reset();
+  if (streams) return taken;
+  Fault fault = WithinMemory(uri, [&] { return ReadIntoMemory(&taken); });
+  if (uri.stored() && !stored_folder_.empty()) ShowStored(StoredFolder(stored_folder_), &fault);
+  if (!fault.ok()) return fault.ToStatus();
   return taken;
 }
 
 Result<Dataset> Load(const DatasetUri& uri, const Roots& roots) {
   Dataset dataset;
-  if (Fault fault = LoadWhole(uri, roots, nullptr, &dataset); !fault.ok()) return fault.ToStatus();
+  Fault fault = LoadWhole(uri, roots, nullptr, &dataset);
+  if (fault.ok()) fault = WithinMemory(uri, [&] { return ReadIntoMemory(&dataset); });
+  if (!fault.ok()) return fault.ToStatus();
   return dataset;
 }
 

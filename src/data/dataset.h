@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "data/preparation.h"
+#include "data/row_reader.h"
 #include "spec/dataset.h"
 
 namespace cyxwiz::data {
@@ -29,6 +30,10 @@ struct Split {
   int64_t samples = 0;
   // samples x product(sample_shape). Bytes are as stored; floats are what the model sees.
   std::variant<std::vector<uint8_t>, std::vector<float>> features;
+  // Set: the features are bytes that stay in files, those of sample i in row rows[i], rising;
+  // `features` are an empty list of bytes.
+  std::shared_ptr<const RowReader> files;
+  std::vector<int64_t> rows;
   ByteScale scale;  // of bytes
   // samples x product(label_shape): class numbers, or the targets of a regression.
   // Bytes are class numbers of text.
@@ -87,7 +92,8 @@ class FileInspector : public spec::DatasetInspector {
   const std::unique_ptr<Cache> cache_;
 };
 
-// Inspects a data set by loading it, so that who needs its samples too reads it once. One thread.
+// Inspects a data set by loading it, so that who needs its samples too reads it once; those that
+// can stay in files are read when they are taken. One thread.
 class Loader : public spec::DatasetInspector {
  public:
   // preparation: how a model wants the data; nullopt: as the data's training samples say.
@@ -101,8 +107,9 @@ class Loader : public spec::DatasetInspector {
                                            spec::Problems* problems) override;
   // Why Inspect found nothing; OK when it found the data set, or was not called.
   const Status& status() const { return status_; }
-  // The data set that was inspected, or, when none was, the one that `uri` names. Once.
-  Result<Dataset> Take(const spec::DatasetUri& uri);
+  // The data set that was inspected, or, when none was, the one that `uri` names. Once. streams:
+  // samples that can stay in files do.
+  Result<Dataset> Take(const spec::DatasetUri& uri, bool streams = false);
 
  private:
   const Roots roots_;

@@ -1,5 +1,6 @@
 #include "data/file_range.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,7 +10,11 @@ namespace cyxwiz::data {
 Fault FileRange::Open(const std::string& path) {
   path_ = path;
   at_ = 0;
-  return OpenRegular(path, &fd_, &end_);
+  RETURN_IF_FAULT(OpenRegular(path, &fd_, &end_));
+  struct stat info;
+  if (::fstat(fd_.get(), &info) != 0) return SystemFault("cannot inspect", path, "a file", errno);
+  modified_ns_ = int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
+  return {};
 }
 
 Fault FileRange::Read(void* buffer, size_t size, size_t* got) {

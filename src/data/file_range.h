@@ -15,6 +15,8 @@ class FileRange : public ByteReader {
   // As ByteSource::Open, without unpacking; the range is the whole file.
   Fault Open(const std::string& path);
   int64_t size() const { return end_ - at_; }
+  // When the file was last written to, as it was when it was opened; Unix time.
+  int64_t modified_ns() const { return modified_ns_; }
 
   // Makes the range `size` bytes from `offset` of the file on, which lie within it.
   void Narrow(int64_t offset, int64_t size) {
@@ -30,7 +32,7 @@ class FileRange : public ByteReader {
  private:
   std::string path_;
   UniqueFd fd_;
-  int64_t at_ = 0, end_ = 0;
+  int64_t at_ = 0, end_ = 0, modified_ns_ = 0;
 };
 
 }  // namespace cyxwiz::data

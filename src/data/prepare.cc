@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/file_rows.h"
 #include "data/random.h"
 #include "spec/count.h"
 
@@ -16,6 +17,12 @@ namespace cyxwiz::data {
 namespace {
 
 using spec::TestSplit;
+
+// Of a sample in files: its place, label and row, and its places in the order of samples and in
+// those of an epoch, of a part and of what is to be read.
+constexpr int64_t kIndexBytes = 16 + 8 + 8 + 4 * 8;
+// Of the threads that read ahead.
+constexpr int64_t kReaderBytes = int64_t{36} << 20;
 
 int64_t ElementsOf(const std::vector<int64_t>& shape) { return spec::ElementCount(shape); }
 
@@ -115,6 +122,8 @@ void MoveRowsOf(const std::vector<bool>& is_test, Variant* train, Variant* test)
 void SetTestAside(const std::vector<bool>& is_test, int64_t count, Dataset* dataset) {
   MoveRowsOf(is_test, &dataset->train.features, &dataset->test.features);
   MoveRowsOf(is_test, &dataset->train.labels, &dataset->test.labels);
+  MoveRows(is_test, &dataset->train.rows, &dataset->test.rows);
+  dataset->test.files = dataset->train.files;
   dataset->train.samples -= count;
   dataset->test.samples = count;
 }
@@ -169,35 +178,57 @@ struct Groups {
   size_t of(size_t i) const { return i / inner % count; }
 };
 
-// Of the training samples' values as the model would see them.
-template <typename T>
-void Measure(const std::vector<T>& values, const Groups& groups, double unit,
-             std::vector<float>* mean, std::vector<float>* deviation) {
-  std::vector<double> sums(groups.count), squares(groups.count);
-  // Less the first value, so that large ones do not cancel.
-  std::vector<double> first(groups.count);
-  for (size_t g = 0; g < groups.count; ++g) {
-    first[g] = static_cast<double>(values[g * groups.inner]) * unit;
+// Mean and deviation of values as the model would see them: each times `unit`.
+class Measurement {
+ public:
+  Measurement(const Groups& groups, double unit)
+      : groups_(groups),
+        unit_(unit),
+        sums_(groups.count),
+        squares_(groups.count),
+        first_(groups.count) {}
+
+  // Of whole samples.
+  template <typename T>
+  void Add(const T* values, size_t count) {
+    if (count_ == 0) SetFirst(values);
+    for (size_t i = 0; i < count; ++i) {
+      const size_t g = groups_.of(i);
+      const double value = static_cast<double>(values[i]) * unit_ - first_[g];
+      sums_[g] += value;
+      squares_[g] += value * value;
+    }
+    count_ += count;
   }
-  for (size_t i = 0; i < values.size(); ++i) {
-    const size_t g = groups.of(i);
-    const double value = static_cast<double>(values[i]) * unit - first[g];
-    sums[g] += value;
-    squares[g] += value * value;
+
+  void Give(std::vector<float>* mean, std::vector<float>* deviation) const {
+    const double count = static_cast<double>(count_ / groups_.count);
+    mean->resize(groups_.count);
+    deviation->resize(groups_.count);
+    for (size_t g = 0; g < groups_.count; ++g) {
+      const double m = sums_[g] / count;
+      const double d = std::sqrt(std::max(0.0, squares_[g] / count - m * m));
+      (*mean)[g] = static_cast<float>(m + first_[g]);
+      const float narrow = static_cast<float>(d);
+      // A feature that is always the same, but for rounding, becomes 0.
+      (*deviation)[g] =
+          std::isfinite(narrow) && d > 1e-7 * std::abs(m + first_[g]) && narrow > 0 ? narrow : 1.0f;
+    }
   }
-  const double count = static_cast<double>(values.size() / groups.count);
-  mean->resize(groups.count);
-  deviation->resize(groups.count);
-  for (size_t g = 0; g < groups.count; ++g) {
-    const double m = sums[g] / count;
-    const double d = std::sqrt(std::max(0.0, squares[g] / count - m * m));
-    (*mean)[g] = static_cast<float>(m + first[g]);
-    const float narrow = static_cast<float>(d);
-    // A feature that is always the same, but for rounding, becomes 0.
-    (*deviation)[g] =
-        std::isfinite(narrow) && d > 1e-7 * std::abs(m + first[g]) && narrow > 0 ? narrow : 1.0f;
+
+ private:
+  // What is subtracted from all values, so that large ones do not cancel.
+  template <typename T>
+  void SetFirst(const T* values) {
+    for (size_t g = 0; g < groups_.count; ++g)
+      first_[g] = static_cast<double>(values[g * groups_.inner]) * unit_;
   }
-}
+
+  const Groups groups_;
+  const double unit_;
+  std::vector<double> sums_, squares_, first_;
+  size_t count_ = 0;
+};
 
 void Scale(const Groups& groups, const std::vector<float>& mean,
            const std::vector<float>& deviation, Dataset* dataset) {
@@ -218,10 +249,10 @@ void Scale(const Groups& groups, const std::vector<float>& mean,
   });
 }
 
-void Normalize(const Raw& raw, Dataset* dataset) {
+Fault Normalize(const Raw& raw, Dataset* dataset) {
   const Groups groups(raw.info.sample_shape);
   std::vector<float> mean, deviation;
-  MeasureTraining(*dataset, &mean, &deviation);
+  RETURN_IF_FAULT(MeasureTraining(*dataset, &mean, &deviation));
   for (size_t g = 0; g < raw.is_category.size(); ++g) {
     if (!raw.is_category[g]) continue;
     mean[g] = 0;
@@ -229,6 +260,7 @@ void Normalize(const Raw& raw, Dataset* dataset) {
   }
   Scale(groups, mean, deviation, dataset);
   dataset->details["normalize"] = {{"mean", mean}, {"deviation", deviation}};
+  return {};
 }
 
 // ---- as a model wants it
@@ -303,6 +335,11 @@ void Describe(Raw* raw) {
                 spec::Product(ElementsOf(info.label_shape), raw->label_bytes));
   info.bytes_in_memory =
       spec::Product(spec::Sum(info.train_samples, info.test_samples), sample_bytes);
+  if (info.can_stream) {
+    info.bytes_streamed =
+        spec::Sum(spec::Product(spec::Sum(info.train_samples, info.test_samples), kIndexBytes),
+                  kReaderBytes, std::max(raw->stream_bytes, 4 * sample_bytes));
+  }
   info.description = raw->format + ", " + std::to_string(info.train_samples) + " train ";
   if (info.test_samples > 0) {
     info.description += "and " + std::to_string(info.test_samples) + " test ";
@@ -360,18 +397,28 @@ Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw
   dataset->info = info;
   if (prepared != nullptr) return {};
   if (raw->fills_mean) FillMeans(static_cast<size_t>(ElementsOf(info.sample_shape)), dataset);
-  if (uri.normalize) Normalize(*raw, dataset);
-  return {};
+  return uri.normalize ? Normalize(*raw, dataset) : Fault();
 }
 
-void MeasureTraining(const Dataset& dataset, std::vector<float>* mean,
-                     std::vector<float>* deviation) {
+Fault MeasureTraining(const Dataset& dataset, std::vector<float>* mean,
+                      std::vector<float>* deviation) {
   const Groups groups(dataset.info.sample_shape);
-  if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&dataset.train.features)) {
-    Measure(*bytes, groups, 1.0 / 255, mean, deviation);
+  const Split& train = dataset.train;
+  const auto* floats = std::get_if<std::vector<float>>(&train.features);
+  Measurement measurement(groups, floats != nullptr ? 1 : 1.0 / 255);
+  if (floats != nullptr) {
+    measurement.Add(floats->data(), floats->size());
+  } else if (train.files == nullptr) {
+    const auto& bytes = std::get<std::vector<uint8_t>>(train.features);
+    measurement.Add(bytes.data(), bytes.size());
   } else {
-    Measure(std::get<std::vector<float>>(dataset.train.features), groups, 1, mean, deviation);
+    const int64_t width = ElementsOf(dataset.info.sample_shape);
+    RETURN_IF_FAULT(ForEachRow(train, width, [&](int64_t, const uint8_t* row) {
+      measurement.Add(row, static_cast<size_t>(width));
+    }));
   }
+  measurement.Give(mean, deviation);
+  return {};
 }
 
 Fault Adapt(const spec::DatasetUri& uri, const Preparation& prepared, Dataset* dataset) {

@@ -16,8 +16,9 @@ namespace cyxwiz::data {
 Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw);
 
 // Mean and deviation of the training samples, of what is scaled alike, as the model sees them.
-void MeasureTraining(const Dataset& dataset, std::vector<float>* mean,
-                     std::vector<float>* deviation);
+// Reads samples that stay in files once.
+Fault MeasureTraining(const Dataset& dataset, std::vector<float>* mean,
+                      std::vector<float>* deviation);
 
 // Prepares a data set as a model wants it: fills in and scales with the model's values, and gives
 // labels the numbers that its classes have there.

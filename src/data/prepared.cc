@@ -297,7 +297,8 @@ Status WritePrepared(const Dataset& dataset, const std::string& source,
   Json statistics = dataset.details.value("normalize", Json());
   if (statistics.is_null()) {
     std::vector<float> mean, deviation;
-    MeasureTraining(dataset, &mean, &deviation);
+    if (Fault fault = MeasureTraining(dataset, &mean, &deviation); !fault.ok())
+      return fault.ToStatus();
     statistics = {{"mean", mean}, {"deviation", deviation}};
   }
   Json parts = Json::object();

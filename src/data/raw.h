@@ -17,9 +17,10 @@ struct Raw {
   // sample_shape, classes, label_shape, and the samples: all of them in train_samples unless the
   // data has a test part of its own.
   spec::DatasetInfo info;
-  std::string format;       // begins the description: "CSV, 3 features"
-  int64_t value_bytes = 0;  // of one value of a sample
-  int64_t label_bytes = 0;  // of one label
+  std::string format;        // begins the description: "CSV, 3 features"
+  int64_t value_bytes = 0;   // of one value of a sample
+  int64_t label_bytes = 0;   // of one label
+  int64_t stream_bytes = 0;  // of samples in files that are read ahead
 
   // Of a table that tells its test part itself: how many samples, and with a dataset which.
   bool tells_test = false;

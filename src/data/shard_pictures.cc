@@ -19,8 +19,15 @@ constexpr size_t kNameBytes = 100;
 Fault ShardPictures::AddShard(const std::string& path) {
   FileRange file;
   RETURN_IF_FAULT(file.Open(path));
-  shards_.push_back({path, file.size()});
+  shards_.push_back({path, file.size(), file.modified_ns()});
   return {};
+}
+
+std::string ShardPictures::State() const {
+  std::string state;
+  for (const Shard& shard : shards_)
+    state += std::to_string(shard.bytes) + "@" + std::to_string(shard.modified_ns) + " ";
+  return state;
 }
 
 void ShardPictures::SetShape(const std::vector<int64_t>& shape, bool resizes) {
@@ -42,9 +49,11 @@ Fault ShardPictures::Open(int32_t shard, File* file) const {
   const Shard& wanted = shards_[static_cast<size_t>(shard)];
   auto opened = std::make_shared<FileRange>();
   RETURN_IF_FAULT(opened->Open(wanted.path));
-  if (opened->size() != wanted.bytes) {
-    return Wrong("'" + wanted.path + "' has changed since it was opened first",
-                 Count(wanted.bytes, "byte"), std::to_string(opened->size()));
+  if (opened->size() != wanted.bytes || opened->modified_ns() != wanted.modified_ns) {
+    return Wrong("'" + wanted.path + "' has changed since the job began to read it",
+                 Count(wanted.bytes, "byte") + " as they were",
+                 std::to_string(opened->size()) + ", written to at another time",
+                 "submit the job again to take it as it is now");
   }
   open_.emplace_front(shard, opened);
   if (open_.size() > kMostOpen) open_.pop_back();
@@ -69,7 +78,7 @@ Fault ShardPictures::ReadFile(int64_t row, std::string* content, std::string* na
   return Wrong("'" + *name + "' is cut off", Count(place.bytes, "byte"), std::to_string(got));
 }
 
-Fault ShardPictures::Read(int64_t row, uint8_t* out) const {
+Fault ShardPictures::Decode(int64_t row, uint8_t* out) const {
   std::string content, name;
   RETURN_IF_FAULT(ReadFile(row, &content, &name));
   Picture picture;

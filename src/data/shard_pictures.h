@@ -11,11 +11,12 @@
 
 #include "data/fault.h"
 #include "data/file_range.h"
+#include "data/row_reader.h"
 
 namespace cyxwiz::data {
 
 // Adding is one thread's; reading any number's.
-class ShardPictures {
+class ShardPictures : public RowReader {
  public:
   struct Place {
     int64_t offset = 0;
@@ -34,15 +35,18 @@ class ShardPictures {
   // What pictures become: [channels, height, width]. resizes: whether they may be of another size.
   void SetShape(const std::vector<int64_t>& shape, bool resizes);
   // Decodes picture `row` to out[channels * height * width].
-  Fault Read(int64_t row, uint8_t* out) const;
+  Status Read(int64_t row, uint8_t* out) const override { return Decode(row, out).ToStatus(); }
+  int64_t ShardOf(int64_t row) const override { return places_[static_cast<size_t>(row)].shard; }
+  std::string State() const override;
   // The file of picture `row`, and what messages call it.
   Fault ReadFile(int64_t row, std::string* content, std::string* name) const;
 
  private:
   struct Shard {
     std::string path;
-    int64_t bytes = 0;
+    int64_t bytes = 0, modified_ns = 0;
   };
+  Fault Decode(int64_t row, uint8_t* out) const;
   using File = std::shared_ptr<const FileRange>;
   Fault Open(int32_t shard, File* file) const;
 

@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,6 +53,38 @@ inline std::string Idx(const std::vector<uint32_t>& dims, unsigned first = 0,
   for (uint32_t dim : dims) count *= dim;
   for (size_t i = 0; i < count; ++i) text += static_cast<char>((first + i) % modulus);
   return text;
+}
+
+// Bytes in memory as rows of files: `row_bytes` each, `shard_rows` of them in a file. Counts the
+// reads.
+class MemoryRows : public RowReader {
+ public:
+  MemoryRows(std::vector<uint8_t> bytes, int64_t row_bytes, int64_t shard_rows)
+      : bytes_(std::move(bytes)), row_bytes_(row_bytes), shard_rows_(shard_rows) {}
+  Status Read(int64_t row, uint8_t* out) const override {
+    ++reads_;
+    std::copy_n(bytes_.data() + row * row_bytes_, row_bytes_, out);
+    return OkStatus();
+  }
+  int64_t ShardOf(int64_t row) const override { return row / shard_rows_; }
+  std::string State() const override { return "in memory"; }
+  int64_t reads() const { return reads_; }
+
+ private:
+  const std::vector<uint8_t> bytes_;
+  const int64_t row_bytes_, shard_rows_;
+  mutable std::atomic<int64_t> reads_{0};
+};
+
+// Makes a split's bytes such rows.
+inline std::shared_ptr<const MemoryRows> PutIntoFiles(int64_t shard_rows, Split* split) {
+  auto bytes = std::get<std::vector<uint8_t>>(std::move(split->features));
+  const auto row_bytes = static_cast<int64_t>(bytes.size()) / split->samples;
+  auto rows = std::make_shared<const MemoryRows>(std::move(bytes), row_bytes, shard_rows);
+  split->features = std::vector<uint8_t>();
+  split->files = rows;
+  for (int64_t i = 0; i < split->samples; ++i) split->rows.push_back(i);
+  return rows;
 }
 
 // A member of a tar archive: header, content, padding.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -17,14 +18,12 @@
 #include "data/roots.h"
 #include "data/shard_pictures.h"
 #include "data/tar.h"
-#include "spec/count.h"
 #include "spec/shard_pattern.h"
 
 namespace cyxwiz::data {
 namespace {
 
 constexpr int64_t kMaxSamples = int64_t{1} << 27;
-constexpr int64_t kMaxValueBytes = int64_t{4} << 30;
 constexpr int64_t kMaxLabel = 65535;
 constexpr int64_t kMaxClsBytes = 64, kMaxJsonBytes = 1 << 20;
 
@@ -207,17 +206,17 @@ Fault ListShards(const std::string& folder, const Roots& roots, std::vector<std:
 
 Fault ReadWebDataset(const std::vector<std::string>& shards, const spec::DatasetUri& uri,
                      Raw* raw) {
-  ShardPictures pictures;
-  Indexer indexer(uri.json_label, &pictures);
+  auto pictures = std::make_shared<ShardPictures>();
+  Indexer indexer(uri.json_label, pictures.get());
   for (const std::string& shard : shards) RETURN_IF_FAULT(indexer.Add(shard));
-  if (pictures.size() == 0) {
+  if (pictures->size() == 0) {
     return Wrong("'" + shards.front() + "'" + (shards.size() > 1 ? " and its like have" : " has") +
                      " no samples",
                  "members such as 0001.png and 0001.cls", "none");
   }
   std::string content, name;
   Picture first;
-  RETURN_IF_FAULT(pictures.ReadFile(0, &content, &name));
+  RETURN_IF_FAULT(pictures->ReadFile(0, &content, &name));
   RETURN_IF_FAULT(InspectPicture(content, name, &first));
   const bool resizes = uri.images.height > 0;
   spec::DatasetInfo& info = raw->info;
@@ -225,28 +224,21 @@ Fault ReadWebDataset(const std::vector<std::string>& shards, const spec::Dataset
                        resizes ? uri.images.height : first.height,
                        resizes ? uri.images.width : first.width};
   std::vector<int64_t>& labels = indexer.labels();
-  info.train_samples = pictures.size();
+  info.train_samples = pictures->size();
   info.classes = *std::max_element(labels.begin(), labels.end()) + 1;
   raw->format = "WebDataset, images " + ShapeText(info.sample_shape);
   raw->value_bytes = 1;
   raw->label_bytes = static_cast<int64_t>(sizeof(int64_t));
-  const int64_t sample = spec::ElementCount(info.sample_shape);
-  if (info.train_samples > kMaxValueBytes / sample) {
-    return TooLarge("the images of '" + shards.front() + "'" +
-                        (shards.size() > 1 ? " and its like" : "") + " are too many or too large",
-                    "at most " + FormatBytes(kMaxValueBytes) + " of values",
-                    std::to_string(info.train_samples) + " of " + ShapeText(info.sample_shape),
-                    "give a smaller size=");
-  }
+  info.can_stream = true;
+  raw->stream_bytes = uri.stream.memory_bytes;
   if (raw->dataset == nullptr) return {};
-  pictures.SetShape(info.sample_shape, resizes);
+  pictures->SetShape(info.sample_shape, resizes);
   Split& split = raw->dataset->train;
   split.samples = info.train_samples;
   split.labels = std::move(labels);
-  std::vector<uint8_t> values(static_cast<size_t>(info.train_samples * sample));
-  for (int64_t row = 0; row < info.train_samples; ++row)
-    RETURN_IF_FAULT(pictures.Read(row, values.data() + row * sample));
-  split.features = std::move(values);
+  split.files = std::move(pictures);
+  split.rows.resize(static_cast<size_t>(split.samples));
+  std::iota(split.rows.begin(), split.rows.end(), 0);
   return {};
 }
 

@@ -8,8 +8,8 @@
 // classes. What else a sample has is passed over, and so are files without an ending, and those
 // whose names begin with a dot. Samples come in the order of the archives and of their members.
 //
-// Limits: 10000 archives, 2^27 samples, 65536 classes, 4 GiB of values; those of tar.h and
-// picture.h; 64 bytes of a .cls, 1 MiB of a .json.
+// Limits: 10000 archives, 2^27 samples, 65536 classes; those of tar.h and picture.h; 64 bytes of a
+// .cls, 1 MiB of a .json.
 #pragma once
 
 #include <string>
@@ -24,7 +24,7 @@ namespace cyxwiz::data {
 // stay below the roots.
 Fault ListShards(const std::string& folder, const Roots& roots, std::vector<std::string>* shards);
 
-// shards: resolved.
+// shards: resolved. The images stay in them.
 Fault ReadWebDataset(const std::vector<std::string>& shards, const spec::DatasetUri& uri, Raw* raw);
 
 }  // namespace cyxwiz::data

@@ -141,6 +141,62 @@ TEST_F(WebDatasetTest, ImagesOfOtherSizesAreScaledOrRefused) {
   EXPECT_NE(dataset.status().ToString().find("0002.jpg' is not an image"), std::string::npos);
 }
 
+// A split in files against the same in memory.
+TEST_F(WebDatasetTest, SamplesThatStayInTheArchivesAreTheSame) {
+  for (int shard = 0; shard < 3; ++shard) {
+    Members members;
+    for (int i = 0; i < 10; ++i) {
+      const std::string key = std::to_string(shard) + std::to_string(i);
+      members.emplace_back(key + ".png", Png(Gradient(2, 3, 3, shard * 10 + i)));
+      members.emplace_back(key + ".cls", std::to_string(i % 3));
+    }
+    Write("set/" + std::to_string(shard) + ".tar", Tar(members));
+  }
+  for (const char* parameters : {"", "&normalize=true&test_split=0.3", "&test_split=0.2&size=4",
+                                 "&test_split=0.3&split=stratified&channels=1"}) {
+    SCOPED_TRACE(parameters);
+    const auto uri = Uri(std::string("file://{}/set?format=webdataset") + parameters);
+    const Dataset whole = LoadOk(uri);
+    Loader loader(roots());
+    const Result<Dataset> streamed = loader.Take(uri, /*streams=*/true);
+    ASSERT_TRUE(streamed.ok()) << streamed.status();
+    EXPECT_TRUE(streamed->info.can_stream);
+    EXPECT_EQ(streamed->details, whole.details);
+    for (auto part : {&Dataset::train, &Dataset::test}) {
+      const Split &expected = whole.*part, &split = (*streamed).*part;
+      EXPECT_EQ(split.samples, expected.samples);
+      EXPECT_EQ(Classes(split), Classes(expected));
+      EXPECT_EQ(split.scale.mean, expected.scale.mean);
+      EXPECT_EQ(split.scale.deviation, expected.scale.deviation);
+      EXPECT_TRUE(Bytes(split).empty());
+      ASSERT_EQ(static_cast<int64_t>(split.rows.size()), expected.samples);
+      const size_t width = expected.samples == 0 ? 0 : Bytes(expected).size() / split.rows.size();
+      std::vector<uint8_t> row(width);
+      for (size_t i = 0; i < split.rows.size(); ++i) {
+        ASSERT_TRUE(split.files->Read(split.rows[i], row.data()).ok());
+        EXPECT_TRUE(std::equal(row.begin(), row.end(),
+                               Bytes(expected).begin() + static_cast<std::ptrdiff_t>(i * width)));
+      }
+    }
+  }
+}
+
+TEST_F(WebDatasetTest, AnArchiveThatChangesWhileItIsReadIsTold) {
+  Write("x-0.tar", Tar(Samples()));
+  Write("x-1.tar", Tar(Samples()));
+  Loader loader(roots());
+  const Result<Dataset> dataset = loader.Take(Uri("file://{}/x-{0..1}.tar"), /*streams=*/true);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  Members longer = Samples();
+  longer.emplace_back("a/0003.png", Png(Gradient(2, 3, 3)));
+  Write("x-1.tar", Tar(longer));
+  std::vector<uint8_t> row(18);
+  EXPECT_TRUE(dataset->train.files->Read(1, row.data()).ok());
+  const Status read = dataset->train.files->Read(2, row.data());
+  EXPECT_EQ(read.code(), Code::kInvalidArgument);
+  EXPECT_NE(read.ToString().find("x-1.tar' has changed"), std::string::npos) << read;
+}
+
 TEST_F(WebDatasetTest, LinksMustStayBelowTheRoots) {
   std::filesystem::create_directories(folder_ + "/set");
   std::filesystem::create_symlink("/etc/hostname", folder_ + "/set/x.tar");

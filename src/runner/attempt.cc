@@ -367,7 +367,8 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
                                            : FailureOf(loader.status(), "$.dataset");
     return;
   }
-  Result<data::Dataset> dataset = loader.Take(job->dataset_uri);
+  Result<data::Dataset> dataset =
+      loader.Take(job->dataset_uri, job->dataset && job->dataset->streams);
   if (!dataset.ok()) {
     result->failure = FailureOf(dataset.status(), "$.dataset");
     return;

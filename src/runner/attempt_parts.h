@@ -1,4 +1,4 @@
-// What the attempts of all types of jobs share. Internal to the attempts' files.
+// What the attempts of all types of jobs share.
 #pragma once
 
 #include <chrono>

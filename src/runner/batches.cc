@@ -6,29 +6,25 @@
 
 namespace cyxwiz::runner {
 
-namespace {
-
-void GatherBytes(const std::vector<uint8_t>& bytes, const data::ByteScale& scale,
-                 int64_t sample_values, const int64_t* indices, int64_t count, float* out) {
+void ScaleBytes(const uint8_t* bytes, const data::ByteScale& scale, int64_t sample_values,
+                float* out) {
+  for (int64_t i = 0; i < sample_values; ++i) out[i] = static_cast<float>(bytes[i]) / scale.divisor;
   const size_t groups = scale.mean.size();
-  for (int64_t row = 0; row < count; ++row, out += sample_values) {
-    const uint8_t* in = bytes.data() + indices[row] * sample_values;
-    for (int64_t i = 0; i < sample_values; ++i) out[i] = static_cast<float>(in[i]) / scale.divisor;
-    if (groups == 0) continue;
-    for (int64_t begin = 0; begin < sample_values; begin += scale.inner) {
-      const size_t group = static_cast<size_t>(begin / scale.inner) % groups;
-      const float mean = scale.mean[group], deviation = scale.deviation[group];
-      for (int64_t i = begin; i < begin + scale.inner; ++i) out[i] = (out[i] - mean) / deviation;
-    }
+  if (groups == 0) return;
+  for (int64_t begin = 0; begin < sample_values; begin += scale.inner) {
+    const size_t group = static_cast<size_t>(begin / scale.inner) % groups;
+    const float mean = scale.mean[group], deviation = scale.deviation[group];
+    for (int64_t i = begin; i < begin + scale.inner; ++i) out[i] = (out[i] - mean) / deviation;
   }
 }
-
-}  // namespace
 
 void GatherFeatures(const data::Split& split, int64_t sample_values, const int64_t* indices,
                     int64_t count, float* out) {
   if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&split.features)) {
-    return GatherBytes(*bytes, split.scale, sample_values, indices, count, out);
+    for (int64_t row = 0; row < count; ++row, out += sample_values) {
+      ScaleBytes(bytes->data() + indices[row] * sample_values, split.scale, sample_values, out);
+    }
+    return;
   }
   const auto& floats = std::get<std::vector<float>>(split.features);
   for (int64_t row = 0; row < count; ++row, out += sample_values) {

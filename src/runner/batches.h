@@ -7,11 +7,15 @@
 
 namespace cyxwiz::runner {
 
-// Copies samples indices[0 .. count) of `split` to `out` (count x sample_values floats), sample
-// after sample. Bytes are scaled on the way: one pass over a quarter of the memory that floats would
-// take, and as fast (measured).
+// Copies samples indices[0 .. count) of `split`, which is in memory, to `out` (count x
+// sample_values floats), sample after sample. Bytes are scaled on the way: one pass over a quarter
+// of the memory that floats would take, and as fast (measured).
 void GatherFeatures(const data::Split& split, int64_t sample_values, const int64_t* indices,
                     int64_t count, float* out);
+
+// Scales the bytes of one sample to what the model sees.
+void ScaleBytes(const uint8_t* bytes, const data::ByteScale& scale, int64_t sample_values,
+                float* out);
 
 // Copies class numbers, `positions` of each sample; the labels must be classes.
 void GatherClasses(const data::Split& split, int64_t positions, const int64_t* indices,

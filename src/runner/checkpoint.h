@@ -50,7 +50,7 @@ struct Checkpoint {
 };
 
 // What a training must be to go on from a checkpoint: a hash of model, training (but not how often
-// it writes checkpoints) and the data's content. Reads all of the data.
+// it writes checkpoints) and the data's content. Reads all of the data that is in memory.
 std::string IdentityOf(const spec::JobSpec& job, const data::Dataset& dataset);
 
 // Writes one. Replaces an older one of the same step.

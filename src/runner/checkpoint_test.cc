@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/testing.h"
+#include "data/testing.h"
 #include "runner/attempt.h"
 #include "runner/checkpoint.h"
 #include "runner/engine.h"
@@ -90,6 +91,12 @@ Training Make(const std::string& name, const char* model,
   if (images) {
     training.dataset.train = Images(70, 1);
     training.dataset.test = Images(20, 5);
+    if (name == "in files") {
+      data::PutIntoFiles(9, &training.dataset.train);
+      data::PutIntoFiles(9, &training.dataset.test);
+      training.job.dataset_uri.stream.window = 12;
+      training.job.dataset_uri.stream.memory_bytes = 3000;
+    }
   } else {
     training.dataset = *data::Load(job->dataset_uri, data::Roots({}));
   }
@@ -111,6 +118,7 @@ std::vector<Training> Trainings() {
       Make("convolutional, adamw", kConvolutional, {{"optimizer", "adamw"}}),
       Make("graph with attention and lstm", kGraph, {}),
       Make("augmented", kConvolutional, {}, "?flip=true&crop=2"),
+      Make("in files", kConvolutional, {}, "?flip=true&mixup=0.4"),
       Make("colours and mixup", kConvolutional, {},
            "?crop=1&brightness=0.4&contrast=0.4&saturation=0.4&hue=0.1&mixup=0.4"),
       Make("convolutional, nesterov", kConvolutional,

@@ -2,11 +2,16 @@
 
 #include <algorithm>
 
+#include "runner/attempt_parts.h"
 #include "runner/batches.h"
+#include "runner/forward_pass.h"
 #include "spec/count.h"
 
 namespace cyxwiz::runner {
 namespace {
+
+// Threads that read ahead.
+constexpr int kMostReaders = 4;
 
 // Each of `count` rows of `width` values keeps the share `own` of itself; the rest is the row
 // before it, before the first `before`.
@@ -36,19 +41,34 @@ Feed::Feed(const spec::JobSpec& job, const data::Split& split, at::Device device
       output_shape_(job.model.output_shape),
       input_shape_(job.model.input_shape),
       augmentation_(job.dataset_uri.augmentation),
+      stream_options_(job.dataset_uri.stream),
       seed_(job.training.seed),
       most_(most),
       sample_values_(spec::ElementCount(job.model.input_shape)),
       outputs_(job.model.output_shape.back()),
       positions_(kind_ == Kind::kClass && output_shape_.size() == 2 ? output_shape_[0] : 1) {}
 
-void Feed::BeginEpoch(int64_t epoch) {
+void Feed::Begin(int64_t epoch, const std::vector<BatchPart>& parts) {
   epoch_ = epoch;
   count_ = 0;
+  if (split_.files == nullptr) return;
+  std::vector<int64_t> rows;
+  auto add = [&](int64_t sample) { rows.push_back(split_.rows[static_cast<size_t>(sample)]); };
+  for (const BatchPart& part : parts) {
+    std::for_each_n(part.indices + part.begin, part.count, add);
+    bool in_part = false;
+    const int64_t before = SampleBefore(part, &in_part);
+    if (mixes() && !in_part) add(before);
+  }
+  stream_.reset();  // its memory
+  if (rows.empty()) return;
+  stream_ = std::make_unique<data::RowStream>(split_.files, std::move(rows), sample_values_,
+                                              stream_options_.memory_bytes,
+                                              std::clamp(at::get_num_threads(), 1, kMostReaders));
 }
 
 void Feed::Load(const BatchPart& part) {
-  if (device_.is_cpu() || augments()) return Gather(part);
+  if (device_.is_cpu() || augments() || split_.files != nullptr) return Gather(part);
   Select(part.indices + part.begin, part.count);
 }
 
@@ -75,8 +95,27 @@ void Feed::MakeRoom() {
   }
 }
 
-void Feed::GatherSamples(const int64_t* indices, int64_t count, float* out) const {
-  GatherFeatures(split_, sample_values_, indices, count, out);
+int64_t Feed::SampleBefore(const BatchPart& part, bool* in_part) {
+  *in_part = part.count == part.size;
+  return part.indices[(part.begin + part.size - 1) % part.size];
+}
+
+void Feed::TakeFromFiles(int64_t count, float* out) {
+  for (int64_t row = 0; row < count; ++row, out += sample_values_) {
+    const uint8_t* bytes = nullptr;
+    if (Status read = stream_->Next(&bytes); !read.ok())
+      throw FailureError{FailureOf(read, "$.dataset")};
+    ScaleBytes(bytes, split_.scale, sample_values_, out);
+  }
+  if (stream_->left() == 0) stream_.reset();
+}
+
+void Feed::GatherSamples(const int64_t* indices, int64_t count, float* out) {
+  if (split_.files != nullptr) {
+    TakeFromFiles(count, out);
+  } else {
+    GatherFeatures(split_, sample_values_, indices, count, out);
+  }
   if (epoch_ == 0 || !(augmentation_.moves() || augmentation_.jitters())) return;
   for (int64_t row = 0; row < count; ++row, out += sample_values_) {
     data::Augment(augmentation_, input_shape_, split_.scale, TurnOf(indices[row]), out);
@@ -118,9 +157,15 @@ void Feed::Gather(const BatchPart& part) {
 
 void Feed::Mix(const BatchPart& part) {
   const double own = data::MixupShare(augmentation_.mixup, TurnOf(part.indices[0]));
-  const int64_t before = part.indices[(part.begin + part.size - 1) % part.size];
-  before_.resize(static_cast<size_t>(sample_values_));
-  GatherSamples(&before, 1, before_.data());
+  bool in_part = false;
+  const int64_t before = SampleBefore(part, &in_part);
+  if (in_part) {
+    const float* last = room_x_.data_ptr<float>() + (part.count - 1) * sample_values_;
+    before_.assign(last, last + sample_values_);
+  } else {
+    before_.resize(static_cast<size_t>(sample_values_));
+    GatherSamples(&before, 1, before_.data());
+  }
   MixRows(before_.data(), part.count, sample_values_, own, room_x_.data_ptr<float>());
   if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
   const int64_t width = kind_ == Kind::kNumber ? 1 : outputs_;

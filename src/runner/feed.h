@@ -1,10 +1,14 @@
-// Feeds batches of one split to the model: on the CPU copied straight from the data set into one
-// buffer, on a GPU selected from a copy of the whole split there, unless the samples differ from
-// epoch to epoch.
+// Feeds batches of one split to the model. Of a split in memory they are copied straight into one
+// buffer, or on a GPU selected from a copy of the whole split there, unless the samples differ from
+// epoch to epoch; those of a split in files are read ahead.
 #pragma once
+
+#include <memory>
+#include <vector>
 
 #include "data/augment.h"
 #include "data/dataset.h"
+#include "data/row_stream.h"
 #include "runner/torch_headers.h"
 #include "spec/job_spec.h"
 
@@ -24,11 +28,12 @@ class Feed {
   Feed(const spec::JobSpec& job, const data::Split& split, at::Device device, int64_t most,
        bool labels = true);
 
-  // From here on the samples are those of this epoch of a training: augmented where the job says
-  // so.
-  void BeginEpoch(int64_t epoch);
+  // From here on Load is called with these parts, in order, or with the first of them. epoch: of a
+  // training, whose samples are augmented where the job says so; 0: of none.
+  void Begin(int64_t epoch, const std::vector<BatchPart>& parts);
 
-  // Makes x, y and classes the samples of the part, at most `most`.
+  // Makes x, y and classes the samples of the part, at most `most`. Throws FailureError for what
+  // cannot be read.
   void Load(const BatchPart& part);
 
   const at::Tensor& x() const { return x_; }
@@ -50,7 +55,10 @@ class Feed {
   void MakeRoom();
   void Gather(const BatchPart& part);
   // Samples as this epoch of the training sees them, not mixed yet.
-  void GatherSamples(const int64_t* indices, int64_t count, float* out) const;
+  void GatherSamples(const int64_t* indices, int64_t count, float* out);
+  void TakeFromFiles(int64_t count, float* out);
+  // The sample that the first of the part is mixed with; in_part: it is the part's last.
+  static int64_t SampleBefore(const BatchPart& part, bool* in_part);
   // Rows of y that are numbers: labels, or the shares of classes.
   void GatherRows(const int64_t* classes, const int64_t* indices, int64_t count, float* out) const;
   void Mix(const BatchPart& part);
@@ -76,13 +84,15 @@ class Feed {
   Kind kind_;
   spec::Shape output_shape_, input_shape_;
   spec::Augmentation augmentation_;
+  const spec::StreamOptions stream_options_;
   uint64_t seed_;
   const int64_t most_;
   int64_t sample_values_, outputs_, positions_;
 
   // In host memory, for the largest batch.
   at::Tensor room_x_, room_rows_, room_classes_;
-  std::vector<float> before_;  // the sample before a part, or its row of y
+  std::unique_ptr<data::RowStream> stream_;  // of a split in files, while there is more to take
+  std::vector<float> before_;                // the sample before a part, or its row of y
   // The whole split, on a GPU.
   at::Tensor all_x_, all_y_, mean_, deviation_;
 

@@ -76,7 +76,7 @@ TEST(Feed, MixesAsTorchvision) {
     bool own_is_greater = false, other_is_greater = false;
     for (int64_t epoch = 1; epoch < 30; ++epoch) {
       const double s = Share(job, epoch);
-      feed.BeginEpoch(epoch);
+      feed.Begin(epoch, {});
       feed.Load({kOrder.data(), 5, 0, 5});
       EXPECT_TRUE(at::allclose(feed.x(),
                                ForShare(batch, Numbers(Golden()["mixed"], {5, 1, 2, 2}), share, s),
@@ -107,8 +107,8 @@ TEST(Feed, PartsOfABatchAreMixedAsTheWhole) {
   Feed whole(job, split, at::kCPU, 5), part(job, split, at::kCPU, 5);
   const std::vector<int64_t> order{3, 1, 4, 0, 2};
   for (int64_t epoch = 1; epoch < 10; ++epoch) {
-    whole.BeginEpoch(epoch);
-    part.BeginEpoch(epoch);
+    whole.Begin(epoch, {});
+    part.Begin(epoch, {});
     whole.Load({order.data(), 5, 0, 5});
     for (auto [begin, count] : {std::pair<int64_t, int64_t>{0, 2}, {2, 2}, {4, 1}}) {
       part.Load({order.data(), 5, begin, count});

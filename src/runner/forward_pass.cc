@@ -60,17 +60,23 @@ bool ForEachBatch(const Samples& samples, bool labels, Model* model, const LossF
   const int64_t size = static_cast<int64_t>(samples.indices.size());
   const int64_t most = std::min(size, spec::ForwardBatch(samples.job.model, samples.batch_size));
   Feed feed(samples.job, samples.split, samples.device, most, labels);
+  std::vector<BatchPart> parts;
   for (int64_t first = 0; first < size; first += most) {
     const int64_t count = std::min(most, size - first);
-    feed.Load({samples.indices.data() + first, count, 0, count});
+    parts.push_back({samples.indices.data() + first, count, 0, count});
+  }
+  feed.Begin(/*epoch=*/0, parts);
+  int64_t done = 0;
+  for (const BatchPart& part : parts) {
+    feed.Load(part);
     at::Tensor output;
     try {
       output = Forward(model, feed.x(), /*training=*/false, loss, samples.job.training.precision);
     } catch (const BadInputError& error) {
-      ThrowBadSample(error, samples.name,
-                     samples.indices[static_cast<size_t>(first + error.sample())]);
+      ThrowBadSample(error, samples.name, part.indices[error.sample()]);
     }
-    if (!use(feed, output, first + feed.count())) return false;
+    done += part.count;
+    if (!use(feed, output, done)) return false;
   }
   return true;
 }

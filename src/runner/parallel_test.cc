@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "base/testing.h"
+#include "data/testing.h"
 #include "runner/attempt.h"
 #include "runner/checkpoint.h"
 #include "runner/engine.h"
@@ -368,6 +369,33 @@ TEST(Parallel, SamplesAreAugmentedAndMixedAsByOneProcess) {
   ExpectAsOne(MakeJob("[1,8,8]", kConvolution, {{"batch_size", "30"}},
                       "&flip=true&brightness=0.4&contrast=0.2&mixup=0.4"));
   ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "7"}, {"loss", "mse"}}, "&mixup=1"));
+}
+
+// Each rank reads the samples of its own parts, and with mixup the one before each.
+TEST(Parallel, SamplesInFilesAreReadByOneRankEach) {
+  for (const char* parameters : {"", "&mixup=0.4"}) {
+    Job job = MakeJob("[1,8,8]", kConvolution, {{"batch_size", "32"}, {"validation_split", "0.2"}},
+                      parameters);
+    for (data::Split* split : {&job.dataset.train, &job.dataset.test}) {
+      std::vector<uint8_t> bytes;
+      for (float value : std::get<std::vector<float>>(split->features))
+        bytes.push_back(static_cast<uint8_t>(value * 255));
+      split->features = bytes;
+      data::PutIntoFiles(30, split);
+    }
+    job.spec.dataset_uri.stream.window = 40;
+    ExpectAsOne(job);
+  }
+  Job job = MakeJob("[1,8,8]", kConvolution, {{"batch_size", "40"}, {"epochs", "2"}});
+  job.dataset.train.features = std::vector<uint8_t>(200 * 64, uint8_t{9});
+  job.dataset.test = {};
+  const auto rows = data::PutIntoFiles(30, &job.dataset.train);
+  const auto reads = RunRanks(4, [&](ProcessGroup* group) {
+    TrainingObserver observer;
+    Train(job.spec, job.dataset, 1, &observer, {}, group);
+    return std::to_string(rows->reads());
+  });
+  for (const std::string& count : reads) EXPECT_EQ(count, "100") << "a quarter, twice";
 }
 
 TEST(Parallel, AccumulationAndClippingActOnTheWholeStep) {

@@ -58,11 +58,47 @@ class Xoshiro256 {
 
 }  // namespace
 
+namespace {
+
+void Shuffle(std::vector<int64_t>* numbers, Xoshiro256* random) {
+  for (size_t i = numbers->size(); i > 1; --i)
+    std::swap((*numbers)[i - 1], (*numbers)[random->Below(i)]);
+}
+
+std::vector<int64_t> Counting(size_t size) {
+  std::vector<int64_t> numbers(size);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
+
+}  // namespace
+
 std::vector<int64_t> Permutation(int64_t size, uint64_t seed, uint64_t stream) {
-  std::vector<int64_t> order(static_cast<size_t>(size));
-  std::iota(order.begin(), order.end(), 0);
+  std::vector<int64_t> order = Counting(static_cast<size_t>(size));
   Xoshiro256 random(seed, stream);
-  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.Below(i)]);
+  Shuffle(&order, &random);
+  return order;
+}
+
+std::vector<int64_t> WindowPermutation(const std::vector<int64_t>& groups, int64_t size,
+                                       int64_t window, uint64_t seed, uint64_t stream) {
+  Xoshiro256 random(seed, stream);
+  std::vector<int64_t> files = Counting(groups.size()), order, waiting;
+  Shuffle(&files, &random);
+  order.reserve(static_cast<size_t>(size));
+  for (int64_t file : files) {
+    const auto next = static_cast<size_t>(file) + 1;
+    const int64_t end = next < groups.size() ? groups[next] : size;
+    for (int64_t number = groups[next - 1]; number < end; ++number) {
+      if (static_cast<int64_t>(waiting.size()) < window) {
+        waiting.push_back(number);
+        continue;
+      }
+      order.push_back(std::exchange(waiting[random.Below(waiting.size())], number));
+    }
+  }
+  Shuffle(&waiting, &random);
+  order.insert(order.end(), waiting.begin(), waiting.end());
   return order;
 }
 

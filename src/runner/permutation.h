@@ -14,4 +14,12 @@ namespace cyxwiz::runner {
 // epochs before it.
 std::vector<int64_t> Permutation(int64_t size, uint64_t seed, uint64_t stream);
 
+// A permutation of 0 .. size-1 that goes through them nearly in the order of files, for samples
+// that are read from these: groups[k] is the first number of the k-th file, groups[0] is 0. The
+// files come in a random order; each number in its turn takes a random place in a window of so
+// many, and the one that was there comes out. Drawn as above, and so again a pure function of its
+// arguments.
+std::vector<int64_t> WindowPermutation(const std::vector<int64_t>& groups, int64_t size,
+                                       int64_t window, uint64_t seed, uint64_t stream);
+
 }  // namespace cyxwiz::runner

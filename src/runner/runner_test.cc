@@ -95,6 +95,34 @@ TEST(Permutation, HoldsEachNumberOnce) {
 
 // ---- batches
 
+TEST(WindowPermutation, HoldsEachNumberOnceNearItsFile) {
+  const std::vector<int64_t> groups{0, 100, 250, 251, 600};
+  for (int64_t window : {1, 7, 100, 5000}) {
+    SCOPED_TRACE(window);
+    const auto order = WindowPermutation(groups, 1000, window, 3, 1);
+    EXPECT_EQ(order, WindowPermutation(groups, 1000, window, 3, 1));
+    EXPECT_NE(order, WindowPermutation(groups, 1000, window, 3, 2));
+    EXPECT_NE(order, WindowPermutation(groups, 1000, window, 4, 1));
+    auto sorted = order;
+    std::sort(sorted.begin(), sorted.end());
+    for (int64_t i = 0; i < 1000; ++i) ASSERT_EQ(sorted[static_cast<size_t>(i)], i);
+  }
+  // With a window of one only the files are shuffled.
+  const auto files = WindowPermutation(groups, 1000, 1, 3, 1);
+  int jumps = 0;
+  for (size_t i = 1; i < files.size(); ++i) jumps += files[i] != files[i - 1] + 1;
+  EXPECT_LE(jumps, 4);
+  EXPECT_GE(jumps, 1);
+  // A number comes out no earlier than the window allows: with one file, at i - window or later.
+  const auto one = WindowPermutation({0}, 1000, 50, 3, 1);
+  double moved = 0;
+  for (int64_t i = 0; i < 1000; ++i) {
+    EXPECT_LE(one[static_cast<size_t>(i)], i + 50);
+    moved += std::abs(static_cast<double>(one[static_cast<size_t>(i)] - i));
+  }
+  EXPECT_GT(moved / 1000, 20);
+}
+
 TEST(Batches, BytesBecomeThe255thPart) {
   data::Split split;
   split.samples = 2;

@@ -146,6 +146,17 @@ void Trainer::SplitSamples() {
     train_indices_.resize(static_cast<size_t>(all));
     std::iota(train_indices_.begin(), train_indices_.end(), 0);
   }
+  if (dataset_.train.files != nullptr) {
+    // In the order of the files, by which the order of an epoch is made.
+    std::sort(train_indices_.begin(), train_indices_.end());
+    int64_t file = -1;
+    for (size_t i = 0; i < train_indices_.size(); ++i) {
+      const int64_t row = dataset_.train.rows[static_cast<size_t>(train_indices_[i])];
+      if (file == dataset_.train.files->ShardOf(row)) continue;
+      file = dataset_.train.files->ShardOf(row);
+      first_of_file_.push_back(static_cast<int64_t>(i));
+    }
+  }
   samples_per_epoch_ = static_cast<int64_t>(train_indices_.size());
   // Batch statistics of one value do not exist: a last batch of one sample is left out.
   if (model_->needs_two_samples() && samples_per_epoch_ % batch_size_ == 1) --samples_per_epoch_;
@@ -155,6 +166,18 @@ void Trainer::SplitSamples() {
                         "sample: they have no variance",
                         "use a batch_size of at least 2", "$.hyperparameters.batch_size"}};
   }
+}
+
+std::vector<int64_t> Trainer::OrderOfEpoch() const {
+  const auto size = static_cast<int64_t>(train_indices_.size());
+  const auto epoch = static_cast<uint64_t>(epoch_);
+  std::vector<int64_t> order =
+      dataset_.train.files == nullptr
+          ? Permutation(size, training_.seed, epoch)
+          : WindowPermutation(first_of_file_, size, job_.dataset_uri.stream.window, training_.seed,
+                              epoch);
+  for (int64_t& place : order) place = train_indices_[static_cast<size_t>(place)];
+  return order;
 }
 
 void Trainer::CheckTargets() const {
@@ -303,10 +326,14 @@ bool Trainer::RunEpoch() {
     metrics_["samples_per_second"] =
         static_cast<double>(samples_ - samples_before) / std::max(SecondsSince(begin), 1e-9);
   };
-  std::vector<int64_t> order = Permutation(static_cast<int64_t>(train_indices_.size()),
-                                           training_.seed, static_cast<uint64_t>(epoch_));
-  for (int64_t& place : order) place = train_indices_[static_cast<size_t>(place)];
-  feed_->BeginEpoch(epoch_);
+  const std::vector<int64_t> order = OrderOfEpoch();
+  std::vector<BatchPart> parts;
+  for (int64_t first = samples_; first < samples_per_epoch_; first += batch_size_) {
+    const int64_t count = std::min(batch_size_, samples_per_epoch_ - first);
+    const Slice slice = SliceOf(count);
+    if (slice.count > 0) parts.push_back({order.data() + first, count, slice.begin, slice.count});
+  }
+  feed_->Begin(epoch_, parts);
   auto last_counted = begin;
   auto count_seconds = [&] {
     auto now = Clock::now();

@@ -43,6 +43,9 @@ class Trainer {
   // Refuses what the loss cannot take, and only the data tells.
   void CheckTargets() const;
 
+  // The samples in the order in which the epoch in work sees them.
+  std::vector<int64_t> OrderOfEpoch() const;
+
   // ---- the loop (trainer.cc)
   // From samples_ on. false: asked to end.
   bool RunEpoch();
@@ -72,6 +75,14 @@ class Trainer {
   void CheckGang() const;
   // Makes this rank's weights those of rank 0, and sees to it that all begin at the same place.
   void BeginTogether();
+  // Of the batch in work, or any: the part of it that is this rank's, and how much that counts in
+  // the mean over the batch.
+  struct Slice {
+    int64_t begin = 0, count = 0;
+    double share = 1;
+  };
+  // Of a batch of so many samples, all of them alike.
+  Slice SliceOf(int64_t count) const;
   // Loads this rank's part of the batch indices[0 .. count).
   void LoadBatch(const int64_t* indices, int64_t count);
   // As ComputeGradients, of the whole batch. Sums the gradients over the ranks when the step ends
@@ -128,6 +139,7 @@ class Trainer {
   int64_t batch_size_ = 0, samples_per_epoch_ = 0;
   int threads_ = 1;
   std::vector<int64_t> train_indices_, validation_indices_;
+  std::vector<int64_t> first_of_file_;  // of samples in files: places in train_indices_
   std::optional<LossFunction> loss_;
   std::optional<Feed> feed_;  // of the training samples
   std::optional<Model> model_;
@@ -137,12 +149,9 @@ class Trainer {
   std::optional<LearningRate> schedule_;
   at::Tensor average_;  // as Model::parameters()
 
-  // As one of several ranks: its part of the batch in work, and how much that counts in the mean
-  // over the batch; sums over its batches since the last step; what all shall do after that step.
-  struct Slice {
-    int64_t begin = 0, count = 0;
-    double share = 1;
-  } slice_;
+  // As one of several ranks: its part of the batch in work; sums over its batches since the last
+  // step; what all shall do after that step.
+  Slice slice_;
   double own_loss_ = 0;
   int64_t own_correct_ = 0, samples_since_step_ = 0, batch_count_ = 0;
   std::vector<int64_t> batch_classes_;

@@ -67,21 +67,26 @@ void Trainer::BeginTogether() {
   }
 }
 
-void Trainer::LoadBatch(const int64_t* indices, int64_t count) {
-  slice_ = {0, count, 1};
-  batch_count_ = count;
-  if (group_ == nullptr) return feed_->Load({indices, count, 0, count});
+Trainer::Slice Trainer::SliceOf(int64_t count) const {
+  Slice slice{0, count, 1};
+  if (group_ == nullptr) return slice;
   // Of a small batch some ranks have nothing.
   const int64_t least = model_->needs_two_samples() ? 2 : 1;
   const int64_t ranks = std::clamp<int64_t>(count / least, 1, group_->size());
   const int64_t rank = std::min<int64_t>(group_->rank(), ranks);
   const int64_t end = std::min(count, count * (rank + 1) / ranks);
-  slice_.begin = count * rank / ranks;
-  slice_.count = end - slice_.begin;
-  slice_.share = static_cast<double>(slice_.count) / static_cast<double>(count);
+  slice.begin = count * rank / ranks;
+  slice.count = end - slice.begin;
+  slice.share = static_cast<double>(slice.count) / static_cast<double>(count);
+  return slice;
+}
+
+void Trainer::LoadBatch(const int64_t* indices, int64_t count) {
+  slice_ = SliceOf(count);
+  batch_count_ = count;
   if (slice_.count == 0) return;
   feed_->Load({indices, count, slice_.begin, slice_.count});
-  if (!loss_->weighs_classes()) return;
+  if (group_ == nullptr || !loss_->weighs_classes()) return;
   batch_classes_.resize(static_cast<size_t>(count * positions_));
   GatherClasses(dataset_.train, positions_, indices, count, batch_classes_.data());
   slice_.share = loss_->DivisorOf(batch_classes_.data() + slice_.begin * positions_,

@@ -115,6 +115,32 @@ void CheckSamples(const ModelSpec& model, const DatasetInfo& dataset, Problems* 
                  "take data of the kind that the model was trained on"});
 }
 
+Estimate EstimateOf(const JobSpec& spec, const ModelSpec& model) {
+  const DatasetInfo* dataset = spec.dataset ? &*spec.dataset : nullptr;
+  const bool gpu = spec.device == Device::kCuda;
+  return spec.type == JobType::kTraining
+             ? EstimateJob(model, spec.training, dataset, gpu)
+             : EstimateUse(spec.type, spec.output, model, spec.training, dataset, gpu);
+}
+
+// Whether the samples stay in files: where the URI says so, or, if it does not say, when they do
+// not fit into the memory of the job, or into that which data may take.
+void DecideStreaming(const JobDescription& job, const ModelSpec& model, JobSpec* spec,
+                     Problems* problems) {
+  if (!spec->dataset || !spec->dataset->can_stream) return;
+  const StreamOptions& options = spec->dataset_uri.stream;
+  const int64_t allowed =
+      job.requested.memory_bytes > 0 ? job.requested.memory_bytes : job.estimated_memory;
+  const bool too_large = spec->dataset->bytes_in_memory > kMaxInMemoryBytes;
+  const bool fits =
+      !too_large && (allowed == 0 || EstimateOf(*spec, model).memory_bytes <= allowed);
+  spec->dataset->streams = options.wanted.value_or(!fits);
+  if (!too_large || spec->dataset->streams) return;
+  problems->Add({"$.dataset", "the data set is too large to be kept in memory",
+                 "at most " + FormatBytes(kMaxInMemoryBytes),
+                 FormatBytes(spec->dataset->bytes_in_memory), "leave stream=false out of its URI"});
+}
+
 // With data that its URI says all of. The jobs of a search differ in hyperparameters alone: the
 // last model that was found right on this thread is not read again.
 CheckedModel CheckModelOnce(const JobDescription& job, const DatasetInfo& dataset,
@@ -239,6 +265,7 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
       CheckMonitor(&spec.training, problems);
     }
   }
+  DecideStreaming(description, model.spec, &spec, problems);
   if (known("batch_size")) {
     ChooseBatchSize(description, model.spec, dataset, spec.device, &spec.training, problems);
   }
@@ -261,10 +288,7 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
                    "leave it out, or mixup in the data set's URI"});
   }
   spec.model = std::move(model.spec);
-  const bool gpu = spec.device == Device::kCuda;
-  spec.estimate =
-      trains ? EstimateJob(spec.model, spec.training, dataset, gpu)
-             : EstimateUse(spec.type, spec.output, spec.model, spec.training, dataset, gpu);
+  spec.estimate = EstimateOf(spec, spec.model);
   if (spec.estimate.memory_bytes > kMaxMemoryBytes) {
     problems->Add({"$.model", "the job needs more memory than any machine has",
                    "at most " + FormatBytes(kMaxMemoryBytes),

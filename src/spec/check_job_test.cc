@@ -136,6 +136,47 @@ TEST(CheckJob, MixupGoesWithoutClassWeights) {
   }
 }
 
+TEST(CheckJob, SamplesStayInFilesWhenTheyDoNotFitIntoTheMemory) {
+  DatasetInfo info = FashionMnist();
+  info.can_stream = true;
+  info.bytes_in_memory = int64_t{1} << 30;
+  info.bytes_streamed = 64 << 20;
+  JobDescription job =
+      Job(R"({"layers": [{"type": "flatten"}, {"type": "dense", "units": 10}]})", "file:///x.tar");
+  auto memory_of = [&](bool streams) {
+    auto checked = Check(job, info);
+    EXPECT_TRUE(checked.spec) << checked.problems.ToString();
+    if (!checked.spec) return int64_t{0};
+    EXPECT_EQ(checked.spec->dataset->streams, streams);
+    return checked.spec->estimate.memory_bytes;
+  };
+  const int64_t whole = memory_of(false);
+  EXPECT_GT(whole, int64_t{1} << 30);
+  // The window counts, and not the data.
+  job.requested.memory_bytes = 512 << 20;
+  EXPECT_EQ(whole - memory_of(true), (int64_t{1} << 30) - (64 << 20));
+  job.requested.memory_bytes = whole;
+  memory_of(false);
+  job.requested.memory_bytes = whole - 1;
+  memory_of(true);
+  job.dataset_uri = "file:///x.tar?stream=false";
+  memory_of(false);
+  job.dataset_uri = "file:///x.tar?stream=true";
+  job.requested.memory_bytes = 0;
+  memory_of(true);
+
+  job.dataset_uri = "file:///x.tar";
+  info.bytes_in_memory = int64_t{5} << 30;
+  memory_of(true);
+  job.requested.memory_bytes = int64_t{100} << 30;
+  memory_of(true);
+  job.dataset_uri = "file:///x.tar?stream=false";
+  EXPECT_TRUE(SaysOnly(Check(job, info).problems, "$.dataset", "too large to be kept in memory"));
+  info.can_stream = false;
+  job.dataset_uri = "file:///x.npy?labels=/y.npy";
+  memory_of(false);
+}
+
 TEST(CheckJob, ProblemsReadAsSentences) {
   EXPECT_EQ(Check(WithOutput("-5", "mse")).problems.ToString(),
             "$.model.layers[0].units: units is out of range: expected a whole number from 1 to "

@@ -11,6 +11,7 @@
 #include "spec/count.h"
 #include "spec/dataset_manifest.h"
 #include "spec/dataset_reference.h"
+#include "spec/job_file.h"
 #include "spec/object_reader.h"
 #include "spec/percent.h"
 #include "spec/shard_pattern.h"
@@ -146,6 +147,7 @@ class FileReader {
     }
     if (For({"size", "channels"}, {Kind::kImageFolder, Kind::kWebDataset})) ReadImages();
     ReadAugmentation();
+    if (For({"stream", "window", "stream_memory"}, {Kind::kWebDataset})) ReadStream();
     if (uri_.kind == Kind::kPrepared) {
       for (const char* name : {"normalize", "normalise", "test_split", "split", "split_seed"}) {
         if (reader_.Find({name}) != nullptr)
@@ -280,6 +282,21 @@ class FileReader {
     if (auto channels = reader_.Whole({"channels"}, 1, 3)) {
       uri_.images.channels = *channels;
       if (*channels == 2) reader_.Refuse({"channels"}, "is out of range", "1 (gray) or 3 (colour)");
+    }
+  }
+
+  void ReadStream() {
+    StreamOptions& stream = uri_.stream;
+    stream.wanted = reader_.Bool({"stream"});
+    stream.window = reader_.Whole({"window"}, 1, kMaxShuffleWindow).value_or(stream.window);
+    auto memory = reader_.Text({"stream_memory"});
+    if (!memory) return;
+    const auto bytes = ParseMemory(*memory);
+    if (bytes && *bytes <= kMaxInMemoryBytes) {
+      stream.memory_bytes = *bytes;
+    } else {
+      reader_.Refuse({"stream_memory"}, "is no amount of memory",
+                     "from 1B to " + FormatBytes(kMaxInMemoryBytes) + ", such as 256MiB");
     }
   }
 

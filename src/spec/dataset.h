@@ -60,6 +60,13 @@ struct Augmentation {
 
 inline constexpr double kMaxColourFactor = 10, kMaxHue = 0.5, kMaxMixup = 4;
 
+// How samples that stay in files are read.
+struct StreamOptions {
+  std::optional<bool> wanted;                // unset: when the data does not fit into memory
+  int64_t window = 16384;                    // samples among which the order of the files is mixed
+  int64_t memory_bytes = int64_t{64} << 20;  // of samples that are read ahead
+};
+
 // A parsed dataset_uri.
 //
 //   mock://random_data?samples=1000&test_samples=200&features=10&classes=10&seed=0&noise=0.5
@@ -118,6 +125,7 @@ struct DatasetUri {
   TestSplit test_split;
   bool normalize = false;  // to mean 0 and deviation 1, as the training samples have them
   Augmentation augmentation;
+  StreamOptions stream;  // kWebDataset
   // kMock
   int64_t samples = 1000;
   int64_t test_samples = 200;
@@ -151,8 +159,17 @@ struct DatasetInfo {
   // numbers.
   std::vector<int64_t> label_shape;
   int64_t bytes_in_memory = 0;  // loaded, as the runner keeps it
+  // Whether the samples can stay in files; what is in memory then: where each lies, its label, and
+  // what is read ahead. CheckJob says whether they do.
+  bool can_stream = false;
+  int64_t bytes_streamed = 0;
+  bool streams = false;
   std::string description;  // "IDX images 28x28, 60000 train and 10000 test samples, 10 classes"
 };
+
+// Features of a data set that is kept in memory.
+inline constexpr int64_t kMaxInMemoryBytes = int64_t{4} << 30;
+inline constexpr int64_t kMaxShuffleWindow = 1 << 24;
 
 // Memory that a mock data set may take.
 inline constexpr int64_t kMaxMockBytes = int64_t{4} << 30;

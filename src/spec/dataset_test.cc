@@ -124,6 +124,14 @@ TEST(DatasetUri, SplitsImagesAndTextTakeTheirs) {
   EXPECT_EQ(coloured.augmentation.mixup, 0.8);
   EXPECT_EQ(Parse("file:///d/x.csv?mixup=1").augmentation.mixup, 1);
   EXPECT_EQ(Parse("file:///d?format=images&size=16").images.width, 16);
+  const DatasetUri shards =
+      Parse("file:///d/x.tar?size=16&label=y&stream=true&window=100&stream_memory=2MiB");
+  EXPECT_EQ(shards.images.width, 16);
+  EXPECT_EQ(shards.json_label, "y");
+  EXPECT_EQ(shards.stream.wanted, true);
+  EXPECT_EQ(shards.stream.window, 100);
+  EXPECT_EQ(shards.stream.memory_bytes, 2 << 20);
+  EXPECT_FALSE(Parse("file:///d/x.tar").stream.wanted.has_value());
   EXPECT_EQ(Parse("file:///d/a.npz?features=x&labels=y").labels_name, "y");
 }
 
@@ -167,6 +175,10 @@ TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
            {"file:///d/x.csv?flip=true", "format=images"},
            {"file:///d/x.csv?hue=0.1", "format=images"},
            {"file:///d/x.tar?labels=/y", "beside it"},
+           {"file:///d/x.csv?stream=true", "ends in .tar"},
+           {"file:///d/x.tar?window=0", "from 1 to 16777216"},
+           {"file:///d/x.tar?stream_memory=much", "such as 256MiB"},
+           {"file:///d/x.tar?stream_memory=8GiB", "such as 256MiB"},
            {"file:///d/x.tar?header=true", "ends in .csv"},
            {"file:///d/x-{3..0}.tar", "train-{000..146}.tar"},
            {"file:///d/x-{0..9999999}.tar", "at most 10000 numbers"},

@@ -67,8 +67,10 @@ int64_t ScratchValues(const TrainingSpec& training) {
 }
 
 int64_t RunnerBytes(const DatasetInfo* dataset, bool gpu) {
-  return Sum(gpu ? kGpuRunnerBytes : kRunnerBytes,
-             dataset != nullptr ? dataset->bytes_in_memory : 0);
+  const int64_t data = dataset == nullptr ? 0
+                       : dataset->streams ? dataset->bytes_streamed
+                                          : dataset->bytes_in_memory;
+  return Sum(gpu ? kGpuRunnerBytes : kRunnerBytes, data);
 }
 
 // What is kept of the layers, one sample, in bytes, and what is saved but not trained.

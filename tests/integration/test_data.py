@@ -1,11 +1,15 @@
 """Data of each format, from a file to a trained model, with the real programs."""
 
+import io
 import json
 import pathlib
 import shutil
 import struct
+import tarfile
 import zipfile
 import zlib
+
+from cluster import cli
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 LICENSES = "/usr/share/common-licenses"
@@ -97,3 +101,66 @@ def test_numpy_arrays(make_cluster, tmp_path):
            "hyperparameters": {"learning_rate": 0.1, "epochs": 5, "batch_size": 8},
            "dataset": f"file://{tmp_path}/a.npz?test_split=0.25"}
     assert train(cluster, job, tmp_path)[0]["test_accuracy"] == 1
+
+
+def write_shards(folder, shards, each):
+    """Archives of images that are dark (class 0) or light (class 1)."""
+    folder.mkdir()
+    images = [png(20 + 160 * (i % 2) + i % 7, 8) for i in range(14)]
+    for shard in range(shards):
+        with tarfile.open(folder / f"train-{shard:02}.tar", "w") as tar:
+            for i in range(each):
+                for ending, content in ((".png", images[i % 14]), (".cls", str(i % 2).encode())):
+                    info = tarfile.TarInfo(f"{shard:02}/{i:06}{ending}")
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+
+
+def shards_job(dataset, **hyperparameters):
+    return {"model": {"layers": [{"type": "flatten"}, {"type": "dense", "units": 2}]},
+            "hyperparameters": {"learning_rate": 0.001, "epochs": 2, "batch_size": 16, "seed": 1, "validation_split": 0.1} | hyperparameters,
+            "dataset": dataset}
+
+
+def test_archives_in_memory_and_stored(make_cluster, tmp_path):
+    write_shards(tmp_path / "set", 3, 40)
+    cluster = make_cluster(data_roots=[str(tmp_path)])
+    cluster.add_node()
+    parameters = "test_split=0.25&split=stratified&normalize=true&brightness=0.1&mixup=0.2"
+    job = shards_job(f"file://{tmp_path}/set/train-{{00..02}}.tar?{parameters}", epochs=5)
+    metrics, model = train(cluster, job, tmp_path)
+    assert metrics["test_accuracy"] == 1 and "dataset_sha256" in model, metrics
+    assert cluster.cli("dataset", "put", str(tmp_path / "set"), "--name", "shards").returncode == 0
+    for path in ("?format=webdataset&", "/train-{00..02}.tar?"):
+        job["dataset"] = f"dataset://shards@1{path}{parameters}"
+        again, stored = train(cluster, job, tmp_path)
+        assert stored["weights_sha256"] == model["weights_sha256"], (again, metrics)
+    job["dataset"] = "dataset://shards@1/train-{00..03}.tar"
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    refused = cluster.cli("submit", str(tmp_path / "job.json"))
+    assert refused.returncode != 0 and "train-03.tar" in refused.stderr, refused
+
+
+def test_data_larger_than_the_jobs_memory_is_streamed(make_cluster, tmp_path):
+    # 6000 images that become 64 KiB each: 375 MiB, of which the test part is read too.
+    write_shards(tmp_path / "set", 6, 1000)
+    cluster = make_cluster(data_roots=[str(tmp_path)])
+    cluster.add_node()
+    dataset = f"file://{tmp_path}/set?format=webdataset&size=256&test_split=0.1&stream_memory=8MiB&window=500"
+    job = shards_job(dataset, epochs=1) | {"resources": {"memory": "240MiB"}}
+    metrics, _ = train(cluster, job, tmp_path)
+    assert metrics["test_accuracy"] == 1 and metrics["validation_accuracy"] == 1, metrics
+    # The same in memory does not fit.
+    job["dataset"] += "&stream=false"
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    done = cluster.cli("submit", str(tmp_path / "job.json"), "--wait", "--json", timeout=180)
+    assert done.returncode != 0 and "memory" in done.stdout + done.stderr, done
+
+
+def test_a_streamed_training_that_is_killed_ends_with_the_same_bits(tmp_path):
+    write_shards(tmp_path / "set", 5, 200)
+    job = shards_job(f"file://{tmp_path}/set?format=webdataset&size=64&stream=true&window=100&stream_memory=1MiB&flip=true&mixup=0.3", epochs=6)
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    done = cli("verify", str(tmp_path / "job.json"), "--kills", "3", "--data-root", str(tmp_path), "--json")
+    assert done.returncode == 0, done
+    assert json.loads(done.stdout)["same"], done

@@ -1,0 +1,19 @@
+// Samples in files, read in their order. Internal to src/data.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "data/dataset.h"
+#include "data/fault.h"
+
+namespace cyxwiz::data {
+
+// Calls use(i, bytes) for each sample of a split in files; each has `width` bytes.
+Fault ForEachRow(const Split& split, int64_t width,
+                 const std::function<void(int64_t, const uint8_t*)>& use);
+
+// Brings the samples of both parts into memory.
+Fault ReadIntoMemory(Dataset* dataset);
+
+}  // namespace cyxwiz::data

@@ -1,0 +1,86 @@
+#include "data/row_stream.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "data/testing.h"
+
+namespace cyxwiz::data {
+namespace {
+
+std::shared_ptr<const MemoryRows> Rows(int64_t count) {
+  std::vector<uint8_t> bytes(static_cast<size_t>(count) * 2);
+  std::iota(bytes.begin(), bytes.end(), uint8_t{0});
+  return std::make_shared<const MemoryRows>(std::move(bytes), 2, 10);
+}
+
+TEST(RowStream, GivesTheRowsInOrderWhateverTheThreadsAndTheMemory) {
+  const std::vector<int64_t> wanted{5, 0, 99, 0, 7, 7, 8, 1, 2, 3, 4, 98, 50, 51, 52};
+  for (int threads : {1, 2, 3, 4}) {
+    for (int64_t memory : {1, 10, 1000}) {
+      RowStream stream(Rows(100), wanted, 2, memory, threads);
+      for (int64_t row : wanted) {
+        const uint8_t* bytes = nullptr;
+        ASSERT_TRUE(stream.Next(&bytes).ok());
+        EXPECT_EQ(bytes[0], 2 * row);
+        EXPECT_EQ(bytes[1], 2 * row + 1);
+      }
+      EXPECT_EQ(stream.left(), 0);
+    }
+  }
+}
+
+TEST(RowStream, ReadsNoFurtherAheadThanItsMemory) {
+  std::vector<int64_t> wanted(100);
+  std::iota(wanted.begin(), wanted.end(), 0);
+  for (auto [memory, most] : {std::pair<int64_t, int64_t>{20, 10}, {1, RowStream::kLeastRows}}) {
+    auto rows = Rows(100);
+    RowStream stream(rows, wanted, 2, memory, 4);
+    for (int64_t taken = 1; taken <= 100; ++taken) {
+      const uint8_t* bytes = nullptr;
+      ASSERT_TRUE(stream.Next(&bytes).ok());
+      // The one that was given last still has its place.
+      EXPECT_LE(rows->reads(), taken - 1 + most);
+    }
+  }
+}
+
+class BrokenRows : public MemoryRows {
+ public:
+  using MemoryRows::MemoryRows;
+  Status Read(int64_t row, uint8_t* out) const override {
+    if (row == 3) return InvalidArgument("row 3 is broken");
+    if (row == 4) throw std::bad_alloc();
+    return MemoryRows::Read(row, out);
+  }
+};
+
+TEST(RowStream, ARowThatCannotBeReadIsToldInItsTurn) {
+  for (int threads : {1, 4}) {
+    RowStream stream(std::make_shared<BrokenRows>(std::vector<uint8_t>(12), 2, 10),
+                     {0, 1, 2, 3, 4, 5}, 2, 100, threads);
+    for (int64_t row = 0; row < 6; ++row) {
+      const uint8_t* bytes = nullptr;
+      const Status status = stream.Next(&bytes);
+      EXPECT_EQ(status.code(), row == 3   ? Code::kInvalidArgument
+                               : row == 4 ? Code::kResourceExhausted
+                                          : Code::kOk);
+    }
+  }
+}
+
+TEST(RowStream, MayBeLeftAtAnyRow) {
+  for (int taken : {0, 1, 50}) {
+    std::vector<int64_t> wanted(100);
+    std::iota(wanted.begin(), wanted.end(), 0);
+    RowStream stream(Rows(100), wanted, 2, 16, 4);
+    const uint8_t* bytes = nullptr;
+    for (int i = 0; i < taken; ++i) ASSERT_TRUE(stream.Next(&bytes).ok());
+  }
+  RowStream nothing(Rows(100), {}, 2, 16, 4);
+  EXPECT_EQ(nothing.left(), 0);
+}
+
+}  // namespace
+}  // namespace cyxwiz::data
