@@ -35,6 +35,7 @@ struct ArraySource {
   ElementType type = ElementType::kFloat32;
   std::vector<int64_t> shape;
   std::unique_ptr<ByteReader> bytes;
+  int64_t offset = 0;  // of a safetensor: in the file
 };
 
 // *values: how many the shape has; a fault when one is 0, or their number beyond any limit.

@@ -109,7 +109,7 @@ Fault ReadRaw(const DatasetUri& uri, const Roots& roots, const Files& files, Raw
     case DatasetUri::Kind::kText:
       return ReadText(files.path, uri.sequence_length, raw);
     case DatasetUri::Kind::kPrepared:
-      return ReadPrepared(files.path, raw);
+      return ReadPrepared(files.path, uri.stream.memory_bytes, raw);
     default:
       return ReadIdx(files, raw);
   }

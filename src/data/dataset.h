@@ -30,14 +30,17 @@ struct Split {
   int64_t samples = 0;
   // samples x product(sample_shape). Bytes are as stored; floats are what the model sees.
   std::variant<std::vector<uint8_t>, std::vector<float>> features;
-  // Set: the features are bytes that stay in files, those of sample i in row rows[i], rising;
-  // `features` are an empty list of bytes.
+  // Set: the features stay in files, those of sample i in row rows[i], rising; `features` is an
+  // empty list of what the rows hold.
   std::shared_ptr<const RowReader> files;
   std::vector<int64_t> rows;
   ByteScale scale;  // of bytes
   // samples x product(label_shape): class numbers, or the targets of a regression.
   // Bytes are class numbers of text.
   std::variant<std::vector<int64_t>, std::vector<float>, std::vector<uint8_t>> labels;
+
+  bool has_floats() const { return std::holds_alternative<std::vector<float>>(features); }
+  int64_t value_bytes() const { return has_floats() ? 4 : 1; }  // of a feature
 };
 
 struct Dataset {

@@ -9,9 +9,9 @@
 
 namespace cyxwiz::data {
 
-// Calls use(i, bytes) for each sample of a split in files; each has `width` bytes.
-Fault ForEachRow(const Split& split, int64_t width,
-                 const std::function<void(int64_t, const uint8_t*)>& use);
+// Calls use(bytes) for each sample of a split in files, in order.
+Fault ForEachRow(const Split& split, int64_t row_bytes,
+                 const std::function<void(const uint8_t*)>& use);
 
 // Brings the samples of both parts into memory.
 Fault ReadIntoMemory(Dataset* dataset);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -404,17 +405,18 @@ Fault MeasureTraining(const Dataset& dataset, std::vector<float>* mean,
                       std::vector<float>* deviation) {
   const Groups groups(dataset.info.sample_shape);
   const Split& train = dataset.train;
-  const auto* floats = std::get_if<std::vector<float>>(&train.features);
-  Measurement measurement(groups, floats != nullptr ? 1 : 1.0 / 255);
-  if (floats != nullptr) {
-    measurement.Add(floats->data(), floats->size());
-  } else if (train.files == nullptr) {
-    const auto& bytes = std::get<std::vector<uint8_t>>(train.features);
-    measurement.Add(bytes.data(), bytes.size());
+  Measurement measurement(groups, train.has_floats() ? 1 : 1.0 / 255);
+  const auto width = static_cast<size_t>(ElementsOf(dataset.info.sample_shape));
+  if (train.files == nullptr) {
+    std::visit([&](const auto& values) { measurement.Add(values.data(), values.size()); },
+               train.features);
   } else {
-    const int64_t width = ElementsOf(dataset.info.sample_shape);
-    RETURN_IF_FAULT(ForEachRow(train, width, [&](int64_t, const uint8_t* row) {
-      measurement.Add(row, static_cast<size_t>(width));
+    std::vector<float> floats(width);
+    const size_t row_bytes = width * static_cast<size_t>(train.value_bytes());
+    RETURN_IF_FAULT(ForEachRow(train, static_cast<int64_t>(row_bytes), [&](const uint8_t* row) {
+      if (!train.has_floats()) return measurement.Add(row, width);
+      std::memcpy(floats.data(), row, row_bytes);
+      measurement.Add(floats.data(), width);
     }));
   }
   measurement.Give(mean, deviation);
@@ -452,7 +454,11 @@ Fault Adapt(const spec::DatasetUri& uri, const Preparation& prepared, Dataset* d
   bool scaled = false;
   if (uri.kind == spec::DatasetUri::Kind::kPrepared)
     RETURN_IF_FAULT(CheckScale(prepared, dataset, &scaled));
-  if (!prepared.mean.empty() && !scaled) Scale(groups, prepared.mean, prepared.deviation, dataset);
+  if (!prepared.mean.empty() && !scaled) {
+    // Bytes are scaled as they are fed to the model; floats are, in memory.
+    if (!bytes) RETURN_IF_FAULT(ReadIntoMemory(dataset));
+    Scale(groups, prepared.mean, prepared.deviation, dataset);
+  }
   return prepared.labels ? RenumberClasses(prepared.classes, dataset) : Fault();
 }
 

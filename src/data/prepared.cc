@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 #include <type_traits>
 #include <utility>
 
 #include "base/file.h"
-#include "base/resources.h"
 #include "base/safetensors.h"
 #include "data/arrays.h"
+#include "data/fixed_rows.h"
 #include "data/prepare.h"
 #include "data/safetensors_arrays.h"
 #include "spec/count.h"
@@ -20,7 +21,6 @@ namespace {
 constexpr char kFormat[] = "cyxwiz-prepared";
 constexpr char kFeatures[] = "features", kLabels[] = "labels";
 constexpr size_t kMaxJsonBytes = 64 << 20;
-constexpr int64_t kMaxPartBytes = int64_t{4} << 30;  // of its features, as of other files
 constexpr int64_t kMaxClasses = 65536;
 constexpr int64_t kMaxSamples = int64_t{1} << 40;
 
@@ -203,10 +203,11 @@ Fault ReadDescription(const std::string& path, Raw* raw, Description* descriptio
   return {};
 }
 
-// A tensor of a part, of that type and shape; its values when `values` is not null.
+// A tensor of a part, of that type and shape; its values when `values` is not null, where they lie
+// in the file when `offset` is not null.
 template <typename T>
 Fault ReadTensor(const std::string& file, const char* name, const std::vector<int64_t>& shape,
-                 std::vector<T>* values) {
+                 std::vector<T>* values, int64_t* offset = nullptr) {
   ArraySource array;
   RETURN_IF_FAULT(OpenSafetensor(file, name, &array));
   if (array.type != ElementOf<T>() || array.shape != shape) {
@@ -215,6 +216,7 @@ Fault ReadTensor(const std::string& file, const char* name, const std::vector<in
                  "another type, or " + ShapeText(array.shape),
                  "make the data set again with 'cyxwiz preprocess'");
   }
+  if (offset != nullptr) *offset = array.offset;
   if (values == nullptr) return {};
   values->resize(static_cast<size_t>(spec::ElementCount(shape)));
   const size_t bytes = values->size() * sizeof(T);
@@ -255,11 +257,11 @@ std::vector<T>* Hold(Variant* variant) {
 Fault ReadPart(const std::string& file, const Description& description, int64_t samples,
                const spec::DatasetInfo& info, Split* split) {
   const auto features = Rows(samples, info.sample_shape), labels = Rows(samples, info.label_shape);
-  auto* to_features = split == nullptr ? nullptr : &split->features;
   auto* to_labels = split == nullptr ? nullptr : &split->labels;
+  int64_t offset = 0;
   RETURN_IF_FAULT(description.features == "uint8"
-                      ? ReadTensor(file, kFeatures, features, Hold<uint8_t>(to_features))
-                      : ReadTensor(file, kFeatures, features, Hold<float>(to_features)));
+                      ? ReadTensor<uint8_t>(file, kFeatures, features, nullptr, &offset)
+                      : ReadTensor<float>(file, kFeatures, features, nullptr, &offset));
   RETURN_IF_FAULT(
       description.labels == "int64"   ? ReadTensor(file, kLabels, labels, Hold<int64_t>(to_labels))
       : description.labels == "uint8" ? ReadTensor(file, kLabels, labels, Hold<uint8_t>(to_labels))
@@ -267,12 +269,12 @@ Fault ReadPart(const std::string& file, const Description& description, int64_t 
   if (split == nullptr) return {};
   split->samples = samples;
   split->scale = description.scale;
-  if (const auto* floats = std::get_if<std::vector<float>>(&split->features)) {
-    if (!std::all_of(floats->begin(), floats->end(), [](float v) { return std::isfinite(v); })) {
-      return Wrong("'" + file + "' has features that are not finite", "finite numbers",
-                   "NaN or infinity", "make the data set again with 'cyxwiz preprocess'");
-    }
-  }
+  if (description.features == "float32") split->features = std::vector<float>();
+  split->rows.resize(static_cast<size_t>(samples));
+  std::iota(split->rows.begin(), split->rows.end(), 0);
+  RETURN_IF_FAULT(FixedRows::Open(
+      file, offset, spec::Product(spec::ElementCount(info.sample_shape), split->value_bytes()),
+      split->has_floats(), &split->files));
   return CheckLabels(file, *split, info.classes);
 }
 
@@ -323,19 +325,14 @@ Status WritePrepared(const Dataset& dataset, const std::string& source,
                              json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-Fault ReadPrepared(const std::string& path, Raw* raw) {
+Fault ReadPrepared(const std::string& path, int64_t stream_bytes, Raw* raw) {
   Description description;
   RETURN_IF_FAULT(ReadDescription(path, raw, &description));
   const spec::DatasetInfo& info = raw->info;
   raw->value_bytes = BytesOfType(description.features);
   raw->label_bytes = BytesOfType(description.labels);
-  const int64_t most = std::max(info.train_samples, info.test_samples);
-  const int64_t bytes =
-      spec::Product(most, spec::ElementCount(info.sample_shape), raw->value_bytes);
-  if (bytes > kMaxPartBytes) {
-    return TooLarge("'" + path + "' describes too large a data set",
-                    "at most " + FormatBytes(kMaxPartBytes) + " of features", FormatBytes(bytes));
-  }
+  raw->stream_bytes = stream_bytes;
+  raw->info.can_stream = true;
   const std::string folder = std::filesystem::path(path).parent_path().string();
   Dataset* dataset = raw->dataset;
   RETURN_IF_FAULT(ReadPart(folder + "/" + description.train.file, description, info.train_samples,

@@ -38,7 +38,8 @@ Status WritePrepared(const Dataset& dataset, const std::string& source,
                      const std::string& source_sha256, const std::string& folder,
                      std::vector<std::string>* files);
 
-// Internal to src/data. path: of dataset.json, the parts lie beside it.
-Fault ReadPrepared(const std::string& path, Raw* raw);
+// Internal to src/data. path: of dataset.json, the parts lie beside it; the features stay in them.
+// stream_bytes: of samples that are read ahead.
+Fault ReadPrepared(const std::string& path, int64_t stream_bytes, Raw* raw);
 
 }  // namespace cyxwiz::data

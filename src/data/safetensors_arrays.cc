@@ -118,7 +118,8 @@ Fault OpenSafetensor(const std::string& path, const std::string& name, ArraySour
                      " of data",
                  "bytes " + std::to_string(begin) + " to " + std::to_string(end));
   }
-  file->Narrow(data_begin + begin, bytes);
+  array->offset = data_begin + begin;
+  file->Narrow(array->offset, bytes);
   array->bytes = std::move(file);
   return {};
 }

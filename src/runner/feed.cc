@@ -1,6 +1,7 @@
 #include "runner/feed.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "runner/attempt_parts.h"
 #include "runner/batches.h"
@@ -62,9 +63,9 @@ void Feed::Begin(int64_t epoch, const std::vector<BatchPart>& parts) {
   }
   stream_.reset();  // its memory
   if (rows.empty()) return;
-  stream_ = std::make_unique<data::RowStream>(split_.files, std::move(rows), sample_values_,
-                                              stream_options_.memory_bytes,
-                                              std::clamp(at::get_num_threads(), 1, kMostReaders));
+  stream_ = std::make_unique<data::RowStream>(
+      split_.files, std::move(rows), sample_values_ * split_.value_bytes(),
+      stream_options_.memory_bytes, std::clamp(at::get_num_threads(), 1, kMostReaders));
 }
 
 void Feed::Load(const BatchPart& part) {
@@ -105,7 +106,11 @@ void Feed::TakeFromFiles(int64_t count, float* out) {
     const uint8_t* bytes = nullptr;
     if (Status read = stream_->Next(&bytes); !read.ok())
       throw FailureError{FailureOf(read, "$.dataset")};
-    ScaleBytes(bytes, split_.scale, sample_values_, out);
+    if (split_.has_floats()) {
+      std::memcpy(out, bytes, static_cast<size_t>(sample_values_) * sizeof(float));
+    } else {
+      ScaleBytes(bytes, split_.scale, sample_values_, out);
+    }
   }
   if (stream_->left() == 0) stream_.reset();
 }

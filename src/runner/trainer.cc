@@ -194,6 +194,13 @@ void Trainer::CheckTargets() const {
                                            : "leave normalize out, or set \"loss\" to \"mse\"",
                         "$.hyperparameters.loss"}};
   }
+  if (input && dataset_.train.files != nullptr && dataset_.train.has_floats()) {
+    throw FailureError{{"user_error",
+                        "the loss compares with numbers from 0 to 1, which streamed data is not "
+                        "looked through for",
+                        "add stream=false to the data set's URI, or set \"loss\" to \"mse\"",
+                        "$.hyperparameters.loss"}};
+  }
   for (const data::Split* split : {&dataset_.train, &dataset_.test}) {
     const auto* values = input ? std::get_if<std::vector<float>>(&split->features)
                                : std::get_if<std::vector<float>>(&split->labels);

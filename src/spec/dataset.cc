@@ -147,7 +147,8 @@ class FileReader {
     }
     if (For({"size", "channels"}, {Kind::kImageFolder, Kind::kWebDataset})) ReadImages();
     ReadAugmentation();
-    if (For({"stream", "window", "stream_memory"}, {Kind::kWebDataset})) ReadStream();
+    if (For({"stream", "window", "stream_memory"}, {Kind::kWebDataset, Kind::kPrepared}))
+      ReadStream();
     if (uri_.kind == Kind::kPrepared) {
       for (const char* name : {"normalize", "normalise", "test_split", "split", "split_seed"}) {
         if (reader_.Find({name}) != nullptr)

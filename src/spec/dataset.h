@@ -125,7 +125,7 @@ struct DatasetUri {
   TestSplit test_split;
   bool normalize = false;  // to mean 0 and deviation 1, as the training samples have them
   Augmentation augmentation;
-  StreamOptions stream;  // kWebDataset
+  StreamOptions stream;  // kWebDataset, kPrepared
   // kMock
   int64_t samples = 1000;
   int64_t test_samples = 200;
