@@ -38,6 +38,14 @@ std::optional<double> ParseNumber(std::string_view cell) {
   return value;
 }
 
+// Whether the cell is a number that a float can hold; *value is that.
+bool IsPlainNumber(std::string_view cell, float* value) {
+  const std::optional<double> number = ParseNumber(cell);
+  if (!number) return false;
+  *value = static_cast<float>(*number);
+  return std::isfinite(*value);
+}
+
 bool IsMissing(std::string_view cell) {
   if (cell.empty() || cell == "?") return true;
   if (cell.size() > 4 || std::string_view("nN").find(cell[0]) == std::string_view::npos) {
@@ -281,8 +289,11 @@ class TableReader {
     const bool check = loads() || records_.text_bytes() <= checked_text_bytes_;
     for (size_t i : features_) {
       if (!check && columns_[i].type == Type::kNumbers) continue;
+      const std::string_view cell = Trimmed(cells[i]);
       float value = 0;
-      RETURN_IF_FAULT(TakeFeature(Trimmed(cells[i]), i, &value));
+      // Most cells are plain numbers: what is missing or wrong is told from them below.
+      if (columns_[i].type != Type::kNumbers || !IsPlainNumber(cell, &value))
+        RETURN_IF_FAULT(TakeFeature(cell, i, &value));
       if (loads()) values_.push_back(value);
     }
     for (size_t i = 0; raw_.tells_test && i < columns_.size(); ++i) {
