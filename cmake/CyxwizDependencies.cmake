@@ -15,6 +15,7 @@ endif()
 
 if(NOT CYXWIZ_ONLY)
   find_package(OpenSSL 3 REQUIRED)
+  find_package(CURL 7.88 REQUIRED)
   find_package(Boost 1.81 REQUIRED)
   find_package(Protobuf REQUIRED)
   find_package(gRPC CONFIG REQUIRED)

@@ -13,7 +13,7 @@ set -euo pipefail
 packages=(
   build-essential cmake ninja-build ccache pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
-  libboost1.81-dev libsqlitecpp-dev libsqlite3-dev libssl-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev
+  libboost1.81-dev libsqlitecpp-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev
   nlohmann-json3-dev libjemalloc-dev libgloo-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
   python3 python3-venv python3-pip ca-certificates
 )

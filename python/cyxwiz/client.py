@@ -162,7 +162,7 @@ class Client:
         Args:
             job: the job in the form of a job file: a mapping, or the path of a JSON file. May be left out.
             **fields: keys of a job file, which win over `job`'s: ``model`` (mapping, or JSON text), ``hyperparameters``
-                (mapping; values may be numbers, booleans or text), ``dataset`` (``mock://...``, ``file://...`` or ``dataset://...``),
+                (mapping; values may be numbers, booleans or text), ``dataset`` (``mock://...``, ``file://...``, ``dataset://...``, ``https://...`` or ``s3://...``),
                 ``name``, ``type``, ``priority``, ``resources``, ... as docs/reference/job-files.md has them.
 
         Returns:
@@ -182,7 +182,7 @@ class Client:
         Args:
             model: the job that has trained it, which must have succeeded; or the SHA-256 of its files,
                 ``{"model": ..., "weights": ...}``.
-            data: ``mock://...``, ``file://...`` or ``dataset://...``, as the ``dataset`` of a job file.
+            data: ``mock://...``, ``file://...``, ``dataset://...``, ``https://...`` or ``s3://...``, as the ``dataset`` of a job file.
             metrics: names as in a job file; default: those of the training.
             **fields: further keys of a job file: ``name``, ``priority``, ``resources``, ...
 
@@ -218,7 +218,7 @@ class Client:
         """Submits a job that reads data, splits and scales it, and stores the outcome as a version of a data set.
 
         Args:
-            data: ``mock://...``, ``file://...`` or ``dataset://...`` with the parameters of a training.
+            data: ``mock://...``, ``file://...``, ``dataset://...``, ``https://...`` or ``s3://...`` with the parameters of a training.
             to: the data set that is made, ``"name"`` or ``"name@version"``; without a version the server counts on.
             **fields: further keys of a job file: ``name``, ``priority``, ``resources``, ...
 

@@ -12,6 +12,7 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Dict, Iterable, Mapping, Optional, Union
+from urllib.parse import quote
 
 from cyxwiz.protocol import common_pb2, job_pb2
 
@@ -78,9 +79,27 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _dataset(config: job_pb2.JobConfig, key: str, value: Any) -> None:
-    if isinstance(value, Mapping) and list(value) == ["uri"]:
-        value = value["uri"]
-    _text(config, key, value)
+    if not isinstance(value, Mapping):
+        return _text(config, key, value)
+    for name in value:
+        if name not in ("uri", "sha256"):
+            raise ValueError(f"job: {key}: unknown key {name!r}{_nearest(str(name), ('uri', 'sha256'))}; the keys are uri, sha256")
+    _text(config, key, value.get("uri"))
+    if "sha256" in value:
+        config.dataset_uri = _with_sha256(key, config.dataset_uri, value["sha256"])
+
+
+def _with_sha256(key: str, uri: str, hashes: Any) -> str:
+    """`uri` with the hash of its file, or of each of its files by name, as a further parameter."""
+    if not uri.startswith(("https://", "http://", "s3://")):
+        raise ValueError(f"job: {key}.sha256: is for what is fetched: expected an https:// or s3:// URI, found {uri!r}")
+    if isinstance(hashes, Mapping) and hashes and all(isinstance(one, str) for one in hashes.values()):
+        hashes = ",".join(f"{name}:{one}" for name, one in hashes.items())
+    if not isinstance(hashes, str):
+        raise ValueError(f"job: {key}.sha256: expected 64 hexadecimal digits, or a mapping from names to them, found {hashes!r}")
+    mark = "?" if uri.startswith("s3://") else "#"
+    separator = mark if mark not in uri else "" if uri.endswith(mark) else "&"
+    return f"{uri}{separator}sha256={quote(hashes, safe=':,/-._~')}"
 
 
 def _text(config: job_pb2.JobConfig, key: str, value: Any) -> None:

@@ -94,6 +94,16 @@ def test_a_wrong_key_is_refused_with_the_nearest():
         cyxwiz.job_config(resources={"memry": 1})
 
 
+def test_hashes_beside_the_uri_become_a_parameter_of_it():
+    def uri(**dataset):
+        return cyxwiz.job_config({"dataset": dataset}).dataset_uri
+
+    assert uri(uri="https://h/t.csv", sha256="aa") == "https://h/t.csv#sha256=aa"
+    assert uri(uri="https://h/t.csv#label=x", sha256="a&b") == "https://h/t.csv#label=x&sha256=a%26b"
+    assert uri(uri="s3://bucket/x.npy?labels=y.npy", sha256={"x.npy": "aa", "y.npy": "bb"}) == (
+        "s3://bucket/x.npy?labels=y.npy&sha256=x.npy:aa,y.npy:bb")
+
+
 @pytest.mark.parametrize("job, message", [
     ({"priority": "urgent"}, "priority: expected one of low, normal, high, critical, found 'urgent'"),
     ({"epochs": 1.5}, "epochs: expected a whole number, found 1.5"),
@@ -107,6 +117,9 @@ def test_a_wrong_key_is_refused_with_the_nearest():
     ({"output": 3}, "output: expected text"),
     ({"model": 3}, "model: expected a mapping or JSON text"),
     ({"dataset": 3}, "dataset: expected text"),
+    ({"dataset": {"url": "https://h/t.csv"}}, "unknown key 'url'"),
+    ({"dataset": {"uri": "https://h/t.csv", "sha256": 3}}, "dataset.sha256: expected 64 hexadecimal digits"),
+    ({"dataset": {"uri": "file:///t.csv", "sha256": "a"}}, "is for what is fetched"),
     ({"resources": {"memory": "much"}}, "resources.memory: expected an amount of memory"),
     ({"resources": {"memory": "1XB"}}, "resources.memory: expected an amount of memory"),
     ({"resources": {"cpus": "two"}}, "resources.cpus: expected a number of cores"),

@@ -134,6 +134,7 @@ ServerInspector::ServerInspector(spec::DatasetInspector* files, DatasetRegistry*
 
 std::optional<spec::DatasetInfo> ServerInspector::Inspect(const spec::DatasetUri& uri,
                                                           spec::Problems* problems) {
+  if (uri.fetched()) return std::nullopt;  // only nodes fetch
   if (!uri.stored()) return files_->Inspect(uri, problems);
   if (uri.manifest_sha256.empty()) return std::nullopt;
   auto folder = registry_->FolderOf(uri.manifest_sha256);

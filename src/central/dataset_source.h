@@ -41,7 +41,7 @@ class ServerInspector : public spec::DatasetInspector {
   // None is owned. files: for what is no stored data set.
   ServerInspector(spec::DatasetInspector* files, DatasetRegistry* registry,
                   const std::string& registry_folder);
-  // A stored data set that was not found is not visible.
+  // A stored data set that was not found is not visible, nor is what nodes fetch.
   std::optional<spec::DatasetInfo> Inspect(const spec::DatasetUri& uri,
                                            spec::Problems* problems) override;
 

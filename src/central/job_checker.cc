@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "central/convert.h"
@@ -23,6 +24,24 @@ std::string Serialise(const protocol::JobConfig& config) {
   using Config = protocol::JobConfig;
   return DeterministicBytes(
       config, {Config::kJobIdFieldNumber, Config::kNameFieldNumber, Config::kUserIdFieldNumber});
+}
+
+// Each rank of a gang fetches for itself, so that something must say that it is the same.
+void CheckSameData(const std::string& dataset_uri, spec::Problems* problems) {
+  spec::Problems ignored;
+  auto uri =
+      spec::IsRemote(dataset_uri) ? spec::ParseDatasetUri(dataset_uri, &ignored) : std::nullopt;
+  if (!uri) return;
+  const auto& files = uri->remote.files;
+  const bool same = !uri->remote.lists() &&
+                    std::all_of(files.begin(), files.end(),
+                                [](const spec::RemoteFile& file) { return !file.sha256.empty(); });
+  if (same) return;
+  problems->Add({.path = "$.dataset",
+                 .message = "the nodes of the job could fetch different contents",
+                 .expected = "sha256 of each file",
+                 .found = "none, or not of each",
+                 .hint = "or keep the data on the server: 'cyxwiz dataset put'"});
 }
 
 // What the wire adds to a JobDescription.
@@ -79,6 +98,7 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                    .expected = "1",
                    .found = std::to_string(config.processes())});
   }
+  if (config.nodes() > 1) CheckSameData(config.dataset_uri(), problems);
   spec::CheckName("$.user", config.user_id(), problems);
   spec::CheckJobTerms(TermsFromConfig(config), problems);
   if (config.nodes() > 1 && type == spec::JobType::kPreprocessing) {
@@ -134,8 +154,15 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
 
 bool HasFiles(const std::string& dataset_uri) { return dataset_uri.starts_with("file:"); }
 
-// What nodes keep of what it reads: a stored data set, or the weights of a model.
+// What nodes keep of what it reads: a stored data set, one that they have fetched, or the weights
+// of a model.
 ContentKey DataOf(const protocol::JobConfig& config) {
+  spec::Problems ignored;
+  if (auto uri = spec::IsRemote(config.dataset_uri())
+                     ? spec::ParseDatasetUri(config.dataset_uri(), &ignored)
+                     : std::nullopt) {
+    return ContentKeyOf(security::HexEncode(security::Sha256(uri->remote.Identity())));
+  }
   return ContentKeyOf(config.has_dataset_from() ? config.dataset_from().manifest_sha256()
                                                 : config.model_from().weights_sha256());
 }

@@ -236,7 +236,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
         ->required()
         ->type_name(" ");
     of->add_option("--data", options->data,
-                   "The data, as in a job file: mock://, file:// or dataset://")
+                   "The data, as in a job file: mock://, file://, dataset://, https:// or s3://")
         ->required()
         ->type_name("URI");
     of->add_option("--name", options->name, "Name for people")->type_name("NAME");

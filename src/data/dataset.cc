@@ -172,9 +172,10 @@ Fault LoadFiles(const DatasetUri& uri, const Roots& roots, const Preparation* pr
 
 Fault LoadWhole(const DatasetUri& uri, const Roots& roots, const Preparation* prepared,
                 Dataset* dataset) {
-  if (uri.stored()) {
-    return {Code::kInvalidArgument, "the data set '" + uri.stored_as + "' has not been fetched",
-            "a node that gets it from its server", "no folder of its files",
+  if (uri.delivered()) {
+    const std::string name = uri.stored() ? uri.stored_as : spec::WithoutQuery(uri.remote.url);
+    return {Code::kInvalidArgument, "the data set '" + name + "' has not been fetched",
+            "a node that gets its files", "no folder of its files",
             "submit the job to a Central Server"};
   }
   return WithinMemory(uri, [&]() -> Fault {
@@ -276,7 +277,7 @@ std::optional<DatasetInfo> Loader::Inspect(const DatasetUri& uri, spec::Problems
   dataset_.emplace();
   const Preparation* prepared = preparation_ ? &*preparation_ : nullptr;
   Fault fault;
-  if (uri.stored() && !stored_folder_.empty()) {
+  if (uri.delivered() && !stored_folder_.empty()) {
     const StoredFolder folder(stored_folder_);
     fault = LoadWhole(folder.UriOf(uri), folder.roots(), prepared, &*dataset_);
     ShowStored(folder, &fault);

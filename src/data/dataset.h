@@ -100,7 +100,7 @@ class FileInspector : public spec::DatasetInspector {
 class Loader : public spec::DatasetInspector {
  public:
   // preparation: how a model wants the data; nullopt: as the data's training samples say.
-  // stored_folder: where the files of a stored data set are; empty: there are none.
+  // stored_folder: where the files of a stored or fetched data set are; empty: there are none.
   explicit Loader(Roots roots, std::optional<Preparation> preparation = {},
                   std::string stored_folder = "")
       : roots_(std::move(roots)),

@@ -8,6 +8,7 @@ StoredFolder::StoredFolder(const std::string& folder)
 spec::DatasetUri StoredFolder::UriOf(const spec::DatasetUri& uri) const {
   spec::DatasetUri local = uri;
   local.stored_as.clear();
+  local.remote = {};
   local.path = uri.path.empty() ? folder_ : folder_ + "/" + uri.path;
   if (!uri.labels_path.empty()) local.labels_path = folder_ + "/" + uri.labels_path;
   return local;

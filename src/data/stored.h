@@ -1,4 +1,4 @@
-// A stored data set whose files lie in a folder of this machine.
+// A data set that was stored or fetched, whose files lie in a folder of this machine.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ class StoredFolder {
  public:
   explicit StoredFolder(const std::string& folder);
 
-  // The URI of a stored data set as one of files of this machine.
+  // The URI of such a data set as one of files of this machine.
   spec::DatasetUri UriOf(const spec::DatasetUri& uri) const;
   // Allows the folder alone.
   const Roots& roots() const { return roots_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <filesystem>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "base/resources.h"
 #include "base/text.h"
 #include "node/disk_space.h"
+#include "security/job_token.h"
 
 namespace cyxwiz::node {
 namespace {
@@ -40,7 +42,11 @@ Status LinkFiles(const std::vector<spec::DatasetFile>& files, const Sources& sou
 
 struct DatasetFiles::Request {
   AttemptId attempt;
+  // SHA-256, in hex: of the manifest, or of the identity of a source on other machines.
+  std::string key;
   spec::DatasetFrom from;
+  std::optional<spec::RemoteSource> remote;
+  std::shared_ptr<RemoteFiles::Request> obtaining;
   std::string folder;
   Note note;
   Done done;
@@ -50,7 +56,7 @@ struct DatasetFiles::Request {
   bool over = false;  // done was called, or nobody waits for it
 
   std::string name() const { return "the data set " + from.name + "@" + from.version; }
-  // Where files from the server arrive.
+  // Where files from elsewhere arrive.
   std::string incoming() const { return folder + ".incoming"; }
 };
 
@@ -60,17 +66,34 @@ void DatasetFiles::Give(const AttemptId& attempt, const spec::DatasetFrom& from,
                         const std::string& folder, Note note, Done done) {
   auto request = std::make_shared<Request>();
   request->attempt = attempt;
+  request->key = from.manifest_sha256;
   request->from = from;
   request->folder = folder;
   request->note = std::move(note);
   request->done = std::move(done);
-  auto& line = waiting_[from.manifest_sha256];
+  Enqueue(request);
+}
+
+void DatasetFiles::GiveRemote(const AttemptId& attempt, const spec::RemoteSource& source,
+                              const std::string& folder, Note note, Done done) {
+  auto request = std::make_shared<Request>();
+  request->attempt = attempt;
+  request->key = security::HexEncode(security::Sha256(source.Identity()));
+  request->remote = source;
+  request->folder = folder;
+  request->note = std::move(note);
+  request->done = std::move(done);
+  Enqueue(request);
+}
+
+void DatasetFiles::Enqueue(const RequestPtr& request) {
+  auto& line = waiting_[request->key];
   line.push_back(request);
   if (line.size() == 1) Begin(request);
 }
 
 void DatasetFiles::Cancel(const AttemptId& attempt) {
-  for (auto& [manifest, line] : waiting_) {
+  for (auto& [key, line] : waiting_) {
     auto found = std::find_if(line.begin(), line.end(), [&](const RequestPtr& request) {
       return request->attempt == attempt;
     });
@@ -78,9 +101,10 @@ void DatasetFiles::Cancel(const AttemptId& attempt) {
     const RequestPtr request = *found;
     const bool in_work = found == line.begin();
     request->over = true;
+    if (request->obtaining) remote_->Cancel(request->obtaining);
     line.erase(found);
     Discard(request->folder);
-    if (in_work) GoOn(std::string(manifest));
+    if (in_work) GoOn(std::string(key));
     return;
   }
 }
@@ -93,8 +117,8 @@ void DatasetFiles::Discard(const std::string& folder) {
   });
 }
 
-void DatasetFiles::GoOn(const std::string& manifest_sha256) {
-  auto line = waiting_.find(manifest_sha256);
+void DatasetFiles::GoOn(const std::string& key) {
+  auto line = waiting_.find(key);
   if (line->second.empty()) {
     waiting_.erase(line);
   } else {
@@ -104,28 +128,52 @@ void DatasetFiles::GoOn(const std::string& manifest_sha256) {
 
 std::vector<ContentKey> DatasetFiles::Keys() const {
   std::vector<ContentKey> keys;
-  for (const std::string& manifest : given_) {
-    if (cache_->Has(manifest)) keys.push_back(ContentKeyOf(manifest));
+  for (const auto& [key, file] : given_) {
+    if (cache_->Has(file)) keys.push_back(ContentKeyOf(key));
   }
   return keys;
 }
 
 void DatasetFiles::Finish(const RequestPtr& request, Status status) {
   request->over = true;
-  if (!status.ok()) Discard(request->folder);
-  const std::string manifest = request->from.manifest_sha256;
+  Given given{.holds = std::move(request->holds), .bytes = spec::BytesOf(request->files)};
   if (status.ok()) {
-    std::erase(given_, manifest);
-    given_.push_front(manifest);
+    const bool remote = request->remote.has_value();
+    given.manifest_sha256 =
+        remote ? security::HexEncode(security::Sha256(spec::ManifestText(request->files)))
+               : request->key;
+    std::erase_if(given_, [&](const auto& one) { return one.first == request->key; });
+    given_.emplace_front(request->key, remote ? request->files.front().sha256 : request->key);
     if (given_.size() > kMostTold) given_.pop_back();
+  } else {
+    Discard(request->folder);
   }
-  const auto holds = std::move(request->holds);
-  waiting_[manifest].pop_front();
-  GoOn(manifest);
-  request->done(std::move(status), holds);
+  waiting_[request->key].pop_front();
+  GoOn(request->key);
+  request->done(std::move(status), std::move(given));
+}
+
+void DatasetFiles::BeginRemote(const RequestPtr& request) {
+  if (Status made = MakeFolder(request->incoming(), 0700); !made.ok())
+    return Finish(request, std::move(made));
+  auto check_disk = [minimum = min_free_disk_bytes_, folder = request->incoming()] {
+    auto free = FreeDiskBytes(folder);
+    if (!free.ok()) return free.status();
+    return CheckDiskSpace(folder, *free, minimum, /*promised=*/0, /*result=*/0);
+  };
+  request->obtaining =
+      remote_->Obtain(*request->remote, request->key, request->incoming(), check_disk,
+                      request->note, [this, request](Result<RemoteFiles::Obtained> obtained) {
+                        if (!obtained.ok()) return Finish(request, obtained.status());
+                        request->files = std::move(obtained->files);
+                        request->sources = std::move(obtained->sources);
+                        request->holds = std::move(obtained->holds);
+                        Link(request);
+                      });
 }
 
 void DatasetFiles::Begin(const RequestPtr& request) {
+  if (request->remote) return BeginRemote(request);
   if (!spec::IsSha256(request->from.manifest_sha256)) {
     return Finish(request, InvalidArgument("its manifest is named by no SHA-256: '" +
                                            Printable(request->from.manifest_sha256) + "'"));
@@ -204,8 +252,6 @@ void DatasetFiles::Obtain(const RequestPtr& request, std::vector<spec::DatasetFi
 void DatasetFiles::FetchMissing(const RequestPtr& request, std::vector<spec::DatasetFile> missing,
                                 size_t of, Then then) {
   const bool manifest = request->files.empty();
-  if (missing.empty()) {
-    if (!manifest) request->note(request->name() + " is here already");
     return then();
   }
   const int64_t bytes = spec::BytesOf(missing);

@@ -1,8 +1,9 @@
-// Puts the files of stored data sets into attempts' folders: those that are kept here, the others
-// from the server.
+// Puts the files of data sets into attempts' folders: of those that the server keeps, and of those
+// on other machines.
 //
 //   Give ──► manifest ──► files: kept here, and found right once in each run of the node
-//                    └──► the others are fetched and kept ──► folder of links ──► done
+//     │              └──► the others are fetched and kept ──► folder of links ──► done
+//     └────► RemoteFiles ────────────────────────────────────────┘
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -19,8 +20,10 @@
 #include "base/status.h"
 #include "node/file_cache.h"
 #include "node/file_upload.h"
+#include "node/remote_files.h"
 #include "spec/dataset_manifest.h"
 #include "spec/job_spec.h"
+#include "spec/remote_source.h"
 
 namespace cyxwiz::node {
 
@@ -32,26 +35,35 @@ class DatasetFiles {
   using Fetch =
       std::function<void(const AttemptId&, std::vector<StoredFile>, std::function<void(Status)>)>;
   using Note = std::function<void(const std::string& line)>;
-  // holds: what keeps the files here until the attempt has ended.
-  using Done = std::function<void(Status, std::vector<FileCache::Hold> holds)>;
+  struct Given {
+    std::vector<FileCache::Hold> holds;  // keep the files here until the attempt has ended
+    std::string manifest_sha256;         // names what was given
+    int64_t bytes = 0;                   // of all files
+  };
+  using Done = std::function<void(Status, Given given)>;
 
   // Everything outlives it. With fewer than min_free_disk_bytes left nothing is fetched.
-  DatasetFiles(boost::asio::io_context& io, FileCache* cache, int64_t min_free_disk_bytes,
-               Fetch fetch)
+  DatasetFiles(boost::asio::io_context& io, FileCache* cache, RemoteFiles* remote,
+               int64_t min_free_disk_bytes, Fetch fetch)
       : io_(io),
         cache_(cache),
+        remote_(remote),
         min_free_disk_bytes_(min_free_disk_bytes),
         fetch_(std::move(fetch)) {}
   ~DatasetFiles();
 
-  // Makes `folder` with the files of a data set, to be read only. note: told what is going on.
-  // RESOURCE_EXHAUSTED when the disk is too full; what fetching gives; DATA_LOSS. Attempts that
+  // Makes `folder` with the files of a stored data set, to be read only. note: told what is going
+  // on. RESOURCE_EXHAUSTED when the disk is too full; what fetching gives; DATA_LOSS. Attempts that
   // want the same data set go one after the other: what the first fetches the others find.
   void Give(const AttemptId& attempt, const spec::DatasetFrom& from, const std::string& folder,
             Note note, Done done);
+  // The same with one on other machines; errors as of RemoteFiles.
+  void GiveRemote(const AttemptId& attempt, const spec::RemoteSource& source,
+                  const std::string& folder, Note note, Done done);
   // For an attempt that ends; done is not called any more.
   void Cancel(const AttemptId& attempt);
-  // The data sets that were given last and are still kept, by their manifests; at most kMostTold.
+  // The data sets that were given last and are still kept, by their manifests, and those of other
+  // machines by their identities; at most kMostTold.
   std::vector<ContentKey> Keys() const;
 
   // Deletes the folder that Give has made.
@@ -64,7 +76,9 @@ class DatasetFiles {
   using RequestPtr = std::shared_ptr<Request>;
   using Then = std::function<void()>;
 
+  void Enqueue(const RequestPtr& request);
   void Begin(const RequestPtr& request);
+  void BeginRemote(const RequestPtr& request);
   void OnManifest(const RequestPtr& request);
   // Finds or fetches the files, so that request->sources names them all, and goes on.
   void Obtain(const RequestPtr& request, std::vector<spec::DatasetFile> files, Then then);
@@ -73,14 +87,17 @@ class DatasetFiles {
   void Link(const RequestPtr& request);
   void Finish(const RequestPtr& request, Status status);
   // The next one that wants the same data set.
-  void GoOn(const std::string& manifest_sha256);
+  void GoOn(const std::string& key);
 
   boost::asio::io_context& io_;
   FileCache* const cache_;
+  RemoteFiles* const remote_;
   const int64_t min_free_disk_bytes_;
   const Fetch fetch_;
-  std::map<std::string, std::deque<RequestPtr>> waiting_;  // by manifest; the first is in work
-  std::deque<std::string> given_;  // manifests, the last one first
+  std::map<std::string, std::deque<RequestPtr>> waiting_;  // by key; the first is in work
+  // Of those that were given, the last one first: their keys, and a file that each cannot do
+  // without.
+  std::deque<std::pair<std::string, std::string>> given_;
   boost::asio::thread_pool worker_{1};
 };
 

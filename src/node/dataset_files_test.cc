@@ -29,7 +29,7 @@ class DatasetFilesTest : public testing::Test {
     ASSERT_TRUE(cache.ok()) << cache.status();
     cache_ = std::move(*cache);
     files_ = std::make_unique<DatasetFiles>(
-        io_, cache_.get(), min_free_disk_bytes,
+        io_, cache_.get(), /*remote=*/nullptr, min_free_disk_bytes,
         [this](const AttemptId&, const std::vector<StoredFile>& files,
                std::function<void(Status)> done) {
           if (hold_fetches_) return held_.push_back([=, this] { Fetch(files, done); });
@@ -71,9 +71,9 @@ class DatasetFilesTest : public testing::Test {
     files_->Give(
         {{"job"}, attempt}, from, FolderOf(attempt),
         [outcome](const std::string& note) { outcome->notes += note + "\n"; },
-        [outcome](const Status& status, std::vector<FileCache::Hold> holds) {
+        [outcome](const Status& status, DatasetFiles::Given given) {
           outcome->status = status;
-          outcome->holds = std::move(holds);
+          outcome->holds = std::move(given.holds);
         });
     return outcome;
   }

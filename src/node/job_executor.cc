@@ -31,7 +31,7 @@ constexpr int kProtocolVersion = 1;
 constexpr char kCheckpointsFolder[] = "checkpoints";
 // The weights that an evaluation or an inference uses; other than those that a training leaves.
 constexpr char kSourceWeights[] = "source.safetensors";
-// The files of a stored data set.
+// The files of a data set that was stored or fetched.
 constexpr char kDatasetFolder[] = "dataset";
 constexpr size_t kLogTailBytes = 4096;
 constexpr size_t kAcknowledgedKept = 1024;
@@ -46,6 +46,12 @@ int64_t MemoryLimitOf(int64_t memory_bytes) {
 }
 
 std::string CheckpointsOf(const std::string& folder) { return folder + "/" + kCheckpointsFolder; }
+
+// Of data that cannot be fetched: whether another try, or another node, would change nothing.
+bool IsUsersFault(Code code) {
+  return code == Code::kInvalidArgument || code == Code::kNotFound ||
+         code == Code::kPermissionDenied || code == Code::kOutOfRange;
+}
 
 double Milliseconds(Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
@@ -125,6 +131,7 @@ struct JobExecutor::Attempt {
   AttemptProgress progress;
   FileCache::Hold weights;                // until it has ended
   std::vector<FileCache::Hold> datasets;  // likewise
+  bool has_dataset = false;               // its files are in a folder of the attempt's
   boost::asio::steady_timer ladder_timer, end_timer, settle_timer, limit_timer;
   bool end_expected = false;
   Duration settle_wait = std::chrono::milliseconds(1);
@@ -133,14 +140,15 @@ struct JobExecutor::Attempt {
 
 JobExecutor::JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote,
                          LogBook* logs, CheckpointKeeper* checkpoints, FileCache* weights,
-                         FileCache* datasets, MemoryLimits* limits, ExecutorListener* listener)
+                         FileCache* datasets, RemoteFiles* remote, MemoryLimits* limits,
+                         ExecutorListener* listener)
     : io_(io),
       options_(std::move(options)),
       zygote_(zygote),
       logs_(logs),
       checkpoints_(checkpoints),
       weights_(weights),
-      datasets_(io, datasets, options_.min_free_disk_bytes,
+      datasets_(io, datasets, remote, options_.min_free_disk_bytes,
                 [listener](const AttemptId& attempt, std::vector<StoredFile> files,
                            std::function<void(Status)> done) {
                   listener->FetchFiles(attempt, std::move(files), std::move(done));
@@ -309,34 +317,60 @@ void JobExecutor::PrepareWeights(const AttemptPtr& attempt) {
   });
 }
 
-// Puts the files of a stored data set into the attempt's folder.
+// Puts the files of a data set that is stored or fetched into the attempt's folder.
 void JobExecutor::PrepareDataset(const AttemptPtr& attempt) {
   const AttemptId& id = attempt->assignment.id;
-  const spec::DatasetFrom& from = attempt->assignment.job.dataset_from;
-  if (!from.stored()) return StartRunner(attempt);
+  const spec::JobDescription& job = attempt->assignment.job;
+  spec::Problems ignored;
+  auto uri = spec::IsRemote(job.dataset_uri) ? spec::ParseDatasetUri(job.dataset_uri, &ignored)
+                                             : std::nullopt;
+  attempt->has_dataset = uri || job.dataset_from.stored();
+  if (!attempt->has_dataset) return StartRunner(attempt);
   attempt->preparing = true;
-  datasets_.Give(
-      id, from, logs_->FolderOf(id) + "/" + kDatasetFolder,
-      [this, attempt](const std::string& line) { Note(attempt, line); },
-      [this, attempt](const Status& status, std::vector<FileCache::Hold> holds) {
-        if (attempt->ended || !std::exchange(attempt->preparing, false)) return;
-        attempt->datasets = std::move(holds);
-        if (status.ok()) return StartRunner(attempt);
-        if (status.code() == Code::kResourceExhausted) {
-          attempt->facts.node_trouble = status.message();
-        } else {
-          const spec::DatasetFrom& from = attempt->assignment.job.dataset_from;
-          FinalMessage& last = attempt->facts.final_message.emplace();
-          last.kind = FinalMessage::Kind::kFailed;
-          last.cause = "data_unavailable";
-          last.message = "the data set " + from.name + "@" + from.version +
-                         " cannot be fetched: " + status.message();
-          last.hint = "'cyxwiz dataset ls " + from.name + "' shows whether it is still there";
-          last.path = "$.dataset";
-        }
-        Note(attempt, "cannot get the data set: " + status.message());
-        EndUnstarted(attempt);
-      });
+  const std::string folder = logs_->FolderOf(id) + "/" + kDatasetFolder;
+  auto note = [this, attempt](const std::string& line) { Note(attempt, line); };
+  auto done = [this, attempt](const Status& status, DatasetFiles::Given given) {
+    if (attempt->ended || !std::exchange(attempt->preparing, false)) return;  // stopped meanwhile
+    OnDataset(attempt, status, std::move(given));
+  };
+  if (uri) return datasets_.GiveRemote(id, uri->remote, folder, note, done);
+  datasets_.Give(id, job.dataset_from, folder, note, done);
+}
+
+void JobExecutor::OnDataset(const AttemptPtr& attempt, const Status& status,
+                            DatasetFiles::Given given) {
+  Assignment& assignment = attempt->assignment;
+  spec::DatasetFrom& from = assignment.job.dataset_from;
+  attempt->datasets = std::move(given.holds);
+  if (status.ok()) {
+    from.manifest_sha256 = given.manifest_sha256;
+    const int64_t memory = assignment.resources.memory_bytes;
+    if (!from.stored() && memory > 0 && given.bytes > memory) {
+      Note(attempt, "the files have " + FormatBytes(given.bytes) + " and the job " +
+                        FormatBytes(memory) +
+                        " of memory: what it needs was estimated without the data");
+    }
+    return StartRunner(attempt);
+  }
+  Note(attempt, "cannot get the data set: " + status.message());
+  if (status.code() == Code::kResourceExhausted) {
+    attempt->facts.node_trouble = status.message();
+    return EndUnstarted(attempt);
+  }
+  FinalMessage& last = attempt->facts.final_message.emplace();
+  last.kind = FinalMessage::Kind::kFailed;
+  last.path = "$.dataset";
+  if (from.stored()) {
+    last.cause = "data_unavailable";
+    last.message = "the data set " + from.name + "@" + from.version +
+                   " cannot be fetched: " + status.message();
+    last.hint = "'cyxwiz dataset ls " + from.name + "' shows whether it is still there";
+  } else {
+    last.cause = IsUsersFault(status.code()) ? "user_error" : "data_unavailable";
+    last.message = "the data set cannot be fetched: " + status.message();
+    last.hint = status.hint();
+  }
+  EndUnstarted(attempt);
 }
 
 void JobExecutor::EndUnstarted(const AttemptPtr& attempt) {
@@ -512,7 +546,7 @@ void JobExecutor::SendStart(const AttemptPtr& attempt) {
   }
   if (a.processes > 1) start["processes"] = a.processes;
   if (spec::UsesModel(a.job.type)) start["weights"] = kSourceWeights;
-  if (a.job.dataset_from.stored()) start["dataset"] = kDatasetFolder;
+  if (attempt->has_dataset) start["dataset"] = kDatasetFolder;
   std::string visible;
   for (const GpuPart& part : capacity_.GpusOf(a.id))
     visible += (visible.empty() ? "" : ",") + options_.gpus.at(static_cast<size_t>(part.index));
@@ -840,7 +874,7 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
     weights_->Drop(job.model_from.weights_sha256);  // it may be they that are damaged
   }
   attempt->weights.reset();
-  if (job.dataset_from.stored()) {
+  if (attempt->has_dataset) {
     datasets_.Cancel(id);
     datasets_.Discard(logs_->FolderOf(id) + "/" + kDatasetFolder);
     for (const FileCache::Hold& hold : attempt->datasets) {

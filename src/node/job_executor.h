@@ -113,7 +113,7 @@ class JobExecutor {
   // Everything outlives the executor.
   JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
               CheckpointKeeper* checkpoints, FileCache* weights, FileCache* datasets,
-              MemoryLimits* limits, ExecutorListener* listener);
+              RemoteFiles* remote, MemoryLimits* limits, ExecutorListener* listener);
   ~JobExecutor();
 
   // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
@@ -168,6 +168,7 @@ class JobExecutor {
   void Prepare(const AttemptPtr& attempt);
   void PrepareWeights(const AttemptPtr& attempt);
   void PrepareDataset(const AttemptPtr& attempt);
+  void OnDataset(const AttemptPtr& attempt, const Status& status, DatasetFiles::Given given);
   // Ends an attempt that has no runner yet.
   void EndUnstarted(const AttemptPtr& attempt);
   void StartRunner(const AttemptPtr& attempt);

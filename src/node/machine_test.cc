@@ -112,5 +112,37 @@ TEST(Settings, WhatIsAdvertisedMustBeReachable) {
   EXPECT_EQ(Read({"--advertise", "node-1:50052"})->advertise, "node-1:50052");
 }
 
+TEST(Settings, OfFetchingAreLimitsAndNames) {
+  ::unsetenv("AWS_ACCESS_KEY_ID");
+  auto fetch = Read({})->fetch;
+  EXPECT_EQ(fetch.max_bytes, int64_t{20} << 30);
+  EXPECT_EQ(fetch.max_time, std::chrono::hours(1));
+  EXPECT_EQ(fetch.parallel, 4);
+  EXPECT_FALSE(fetch.s3.keys);
+  fetch = Read({"--fetch-max-size", "1GiB", "--fetch-max-s", "60", "--fetch-stall-s", "5",
+                "--fetch-allow", "10.0.0.0/8", "--fetch-allow", "data.lan", "--fetch-hosts",
+                "*.lan", "--fetch-s3-endpoint", "http://minio.lan:9000"})
+              ->fetch;
+  EXPECT_EQ(fetch.max_bytes, int64_t{1} << 30);
+  EXPECT_EQ(fetch.max_time, std::chrono::seconds(60));
+  EXPECT_EQ(fetch.stall_time, std::chrono::seconds(5));
+  EXPECT_EQ(fetch.allowed, (std::vector<std::string>{"10.0.0.0/8", "data.lan"}));
+  EXPECT_EQ(fetch.hosts, std::vector<std::string>{"*.lan"});
+  EXPECT_EQ(Read({"--fetch-max-size", "0"})->fetch.max_bytes, 0);
+  EXPECT_EQ(Read({"--fetch-max-size", "much"}).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(Read({"--fetch-parallel", "0"}).status().code(), Code::kInvalidArgument);
+}
+
+TEST(Settings, KeysAreTakenOutOfTheEnvironment) {
+  ::setenv("AWS_ACCESS_KEY_ID", "AKIA1", 1);
+  ::setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
+  auto settings = Read({});
+  ASSERT_TRUE(settings->fetch.s3.keys);
+  EXPECT_EQ(settings->fetch.s3.keys->access_key, "AKIA1");
+  EXPECT_EQ(settings->fetch.s3.keys->secret_key, "secret");
+  EXPECT_EQ(::getenv("AWS_ACCESS_KEY_ID"), nullptr);
+  EXPECT_EQ(::getenv("AWS_SECRET_ACCESS_KEY"), nullptr);
+}
+
 }  // namespace
 }  // namespace cyxwiz::node

@@ -157,6 +157,10 @@ Status Node::Open() {
       weights_, FileCache::Open(settings_.data + "/weights", "weights", settings_.weights_bytes));
   ASSIGN_OR_RETURN(datasets_, FileCache::Open(settings_.data + "/datasets", "files of data sets",
                                               settings_.dataset_bytes));
+  ASSIGN_OR_RETURN(fetch_records_, FetchRecords::Open(settings_.data + "/fetched"));
+  ASSIGN_OR_RETURN(fetcher_, fetch::Fetcher::Make(settings_.fetch));
+  remote_files_ =
+      std::make_unique<RemoteFiles>(io_, datasets_.get(), &*fetch_records_, fetcher_.get());
   ASSIGN_OR_RETURN(logs_, LogBook::Open(settings_.data + "/attempts", settings_.log_max_bytes,
                                         static_cast<size_t>(settings_.keep_logs)));
   Zygote::Events events;
@@ -203,7 +207,7 @@ Status Node::Open() {
                            settings_.data_roots, settings_.data, settings_.min_free_disk_bytes,
                            std::chrono::milliseconds(settings_.runner_answer_ms)},
       zygote_.get(), logs_.get(), checkpoints_.get(), weights_.get(), datasets_.get(),
-      limits_.get(), client_.get());
+      remote_files_.get(), limits_.get(), client_.get());
   RETURN_IF_ERROR(client_->Open(executor_.get()));
   return Listen();
 }

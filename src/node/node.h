@@ -7,20 +7,24 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "base/file.h"
 #include "base/status.h"
 #include "cyxwiz/protocol/node.pb.h"
+#include "fetch/fetcher.h"
 #include "node/cgroup.h"
 #include "node/checkpoint_keeper.h"
+#include "node/fetch_records.h"
 #include "node/file_cache.h"
 #include "node/hardware.h"
 #include "node/job_executor.h"
 #include "node/log_book.h"
 #include "node/node_client.h"
 #include "node/node_service.h"
+#include "node/remote_files.h"
 #include "node/settings.h"
 #include "node/usage.h"
 #include "node/zygote.h"
@@ -67,6 +71,9 @@ class Node {
   std::unique_ptr<LogBook> logs_;
   std::unique_ptr<CheckpointKeeper> checkpoints_;
   std::unique_ptr<FileCache> weights_, datasets_;
+  std::optional<FetchRecords> fetch_records_;
+  std::unique_ptr<fetch::Fetcher> fetcher_;
+  std::unique_ptr<RemoteFiles> remote_files_;
   std::unique_ptr<Zygote> zygote_;
   std::unique_ptr<NodeClient> client_;
   std::unique_ptr<JobExecutor> executor_;

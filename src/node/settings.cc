@@ -1,6 +1,9 @@
 #include "node/settings.h"
 
+#include <stdlib.h>
+
 #include <cstdio>
+#include <utility>
 
 #include "base/config.h"
 #include "base/listen_address.h"
@@ -83,6 +86,53 @@ Status ParseCacheDisk(const std::string& name, const std::string& text, int64_t*
   return OkStatus();
 }
 
+void AddFetch(Config* config, NodeSettings* settings) {
+  fetch::Options& fetch = settings->fetch;
+  config->Add(
+      "fetch.max_size", &settings->fetch_size,
+      "Largest data set that is fetched for https:// and s3://, such as 20GiB. 0: nothing is "
+      "fetched.");
+  config->Add("fetch.max_s", &settings->fetch_seconds,
+              "Seconds within which a data set must have been fetched.", 1, 1'000'000);
+  config->Add("fetch.stall_s", &settings->fetch_stall_seconds,
+              "Seconds with less than 1 KiB/s after which a connection counts as lost.", 1, 86400);
+  config->Add("fetch.parallel", &fetch.parallel, "Files that are fetched at a time.", 1, 64);
+  config->Add("fetch.hosts", &fetch.hosts,
+              "Host that may be fetched from, such as data.example.org or *.example.org; may be "
+              "given several times. None: all.");
+  config->Add("fetch.allow", &fetch.allowed,
+              "Host, or range of addresses such as 10.4.0.0/16, that may be fetched from though it "
+              "is private; may be given several times.");
+  config->Add("fetch.allow_http", &fetch.allow_http, "Whether http:// is fetched, too.");
+  config->Add("fetch.ca_file", &fetch.ca_file,
+              "File of certificates (PEM) to trust besides those of the system; empty: none.");
+  config->Add("fetch.s3.endpoint", &fetch.s3.endpoint,
+              "Where s3:// is, such as https://minio.lan:9000; empty: Amazon, in the region.");
+  config->Add("fetch.s3.region", &fetch.s3.region, "Region of s3://.");
+  config->Add("fetch.s3.keys_file", &fetch.s3.keys_file,
+              "File with aws_access_key_id, aws_secret_access_key and aws_session_token, as AWS "
+              "writes it; empty: the variables AWS_ACCESS_KEY_ID and so on, if they are set.");
+}
+
+// Takes a secret out of the environment, where every runner would find it.
+std::string TakeVariable(const char* name) {
+  const char* value = ::getenv(name);
+  std::string taken = value == nullptr ? "" : value;
+  ::unsetenv(name);
+  return taken;
+}
+
+Status ReadFetch(NodeSettings* settings) {
+  fetch::Options& fetch = settings->fetch;
+  RETURN_IF_ERROR(ParseCacheDisk("fetch.max_size", settings->fetch_size, &fetch.max_bytes));
+  fetch.max_time = std::chrono::seconds(settings->fetch_seconds);
+  fetch.stall_time = std::chrono::seconds(settings->fetch_stall_seconds);
+  fetch::S3Keys keys{TakeVariable("AWS_ACCESS_KEY_ID"), TakeVariable("AWS_SECRET_ACCESS_KEY"),
+                     TakeVariable("AWS_SESSION_TOKEN")};
+  if (!keys.access_key.empty() && !keys.secret_key.empty()) fetch.s3.keys = std::move(keys);
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done) {
@@ -145,6 +195,7 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   config.Add("dataset_disk", &settings.dataset_disk,
              "Most space for files of stored data sets that jobs have fetched, such as 20GiB; the "
              "least lately used go first, those in use never. 0: none are kept.");
+  AddFetch(&config, &settings);
   config.Add("ready_fd", &settings.ready_fd,
              "File descriptor that gets one line of JSON once the node is registered; -1: none.",
              -1, 1 << 20);
@@ -196,6 +247,7 @@ Result<NodeSettings> ReadSettings(int argc, const char* const* argv, bool* done)
   settings.checkpoint_bytes = *checkpoints;
   RETURN_IF_ERROR(ParseCacheDisk("weights_disk", settings.weights_disk, &settings.weights_bytes));
   RETURN_IF_ERROR(ParseCacheDisk("dataset_disk", settings.dataset_disk, &settings.dataset_bytes));
+  RETURN_IF_ERROR(ReadFetch(&settings));
   RETURN_IF_ERROR(ParseListenAddress(settings.listen, "listen").status());
   if (!settings.terminal_listen.empty())
     RETURN_IF_ERROR(ParseListenAddress(settings.terminal_listen, "terminal_listen").status());

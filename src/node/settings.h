@@ -8,6 +8,7 @@
 #include "base/labels.h"
 #include "base/resources.h"
 #include "base/status.h"
+#include "fetch/options.h"
 
 namespace cyxwiz::node {
 
@@ -37,6 +38,10 @@ struct NodeSettings {
   std::string checkpoint_disk = "10GiB";  // of checkpoints kept for jobs that do not run here
   std::string weights_disk = "4GiB";      // of weights kept for jobs that use a model
   std::string dataset_disk = "20GiB";     // of files of stored data sets kept for later jobs
+  fetch::Options fetch;                   // of data sets on other machines
+  std::string fetch_size = "20GiB";       // its max_bytes
+  int64_t fetch_seconds = 3600;           // its max_time
+  int64_t fetch_stall_seconds = 30;       // its stall_time
   int64_t ready_fd = -1;
 
   // As parsed from `memory` and `disk`; 0 when it is empty.

@@ -92,7 +92,7 @@ Failure MeetingFailure(const Status& status) {
 Status FindData(const spec::JobDescription& job, const data::Roots& roots) {
   spec::Problems problems;
   std::optional<spec::DatasetUri> uri = spec::ParseDatasetUri(job.dataset_uri, &problems);
-  if (!uri || uri->kind == spec::DatasetUri::Kind::kMock || uri->stored()) return OkStatus();
+  if (!uri || uri->kind == spec::DatasetUri::Kind::kMock || uri->delivered()) return OkStatus();
   if (uri->kind == spec::DatasetUri::Kind::kWebDataset)  // a pattern is no path
     return data::FindSourceFiles(*uri, roots).status();
   RETURN_IF_ERROR(roots.Resolve(uri->path).status());

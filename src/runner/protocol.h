@@ -60,7 +60,7 @@ struct StartMessage {
   int64_t memory_bytes = 0;  // 0: no limit
   std::string resume;        // folder of checkpoints within `folder`; empty: from the beginning
   std::string weights;       // file within `folder`, of jobs that use a model
-  std::string dataset;       // folder within `folder` with the files of a stored data set
+  std::string dataset;  // folder within `folder` with the files of a stored or fetched data set
   std::optional<GangPlace> gang;  // nullopt: it trains alone; else its place among the nodes
   int64_t processes = 1;          // ranks on this node
   // The GPUs that it may use, as CUDA_VISIBLE_DEVICES; empty: none; nullopt: as the environment has

@@ -7,7 +7,7 @@
 
 namespace cyxwiz::runner {
 
-// OK for data that a server has not seen, and for a stored data set, which a node has verified.
+// OK for data that a server has not seen, and for one that a node has delivered and verified.
 // Files that were not written to since are not read; INVALID_ARGUMENT, saying which, when one has
 // changed.
 Status CheckSourceFiles(const spec::JobDescription& job, const data::Roots& roots);

@@ -14,6 +14,7 @@
 #include "spec/job_file.h"
 #include "spec/object_reader.h"
 #include "spec/percent.h"
+#include "spec/remote_source.h"
 #include "spec/shard_pattern.h"
 
 namespace cyxwiz::spec {
@@ -24,7 +25,9 @@ constexpr int64_t kMaxMockSamples = 100'000'000;
 constexpr int64_t kMaxMockFeatures = 1'000'000;
 constexpr int64_t kMaxMockClasses = 100'000;
 const char kPath[] = "$.dataset";
-const char kForms[] = "mock://random_data, file:///absolute/path or dataset://NAME";
+const char kForms[] =
+    "mock://random_data, file:///absolute/path, dataset://NAME, https://HOST/PATH or "
+    "s3://BUCKET/KEY";
 
 // The parameters after '?', as an object of texts.
 Json ParseQuery(std::string_view query, Problems* problems) {
@@ -211,11 +214,13 @@ class FileReader {
                                                        : "they are prepared, too");
     } else if (uri_.kind == Kind::kNpy && !labels) {
       reader_.Refuse({"labels"}, "is missing",
-                     uri_.stored() ? "the path of labels.npy within the data set"
-                                   : "/absolute/path/of/labels.npy");
+                     uri_.fetched()  ? "the URL of labels.npy, or its name beside the features"
+                     : uri_.stored() ? "the path of labels.npy within the data set"
+                                     : "/absolute/path/of/labels.npy");
     } else if (labels) {
       if (uri_.kind == Kind::kIdxFolder) uri_.kind = Kind::kIdxPair;
       uri_.labels_path = *labels;
+      if (uri_.fetched()) return;  // ChooseRemoteFiles looks at it
       if (uri_.stored() && !IsDatasetPath(*labels)) {
         reader_.Refuse({"labels"}, "is no path within the data set", "such as labels.npy");
       } else if (!uri_.stored() && !labels->starts_with('/')) {
@@ -412,6 +417,41 @@ void ReadStored(std::string_view text, ObjectReader& reader, DatasetUri* uri, Pr
   FileReader(&reader, uri, problems).Read();
 }
 
+void ReadRemote(std::string_view text, ObjectReader& reader, DatasetUri* uri, Problems* problems) {
+  uri->remote.url = std::string(text);
+  auto url = ParseRemoteUrl(text, problems);
+  if (url) uri->path = url->FileName();
+  FileReader(&reader, uri, problems).Read();
+  auto list = reader.Text({"sha256"});
+  std::map<std::string, std::string> hashes;
+  if (list) hashes = ParseSha256List(*list, problems).value_or(std::move(hashes));
+  const bool labels_are_missing = uri->kind == Kind::kNpy && reader.Find({"labels"}) == nullptr;
+  if (url && !labels_are_missing) ChooseRemoteFiles(*url, hashes, uri, problems);
+}
+
+// Who writes the parameters where file:// has them would train without them. A '#' at the end says
+// that they are meant for the other machine.
+void CheckQueryOfUrl(std::string_view query, Problems* problems) {
+  static constexpr std::string_view kParameters[] = {
+      "label",  "label_type",      "header",   "delimiter",  "columns",   "ignore",
+      "size",   "categorical",     "encoding", "missing",    "channels",  "split_column",
+      "labels", "sequence_length", "features", "flip",       "crop",      "normalize",
+      "format", "test_split",      "split",    "split_seed", "normalise", "sha256",
+      "mixup",  "brightness",      "contrast", "saturation", "hue",       "stream",
+      "window", "stream_memory"};
+  while (!query.empty()) {
+    const std::string_view part = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), part.size() + 1));
+    const std::string_view name = part.substr(0, part.find('='));
+    if (std::find(std::begin(kParameters), std::end(kParameters), name) == std::end(kParameters))
+      continue;
+    problems->Add({kPath, "parameters of the data set follow '#' here, not '?'",
+                   "https://HOST/PATH#" + std::string(part), "'?" + std::string(part) + "'",
+                   "if it is meant for that host, end the URL with '#'"});
+    return;
+  }
+}
+
 }  // namespace
 
 std::optional<DatasetUri> ParseDatasetUri(const std::string& text, Problems* problems) {
@@ -432,20 +472,27 @@ std::optional<DatasetUri> ParseDatasetUri(const std::string& text, Problems* pro
   uri.text = text;
   std::string_view rest = text;
   const bool mock = rest.starts_with("mock://"), file = rest.starts_with("file://"),
-             stored = rest.starts_with(kDatasetScheme);
-  if (!mock && !file && !stored) {
+             stored = rest.starts_with(kDatasetScheme),
+             https = rest.starts_with(kHttpsScheme) || rest.starts_with(kHttpScheme),
+             s3 = rest.starts_with(kS3Scheme);
+  if (!mock && !file && !stored && !https && !s3) {
     problems->Add({kPath, "the URI is of no known kind", kForms, Shown(rest),
                    text[0] == '/' ? "write file://" + text : ""});
     return std::nullopt;
   }
+  // Of https:// the query is the URL's own.
+  const std::string_view whole = rest.substr(0, rest.find(https ? '#' : '?'));
+  if (https && whole.size() == rest.size() && whole.find('?') != whole.npos)
+    CheckQueryOfUrl(whole.substr(whole.find('?') + 1), problems);
   rest.remove_prefix(rest.find("://") + 3);
-  std::string_view source = rest.substr(0, rest.find('?'));
+  std::string_view source = rest.substr(0, rest.find(https ? '#' : '?'));
   std::string_view query = rest.substr(std::min(rest.size(), source.size() + 1));
   Json parameters = ParseQuery(query, problems);
   ObjectReader reader(parameters, kPath, problems, ObjectReader::Values::kQuery);
   if (mock) ReadMock(source, reader, &uri, problems);
   if (file) ReadFile(source, reader, &uri, problems);
   if (stored) ReadStored(text, reader, &uri, problems);
+  if (https || s3) ReadRemote(whole, reader, &uri, problems);
   reader.RefuseUnknown();
   if (problems->count() > problems_before) return std::nullopt;
   return uri;

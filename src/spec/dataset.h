@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "spec/problem.h"
+#include "spec/remote_source.h"
 
 namespace cyxwiz::spec {
 
@@ -92,6 +93,8 @@ struct StreamOptions {
 //       what a preprocessing has left, see data/prepared.h
 //   dataset://name@version, dataset://name@version/file?labels=other-file
 //       a data set that the server keeps, or what lies in it, with the parameters of file://
+//   https://host/table.csv#label=rent, s3://bucket/table.csv?label=rent
+//       what a node fetches, with the parameters of file:// and sha256, see remote_source.h
 struct DatasetUri {
   enum class Kind {
     kMock,
@@ -112,7 +115,12 @@ struct DatasetUri {
   std::string stored_as;
   std::string manifest_sha256;  // of its content, as the server has found it; empty: not known
   bool stored() const { return !stored_as.empty(); }
-  // File kinds: absolute, as given (not yet resolved); of stored_as: within it, "" for all of it.
+  RemoteSource remote;  // of what is fetched
+  bool fetched() const { return !remote.url.empty(); }
+  // Whether its files are put into a folder by the node.
+  bool delivered() const { return stored() || fetched(); }
+  // File kinds: absolute, as given (not yet resolved); of what is delivered: within it, "" for all
+  // of it.
   std::string path;
   std::string labels_path;  // kIdxPair, kNpy
   TableOptions table;
@@ -143,8 +151,9 @@ inline constexpr int64_t kMaxImageSide = 16384;
 // ".tar");
 // of the others "?labels=" makes a pair of IDX files, anything else is an IDX folder.
 // Percent-encoded characters are decoded in paths and parameters; a path's own "?" must be written
-// %3F. What dataset://name is follows from its only file when it has just one, which a server adds
-// to the URI. Problems have path "$.dataset".
+// %3F. In https:// the parameters follow "#": what stands before is the URL's own. What
+// dataset://name is follows from its only file when it has just one, which a server adds to the
+// URI. Problems have path "$.dataset".
 std::optional<DatasetUri> ParseDatasetUri(const std::string& text, Problems* problems);
 
 // What a data set holds.

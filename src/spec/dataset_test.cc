@@ -145,7 +145,7 @@ TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
   for (auto [text, says] : std::initializer_list<std::pair<std::string, const char*>>{
            {"", "names no data set"},
            {"/data/x", "write file:///data/x"},
-           {"s3://bucket/x", "no known kind"},
+           {"gs://bucket/x", "no known kind"},
            {"file://data/x", "three slashes"},
            {"file:///a%2", "% code"},
            {"file:///a%zz", "% code"},

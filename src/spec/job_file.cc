@@ -10,6 +10,7 @@
 #include "spec/hyperparameters.h"
 #include "spec/model_use.h"
 #include "spec/object_reader.h"
+#include "spec/remote_source.h"
 
 namespace cyxwiz::spec {
 namespace {
@@ -165,25 +166,46 @@ void ReadModelFrom(ObjectReader& reader, JobDescription* job, Problems* problems
   }
 }
 
+constexpr char kDatasetForms[] =
+    "\"mock://random_data\", \"file:///path\", \"dataset://name\", \"https://host/path\" or "
+    "\"s3://bucket/key\"";
+
+// The hash of the only file, or of each one by its name, as a parameter of the URI has them.
+std::string Sha256List(ObjectReader& reader) {
+  static constexpr Key kKey = {"sha256"};
+  const Json* hashes = reader.Find(kKey);
+  std::string list;
+  if (hashes == nullptr) return list;
+  if (hashes->is_string()) return hashes->get<std::string>();
+  const bool by_name =
+      hashes->is_object() && !hashes->empty() &&
+      std::all_of(hashes->begin(), hashes->end(), [](const Json& one) { return one.is_string(); });
+  if (!by_name) {
+    reader.Refuse(kKey, "is no hash", "64 hexadecimal digits, or {\"NAME\": DIGITS} of each file");
+    return list;
+  }
+  for (const auto& [name, hash] : hashes->items()) {
+    list += (list.empty() ? "" : ",") + name + ":" + hash.get_ref<const std::string&>();
+  }
+  return list;
+}
+
 void ReadDataset(ObjectReader& reader, JobDescription* job, Problems* problems) {
   static constexpr Key kKey = {"dataset", "dataset_uri"};
   const Json* dataset = reader.Find(kKey);
   if (dataset == nullptr) {
-    reader.Refuse(kKey, "is missing",
-                  "\"mock://random_data\", \"file:///path\" or \"dataset://name\"");
+    reader.Refuse(kKey, "is missing", kDatasetForms);
   } else if (dataset->is_string()) {
     job->dataset_uri = dataset->get<std::string>();
   } else if (dataset->is_object()) {
     ObjectReader inner(*dataset, "$.dataset", problems);
     job->dataset_uri = inner.Text({"uri"}).value_or("");
-    if (inner.Find({"uri"}) == nullptr) {
-      inner.Refuse({"uri"}, "is missing",
-                   "\"mock://random_data\", \"file:///path\" or \"dataset://name\"");
-    }
+    if (inner.Find({"uri"}) == nullptr) inner.Refuse({"uri"}, "is missing", kDatasetForms);
+    const std::string hashes = Sha256List(inner);
+    if (!hashes.empty()) job->dataset_uri = WithSha256(job->dataset_uri, hashes, problems);
     inner.RefuseUnknown();
   } else {
-    reader.Refuse(kKey, "is not a URI",
-                  "\"mock://random_data\", \"file:///path\" or \"dataset://name\"");
+    reader.Refuse(kKey, "is not a URI", kDatasetForms);
   }
 }
 

@@ -24,10 +24,11 @@ ALLOWED = {
     "store": ["base", "control/records.h", "control/archive.h"],
     "history": ["base", "scheduler", "control"],
     "artifacts": ["base"],
+    "fetch": ["base", "spec", "artifacts"],
     "security": ["base"],
     "wire": ["base", "spec"],
     "central": ["base", "spec", "data", "scheduler", "control", "store", "history", "artifacts", "security", "wire"],
-    "node": ["base", "spec", "security", "artifacts", "wire"],
+    "node": ["base", "spec", "security", "artifacts", "fetch", "wire"],
     "cli": ["base", "spec", "wire", "export"],
 }
 
@@ -36,6 +37,7 @@ LIBRARIES = {
     r"(torch|ATen|c10)/": ["runner"],
     r"(grpcpp|grpc|google/protobuf)/": ["wire", "central", "node", "cli"],
     r"(SQLiteCpp/|sqlite3\.h)": ["store"],
+    r"curl/": ["fetch"],
     r"boost/": ["wire", "central", "node", "cli"],  # wire: for the precompiled header alone
     # The control core and the scheduler are pure: no threads, files, randomness or sockets.
     r"(thread|mutex|shared_mutex|condition_variable|future|fstream|filesystem|random|unistd\.h|sys/.*)$": [

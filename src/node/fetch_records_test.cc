@@ -1,0 +1,44 @@
+#include "node/fetch_records.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "base/testing.h"
+
+namespace cyxwiz::node {
+namespace {
+
+const std::string kKey(64, 'a'), kHash(64, 'b');
+
+FetchRecords OpenIn(const TemporaryFolder& folder) {
+  auto records = FetchRecords::Open(folder / "fetched");
+  EXPECT_TRUE(records.ok()) << records.status();
+  return *records;
+}
+
+TEST(FetchRecords, AreThereAfterAStart) {
+  TemporaryFolder folder;
+  EXPECT_TRUE(OpenIn(folder).Find(kKey).empty());
+  OpenIn(folder).Put(kKey, {{"t.csv", {"\"e\"", kHash, 12}}, {"y", {"", kHash, 0}}});
+  const auto found = OpenIn(folder).Find(kKey);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found.at("t.csv").etag, "\"e\"");
+  EXPECT_EQ(found.at("t.csv").sha256, kHash);
+  EXPECT_EQ(found.at("t.csv").size, 12);
+}
+
+TEST(FetchRecords, WhatIsDamagedIsNotKnown) {
+  TemporaryFolder folder;
+  OpenIn(folder);
+  for (const char* text :
+       {"", "{", "[]", R"({"files": 3})",
+        R"({"files": {"a": {"etag": 1, "sha256": "x", "size": 1}}})",
+        R"({"files": {"a": {"etag": "e", "sha256": "../../etc/passwd", "size": 1}}})"}) {
+    std::ofstream(folder / ("fetched/" + kKey)) << text;
+    EXPECT_TRUE(OpenIn(folder).Find(kKey).empty()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace cyxwiz::node
