@@ -124,6 +124,12 @@ void Metrics::OnTaken(double seconds) { core_->taken.Observe(seconds); }
 void Metrics::OnApplied(double seconds) { core_->applied.Observe(seconds); }
 void Metrics::OnCommitted(double seconds) { core_->committed.Observe(seconds); }
 
+void Metrics::OnDatasetCache(const std::string& node, const protocol::DatasetCache& cache) {
+  std::lock_guard lock(mutex_);
+  if (dataset_caches_.size() < kMostNodes || dataset_caches_.contains(node))
+    dataset_caches_[node] = cache;
+}
+
 std::string Metrics::Text(const control::Counters& counters, bool ready,
                           const std::map<std::string, int64_t>* waiting) const {
   std::vector<MetricFamily> families = registry_.Collect();
@@ -168,6 +174,28 @@ std::string Metrics::Text(const control::Counters& counters, bool ready,
       counters.attempts_started);
   add(MetricType::Counter, "cyxwiz_attempts_lost_total", "Attempts whose node or lease was lost",
       counters.attempts_lost);
+  const struct {
+    MetricType type;
+    const char *name, *help;
+    int64_t (protocol::DatasetCache::*value)() const;
+  } caches[] = {
+      {MetricType::Counter, "cyxwiz_dataset_cache_hits_total",
+       "Files of data sets that attempts wanted and their node had", &protocol::DatasetCache::hits},
+      {MetricType::Counter, "cyxwiz_dataset_cache_misses_total",
+       "Files of data sets that a node had to fetch", &protocol::DatasetCache::misses},
+      {MetricType::Counter, "cyxwiz_dataset_cache_evictions_total",
+       "Files of data sets that gave way to others", &protocol::DatasetCache::evictions},
+      {MetricType::Gauge, "cyxwiz_dataset_cache_bytes",
+       "Bytes of files of data sets that a node keeps", &protocol::DatasetCache::bytes}};
+  std::lock_guard lock(mutex_);
+  for (const auto& one : caches) {
+    MetricFamily family{one.name, one.help, one.type, {}};
+    for (const auto& [node, cache] : dataset_caches_) {
+      family.metric.push_back(
+          Value(one.type, static_cast<double>((cache.*one.value)()), {{"node", node}}));
+    }
+    families.push_back(std::move(family));
+  }
   return prometheus::TextSerializer().Serialize(families);
 }
 

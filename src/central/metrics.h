@@ -5,11 +5,13 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "central/core.h"
 #include "central/http_server.h"
 #include "control/control.h"
+#include "cyxwiz/protocol/node.pb.h"
 
 namespace cyxwiz::central {
 
@@ -23,6 +25,11 @@ class Metrics : public HttpObserver, public CoreObserver {
   // here. waiting: queued jobs by reason; nullptr: not known now.
   std::string Text(const control::Counters& counters, bool ready,
                    const std::map<std::string, int64_t>* waiting) const;
+
+  // What a node has told of its cache. Of the first kMostNodes nodes, so that nodes that come and
+  // go do not add up.
+  void OnDatasetCache(const std::string& node, const protocol::DatasetCache& cache);
+  static constexpr size_t kMostNodes = 10'000;
 
   // For further metrics of the server.
   prometheus::Registry& registry() { return registry_; }
@@ -42,6 +49,8 @@ class Metrics : public HttpObserver, public CoreObserver {
   prometheus::Registry registry_;
   std::unique_ptr<Http> http_;
   std::unique_ptr<OfCore> core_;
+  mutable std::mutex mutex_;  // of what follows
+  std::map<std::string, protocol::DatasetCache> dataset_caches_;
 };
 
 }  // namespace cyxwiz::central

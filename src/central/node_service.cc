@@ -341,6 +341,7 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
         sessions_(parts.sessions),
         datasets_(parts.datasets),
         pool_(parts.pool),
+        metrics_(parts.metrics),
         public_key_(parts.signer->public_key()),
         heartbeat_ms_(ToMilliseconds(parts.heartbeat_interval)),
         lease_ms_(ToMilliseconds(parts.lease)),
@@ -391,8 +392,10 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
       command.data.emplace(keys.begin(), keys.begin() + std::min(keys.size(), kMostKeptData));
     }
     ServerUnaryReactor* reactor = context->DefaultReactor();
-    core_->Post(std::move(command), [reactor, response](control::Reply reply) {
+    core_->Post(std::move(command), [this, reactor, request, response](control::Reply reply) {
       if (reply.status.ok()) {
+        if (metrics_ != nullptr)
+          metrics_->OnDatasetCache(request->node_id(), request->current_status().dataset_cache());
         response->set_status(protocol::STATUS_SUCCESS);
         response->set_keep_alive(true);
         const auto& beat = std::get<control::HeartbeatReply>(reply.content);
@@ -600,6 +603,7 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
   NodeSessions* const sessions_;
   DatasetRegistry* const datasets_;
   WorkPool* const pool_;
+  Metrics* const metrics_;
   const std::string public_key_;
   const int32_t heartbeat_ms_, lease_ms_;
   const Reports reports_;

@@ -165,6 +165,7 @@ class CentralServerImpl final : public CentralServer {
                        .datasets = datasets_.get(),
                        .signer = signer_.get(),
                        .pool = pool_.get(),
+                       .metrics = metrics_.get(),
                        .database = DatabaseOf(options_.data),
                        .max_artifact_bytes = options_.max_artifact_bytes,
                        .heartbeat_interval = options_.heartbeat_interval,

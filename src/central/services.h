@@ -14,6 +14,7 @@
 #include "central/core.h"
 #include "central/dataset_registry.h"
 #include "central/log_relay.h"
+#include "central/metrics.h"
 #include "central/node_channels.h"
 #include "central/node_sessions.h"
 #include "central/work_pool.h"
@@ -33,6 +34,7 @@ struct ServiceParts {
   DatasetRegistry* datasets = nullptr;
   const security::TokenSigner* signer = nullptr;
   WorkPool* pool = nullptr;
+  Metrics* metrics = nullptr;
   std::string database;  // path of the store's file; backups are made beside it
   int64_t max_artifact_bytes = 0;
   Duration heartbeat_interval = std::chrono::seconds(2);  // told to nodes

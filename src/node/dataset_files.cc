@@ -252,6 +252,9 @@ void DatasetFiles::Obtain(const RequestPtr& request, std::vector<spec::DatasetFi
 void DatasetFiles::FetchMissing(const RequestPtr& request, std::vector<spec::DatasetFile> missing,
                                 size_t of, Then then) {
   const bool manifest = request->files.empty();
+  cache_->Count(static_cast<int64_t>(of - missing.size()), static_cast<int64_t>(missing.size()));
+  if (missing.empty()) {
+    if (!manifest) request->note(request->name() + " is here already");
     return then();
   }
   const int64_t bytes = spec::BytesOf(missing);

@@ -121,6 +121,8 @@ TEST_F(DatasetFilesTest, FetchesOnceAndMakesAFolder) {
   auto second = Give(2, from);
   RunUntil({second});
   EXPECT_EQ(fetched_, "{ot");
+  EXPECT_EQ(cache_->counts().misses, 3);
+  EXPECT_EQ(cache_->counts().hits, 3);
   EXPECT_EQ(second->notes, "the data set x@1 is here already\n");
   EXPECT_EQ(Read(2, "sub/b"), "two");
   // Another data set with a file that is here.

@@ -71,6 +71,7 @@ bool FileCache::MakeRoom(int64_t bytes) {
     if (candidate.use_count() > 2) continue;
     spdlog::info("the {} {} are not kept here any more: there are more than fit", what_,
                  candidate->sha256);
+    ++counts_.evictions;
     Drop(candidate->sha256);
   }
   return true;

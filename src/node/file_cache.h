@@ -45,6 +45,16 @@ class FileCache {
   // For one that has turned out to be damaged. Who holds it keeps what was given.
   void Drop(const std::string& sha256);
 
+  // What became of files that attempts wanted, in this run; users count hits and misses.
+  struct Counts {
+    int64_t hits = 0, misses = 0, evictions = 0;
+  };
+  void Count(int64_t hits, int64_t misses) {
+    counts_.hits += hits;
+    counts_.misses += misses;
+  }
+  const Counts& counts() const { return counts_; }
+
   std::string PathOf(const std::string& sha256) const { return folder_ + "/" + sha256; }
   int64_t bytes() const { return bytes_; }
   bool Has(const std::string& sha256) const { return by_sha256_.contains(sha256); }
@@ -62,6 +72,7 @@ class FileCache {
   Entries entries_;  // the least lately used first
   std::unordered_map<std::string, Entries::iterator> by_sha256_;
   int64_t bytes_ = 0;
+  Counts counts_;
 };
 
 }  // namespace cyxwiz::node

@@ -299,6 +299,11 @@ protocol::NodeInfo Node::Describe() const {
     info.set_rendezvous_port(settings_.rendezvous_port);
     info.set_rendezvous_ports(settings_.rendezvous_port_count);
   }
+  protocol::DatasetCache* cache = info.mutable_dataset_cache();
+  cache->set_hits(datasets_->counts().hits);
+  cache->set_misses(datasets_->counts().misses);
+  cache->set_evictions(datasets_->counts().evictions);
+  cache->set_bytes(datasets_->bytes());
   info.set_limits(limits_->enforced() ? "cgroup" : "rlimit");
   info.set_libtorch_version(zygote_->libtorch_version());
   protocol::DeviceCaps* cpu = info.add_devices();

@@ -184,6 +184,7 @@ void RemoteFiles::OnFetched(const RequestPtr& request, Result<std::vector<fetch:
       request->note(spec::WithoutQuery(wanted.file.url) + " is not there: going on without it");
       continue;
     }
+    cache_->Count(one.copied ? 1 : 0, one.copied ? 0 : 1);
     int64_t size = one.bytes;
     std::string path = wanted.path;
     if (one.copied) {

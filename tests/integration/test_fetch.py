@@ -396,6 +396,19 @@ def test_the_cache_is_bounded_and_the_least_lately_used_goes_first(add_node, web
     assert sum(p.stat().st_size for p in (cluster.nodes[0].data / "datasets").iterdir()) <= 8192
     assert not fetched("one") and fetched("two")
 
+    # The node tells with its heartbeats, and the server whoever asks.
+    def told():
+        node, = json.loads(cluster.cli("nodes", "--json").stdout)["nodes"]
+        return {name: int(value) for name, value in node["dataset_cache"].items()}
+
+    expected = {"hits": 2, "misses": 4, "evictions": 2, "bytes": sum(len(table(350, start)) for start in (0, 1))}
+    deadline = time.monotonic() + 20
+    while told() != expected:
+        assert time.monotonic() < deadline, told()
+    metrics = cluster.rest("GET", "/metrics")[2]
+    for name in ("hits_total", "misses_total", "evictions_total", "bytes"):
+        assert f'cyxwiz_dataset_cache_{name}{{node="{cluster.nodes[0].id}"}} {expected[name.removesuffix("_total")]}' in metrics
+
 
 def idx(dims, values):
     return bytes([0, 0, 8, len(dims)]) + struct.pack(f">{len(dims)}I", *dims) + bytes(values)
