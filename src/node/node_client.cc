@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cmath>
+#include <deque>
 #include <filesystem>
 #include <utility>
 
@@ -32,6 +33,8 @@ constexpr int kMostLost = 3;  // times that a file arrives altered
 constexpr int kMostCheckpointTries = 8;
 // Of a file that an attempt waits for.
 constexpr int kMostFetchTries = 8;
+// Files of one attempt at a time.
+constexpr size_t kFetchedAtATime = 4;
 // In a heartbeat.
 constexpr size_t kMostKeptTold = 1000;
 
@@ -135,8 +138,11 @@ struct NodeClient::Fetch {
   AttemptId attempt;
   std::vector<StoredFile> files;
   std::function<void(Status)> done;
-  size_t got = 0;
-  int failures = 0;
+  size_t at_a_time = 1;
+  std::deque<size_t> todo;  // places in files
+  std::map<size_t, std::shared_ptr<FileDownload>> running;
+  int failures = 0;      // since a file has come
+  bool waiting = false;  // for the timer
   Backoff backoff{milliseconds(100), seconds(10)};
   boost::asio::steady_timer timer;
 };
@@ -186,11 +192,13 @@ void NodeClient::Stop(std::function<void()> stopped) {
     report->timer.cancel();
     report->checkpoint_timer.cancel();
   }
-  for (auto& [id, fetch] : fetches_) fetch->timer.cancel();
+  for (auto& [id, fetch] : fetches_) {
+    fetch->timer.cancel();
+    for (auto& [file, download] : fetch->running) download->Cancel();
+  }
   for (grpc::ClientContext* context : contexts_) context->TryCancel();
   for (auto& [id, upload] : uploads_) upload->Cancel();
   for (auto& [id, upload] : checkpoint_uploads_) upload->Cancel();
-  for (auto& [id, download] : downloads_) download->Cancel();
   RegistrationAnswered();
   ++calls_;
   CallEnded();
@@ -451,11 +459,9 @@ void NodeClient::OnEnded(const AttemptId& attempt, const AttemptEnd& end) {
   report.end = end;
   // What it still waited for.
   if (auto fetch = fetches_.find(attempt); fetch != fetches_.end()) {
+    for (auto& [file, download] : fetch->second->running) download->Cancel();
     fetch->second->timer.cancel();
     fetches_.erase(fetch);
-    if (auto download = downloads_.find(attempt); download != downloads_.end()) {
-      download->second->Cancel();
-    }
   }
   if (!end.yielded) GiveUpCheckpoint(attempt, report);
   // Nothing that went before may delay the end's first try.
@@ -849,11 +855,12 @@ void NodeClient::FetchCheckpoint(const AttemptId& attempt, const protocol::Check
     fetch->files.push_back({folder + "/" + file.name(), file.name(), file.sha256(), file.size(),
                             StoredFile::Store::kCheckpoints});
   }
-  // The manifest says that the others are there.
+  // The manifest says that the others are there, so it comes last.
   std::stable_partition(fetch->files.begin(), fetch->files.end(),
                         [](const StoredFile& file) { return file.name != "manifest.json"; });
+  for (size_t i = 0; i < fetch->files.size(); ++i) fetch->todo.push_back(i);
   fetches_[attempt] = fetch;
-  FetchNext(fetch);
+  FetchMore(fetch);
 }
 
 void NodeClient::FetchFiles(const AttemptId& attempt, std::vector<StoredFile> files,
@@ -862,42 +869,62 @@ void NodeClient::FetchFiles(const AttemptId& attempt, std::vector<StoredFile> fi
   fetch->attempt = attempt;
   fetch->done = std::move(done);
   fetch->files = std::move(files);
+  fetch->at_a_time = kFetchedAtATime;
+  for (size_t i = 0; i < fetch->files.size(); ++i) fetch->todo.push_back(i);
   fetches_[attempt] = fetch;
-  FetchNext(fetch);
+  FetchMore(fetch);
 }
 
-void NodeClient::FetchNext(const std::shared_ptr<Fetch>& fetch) {
-  auto end = [this, fetch](Status status) {
-    fetches_.erase(fetch->attempt);
-    fetch->done(std::move(status));
-  };
-  if (fetch->got == fetch->files.size()) return end(OkStatus());
-  const StoredFile& file = fetch->files[fetch->got];
-  if (!IsValidId(file.name)) return end(InvalidArgument("a file of it has no plain name"));
-  ++calls_;
-  downloads_[fetch->attempt] = FileDownload::Start(
-      model_stub_.get(), file, identity_.session, [this, fetch, end](Status status) {
-        boost::asio::post(io_, [this, fetch, end, status] {
-          downloads_.erase(fetch->attempt);
-          CallEnded();
-          auto wanted = fetches_.find(fetch->attempt);
-          if (stopped_ || wanted == fetches_.end() || wanted->second != fetch) return;
-          if (status.ok()) {
-            ++fetch->got;
-            fetch->failures = 0;
-            fetch->backoff.Reset();
-            return FetchNext(fetch);
-          }
-          ++fetch->failures;
-          bool lost = status.code() == Code::kNotFound || !MayPass(status.code()) ||
-                      (status.code() == Code::kDataLoss && fetch->failures >= kMostLost);
-          if (lost || fetch->failures >= kMostFetchTries) return end(status);
-          fetch->timer.expires_after(fetch->backoff.Next(Random()));
-          fetch->timer.async_wait([this, fetch](const error_code& waited) {
-            if (!waited && !stopped_) FetchNext(fetch);
+void NodeClient::EndFetch(const std::shared_ptr<Fetch>& fetch, Status status) {
+  for (auto& [file, download] : fetch->running) download->Cancel();
+  fetch->timer.cancel();
+  fetches_.erase(fetch->attempt);
+  fetch->done(std::move(status));
+}
+
+void NodeClient::FetchMore(const std::shared_ptr<Fetch>& fetch) {
+  if (fetch->todo.empty() && fetch->running.empty()) return EndFetch(fetch, OkStatus());
+  while (!fetch->waiting && !fetch->todo.empty() && fetch->running.size() < fetch->at_a_time) {
+    const size_t i = fetch->todo.front();
+    fetch->todo.pop_front();
+    const StoredFile& file = fetch->files[i];
+    if (!IsValidId(file.name))
+      return EndFetch(fetch, InvalidArgument("a file of it has no plain name"));
+    ++calls_;
+    fetch->running[i] = FileDownload::Start(
+        model_stub_.get(), file, identity_.session, [this, fetch, i](const Status& status) {
+          boost::asio::post(io_, [this, fetch, i, status] {
+            fetch->running.erase(i);
+            CallEnded();
+            auto wanted = fetches_.find(fetch->attempt);
+            if (stopped_ || wanted == fetches_.end() || wanted->second != fetch) return;
+            OnDownloaded(fetch, i, status);
           });
         });
-      });
+  }
+}
+
+void NodeClient::OnDownloaded(const std::shared_ptr<Fetch>& fetch, size_t file,
+                              const Status& status) {
+  if (status.ok()) {
+    fetch->failures = 0;
+    fetch->backoff.Reset();
+    return FetchMore(fetch);
+  }
+  ++fetch->failures;
+  const bool lost = status.code() == Code::kNotFound || !MayPass(status.code()) ||
+                    (status.code() == Code::kDataLoss && fetch->failures >= kMostLost);
+  if (lost || fetch->failures >= kMostFetchTries) return EndFetch(fetch, status);
+  fetch->todo.push_front(file);
+  if (fetch->waiting) return;
+  fetch->waiting = true;
+  fetch->timer.expires_after(fetch->backoff.Next(Random()));
+  fetch->timer.async_wait([this, fetch](const error_code& waited) {
+    fetch->waiting = false;
+    auto wanted = fetches_.find(fetch->attempt);
+    if (!waited && !stopped_ && wanted != fetches_.end() && wanted->second == fetch)
+      FetchMore(fetch);
+  });
 }
 
 void NodeClient::Close(const AttemptId& attempt) {

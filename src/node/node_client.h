@@ -120,8 +120,10 @@ class NodeClient : public ExecutorListener {
   void AdvanceCheckpoint(const AttemptId& attempt);
   void OnCheckpointUploaded(const AttemptId& attempt, const Status& status);
   void GiveUpCheckpoint(const AttemptId& attempt, Report& report);
-  // Gets the next file.
-  void FetchNext(const std::shared_ptr<Fetch>& fetch);
+  // Gets the next files, as many at a time as the fetch allows.
+  void FetchMore(const std::shared_ptr<Fetch>& fetch);
+  void OnDownloaded(const std::shared_ptr<Fetch>& fetch, size_t file, const Status& status);
+  void EndFetch(const std::shared_ptr<Fetch>& fetch, Status status);
   void Close(const AttemptId& attempt);
   // Whether an answer of NOT_FOUND or UNAUTHENTICATED speaks of the attempt and not of our session.
   bool IsConfirmed(Report& report);
@@ -146,7 +148,6 @@ class NodeClient : public ExecutorListener {
   std::set<grpc::ClientContext*> contexts_;
   std::map<AttemptId, std::shared_ptr<FileUpload>> uploads_;
   std::map<AttemptId, std::shared_ptr<FileUpload>> checkpoint_uploads_;
-  std::map<AttemptId, std::shared_ptr<FileDownload>> downloads_;
   std::map<AttemptId, std::shared_ptr<Fetch>> fetches_;
 
   boost::asio::steady_timer register_timer_, heartbeat_timer_, lease_timer_;

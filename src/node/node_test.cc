@@ -89,6 +89,7 @@ class FakeServer final {
   bool refuse_heartbeats = false;                  // with RESOURCE_EXHAUSTED
   bool continue_job = true;
   bool hold_downloads = false;  // until they are cancelled
+  int gather_downloads = 0;     // all but the first wait until so many are there
   std::set<std::string> stop_jobs, yield_jobs, drop_jobs;
   // What happened
   std::string session, node_id;
@@ -101,7 +102,7 @@ class FakeServer final {
   std::map<std::string, protocol::ReportCompletionRequest> completions;  // by job
   std::map<std::string, std::string> uploads;                            // content by model_id
   std::map<std::string, std::string> stored;  // the same of parts of checkpoints
-  int downloads = 0, cancelled_downloads = 0;
+  int downloads = 0, cancelled_downloads = 0, gathered_downloads = 0;
 
  private:
   class NodeHalf final : public protocol::NodeService::Service {
@@ -237,6 +238,13 @@ class FakeServer final {
         ++fake_->cancelled_downloads;
         fake_->changed.notify_all();
         return grpc::Status::CANCELLED;
+      }
+      if (std::unique_lock lock(fake_->mutex);
+          fake_->gather_downloads > 0 && fake_->downloads > 1) {
+        if (++fake_->gathered_downloads == fake_->gather_downloads) fake_->gather_downloads = 0;
+        fake_->changed.notify_all();
+        while (fake_->gather_downloads > 0 && !context->IsCancelled())
+          fake_->changed.wait_for(lock, 1ms);
       }
       protocol::ModelChunk chunk;
       for (size_t at = 0; at < content.size(); at += 5) {
@@ -972,6 +980,30 @@ TEST_F(NodeModelTest, AnAttemptThatIsStoppedStopsItsDownload) {
   }
   EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_CANCELLED);
   EXPECT_TRUE(server_->Wait([&] { return server_->cancelled_downloads == 1; }));
+}
+
+TEST_F(NodeModelTest, FilesOfADataSetAreFetchedSeveralAtATime) {
+  std::vector<spec::DatasetFile> files;
+  for (const char* name : {"a", "b", "c", "d", "e", "f"})
+    files.push_back({name, Store(std::string("content of ") + name), 12});
+  const std::string manifest = spec::ManifestText(files);
+  protocol::AssignJobRequest request = Assignment("job-1", "model");
+  request.mutable_job()->set_dataset_uri("dataset://x@1?format=images");
+  request.mutable_job()->set_model_definition(
+      R"({"input_shape": [10], "layers": [{"type": "dense", "units": 10}]})");
+  protocol::DatasetFrom* from = request.mutable_job()->mutable_dataset_from();
+  from->set_name("x");
+  from->set_version("1");
+  from->set_manifest_sha256(Store(manifest));
+  from->set_manifest_size(static_cast<int64_t>(manifest.size()));
+  // The manifest comes alone; of the others none is answered before four have been asked for.
+  server_->gather_downloads = 4;
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
+  EXPECT_EQ(server_->gathered_downloads, 4);
+  EXPECT_EQ(server_->downloads, 7);
 }
 
 TEST_F(NodeModelTest, AJobWithoutItsModelIsRefused) {
