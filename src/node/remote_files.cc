@@ -214,9 +214,8 @@ void RemoteFiles::OnFetched(const RequestPtr& request, Result<std::vector<fetch:
     char seconds[32];
     std::snprintf(seconds, sizeof seconds, "%.1f",
                   std::chrono::duration<double>(ReadClocks().monotonic - request->begun).count());
-    request->note("fetched " + request->shown() + ": " + Files(fetched) + " of " +
-                  std::to_string(had->size()) + ", " + FormatBytes(bytes) + " in " + seconds +
-                  " s");
+    request->note("fetched " + request->shown() + ": " + std::to_string(fetched) + " of " +
+                  Files(had->size()) + ", " + FormatBytes(bytes) + " in " + seconds + " s");
   }
   Finish(request, std::move(obtained));
 }

@@ -148,7 +148,8 @@ std::optional<RemoteUrl> ParseRemoteUrl(std::string_view text, Problems* problem
     path = path.substr(0, query);
   }
   auto decoded = DecodePercent(path);
-  if (path.size() < 2 || !decoded || (!s3 && !IsWritten(path, "{}")) || !IsWritten(url.query)) {
+  if (path.size() < (s3 ? 1 : 2) || !decoded || (!s3 && !IsWritten(path, "{}")) ||
+      !IsWritten(url.query)) {
     return refuse("the path of the URL is not usable",
                   s3 ? "s3://BUCKET/KEY" : "https://HOST/PATH, of ASCII characters",
                   "write blanks and other characters as percent codes");
