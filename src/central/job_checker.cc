@@ -92,7 +92,8 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                             std::to_string(asked.gpus()),
                    .hint = "leave one of them out"});
   }
-  if (config.processes() > 1 && (on_gpu || type != spec::JobType::kTraining)) {
+  const bool trains = type == spec::JobType::kTraining || type == spec::JobType::kUnknown;
+  if (config.processes() > 1 && (on_gpu || !trains)) {
     problems->Add({.path = "$.resources.processes",
                    .message = "only trainings on CPUs have several processes",
                    .expected = "1",

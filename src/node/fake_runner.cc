@@ -40,7 +40,6 @@ int ServeAttempt(int fd) {
   Json start = Hear(fd);
   std::string what = start["job"].value("name", ""), folder = start.value("folder", "");
   std::printf("doing %s\n", what.c_str());
-  std::printf("CUDA_VISIBLE_DEVICES=%s\n", start.value("cuda_visible_devices", "?").c_str());
   std::fflush(stdout);
   if (start.contains("gang")) {
     std::printf("gang %s\n", start["gang"].dump().c_str());
@@ -158,7 +157,11 @@ int ServeAttempt(int fd) {
     Say(fd, {{"type", "stopped"}});
     return 0;
   }
-  if (what == "hang") {
+  if (what == "show-gpus") {
+    std::printf("CUDA_VISIBLE_DEVICES=%s\n", start.value("cuda_visible_devices", "?").c_str());
+    std::fflush(stdout);
+  }
+  if (what == "hang" || what == "show-gpus") {
     while (Hear(fd).value("type", "stop") != "stop") {
     }
     Say(fd, {{"type", "stopped"}});

@@ -987,7 +987,7 @@ TEST_F(NodeModelTest, FilesOfADataSetAreFetchedSeveralAtATime) {
   for (const char* name : {"a", "b", "c", "d", "e", "f"})
     files.push_back({name, Store(std::string("content of ") + name), 12});
   const std::string manifest = spec::ManifestText(files);
-  protocol::AssignJobRequest request = Assignment("job-1", "model");
+  protocol::AssignJobRequest request = Assignment("job-1", "succeed");
   request.mutable_job()->set_dataset_uri("dataset://x@1?format=images");
   request.mutable_job()->set_model_definition(
       R"({"input_shape": [10], "layers": [{"type": "dense", "units": 10}]})");
@@ -1319,7 +1319,7 @@ class GpuNodeTest : public NodeTest {
   }
   protocol::AssignJobResponse AssignWith(const std::string& job, int64_t share_millis,
                                          std::vector<GpuPart> gpus) {
-    protocol::AssignJobRequest request = Assignment(job, "hang");
+    protocol::AssignJobRequest request = Assignment(job, "show-gpus");
     request.mutable_resources()->set_cpu_millis(100);
     request.mutable_resources()->set_gpu_share_millis(share_millis);
     GpusToWire(gpus, request.mutable_gpus());

@@ -146,8 +146,8 @@ def test_data_larger_than_the_jobs_memory_is_streamed(make_cluster, tmp_path):
     write_shards(tmp_path / "set", 6, 1000)
     cluster = make_cluster(data_roots=[str(tmp_path)])
     cluster.add_node()
-    dataset = f"file://{tmp_path}/set?format=webdataset&size=256&test_split=0.1&stream_memory=8MiB&window=500"
-    job = shards_job(dataset, epochs=1) | {"resources": {"memory": "240MiB"}}
+    dataset = f"file://{tmp_path}/set?format=webdataset&size=256&test_split=0.1&normalize=true&stream_memory=8MiB&window=500"
+    job = shards_job(dataset, epochs=1, learning_rate=1e-5) | {"resources": {"memory": "240MiB"}}
     metrics, _ = train(cluster, job, tmp_path)
     assert metrics["test_accuracy"] == 1 and metrics["validation_accuracy"] == 1, metrics
     # The same in memory does not fit.

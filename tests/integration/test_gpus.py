@@ -101,13 +101,12 @@ def test_an_attempt_sees_its_gpus_and_no_others(make_cluster):
     runner = str(BUILD / "test" / "fake_runner")  # libtorch here has no CUDA
     cluster.add_node(runner=runner, arguments=["--declared-gpus", "8GiB", "--declared-gpus", "8GiB"])
 
-    def start(name, **resources):
-        id = cluster.submit(job(name=name, resources={"cpus": 0.1, "memory": "1GiB", **resources})).job_id
-        cluster.wait_running(id)
+    def start(**resources):
+        id = cluster.submit(job(name="show-gpus", resources={"cpus": 0.1, "memory": "1GiB", **resources})).job_id
+        cluster.wait(id, until=lambda status: status.state == job_pb2.JOB_STATE_RUNNING)
         return id
 
-    first, second = start("hang", gpu_share=0.5), start("hang", gpu_share=0.5)
-    whole, none = start("hang", gpus=1), start("hang")
+    first, second, whole, none = start(gpu_share=0.5), start(gpu_share=0.5), start(gpus=1), start()
     for id, visible in ((first, "0"), (second, "0"), (whole, "1"), (none, "")):
         log = cluster.cli("logs", id).stdout
         assert f"CUDA_VISIBLE_DEVICES={visible}\n" in log, log
