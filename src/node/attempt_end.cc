@@ -120,6 +120,11 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
          "the last lines of the attempt's log may say why");
     return end;
   }
+  if (facts.final_message && facts.rank) {
+    // By its server, or because its own node was gone: that one has more to say.
+    Fail(&end, protocol::CAUSE_PEER_LOST, "another rank was told to stop, and all stopped with it");
+    return end;
+  }
   if (facts.final_message) {
     Fail(&end, protocol::CAUSE_RUNNER_CRASHED, "the runner stopped without being asked to");
     return end;

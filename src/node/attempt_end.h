@@ -29,6 +29,7 @@ struct EndFacts {
   std::optional<std::string> stop_reason;  // why the node stopped it, when it did
   bool ran_too_long = false;               // which is why
   bool yield = false;                      // it was asked for a checkpoint, and no more
+  bool rank = false;                       // one of a gang: all stop when one of them is told to
   bool killed_by_node = false;             // the node sent SIGTERM or SIGKILL
   bool oom_killed = false;                 // the kernel killed for want of memory meanwhile
   std::string parent_end;                  // how the zygote died; empty: it did not

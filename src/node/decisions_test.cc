@@ -307,6 +307,14 @@ TEST(AttemptEnd, WhoWasStoppedIsCancelledWhateverItSaid) {
   EXPECT_EQ(end.error.message(), "the user does not want it any more");
 }
 
+TEST(AttemptEnd, ARankThatStopsUnaskedFollowsAnother) {
+  EndFacts facts = Exited(0, 0);
+  facts.final_message.emplace().kind = FinalMessage::Kind::kStopped;
+  EXPECT_EQ(JudgeEnd(facts).cause, protocol::CAUSE_RUNNER_CRASHED);
+  facts.rank = true;
+  EXPECT_EQ(JudgeEnd(facts).cause, protocol::CAUSE_PEER_LOST);
+}
+
 TEST(AttemptEnd, WhoWasToYieldAndWasDoneInsteadHasSucceeded) {
   EndFacts facts = Exited(0, 0);
   facts.stop_reason = "paused";

@@ -867,6 +867,7 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
     attempt->log = nullptr;
     logs_->CloseLog(id);
   }
+  facts.rank = attempt->assignment.gang.has_value();
   AttemptEnd end = JudgeEnd(facts);
   const spec::JobDescription& job = attempt->assignment.job;
   if (end.outcome == AttemptEnd::Outcome::kSucceeded) end.output_dataset = job.output_dataset;

@@ -58,9 +58,16 @@ def test_ranks_train_on_cpus_only(fleet):
 
 
 def test_ranks_meet_and_the_result_is_that_of_rank_0(fleet):
-    job_id = fleet.submit(gang("succeed")).job_id
-    done = fleet.succeed(job_id)
+    def all_begun_and_ended():
+        job_id = fleet.submit(gang("hang")).job_id
+        running(fleet, job_id)
+        fleet.client().cancel(job_id)
+        assert fleet.wait(job_id).state == job_pb2.JOB_STATE_CANCELLED
+        return job_id
+
+    done = fleet.succeed(fleet.submit(gang("succeed")).job_id)
     assert [artifact.name for artifact in done.result.artifacts] == ["weights.safetensors", "model.json"]
+    job_id = all_begun_and_ended()
     places = [place_of(node, job_id) for node in fleet.nodes]
     assert sorted(place["rank"] for place in places) == [0, 1]
     assert {place["size"] for place in places} == {2}
@@ -72,8 +79,7 @@ def test_ranks_meet_and_the_result_is_that_of_rank_0(fleet):
         assert [json.loads(line[len("gang "):])["rank"] for line in told] == [rank]
     assert '"rank":1' in fleet.cli("logs", job_id, "--rank", "1").stdout.replace(" ", "")
     assert fleet.cli("logs", job_id, "--rank", "2").returncode == 3
-    other = fleet.submit(gang("succeed")).job_id
-    fleet.succeed(other)
+    other = all_begun_and_ended()
     assert place_of(fleet.nodes[0], other)["secret"] != places[0]["secret"]
 
 
