@@ -60,6 +60,7 @@ std::vector<std::string> RunRanks(int size, const std::function<std::string(Proc
     UniqueFd write(ends[1]);
     pid_t child = ::fork();
     if (child == 0) {
+      at::set_num_threads(1);  // those that this process may have had are not in its child
       std::string told;
       try {
         if (size == 1) {
@@ -507,7 +508,6 @@ TEST(Parallel, ATrainingGoesOnWithAnyNumberOfRanks) {
 TEST(ShardedOptimizer, EachRankKeepsThePartThatItChanges) {
   for (int size : {2, 4}) {
     auto told = RunRanks(size, [](ProcessGroup* group) {
-      at::set_num_threads(1);  // those of the process that was forked are not here
       spec::TrainingSpec training;
       at::Tensor parameters = at::zeros({40}), gradients = at::ones({40});
       ShardedOptimizer optimizer(training, parameters, gradients, group);
