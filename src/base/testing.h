@@ -7,6 +7,9 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/file.h"
+#include "base/json.h"
+
 namespace cyxwiz {
 
 // A folder of the test's own, deleted with all that is in it.
@@ -27,6 +30,13 @@ class TemporaryFolder {
  private:
   std::string path_;
 };
+
+// What a script of tests/golden has recorded.
+inline Json ReadGolden(const std::string& path) {
+  Result<std::string> text = ReadFile(path);
+  if (!text.ok()) throw std::runtime_error(text.status().ToString());
+  return *ParseJson(*text, path);
+}
 
 // For a program that is started next and dies on purpose: a sanitizer would turn its crash into an
 // exit code of its own.

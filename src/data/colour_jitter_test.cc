@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <set>
-#include <stdexcept>
 
-#include "base/file.h"
 #include "base/json.h"
+#include "base/testing.h"
 #include "data/augment.h"
 #include "data/random.h"
 
@@ -16,11 +15,7 @@ namespace {
 
 // What tests/golden/record_augment.py has recorded of torchvision.
 const Json& Golden() {
-  static const Json golden = [] {
-    Result<std::string> text = ReadFile(CYXWIZ_GOLDEN "/augment.json");
-    if (!text.ok()) throw std::runtime_error(text.status().ToString());
-    return *ParseJson(*text, "augment.json");
-  }();
+  static const Json golden = ReadGolden(CYXWIZ_GOLDEN "/augment.json");
   return golden;
 }
 

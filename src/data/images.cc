@@ -203,9 +203,7 @@ Fault ReadImageFolder(const std::string& folder, const spec::DatasetUri& uri, co
   RETURN_IF_FAULT(InspectPicture(content, first_path, &first));
   const bool resizes = uri.images.height > 0;
   spec::DatasetInfo& info = raw->info;
-  info.sample_shape = {uri.images.channels > 0 ? uri.images.channels : first.channels,
-                       resizes ? uri.images.height : first.height,
-                       resizes ? uri.images.width : first.width};
+  info.sample_shape = SampleShape(uri.images, first);
   info.train_samples = static_cast<int64_t>(train.files().size());
   info.test_samples = static_cast<int64_t>(test.files().size());
   info.classes = static_cast<int64_t>(classes.size());

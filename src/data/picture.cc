@@ -28,6 +28,12 @@ Fault DecodePicture(std::string_view content, const std::string& path, int64_t c
   return Decode(content, path, channels, /*whole=*/true, picture);
 }
 
+std::vector<int64_t> SampleShape(const spec::ImageOptions& options, const Picture& first) {
+  const bool resizes = options.height > 0;
+  return {options.channels > 0 ? options.channels : first.channels,
+          resizes ? options.height : first.height, resizes ? options.width : first.width};
+}
+
 Fault CheckPictureSize(const std::string& path, int64_t height, int64_t width) {
   if (height >= 1 && width >= 1 && height <= spec::kMaxImageSide && width <= spec::kMaxImageSide &&
       height * width <= kMaxPicturePixels) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "data/fault.h"
+#include "spec/dataset.h"
 
 namespace cyxwiz::data {
 
@@ -31,5 +32,8 @@ Fault InspectPicture(std::string_view content, const std::string& path, Picture*
 // The picture, converted to `channels`; 0: as it is.
 Fault DecodePicture(std::string_view content, const std::string& path, int64_t channels,
                     Picture* picture);
+
+// Channels, height and width of the samples of a data set whose first picture this is.
+std::vector<int64_t> SampleShape(const spec::ImageOptions& options, const Picture& first);
 
 }  // namespace cyxwiz::data

@@ -220,9 +220,7 @@ Fault ReadWebDataset(const std::vector<std::string>& shards, const spec::Dataset
   RETURN_IF_FAULT(InspectPicture(content, name, &first));
   const bool resizes = uri.images.height > 0;
   spec::DatasetInfo& info = raw->info;
-  info.sample_shape = {uri.images.channels > 0 ? uri.images.channels : first.channels,
-                       resizes ? uri.images.height : first.height,
-                       resizes ? uri.images.width : first.width};
+  info.sample_shape = SampleShape(uri.images, first);
   std::vector<int64_t>& labels = indexer.labels();
   info.train_samples = pictures->size();
   info.classes = *std::max_element(labels.begin(), labels.end()) + 1;

@@ -5,8 +5,8 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "base/file.h"
 #include "base/json.h"
+#include "base/testing.h"
 #include "runner/loss.h"
 
 namespace cyxwiz::runner {
@@ -14,11 +14,7 @@ namespace {
 
 // What tests/golden/record_augment.py has recorded of torchvision.
 const Json& Golden() {
-  static const Json golden = [] {
-    Result<std::string> text = ReadFile(CYXWIZ_GOLDEN "/augment.json");
-    if (!text.ok()) throw std::runtime_error(text.status().ToString());
-    return (*ParseJson(*text, "augment.json"))["mixup"];
-  }();
+  static const Json golden = ReadGolden(CYXWIZ_GOLDEN "/augment.json")["mixup"];
   return golden;
 }
 

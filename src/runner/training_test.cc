@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "base/file.h"
 #include "base/json.h"
+#include "base/testing.h"
 #include "runner/engine.h"
 #include "runner/evaluation.h"
 #include "runner/improvement.h"
@@ -22,11 +22,7 @@ using End = TrainingResult::End;
 
 // tests/golden/training.json; tests/golden/record_training.py writes it.
 const Json& Golden() {
-  static const Json golden = [] {
-    Result<std::string> text = ReadFile(CYXWIZ_GOLDEN "/training.json");
-    if (!text.ok()) throw std::runtime_error(text.status().ToString());
-    return *ParseJson(*text, "training.json");
-  }();
+  static const Json golden = ReadGolden(CYXWIZ_GOLDEN "/training.json");
   return golden;
 }
 

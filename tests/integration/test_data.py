@@ -7,9 +7,9 @@ import shutil
 import struct
 import tarfile
 import zipfile
-import zlib
 
 from cluster import cli
+from formats import npy, png
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 LICENSES = "/usr/share/common-licenses"
@@ -60,14 +60,6 @@ def test_a_table_with_categories_and_missing_values(make_cluster, tmp_path):
     assert len(data["normalize"]["mean"]) == 9 == model["model"]["input_shape"][0]
 
 
-def png(value, side):
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-    rows = (b"\0" + bytes([value]) * side) * side
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-
-
 def test_a_folder_of_images(make_cluster, tmp_path):
     for name, low in (("dark", 20), ("light", 180)):
         (tmp_path / "set" / name).mkdir(parents=True)
@@ -82,11 +74,6 @@ def test_a_folder_of_images(make_cluster, tmp_path):
     metrics, model = train(cluster, job, tmp_path)
     assert metrics["test_accuracy"] == 1, metrics
     assert model["data"]["classes"] == ["dark", "light"]
-
-
-def npy(descr, shape, values):
-    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + values
 
 
 def test_numpy_arrays(make_cluster, tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 
 import cyxwiz
 from cluster import BIN, FINAL, job, job_pb2, long_job
+from formats import idx, npy, png
 from cyxwiz.protocol import dataset_pb2, dataset_pb2_grpc, deployment_pb2
 
 LAYERS = [{"type": "dense", "units": 2}]
@@ -87,23 +89,6 @@ def test_put_list_train_and_remove(cluster, tmp_path):
 
 
 def test_every_format_is_read_as_from_files(cluster, tmp_path):
-    import struct
-    import zlib
-
-    def npy(descr, shape, values):
-        header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
-        return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + values
-
-    def png(value, side=6):
-        def chunk(kind, content):
-            return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        rows = (b"\0" + bytes([value]) * side) * side
-        return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-                + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-
-    def idx(dims, values):
-        return bytes([0, 0, 8, len(dims)]) + struct.pack(f">{len(dims)}I", *dims) + bytes(values)
-
     root = cluster.files
     labels = [i % 2 for i in range(40)]
     for part, count in (("train", 40), ("t10k", 10)):

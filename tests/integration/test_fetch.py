@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cluster import descendants, job, job_pb2
+from formats import idx, png
 from web import Web, content, cut, drip, etag_of, gate, hang, redirect, status
 
 MODEL = {"input_shape": [2], "layers": [{"type": "dense", "units": 2}]}
@@ -421,10 +421,6 @@ def test_the_cache_is_bounded_and_the_least_lately_used_goes_first(add_node, web
         assert f'cyxwiz_dataset_cache_{name}{{node="{cluster.nodes[0].id}"}} {expected[name.removesuffix("_total")]}' in metrics
 
 
-def idx(dims, values):
-    return bytes([0, 0, 8, len(dims)]) + struct.pack(f">{len(dims)}I", *dims) + bytes(values)
-
-
 def idx_files():
     labels = [i % 2 for i in range(40)]
     return {
@@ -512,16 +508,6 @@ def keys_file(folder, secret=SECRET):
     path.write_text(f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n")
     path.chmod(0o600)
     return str(path)
-
-
-def png(value, side=6):
-    import zlib
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    rows = (b"\0" + bytes([value]) * side) * side
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
 
 
 def test_objects_of_s3_are_fetched_with_the_nodes_keys(add_node, s3, tmp_path):
