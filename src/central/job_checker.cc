@@ -92,7 +92,7 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                             std::to_string(asked.gpus()),
                    .hint = "leave one of them out"});
   }
-  const bool trains = type == spec::JobType::kTraining || type == spec::JobType::kUnknown;
+  const bool trains = !spec::UsesModel(type) && type != spec::JobType::kPreprocessing;
   if (config.processes() > 1 && (on_gpu || !trains)) {
     problems->Add({.path = "$.resources.processes",
                    .message = "only trainings on CPUs have several processes",
@@ -108,7 +108,7 @@ void CheckWireFields(const protocol::JobConfig& config, spec::Problems* problems
                    .expected = "1",
                    .found = std::to_string(config.nodes())});
   }
-  if (config.has_array() && (spec::UsesModel(type) || type == spec::JobType::kPreprocessing)) {
+  if (config.has_array() && !trains) {
     problems->Add({.path = "$.array",
                    .message = "is for trainings",
                    .expected = "nothing",
