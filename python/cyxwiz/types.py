@@ -233,8 +233,8 @@ class Plan:
     could_ever_run: bool
     #: Running jobs of a lower class that would make room for it now, or do so.
     preempts: List[str] = field(default_factory=list)
-    #: The node that they run on.
-    preempts_on: str = ""
+    #: The nodes on which it would start then; of a gang also those that have room already.
+    preempts_on: List[str] = field(default_factory=list)
 
 
 class EventKind(enum.Enum):
@@ -424,7 +424,7 @@ def plan_from_wire(plan: control_pb2.JobPlan) -> Plan:
         estimate_basis=plan.estimate_basis,
         could_ever_run=plan.could_ever_run,
         preempts=list(plan.preempts),
-        preempts_on=plan.preempts_on,
+        preempts_on=list(plan.preempts_on),
     )
 
 

@@ -684,7 +684,7 @@ class ApiImpl final : public Api {
     plan->set_estimate_basis(reply.estimate_basis);
     plan->set_could_ever_run(reply.could_ever_run);
     for (const JobId& id : reply.preempts) plan->add_preempts(id.value);
-    plan->set_preempts_on(reply.preempts_on.value);
+    for (const NodeId& id : reply.preempts_on) plan->add_preempts_on(id.value);
   }
 
   // The query that a request means; a job's id is looked up for its sequence.

@@ -106,6 +106,17 @@ Result<protocol::WhatIf> ParseWhatIf(const std::string& text) {
   return what_if;
 }
 
+// "a, b, and 3 more"
+std::string Named(const google::protobuf::RepeatedPtrField<std::string>& names) {
+  constexpr int kMostNamed = 8;
+  std::string text;
+  for (int i = 0; i < std::min(names.size(), kMostNamed); ++i)
+    text += (i == 0 ? "" : ", ") + names[i];
+  if (names.size() > kMostNamed)
+    text += ", and " + std::to_string(names.size() - kMostNamed) + " more";
+  return text;
+}
+
 std::string PlanToText(const protocol::JobPlan& plan, const Console& console, int64_t now) {
   std::string text;
   auto line = [&](const std::string& title, const std::string& value) {
@@ -117,24 +128,13 @@ std::string PlanToText(const protocol::JobPlan& plan, const Console& console, in
   if (!plan.node_id().empty()) line("Starts", "now, on " + plan.node_id());
   bool first = true;
   for (const protocol::Reason& reason : plan.reasons()) {
-    std::string nodes;
-    for (int i = 0; i < std::min(reason.nodes_size(), 8); ++i)
-      nodes += (i == 0 ? "" : ", ") + reason.nodes(i);
-    if (reason.nodes_size() > 8)
-      nodes += ", and " + std::to_string(reason.nodes_size() - 8) + " more";
+    const std::string nodes = Named(reason.nodes());
     line(first ? "Waits" : "",
          reason.code() + ": " + reason.message() + (nodes.empty() ? "" : " (" + nodes + ")"));
     first = false;
   }
-  if (plan.preempts_size() > 0) {
-    constexpr int kMostNamed = 8;
-    std::string jobs;
-    for (int i = 0; i < std::min(plan.preempts_size(), kMostNamed); ++i)
-      jobs += (i == 0 ? "" : ", ") + plan.preempts(i);
-    if (plan.preempts_size() > kMostNamed)
-      jobs += ", and " + std::to_string(plan.preempts_size() - kMostNamed) + " more";
-    line("Preempts", jobs + " on " + plan.preempts_on());
-  }
+  if (plan.preempts_size() > 0)
+    line("Preempts", Named(plan.preempts()) + " to start on " + Named(plan.preempts_on()));
   if (plan.node_id().empty()) {
     line("Would start", plan.smallest_change().empty() ? "" : "if: " + plan.smallest_change());
     if (plan.queue_position() > 0) {

@@ -224,7 +224,7 @@ struct PlanReply {
   std::optional<UnixTime> estimated_start;  // absent: not known
   std::string estimate_basis;               // how the estimate was made, or why there is none
   std::vector<JobId> preempts;              // jobs that would make room for it now, or do so
-  NodeId preempts_on;                       // where
+  std::vector<NodeId> preempts_on;          // where
   bool could_ever_run = true;
 };
 struct RemoveReply {};

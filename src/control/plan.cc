@@ -133,9 +133,13 @@ void Control::State::PlanRoom(const Job& job, PlanReply* reply) const {
   // What an attempt may take to write its checkpoint.
   constexpr Duration kTimeToYield = std::chrono::minutes(1);
   if (!options.preemption.on) return;
+  auto tell = [&](const scheduler::Preemption& room) {
+    reply->preempts = VictimsOf(room);
+    for (const scheduler::Preemption::Place& place : room.places)
+      reply->preempts_on.push_back(place.node);
+  };
   if (const scheduler::Claim* claim = ClaimOf(job)) {
-    reply->preempts = VictimsOf(*claim);
-    reply->preempts_on = claim->node;
+    tell(RoomOf(*claim));
     UnixTime then{now.unix.ms + Milliseconds(kTimeToYield)};
     if (reply->estimated_start && *reply->estimated_start <= then) return;
     reply->estimated_start = then;
@@ -144,16 +148,13 @@ void Control::State::PlanRoom(const Job& job, PlanReply* reply) const {
   }
   const LineKey line = LineOf(job);
   const scheduler::Standing standing = quotas.Of(line);
-  if (standing == scheduler::Standing::kBlocked || line.request.nodes > 1) return;
+  if (standing == scheduler::Standing::kBlocked) return;
   const bool reclaims = !quotas.empty() && standing == scheduler::Standing::kWithin;
   MonotonicTime later;
   auto preemption = scheduler::PlanPreemption(fleet, line, now.monotonic, [&](const NodeId& node) {
     return Victims(node, job.priority, reclaims, &later);
   });
-  if (!preemption) return;
-  for (int64_t victim : preemption->victims)
-    reply->preempts.push_back(by_sequence.at(victim)->job.id);
-  reply->preempts_on = preemption->node;
+  if (preemption) tell(*preemption);
 }
 
 void Control::State::Apply(PlanJob& c) {

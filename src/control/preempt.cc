@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <iterator>
+#include <set>
 #include <utility>
 
 #include "control/messages.h"
@@ -32,7 +33,6 @@ void Control::State::Preempt() {
     scheduler::Standing standing = quotas.Of(key);
     if (standing == scheduler::Standing::kBlocked) continue;
     if (key.priority < lowest + (Reclaims(quotas, key) ? 0 : 1)) continue;
-    if (key.request.nodes > 1) continue;  // nodes are kept for a gang instead (UpdateHold)
     const Job& head = by_sequence.at(*line.jobs.begin())->job;
     waiting.emplace_back(RankOf(head, shares.Of(key.account, now.monotonic), standing), &key);
   }
@@ -40,7 +40,7 @@ void Control::State::Preempt() {
             [](const auto& a, const auto& b) { return a.first < b.first; });
   scheduler::Quotas promised = quotas;  // with what room is made for
   for (const scheduler::Claim& claim : fleet.claims())
-    promised.Take(claim.line, claim.line.request.resources);
+    promised.Take(claim.line, TotalOf(claim.line.request));
   int plans = 0;
   for (const auto& [rank, key] : waiting) {
     LineJobs& line = lines.at(*key);
@@ -65,7 +65,7 @@ void Control::State::Preempt() {
           [&](const NodeId& node) { return Victims(node, key->priority, reclaims, &later); });
       if (preemption) {
         MakeRoom(by_sequence.at(*job)->job, *preemption);
-        promised.Take(*key, key->request.resources);
+        promised.Take(*key, TotalOf(key->request));
         continue;
       }
       line.preempts_from = now.monotonic + kLookAgain;
@@ -99,28 +99,33 @@ std::vector<scheduler::Victim> Control::State::Victims(const NodeId& node, int32
 }
 
 void Control::State::MakeRoom(const Job& job, const scheduler::Preemption& preemption) {
-  scheduler::Claim claim{job.sequence, LineOf(job), preemption.node, {}};
-  for (int64_t sequence : preemption.victims) {
-    JobEntry& entry = *by_sequence.at(sequence);
-    claim.victims[sequence] = HeldOn(entry.job, preemption.node);
-    entry.job.preempted_for = job.id;
-    entry.job.message = RoomMessage(entry.job);
-    Tell(entry.job, EventKind::kPreemptRequested, "for job '" + job.id.value + "'");
-    MarkChanged(entry);
-    SendStop(entry, RoomMessage(entry.job));
+  scheduler::Claim claim{job.sequence, LineOf(job), {}};
+  for (const scheduler::Preemption::Place& place : preemption.places) {
+    scheduler::Claim::Place& claimed = claim.places.emplace_back();
+    claimed.node = place.node;
+    for (int64_t sequence : place.victims) {
+      JobEntry& entry = *by_sequence.at(sequence);
+      claimed.victims[sequence] = HeldOn(entry.job, place.node);
+      if (IsToStop(entry)) continue;  // on an earlier node
+      entry.job.preempted_for = job.id;
+      entry.job.message = RoomMessage(entry.job);
+      Tell(entry.job, EventKind::kPreemptRequested, "for job '" + job.id.value + "'");
+      MarkChanged(entry);
+      SendStop(entry, RoomMessage(entry.job));
+    }
   }
   fleet.AddClaim(std::move(claim));
   Touch(*by_sequence.at(job.sequence));
 }
 
-bool Control::State::DropClaims() {
+void Control::State::DropClaims() {
   const std::vector<scheduler::Claim>& claims = fleet.claims();
-  auto some_end = [&](const NodeId& node) {
+  auto some_end = [&](const scheduler::Claim::Place& place) {
     return std::any_of(claims.begin(), claims.end(), [&](const scheduler::Claim& claim) {
-      return claim.node == node && !claim.victims.empty();
+      const scheduler::Claim::Place* there = claim.On(place.node);
+      return there != nullptr && !there->victims.empty();
     });
   };
-  bool dropped = false;
   std::map<LineKey, size_t> used;  // jobs of the line that have one
   for (size_t i = 0; i < claims.size();) {
     const scheduler::Claim& claim = claims[i];
@@ -128,19 +133,18 @@ bool Control::State::DropClaims() {
     size_t waiting = line == lines.end() ? 0 : line->second.jobs.size();
     // All have ended, and still the pass has not placed it: its place has gone to one that goes
     // before it, or the node is not to be used.
-    if (some_end(claim.node) && used[claim.line] < waiting) {
+    if (std::any_of(claim.places.begin(), claim.places.end(), some_end) &&
+        used[claim.line] < waiting) {
       used[claim.line]++;
       ++i;
       continue;
     }
-    fleet.DropClaim(i);
-    dropped = true;
+    fleet.DropClaim(claim);
   }
-  return dropped;
 }
 
 void Control::State::LoadClaims() {
-  std::map<std::pair<JobId, NodeId>, scheduler::Claim> claims;
+  std::map<JobId, scheduler::Claim> claims;
   for (const auto& [id, node] : nodes) {
     for (const JobId& one : node.jobs) {
       const Job& victim = jobs.at(one)->job;
@@ -148,12 +152,28 @@ void Control::State::LoadClaims() {
       const JobEntry* entry = Find(*victim.preempted_for);
       if (entry == nullptr || !WaitsInLine(entry->job.sequence)) continue;
       const Job& job = entry->job;
-      auto [claim, fresh] = claims.try_emplace({job.id, id});
-      if (fresh) claim->second = {job.sequence, LineOf(job), id, {}};
-      claim->second.victims[victim.sequence] = HeldOn(victim, id);
+      auto [found, fresh] = claims.try_emplace(job.id);
+      scheduler::Claim& claim = found->second;
+      if (fresh) claim = {job.sequence, LineOf(job), {}};
+      if (claim.On(id) == nullptr) claim.places.push_back({id, {}});
+      claim.places.back().victims[victim.sequence] = HeldOn(victim, id);
     }
   }
-  for (auto& [key, claim] : claims) fleet.AddClaim(std::move(claim));
+  for (auto& [job, claim] : claims) fleet.AddClaim(std::move(claim));
+}
+
+void Control::State::CompleteClaims() {
+  for (size_t i = 0; i < fleet.claims().size(); ++i) {
+    const scheduler::Claim& claim = fleet.claims()[i];
+    const int32_t needed = LeastNodes(claim.line.request);
+    if (std::ssize(claim.places) >= needed) continue;
+    for (const scheduler::NodeState& node : fleet.nodes()) {
+      if (std::ssize(claim.places) == needed) break;
+      if (claim.On(node.id) == nullptr &&
+          scheduler::CanStartOn(fleet, node, claim.line, now.monotonic))
+        fleet.AddPlace(i, node.id);
+    }
+  }
 }
 
 const scheduler::Claim* Control::State::ClaimOf(const Job& job) const {
@@ -166,23 +186,41 @@ const scheduler::Claim* Control::State::ClaimOf(const Job& job) const {
   return of_line;
 }
 
-std::vector<JobId> Control::State::VictimsOf(const scheduler::Claim& claim) const {
-  std::vector<JobId> victims;
-  for (const auto& [sequence, resources] : claim.victims)
-    victims.push_back(by_sequence.at(sequence)->job.id);
-  return victims;
+scheduler::Preemption Control::State::RoomOf(const scheduler::Claim& claim) {
+  scheduler::Preemption room;
+  for (const scheduler::Claim::Place& place : claim.places) {
+    std::vector<int64_t>& victims = room.places.emplace_back().victims;
+    room.places.back().node = place.node;
+    for (const auto& [sequence, resources] : place.victims) victims.push_back(sequence);
+  }
+  return room;
 }
 
-std::string Control::State::PreemptingMessage(const scheduler::Claim& claim) const {
-  constexpr size_t kMostNamed = 5;
-  std::vector<JobId> victims = VictimsOf(claim);
-  std::string text = std::to_string(victims.size()) +
-                     (victims.size() == 1 ? " running job makes room for it on node '"
-                                          : " running jobs make room for it on node '") +
-                     claim.node.value + "':";
-  for (size_t i = 0; i < std::min(victims.size(), kMostNamed); ++i)
-    text += std::string(i > 0 ? ", '" : " '") + victims[i].value + "'";
-  return victims.size() > kMostNamed ? text + ", ..." : text;
+std::vector<JobId> Control::State::VictimsOf(const scheduler::Preemption& room) const {
+  std::set<int64_t> victims;
+  for (const scheduler::Preemption::Place& place : room.places)
+    victims.insert(place.victims.begin(), place.victims.end());
+  std::vector<JobId> ids;
+  for (int64_t sequence : victims) ids.push_back(by_sequence.at(sequence)->job.id);
+  return ids;
+}
+
+scheduler::Reason Control::State::PreemptingReason(const scheduler::Claim& claim) const {
+  auto list = [](const auto& ids) {
+    constexpr size_t kMostNamed = 5;
+    std::string text;
+    for (size_t i = 0; i < std::min(ids.size(), kMostNamed); ++i)
+      text += (i > 0 ? ", '" : " '") + ids[i].value + "'";
+    return ids.size() > kMostNamed ? text + ", ..." : text;
+  };
+  scheduler::Reason reason{"PREEMPTING", "", {}};
+  for (const scheduler::Claim::Place& place : claim.places) reason.nodes.push_back(place.node);
+  const std::vector<JobId> victims = VictimsOf(RoomOf(claim));
+  reason.message = std::to_string(victims.size()) +
+                   (victims.size() == 1 ? " running job makes" : " running jobs make") +
+                   " room for it on" + (reason.nodes.size() == 1 ? " node" : " nodes") +
+                   list(reason.nodes) + ":" + list(victims);
+  return reason;
 }
 
 }  // namespace cyxwiz::control

@@ -173,6 +173,80 @@ TEST(Preempt, ARestartDoesNotStopOthersToo) {
   EXPECT_EQ(b.StateOf("high"), "Assigned");
 }
 
+SubmitJob Gang(const std::string& id, int32_t nodes, int32_t priority) {
+  SubmitJob command = Bench::SubmitCommand(id, 2, priority);
+  Terms terms;
+  terms.nodes = nodes;
+  command.job.terms = std::make_shared<const Terms>(terms);
+  return command;
+}
+
+TEST(Preempt, RoomIsMadeForAGangOnAsManyNodesAsItNeeds) {
+  Bench b(On());
+  for (const char* node : {"n", "m", "o"}) b.Register(node);
+  Begin(b, "a", 2, kLow, "m");
+  Begin(b, "b", 2, kLow, "n");
+  b.Do(Gang("high", 3, kHigh));
+  EXPECT_EQ(b.jobs.at("a").preempted_for->value, "high");
+  EXPECT_EQ(b.jobs.at("b").preempted_for->value, "high");
+  b.Submit("late", 2, kLow);
+  EXPECT_EQ(b.StateOf("late"), "Queued") << "the node that is free waits for the others";
+  b.Do(ExplainJob{.job = {"high"}});
+  EXPECT_EQ(b.reply<PlanReply>().preempts, (std::vector<JobId>{{"a"}, {"b"}}));
+  EXPECT_EQ(b.reply<PlanReply>().preempts_on.size(), 3u);
+  EXPECT_EQ(b.reply<PlanReply>().reasons[0].message,
+            "2 running jobs make room for it on nodes 'o', 'm', 'n': 'a', 'b'");
+  b.Yield("a", 1, "m");
+  EXPECT_EQ(b.StateOf("high"), "Queued");
+  b.Yield("b", 1, "n");
+  EXPECT_EQ(b.StateOf("high"), "Assigned");
+  EXPECT_EQ(b.StateOf("late"), "Queued");
+}
+
+TEST(Preempt, NobodyIsStoppedForAGangThatWouldNotFit) {
+  Bench b(On());
+  for (const char* node : {"n", "m"}) b.Register(node);
+  Begin(b, "a", 2, kLow, "m");
+  Begin(b, "b", 2, kHigh, "n");
+  b.Do(Gang("high", 2, kHigh));
+  EXPECT_TRUE(b.jobs.at("a").preempted_for->value.empty());
+}
+
+TEST(Preempt, AGangEndsOnceForAGang) {
+  Bench b(On());
+  for (const char* node : {"n", "m"}) b.Register(node);
+  b.Do(Gang("low", 2, kLow));
+  for (const char* node : {"n", "m"}) b.Accepted("low", 1, node);
+  for (const char* node : {"n", "m"}) b.Progress("low", 1, node);
+  b.Do(Gang("high", 2, kHigh));
+  EXPECT_EQ(b.jobs.at("low").preempted_for->value, "high");
+  EXPECT_EQ(b.effects<StopEffect>().size(), 2u) << "each rank once";
+  b.Yield("low", 1, "n");
+  EXPECT_EQ(b.StateOf("high"), "Queued");
+  b.Yield("low", 1, "m");
+  EXPECT_EQ(b.StateOf("high"), "Assigned");
+  EXPECT_EQ(b.Get("low").preemptions, 1);
+}
+
+TEST(Preempt, ARestartDoesNotGiveAwayWhatAGangHasClaimed) {
+  Bench b(On());
+  for (const char* node : {"n", "m", "o"}) b.Register(node);
+  Begin(b, "a", 2, kLow, "m");
+  Begin(b, "b", 2, kLow, "n");
+  b.Do(Gang("high", 2, kHigh));
+  const std::string victim = b.jobs.at("a").preempted_for->value == "high" ? "a" : "b";
+  const std::string other = victim == "a" ? "b" : "a";
+  b.Submit("late", 2, kLow);
+  b.Restart();
+  b.Register("n", 2, {{{"b"}, 1}});
+  b.Register("m", 2, {{{"a"}, 1}});
+  b.Register("o");
+  EXPECT_EQ(b.StateOf("late"), "Queued") << "the node that is free waits for the other";
+  EXPECT_TRUE(b.jobs.at(other).preempted_for->value.empty());
+  b.Yield(victim, 1, victim == "a" ? "m" : "n");
+  EXPECT_EQ(b.StateOf("high"), "Assigned");
+}
+
 TEST(Preempt, ACancelledVictimStopsAtOnce) {
   Bench b(On());
   b.Register("n");
@@ -203,7 +277,7 @@ TEST(Preempt, ExplainAndPlanSayWhoMakesRoom) {
   Begin(b, "low");
   b.Do(PlanJob{.request = {{2000, kGiB, 0}, 0, {}, {}}, .priority = kHigh});
   EXPECT_EQ(b.reply<PlanReply>().preempts, std::vector<JobId>{{"low"}});
-  EXPECT_EQ(b.reply<PlanReply>().preempts_on.value, "n");
+  EXPECT_EQ(b.reply<PlanReply>().preempts_on, std::vector<NodeId>{{"n"}});
   EXPECT_TRUE(b.jobs.at("low").preempted_for->value.empty()) << "asking changes nothing";
   b.Do(PlanJob{.request = {{2000, kGiB, 0}, 0, {}, {}}, .priority = kLow});
   EXPECT_TRUE(b.reply<PlanReply>().preempts.empty());

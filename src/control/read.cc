@@ -52,7 +52,7 @@ JobView Control::State::View(const JobEntry& entry) {
     } else if (!IsInLine(job)) {
       view.reasons.push_back({"BACKOFF", "waits before the next try", {}});
     } else if (const scheduler::Claim* claim = ClaimOf(job)) {
-      view.reasons.push_back({"PREEMPTING", PreemptingMessage(*claim), {claim->node}});
+      view.reasons.push_back(PreemptingReason(*claim));
     }
     const auto& reasons = Explained(job);
     view.reasons.insert(view.reasons.end(), reasons.begin(), reasons.end());

@@ -14,9 +14,11 @@ static auto Fields(NodeState& n) {
 }
 static auto Fields(Hold::Place& p) { return std::tie(p.node, p.spare, p.guests); }
 static auto Fields(Hold& h) { return std::tie(h.line, h.start, h.expected, h.places); }
-static auto Fields(Claim& c) { return std::tie(c.job, c.line, c.node, c.victims); }
+static auto Fields(Claim::Place& p) { return std::tie(p.node, p.victims); }
+static auto Fields(Claim& c) { return std::tie(c.job, c.line, c.places); }
 static_assert(kNamesAllMembers<NodeState> && kNamesAllMembers<Hold> &&
-              kNamesAllMembers<Hold::Place> && kNamesAllMembers<Claim>);
+              kNamesAllMembers<Hold::Place> && kNamesAllMembers<Claim> &&
+              kNamesAllMembers<Claim::Place>);
 
 }  // namespace cyxwiz::scheduler
 

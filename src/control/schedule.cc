@@ -97,12 +97,15 @@ bool Control::State::MayKeep(int32_t more) const {
 
 void Control::State::Schedule() {
   UpdateHolds();
-  size_t holds = 0;
+  CompleteClaims();
+  size_t holds = 0, claims = 0;
   do {
     holds = fleet.holds().size();
+    claims = fleet.claims().size();
     PlaceJobs();
+    DropClaims();
     // What was kept, or claimed, is free for others.
-  } while (DropClaims() || fleet.holds().size() < holds);
+  } while (fleet.claims().size() < claims || fleet.holds().size() < holds);
   if (options.preemption.on) Preempt();
 }
 

@@ -284,15 +284,18 @@ struct Control::State {
   std::vector<scheduler::Victim> Victims(const NodeId& node, int32_t priority, bool reclaims,
                                          MonotonicTime* later) const;
   void MakeRoom(const Job& job, const scheduler::Preemption& preemption);
-  // After a pass: those that have done their service, or nobody needs any more. True: there were
-  // some, so the next pass may find more room.
-  bool DropClaims();
+  // After a pass: those that have done their service, or nobody needs any more.
+  void DropClaims();
   // At start: attempts that were to make room still are.
   void LoadClaims();
+  // Where a gang had room without anybody's end is not stored: it claims nodes that have it now.
+  void CompleteClaims();
   // nullptr: nobody makes room for the job's line.
   const scheduler::Claim* ClaimOf(const Job& job) const;
-  std::vector<JobId> VictimsOf(const scheduler::Claim& claim) const;
-  std::string PreemptingMessage(const scheduler::Claim& claim) const;
+  // Of which some have ended.
+  static scheduler::Preemption RoomOf(const scheduler::Claim& claim);
+  std::vector<JobId> VictimsOf(const scheduler::Preemption& room) const;
+  scheduler::Reason PreemptingReason(const scheduler::Claim& claim) const;
   // Attempts of this class, each rank of a gang as one, are placed (+), or have ended (-).
   void CountPlaced(const Job& job, int64_t change);
 

@@ -128,21 +128,45 @@ void Fleet::AddGuest(const NodeState& node, int64_t job, const Resources& amount
   }
 }
 
+const Claim::Place* Claim::On(const NodeId& node) const {
+  for (const Place& place : places) {
+    if (place.node == node) return &place;
+  }
+  return nullptr;
+}
+
 void Fleet::AddClaim(Claim claim) {
-  nodes_[by_id_.at(claim.node)].claims++;
+  for (const Claim::Place& place : claim.places) nodes_[by_id_.at(place.node)].claims++;
   claims_.push_back(std::move(claim));
 }
 
-void Fleet::DropClaim(size_t index) {
-  size_t node = by_id_.at(claims_[index].node);
-  nodes_[node].claims--;
-  Loosen(node);
-  claims_.erase(claims_.begin() + static_cast<ptrdiff_t>(index));
+void Fleet::AddPlace(size_t claim, const NodeId& node) {
+  nodes_[by_id_.at(node)].claims++;
+  claims_[claim].places.push_back({node, {}});
+}
+
+void Fleet::DropClaim(const Claim& claim) {
+  for (const Claim::Place& place : claim.places) {
+    size_t node = by_id_.at(place.node);
+    nodes_[node].claims--;
+    Loosen(node);
+  }
+  claims_.erase(claims_.begin() + (&claim - claims_.data()));
+}
+
+const Claim* Fleet::ClaimFor(const NodeState& node, const LineKey& line) const {
+  if (node.claims == 0) return nullptr;
+  for (const Claim& claim : claims_) {
+    if (claim.line == line && claim.On(node.id) != nullptr) return &claim;
+  }
+  return nullptr;
 }
 
 void Fleet::EndVictim(int64_t job, const NodeId& node) {
   for (Claim& claim : claims_) {
-    if (claim.node == node) claim.victims.erase(job);
+    for (Claim::Place& place : claim.places) {
+      if (place.node == node) place.victims.erase(job);
+    }
   }
 }
 
@@ -150,7 +174,7 @@ bool Fleet::IsLeftFor(const NodeState& node, const LineKey& line) const {
   if (node.claims == 0) return true;
   Resources free = node.free;
   for (const Claim& claim : claims_) {
-    if (claim.node != node.id) continue;
+    if (claim.On(node.id) == nullptr) continue;
     if (claim.line == line) return true;
     if (claim.line.priority < line.priority) continue;
     Resources claimed = claim.line.request.resources;
@@ -164,23 +188,18 @@ Resources Fleet::GpusLeftFor(const NodeState& node, const LineKey& line) const {
   if (node.claims == 0) return node.free;
   Resources later = node.free;  // once those that make room have ended
   for (const Claim& claim : claims_) {
-    if (claim.node != node.id) continue;
+    const Claim::Place* place = claim.On(node.id);
+    if (place == nullptr) continue;
     if (claim.line == line) return node.free;
-    for (const auto& [job, held] : claim.victims) later += held;
+    for (const auto& [job, held] : place->victims) later += held;
   }
   for (const Claim& claim : claims_) {
-    if (claim.node == node.id && claim.line.priority >= line.priority)
+    if (claim.On(node.id) != nullptr && claim.line.priority >= line.priority)
       later -= Placed(later, node.capacity, claim.line.request.resources);
   }
   Resources room = node.free;
   LimitGpus(later, &room);
   return room;
-}
-
-void Fleet::UseClaim(const NodeId& node, const LineKey& line) {
-  for (size_t i = 0; i < claims_.size(); ++i) {
-    if (claims_[i].node == node && claims_[i].line == line) return DropClaim(i);
-  }
 }
 
 void Fleet::PassDone() {
@@ -210,7 +229,9 @@ bool Fleet::Rebuild() {
     }
   }
   for (const Claim& claim : claims_) {
-    if (by_id_.count(claim.node) == 0) return false;
+    for (const Claim::Place& place : claim.places) {
+      if (by_id_.count(place.node) == 0) return false;
+    }
   }
   return true;
 }

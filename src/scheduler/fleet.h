@@ -31,7 +31,7 @@ struct NodeState {
   Resources free;
   std::vector<int32_t> devices;          // wire DeviceType of each kind it has
   std::shared_ptr<const Labels> labels;  // null: none
-  int32_t claims = 0;                    // on its room
+  int32_t claims = 0;                    // that have a place there
   bool kept = false;                     // it is a place of a hold
   bool gangs = false;                    // it takes ranks of gangs
 };
@@ -55,13 +55,19 @@ struct Hold {
   const Place* On(const NodeId& node) const;
 };
 
-// Attempts on a node end so that a job of a line of a higher priority finds room there
-// (preemption.h). Until it has started, lines that do not go before it get nothing of that.
+// Attempts end so that a job of a line of a higher priority finds room, on as many nodes as it
+// needs (preemption.h). Until it has started, lines that do not go before it get nothing of that.
 struct Claim {
   int64_t job = 0;  // its sequence; it, or another one of its line
   LineKey line;
-  NodeId node;
-  std::map<int64_t, Resources> victims;  // jobs whose attempts have not ended, and what they hold
+  struct Place {
+    NodeId node;
+    std::map<int64_t, Resources> victims;  // jobs whose attempts have not ended, and what they hold
+  };
+  std::vector<Place> places;
+
+  // nullptr: it has none on the node.
+  const Place* On(const NodeId& node) const;
 };
 
 // Leaves of each GPU no more than there.
@@ -115,15 +121,16 @@ class Fleet {
 
   const std::vector<Claim>& claims() const { return claims_; }
   void AddClaim(Claim claim);
-  void DropClaim(size_t index);
+  void AddPlace(size_t claim, const NodeId& node);  // where there is room without anybody's end
+  void DropClaim(const Claim& claim);               // one of claims()
+  // The one that has done its service when a job of the line gets its place there; nullptr: none.
+  const Claim* ClaimFor(const NodeState& node, const LineKey& line) const;
   // The attempt of this job has ended there.
   void EndVictim(int64_t job, const NodeId& node);
   // Whether the line may have its request of what is free on the node, with what is claimed there.
   bool IsLeftFor(const NodeState& node, const LineKey& line) const;
   // What is free of the node, of its GPUs only what the line may have with what is claimed there.
   Resources GpusLeftFor(const NodeState& node, const LineKey& line) const;
-  // A job of this line has got its place there.
-  void UseClaim(const NodeId& node, const LineKey& line);
 
   // For Schedule: the places in nodes() of those that may hold more than at the last pass.
   const std::vector<size_t>& loosened() const { return loosened_; }

@@ -156,7 +156,8 @@ TEST_F(GpuTest, RoomIsMadeOnOneGpu) {
   auto plan =
       PlanPreemption(fleet_, LineFor(Ask(1000), 2), now_, [&](const NodeId&) { return victims; });
   ASSERT_TRUE(plan);
-  EXPECT_EQ(plan->victims, (std::vector<int64_t>{2, 3})) << "not 1, which would end in vain";
+  EXPECT_EQ(plan->places.front().victims, (std::vector<int64_t>{2, 3}))
+      << "not 1, which would end in vain";
 }
 
 TEST_F(GpuTest, AClaimedGpuIsLeftAloneWhileItBecomesFree) {
@@ -167,7 +168,7 @@ TEST_F(GpuTest, AClaimedGpuIsLeftAloneWhileItBecomesFree) {
   }
   ASSERT_EQ(Place(Ask(100)), "a 1");
   const LineKey high = LineFor(Ask(1000), 2);
-  fleet_.AddClaim({99, high, {"a"}, {{1, shared[0]}, {2, shared[1]}}});
+  fleet_.AddClaim({99, high, {{{"a"}, {{1, shared[0]}, {2, shared[1]}}}}});
   fleet_.GiveBack({"a"}, shared[0]);
   fleet_.EndVictim(1, {"a"});
   EXPECT_EQ(Place(Ask(500)), "a 1") << "half of GPU 0 is free, but claimed";

@@ -184,6 +184,14 @@ bool IsKeptFrom(const Fleet& fleet, const NodeState& node, const LineKey& line, 
          !HasRoom(hold->On(node.id)->spare, node.capacity, line.request.resources);
 }
 
+bool CanStartOn(const Fleet& fleet, const NodeState& node, const LineKey& line, MonotonicTime now) {
+  const Resources& request = line.request.resources;
+  return Check(line.request, node) == Obstacle::kNone && fleet.IsLeftFor(node, line) &&
+         !IsKeptFrom(fleet, node, line, now) &&
+         (!request.AsksForGpu() || (node.claims == 0 && !node.kept) ||
+          HasRoomOnGpus(RoomOnGpus(fleet, node, line, now), node.capacity, request));
+}
+
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
                                 MonotonicTime now, Quotas* quotas) {
   // Heads of the lines; the top is the one that is served next.
@@ -221,13 +229,8 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
   std::vector<Candidates> candidates(lines.size());
   std::vector<size_t> waiting;  // lines whose candidates were made and that have jobs left
 
-  // Whether jobs of the line can start on the node.
   auto fits = [&](const Line& line, const NodeState& node) {
-    const Resources& request = line.key.request.resources;
-    return Check(line.key.request, node) == Obstacle::kNone && fleet->IsLeftFor(node, line.key) &&
-           !IsKeptFrom(*fleet, node, line.key, now) &&
-           (!request.AsksForGpu() || (node.claims == 0 && !node.kept) ||
-            HasRoomOnGpus(RoomOnGpus(*fleet, node, line.key, now), node.capacity, request));
+    return CanStartOn(*fleet, node, line.key, now);
   };
   auto for_each_node = [&](const Line& line, auto visit) {
     if (line.fresh) {
@@ -308,9 +311,12 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     }
     node.free -= held;
     node.probe = false;
-    if (node.claims > 0) fleet->UseClaim(node.id, line.key);
     if (HoldBefore(*fleet, node, line.key, now) != nullptr)
       fleet->AddGuest(node, placement->job, held);
+  };
+  // Lines that wait may use what is left of it.
+  auto offer = [&](size_t index) {
+    const NodeState& node = nodes[index];
     ++versions[index];
     for (size_t other : waiting) {
       if (fits(lines[other], node))
@@ -320,7 +326,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
   };
 
   std::vector<Placement> placements;
-  std::vector<NodeId> kept;  // until one of their line was placed
+  std::vector<NodeId> kept;  // or claimed, until one of their line was placed
   while (!heads.empty()) {
     Head head = heads.top();
     heads.pop();
@@ -338,36 +344,38 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     const int64_t job = line.jobs[head.position].job;
     bool last = head.position + 1 == line.jobs.size();
     bool was_made = candidates[head.line].made();
-    std::optional<size_t> best;
-    std::vector<size_t> gang;
+    std::vector<size_t> chosen;  // a node for each rank
     if (IsGang(line.key.request)) {
-      gang = choose_gang(line);
-      if (!gang.empty()) best = gang.front();
-    } else {
-      best = choose(line, candidates[head.line], last);
-      if (best) best = prefer_data(line, line.jobs[head.position].data, *best);
+      chosen = choose_gang(line);
+    } else if (std::optional<size_t> best = choose(line, candidates[head.line], last)) {
+      chosen = {prefer_data(line, line.jobs[head.position].data, *best)};
     }
     if (!was_made && candidates[head.line].made()) waiting.push_back(head.line);
     // Free room only shrinks within a pass: where the head does not fit, none of its line does.
-    if (!best || last) std::erase(waiting, head.line);
-    if (best) {
-      const Resources total = line.key.request.resources * std::max<int64_t>(std::ssize(gang), 1);
-      shares->Take(line.key.account, total, now);
-      if (quotas != nullptr) quotas->Take(line.key, total);
-      if (const Hold* hold = fleet->HoldFor(nodes[*best], line.key)) {
-        for (const Hold::Place& place : hold->places) kept.push_back(place.node);
-        fleet->DropHold(*hold);
-      }
-      Placement& placement = placements.emplace_back();
-      placement.job = job;
-      placement.node = nodes[*best].id;
-      take(line, *best, &placement);
-      for (size_t i = 1; i < gang.size(); ++i) {
-        placement.others.push_back(nodes[gang[i]].id);
-        take(line, gang[i], &placement);
-      }
+    if (chosen.empty() || last) std::erase(waiting, head.line);
+    if (chosen.empty()) continue;
+    const Resources total = line.key.request.resources * std::ssize(chosen);
+    shares->Take(line.key.account, total, now);
+    if (quotas != nullptr) quotas->Take(line.key, total);
+    if (const Hold* hold = fleet->HoldFor(nodes[chosen.front()], line.key)) {
+      for (const Hold::Place& place : hold->places) kept.push_back(place.node);
+      fleet->DropHold(*hold);
     }
-    if (best && !last) push(head.line, head.position + 1);
+    Placement& placement = placements.emplace_back();
+    placement.job = job;
+    placement.node = nodes[chosen.front()].id;
+    const Claim* claim = nullptr;
+    for (size_t index : chosen) {
+      if (index != chosen.front()) placement.others.push_back(nodes[index].id);
+      take(line, index, &placement);
+      if (claim == nullptr) claim = fleet->ClaimFor(nodes[index], line.key);
+    }
+    if (claim != nullptr) {
+      for (const Claim::Place& place : claim->places) kept.push_back(place.node);
+      fleet->DropClaim(*claim);
+    }
+    for (size_t index : chosen) offer(index);
+    if (!last) push(head.line, head.position + 1);
   }
   fleet->PassDone();
   // Lines that were looked at before may use what was kept.

@@ -98,6 +98,9 @@ const Hold* HoldBefore(const Fleet& fleet, const NodeState& node, const LineKey&
 // when the one that waits is to start, and does not fit beside it.
 bool IsKeptFrom(const Fleet& fleet, const NodeState& node, const LineKey& line, MonotonicTime now);
 
+// Whether a job of the line, or a rank of it, can start on the node now.
+bool CanStartOn(const Fleet& fleet, const NodeState& node, const LineKey& line, MonotonicTime now);
+
 // Upper bound of how many of `request` the nodes could take now; changed_only: those alone that
 // have changed since the last pass.
 int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_only);

@@ -387,6 +387,7 @@ void Checker::CheckPreemption(const Job& victim) const {
     Break("preemption", Describe(victim) + "\n  makes room for\n  " +
                             (job != nullptr ? Describe(*job) : "nobody"));
   }
+  if (job != nullptr && job->terms != nullptr && job->terms->nodes > 1) Reach(Place::kPreemptedForGang);
 }
 
 void Checker::CheckArrays() const {
