@@ -16,8 +16,7 @@ namespace {
 
 constexpr int kMaxScans = 100;
 
-// What libjpeg calls when something is wrong. It must not return from an error, so it jumps; only
-// plain data lives between there and here.
+// What libjpeg calls when something is wrong. It must not return from an error, so it jumps.
 struct Errors {
   jpeg_error_mgr manager;
   std::jmp_buf back;
@@ -45,50 +44,66 @@ void OnProgress(j_common_ptr info) {
   std::longjmp(errors->back, 1);
 }
 
+class Decompressor {
+ public:
+  Decompressor() {
+    info.err = ::jpeg_std_error(&errors_.manager);
+    errors_.manager.error_exit = OnError;
+    errors_.manager.emit_message = OnMessage;
+    progress_.progress_monitor = OnProgress;
+  }
+  Decompressor(const Decompressor&) = delete;
+  Decompressor& operator=(const Decompressor&) = delete;
+  ~Decompressor() { ::jpeg_destroy_decompress(&info); }
+
+  // False: an error has broken it off. The step is left by a jump then, so it may have no objects
+  // with destructors.
+  template <typename Step>
+  bool Do(Step step) {
+    if (setjmp(errors_.back) != 0) return false;
+    step();
+    return true;
+  }
+  void Begin(std::string_view content) {
+    ::jpeg_create_decompress(&info);
+    info.progress = &progress_;
+    ::jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(content.data()), content.size());
+    ::jpeg_read_header(&info, TRUE);
+  }
+  const char* message() const { return errors_.message; }
+
+  jpeg_decompress_struct info{};
+
+ private:
+  Errors errors_{};
+  jpeg_progress_mgr progress_{};
+};
+
 }  // namespace
 
 Fault DecodeJpeg(std::string_view content, const std::string& path, int64_t channels, bool whole,
                  Picture* picture) {
-  jpeg_decompress_struct info{};
-  jpeg_progress_mgr progress{};
-  Errors errors{};
-  Fault fault;
-  info.err = ::jpeg_std_error(&errors.manager);
-  errors.manager.error_exit = OnError;
-  errors.manager.emit_message = OnMessage;
-  if (setjmp(errors.back) != 0) {
-    ::jpeg_destroy_decompress(&info);
-    return DamagedPicture(path, errors.message);
-  }
-  ::jpeg_create_decompress(&info);
-  progress.progress_monitor = OnProgress;
-  info.progress = &progress;
-  ::jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(content.data()), content.size());
-  ::jpeg_read_header(&info, TRUE);
-  fault = CheckPictureSize(path, info.image_height, info.image_width);
-  if (!fault.ok()) {
-    ::jpeg_destroy_decompress(&info);
-    return fault;
-  }
+  Decompressor jpeg;
+  jpeg_decompress_struct& info = jpeg.info;
+  if (!jpeg.Do([&] { jpeg.Begin(content); })) return DamagedPicture(path, jpeg.message());
+  RETURN_IF_FAULT(CheckPictureSize(path, info.image_height, info.image_width));
   picture->height = info.image_height;
   picture->width = info.image_width;
   picture->channels = channels > 0 ? channels : info.num_components == 1 ? 1 : 3;
-  if (!whole) {
-    ::jpeg_destroy_decompress(&info);
-    return {};
-  }
+  if (!whole) return {};
   info.out_color_space = picture->channels == 3 ? JCS_RGB : JCS_GRAYSCALE;
   info.dct_method = JDCT_ISLOW;
-  ::jpeg_start_decompress(&info);
   const size_t row_bytes = static_cast<size_t>(picture->width * picture->channels);
   picture->pixels.resize(row_bytes * static_cast<size_t>(picture->height));
-  while (info.output_scanline < info.output_height) {
-    JSAMPROW row = picture->pixels.data() + row_bytes * info.output_scanline;
-    ::jpeg_read_scanlines(&info, &row, 1);
-  }
-  ::jpeg_finish_decompress(&info);
-  ::jpeg_destroy_decompress(&info);
-  return {};
+  const bool decoded = jpeg.Do([&] {
+    ::jpeg_start_decompress(&info);
+    while (info.output_scanline < info.output_height) {
+      JSAMPROW row = picture->pixels.data() + row_bytes * info.output_scanline;
+      ::jpeg_read_scanlines(&info, &row, 1);
+    }
+    ::jpeg_finish_decompress(&info);
+  });
+  return decoded ? Fault() : DamagedPicture(path, jpeg.message());
 }
 
 #else
