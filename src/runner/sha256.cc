@@ -54,6 +54,7 @@ void Sha256::AddBlock(const uint8_t* block) {
 }
 
 void Sha256::Update(const void* data, size_t size) {
+  if (size == 0) return;  // memcpy takes no null, which an empty tensor has
   const auto* bytes = static_cast<const uint8_t*>(data);
   size_t held = size_ % 64;
   size_ += size;
