@@ -73,22 +73,34 @@ int64_t RunnerBytes(const DatasetInfo* dataset, bool gpu) {
   return Sum(gpu ? kGpuRunnerBytes : kRunnerBytes, data);
 }
 
-// What is kept of the layers, one sample, in bytes, and what is saved but not trained.
-void MeasureLayers(const ModelSpec& model, int64_t* activations, int64_t* buffers) {
-  *activations = Product(kFloat, ElementCount(model.input_shape));
-  *buffers = 0;
+struct LayerBytes {
+  int64_t activations = 0;  // kept of the layers, one sample
+  int64_t backward = 0;     // the most that they and gradients on their way back take, one sample
+  int64_t buffers = 0;      // saved but not trained
+};
+
+LayerBytes MeasureLayers(const ModelSpec& model) {
+  LayerBytes bytes;
+  bytes.activations = Product(kFloat, ElementCount(model.input_shape));
   for (const LayerSpec& layer : model.layers) {
-    *activations = Sum(*activations, CostOf(layer).activation_bytes);
-    *buffers = Sum(*buffers, BufferBytesOf(layer));
+    bytes.activations = Sum(bytes.activations, CostOf(layer).activation_bytes);
+    // What comes after it has been given back by then; the data get no gradient.
+    int64_t gradients = Product(kFloat, ElementCount(layer.output_shape));
+    for (size_t i = 0; i < layer.inputs.size(); ++i) {
+      if (layer.inputs[i] != kModelInput)
+        gradients = Sum(gradients, Product(kFloat, ElementCount(layer.input_shapes[i])));
+    }
+    bytes.backward = std::max(bytes.backward, Sum(bytes.activations, gradients));
+    bytes.buffers = Sum(bytes.buffers, BufferBytesOf(layer));
   }
+  return bytes;
 }
 
 }  // namespace
 
 Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
                      const DatasetInfo* dataset, bool gpu) {
-  int64_t activations = 0, buffers = 0;
-  MeasureLayers(model, &activations, &buffers);
+  const auto [activations, backward, buffers] = MeasureLayers(model);
   const int64_t weights = Product(kFloat, model.parameters);
 
   // What goes into a checkpoint, so that there is a copy of it: weights, the optimizer's state,
@@ -102,13 +114,13 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
                          (training.precision == Precision::kBfloat16 ? 1 : 0);
 
   Estimate estimate;
-  // A quarter more for gradients on their way back, memory of the kernels and what the allocator
+  // At least a quarter more than the activations, for memory of the kernels and what the allocator
   // cannot give out again (measured: 0.1 to 0.5 more). Evaluations have batches of their own.
-  const int64_t training_bytes = Product(activations, training.batch_size);
+  const int64_t training_bytes =
+      Product(std::max(Sum(activations, activations / 4), backward), training.batch_size);
   const int64_t forward_bytes = Product(activations, ForwardBatch(model, training.batch_size));
-  estimate.memory_bytes =
-      Sum(RunnerBytes(dataset, gpu), Product(weights, 2 * kept + beside), buffers,
-          std::max(Sum(training_bytes, training_bytes / 4), forward_bytes));
+  estimate.memory_bytes = Sum(RunnerBytes(dataset, gpu), Product(weights, 2 * kept + beside),
+                              buffers, std::max(training_bytes, forward_bytes));
   estimate.artifact_bytes = Sum(
       weights, buffers, Product(kHeaderBytesPerLayer, static_cast<int64_t>(model.layers.size())));
   if (dataset != nullptr) {
@@ -124,13 +136,13 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
 
 Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& model,
                      const TrainingSpec& training, const DatasetInfo* dataset, bool gpu) {
-  int64_t activations = 0, buffers = 0;
-  MeasureLayers(model, &activations, &buffers);
+  const LayerBytes layers = MeasureLayers(model);
   const int64_t weights = Product(kFloat, model.parameters);
   Estimate estimate;
   // The model keeps room for gradients; the file of its weights is read whole.
-  estimate.memory_bytes = Sum(RunnerBytes(dataset, gpu), Product(3, weights), Product(2, buffers),
-                              Product(activations, ForwardBatch(model, training.batch_size)));
+  estimate.memory_bytes =
+      Sum(RunnerBytes(dataset, gpu), Product(3, weights), Product(2, layers.buffers),
+          Product(layers.activations, ForwardBatch(model, training.batch_size)));
   const int64_t values = ElementCount(model.output_shape);
   if (type == JobType::kEvaluation) {
     const bool counts = std::any_of(
@@ -163,10 +175,8 @@ Estimate EstimatePreprocessing(const DatasetInfo* dataset) {
 }
 
 int64_t ForwardBatch(const ModelSpec& model, int64_t batch_size) {
-  int64_t activations = 0, buffers = 0;
-  MeasureLayers(model, &activations, &buffers);
-  return std::clamp(kMostForwardBytes / activations, std::min<int64_t>(batch_size, 64),
-                    kMostForwardSamples);
+  return std::clamp(kMostForwardBytes / MeasureLayers(model).activations,
+                    std::min<int64_t>(batch_size, 64), kMostForwardSamples);
 }
 
 }  // namespace cyxwiz::spec

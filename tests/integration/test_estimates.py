@@ -29,14 +29,21 @@ def deep():
             "dataset": "mock://random_data?samples=256&test_samples=16&features=1024"}
 
 
+def broad():
+    """One layer of very many units: its activations and their gradients are there at once."""
+    return {"model": {"layers": [{"type": "dense", "units": 100_000}, {"type": "dense", "units": 10}]},
+            "hyperparameters": {"batch_size": 400, "optimizer": "adam", "epochs": 2, "checkpoint_seconds": 0.01},
+            "dataset": "mock://random_data?samples=400&test_samples=64&features=10"}
+
+
 def example(name):
     job = json.loads((EXAMPLES / f"{name}.json").read_text())
     job["hyperparameters"]["epochs"] = 1
     return job
 
 
-@pytest.mark.parametrize("job", [wide(), deep(), example("fashion-mnist-mlp"), example("flats"), example("gpl-3-gpt"), example("gpl-3-lstm")],
-                         ids=["wide", "deep", "fashion-mnist-mlp", "flats", "gpl-3-gpt", "gpl-3-lstm"])
+@pytest.mark.parametrize("job", [wide(), broad(), deep(), example("fashion-mnist-mlp"), example("flats"), example("gpl-3-gpt"), example("gpl-3-lstm")],
+                         ids=["wide", "broad", "deep", "fashion-mnist-mlp", "flats", "gpl-3-gpt", "gpl-3-lstm"])
 def test_memory_of_a_training_is_estimated_to_a_quarter(job, tmp_path):
     shutil.copy(EXAMPLES / "data/flats.csv", tmp_path)
     job["dataset"] = job["dataset"].replace("/srv/data/", f"{tmp_path}/")
