@@ -252,8 +252,8 @@ def test_a_disk_that_fills_up_under_a_job_does_not_fail_it(make_cluster):
     cluster = make_cluster()
     with mounted(cluster.folder / "node1", "size=32m"):
         node = cluster.add_node("node1", arguments=["--min-free-disk-bytes", "0"])
-        big = job(layers=[{"type": "dense", "units": 200_000}, {"type": "dense", "units": 10}],
-                  hyperparameters={"epochs": "10", "batch_size": "100"}, max_retries=0)
+        big = job(layers=[{"type": "dense", "units": 50_000}, {"type": "dense", "units": 10}],
+                  hyperparameters={"epochs": "6", "batch_size": "100"}, max_retries=0)
         job_id = cluster.submit(big).job_id
         cluster.wait_running(job_id)
         ballast = node.data / "ballast"
