@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "base/resources.h"
@@ -124,13 +125,14 @@ Fault ReadFeatures(ArraySource* array, int64_t values, Split* split) {
   return {};
 }
 
-// *classes: 0 when they are numbers. Where only is looked (split is null), none is kept.
-Fault ReadLabels(ArraySource* array, int64_t values, int64_t* classes, Split* split) {
+// Fills in classes, or of numbers their range. Where only is looked (split is null), none is kept.
+Fault ReadLabels(ArraySource* array, int64_t values, spec::DatasetInfo* info, Split* split) {
   const bool whole = array->type != ElementType::kFloat32 && array->type != ElementType::kFloat64;
   std::vector<int64_t> numbers;
   std::vector<float> floats;
   bool in_range = whole;
   int64_t most = 0, place = 0;
+  double least = std::numeric_limits<double>::infinity(), greatest = -least;
   Fault inexact;  // of whole numbers that cannot be targets; no fault while they are classes
   RETURN_IF_FAULT(WithType(array->type, [&]<typename T>() {
     return ReadValues<T>(array, values, [&](T value) -> Fault {
@@ -138,6 +140,8 @@ Fault ReadLabels(ArraySource* array, int64_t values, int64_t* classes, Split* sp
       // Only the first is worth a message.
       Fault fault = inexact.ok() ? ToFloat(*array, place, 1, value, &number) : Fault();
       ++place;
+      least = std::min(least, static_cast<double>(value));
+      greatest = std::max(greatest, static_cast<double>(value));
       if constexpr (std::is_integral_v<T>) {
         const int64_t label = static_cast<int64_t>(value);
         in_range = in_range && label >= 0 && label < kMaxArrayClasses;
@@ -151,8 +155,9 @@ Fault ReadLabels(ArraySource* array, int64_t values, int64_t* classes, Split* sp
       return {};
     });
   }));
-  *classes = in_range ? most + 1 : 0;
+  info->classes = in_range ? most + 1 : 0;
   if (!in_range && !inexact.ok()) return inexact;
+  if (!in_range) info->label_range = {least, greatest};
   if (split == nullptr) return {};
   if (in_range) {
     split->labels = std::move(numbers);
@@ -235,7 +240,7 @@ Fault ReadArrays(ArraySource features, ArraySource labels, Raw* raw) {
     split->samples = info.train_samples;
     RETURN_IF_FAULT(ReadFeatures(&features, values, split));
   }
-  RETURN_IF_FAULT(ReadLabels(&labels, label_values, &info.classes, split));
+  RETURN_IF_FAULT(ReadLabels(&labels, label_values, &info, split));
   info.label_shape.assign(labels.shape.begin() + 1, labels.shape.end());
   if (!info.label_shape.empty() && info.classes == 0) {
     return Wrong(labels.place + " holds several numbers for each sample",

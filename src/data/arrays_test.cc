@@ -112,6 +112,7 @@ TEST_F(ArraysTest, FloatsAndNegativeLabelsMakeARegression) {
   EXPECT_EQ(Targets(LoadOk(NpyUri()).train), (std::vector<float>{0, 1, 2}));
   WriteNpy(good_x_, Npy("<i4", "(3,)", Packed<int32_t>({-1, 1, 2})));
   EXPECT_EQ(Targets(LoadOk(NpyUri()).train), (std::vector<float>{-1, 1, 2}));
+  EXPECT_EQ(LoadOk(NpyUri()).info.label_range, std::pair(-1.0, 2.0));
 }
 
 TEST_F(ArraysTest, LabelsOfTwoDimensionsAreClassesOfPositions) {

@@ -187,6 +187,28 @@ TEST_F(FileInspectorTest, EveryKindOfUriLeadsToItsData) {
   }
 }
 
+TEST_F(FileInspectorTest, SaysWhatIsKnownOfValuesAndLabels) {
+  using Values = spec::DatasetInfo::Values;
+  FileInspector inspector(roots(), true);
+  auto inspect = [&](const std::string& path, const std::string& parameters) {
+    spec::Problems problems;
+    auto uri = spec::ParseDatasetUri("file://" + path + "?" + parameters, &problems);
+    EXPECT_TRUE(uri) << problems.ToString();
+    return *InspectOk(&inspector, *uri);
+  };
+  const std::string images = Write("images", Idx({4, 2, 2})), labels = Write("labels", Idx({4})),
+                    text = Write("corpus.txt", std::string(400, 'x')),
+                    table = Write("table.csv", "a,b,y\n1,2,-0.5\n3,4,7.25\n5,6,0\n");
+  EXPECT_EQ(inspect(images, "labels=" + labels).values, Values::kParts);
+  EXPECT_EQ(inspect(images, "labels=" + labels + "&normalize=true").values, Values::kAround);
+  EXPECT_EQ(inspect(text, "sequence_length=8").values, Values::kBytes);
+  EXPECT_EQ(inspect(table, "label=y").values, Values::kAny);
+  EXPECT_EQ(inspect(table, "normalize=true").values, Values::kAny) << "a table may hold categories";
+
+  EXPECT_EQ(inspect(table, "label=y").label_range, std::pair(-0.5, 7.25));
+  EXPECT_FALSE(inspect(table, "label=a").label_range) << "classes";
+}
+
 TEST_F(FileInspectorTest, FashionMnistIsInspectedWithoutUnpackingItsImages) {
   const std::string path = "/usr/share/datasets/fashion-mnist";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "no package dataset-fashion-mnist";

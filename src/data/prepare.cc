@@ -17,6 +17,7 @@
 namespace cyxwiz::data {
 namespace {
 
+using spec::DatasetInfo;
 using spec::TestSplit;
 
 // Of a sample in files: its place, label and row, and its places in the order of samples and in
@@ -351,6 +352,16 @@ void Describe(Raw* raw) {
                                              (info.classes == 1 ? " class" : " classes"));
 }
 
+// What a model gets of them. Categories of a table are not scaled, and what was prepared may be.
+DatasetInfo::Values ValuesOf(const spec::DatasetUri& uri, const Raw& raw) {
+  using Kind = spec::DatasetUri::Kind;
+  using Values = DatasetInfo::Values;
+  if (uri.kind == Kind::kTable || uri.kind == Kind::kPrepared) return Values::kAny;
+  if (uri.normalize) return Values::kAround;
+  if (raw.value_bytes > 1) return Values::kAny;
+  return uri.kind == Kind::kText ? Values::kBytes : Values::kParts;
+}
+
 // Whether there is anything in these samples for it to change.
 Fault CheckAugmentation(const spec::Augmentation& augmentation, const Raw& raw) {
   const std::vector<int64_t>& shape = raw.info.sample_shape;
@@ -387,6 +398,7 @@ Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw
   RETURN_IF_FAULT(CountTest(uri.test_split, *raw, &test));
   info.train_samples -= test;
   info.test_samples += test;
+  info.values = ValuesOf(uri, *raw);
   Describe(raw);
   Dataset* dataset = raw->dataset;
   if (dataset == nullptr) return {};

@@ -379,6 +379,7 @@ class TableReader {
     }
     is_class_ = is_class_ && *label >= 0 && *label < static_cast<double>(kMaxTableClasses) &&
                 *label == std::floor(*label);
+    least_ = std::min(least_, *label);
     most_ = std::max(most_, *label);
     if (loads()) labels_.push_back(*label);
     return {};
@@ -493,6 +494,8 @@ class TableReader {
       info.classes = static_cast<int64_t>(class_names.size());
     } else if (is_class_ && options_.labels != TableOptions::Labels::kNumbers) {
       info.classes = static_cast<int64_t>(most_) + 1;
+    } else {
+      info.label_range = {least_, most_};
     }
     raw_.format = "CSV, " + Count(width, "feature");
     if (skipped_ > 0) raw_.format += ", " + Count(skipped_, "record") + " left out";
@@ -596,7 +599,7 @@ class TableReader {
   size_t category_bytes_ = 0;
   bool misses_ = false;
   bool is_class_ = true;
-  double most_ = 0;
+  double least_ = std::numeric_limits<double>::infinity(), most_ = -least_;  // of the labels
 };
 
 }  // namespace

@@ -476,6 +476,19 @@ TEST(Train, LeavesOutALastBatchOfOneSampleBeforeBatchNormalization) {
   }
 }
 
+TEST(Train, OneSampleIsTooFewForBatchNormalization) {
+  spec::JobDescription description = MockJob();
+  description.model_definition = R"({"layers":[{"type":"dense","units":8},
+      {"type":"batch_normalization"},{"type":"dense","units":10}]})";
+  Loaded loaded = Load(description);
+  // As of data that could not be seen when the job was checked.
+  loaded.dataset.train.samples = 1;
+  TrainingObserver silent;
+  TrainingResult result = Train(loaded.job, loaded.dataset, 1, &silent);
+  EXPECT_EQ(result.failure.cause, "user_error");
+  EXPECT_NE(result.failure.message.find("cannot train on batches of one"), std::string::npos);
+}
+
 TEST(Train, RegressionHasNoAccuracy) {
   TemporaryFolder folder;
   std::string csv = "a,b,y\n";

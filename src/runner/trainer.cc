@@ -1,7 +1,6 @@
 #include "runner/trainer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <ctime>
 #include <limits>
 #include <numeric>
@@ -133,10 +132,7 @@ void Trainer::LogSummary() {
 
 void Trainer::SplitSamples() {
   int64_t all = dataset_.train.samples;
-  int64_t validation = 0;
-  if (training_.validation_split > 0) {
-    validation = std::clamp<int64_t>(
-        std::llround(training_.validation_split * static_cast<double>(all)), 1, all - 1);
+  if (const int64_t validation = spec::ValidationSamples(training_, all); validation > 0) {
     train_indices_ = Permutation(all, training_.seed, 0);
     validation_indices_.assign(train_indices_.end() - validation, train_indices_.end());
     train_indices_.resize(static_cast<size_t>(all - validation));
@@ -159,7 +155,8 @@ void Trainer::SplitSamples() {
   }
   samples_per_epoch_ = static_cast<int64_t>(train_indices_.size());
   // Batch statistics of one value do not exist: a last batch of one sample is left out.
-  if (model_->needs_two_samples() && samples_per_epoch_ % batch_size_ == 1) --samples_per_epoch_;
+  if (model_->needs_two_samples() && (batch_size_ == 1 || samples_per_epoch_ % batch_size_ == 1))
+    --samples_per_epoch_;
   if (samples_per_epoch_ == 0) {
     throw FailureError{{"user_error",
                         "batch_normalization after a dense layer cannot train on batches of one "

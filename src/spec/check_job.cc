@@ -8,6 +8,7 @@
 #include "spec/hyperparameters.h"
 #include "spec/job_spec.h"
 #include "spec/job_terms.h"
+#include "spec/layers.h"
 #include "spec/model_use.h"
 #include "spec/object_reader.h"
 
@@ -113,6 +114,17 @@ void CheckSamples(const ModelSpec& model, const DatasetInfo& dataset, Problems* 
   problems->Add({"$.dataset", "the samples have not the shape that the model takes",
                  ToString(model.input_shape), ToString(dataset.sample_shape),
                  "take data of the kind that the model was trained on"});
+}
+
+// What is mixed are no whole numbers any more.
+void CheckMixed(const ModelSpec& model, Problems* problems) {
+  for (const LayerSpec& layer : model.layers) {
+    if (!FindLayerKind(layer.type)->traits.takes_whole_numbers) continue;
+    problems->Add({"$.dataset", "mixup does not go with a layer that takes whole numbers",
+                   "nothing", "mixup before '" + layer.name + "' (" + layer.type + ")",
+                   "leave mixup out"});
+    return;
+  }
 }
 
 Estimate EstimateOf(const JobSpec& spec, const ModelSpec& model) {
@@ -273,8 +285,10 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
     problems->Add({"$.hyperparameters.precision", "bfloat16 is for the CPU only so far", "float32",
                    "bfloat16", "leave it out"});
   }
-  if (trains && known("batch_size"))
-    CheckBatchNormalization(model, spec.training.batch_size, problems);
+  if (trains && known("batch_size") && known("validation_split")) {
+    CheckBatchNormalization(model, dataset, spec.training, problems);
+    CheckWarmup(dataset, spec.training, problems);
+  }
   if (dataset != nullptr && spec.training.validation_split > 0 && dataset->train_samples < 2) {
     problems->Add({"$.hyperparameters.validation_split", "one sample cannot be split",
                    "at least 2 training samples", std::to_string(dataset->train_samples),
@@ -287,6 +301,7 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
                    spec.training.balanced_class_weights ? "balanced" : "weights",
                    "leave it out, or mixup in the data set's URI"});
   }
+  if (trains && spec.dataset_uri.augmentation.mixup > 0) CheckMixed(model.spec, problems);
   spec.model = std::move(model.spec);
   spec.estimate = EstimateOf(spec, spec.model);
   if (spec.estimate.memory_bytes > kMaxMemoryBytes) {

@@ -136,6 +136,17 @@ TEST(CheckJob, MixupGoesWithoutClassWeights) {
   }
 }
 
+TEST(CheckJob, MixupGoesWithoutEmbeddings) {
+  JobDescription job =
+      Job(R"({"layers": [{"type": "input", "shape": [4]}, {"type": "embedding", "input_dim": 9,
+          "output_dim": 2}, {"type": "flatten"}, {"type": "dense", "units": 3}]})");
+  job.dataset_uri = "file:///x.npz";
+  EXPECT_TRUE(Check(job, std::nullopt).spec);
+  job.dataset_uri += "?mixup=0.2";
+  EXPECT_TRUE(SaysOnly(Check(job, std::nullopt).problems, "$.dataset",
+                       "found mixup before 'embedding_1' (embedding)"));
+}
+
 TEST(CheckJob, SamplesStayInFilesWhenTheyDoNotFitIntoTheMemory) {
   DatasetInfo info = FashionMnist();
   info.can_stream = true;

@@ -59,8 +59,9 @@ class InputShape {
 // Infers the shapes of the steps of one model, one after the other.
 class Inference {
  public:
-  Inference(CheckedModel* result, ModelReader* reader, std::optional<Shape> input)
-      : result_(result), reader_(reader), input_(std::move(input)) {}
+  Inference(CheckedModel* result, ModelReader* reader, std::optional<Shape> input,
+            const DatasetInfo* dataset)
+      : result_(result), reader_(reader), input_(std::move(input)), dataset_(dataset) {}
 
   void Run(const std::vector<ModelStep>& steps) {
     for (const ModelStep& step : steps) {
@@ -107,6 +108,7 @@ class Inference {
                           "put it first");
       return;
     }
+    if (kind.traits.takes_whole_numbers && !CheckWholeNumbers(reader)) return;
     if (step.residual && inputs[0] != inputs[1]) {
       reader.RefuseObject("a residual block must keep the shape of its input",
                           spec::ToString(inputs[1]), spec::ToString(inputs[0]),
@@ -132,6 +134,19 @@ class Inference {
                     "leave it out: it is inferred");
     }
     AddLayer(step, std::move(inputs), *output);
+  }
+
+  // What the data holds, as far as that is known.
+  bool CheckWholeNumbers(ObjectReader& reader) const {
+    using Values = DatasetInfo::Values;
+    const Values values = dataset_ == nullptr ? Values::kAny : dataset_->values;
+    if (values != Values::kParts && values != Values::kAround) return true;
+    reader.RefuseObject(
+        "the layer takes whole numbers, which the data does not have",
+        "text, or a table or an array of whole numbers that is not normalised",
+        values == Values::kParts ? "bytes that become numbers from 0 to 1" : "real numbers",
+        values == Values::kParts ? "store an array of whole numbers as i4" : "");
+    return false;
   }
 
   static bool EndsWithSoftmax(const WrittenLayer& layer) {
@@ -177,6 +192,7 @@ class Inference {
   CheckedModel* const result_;
   ModelReader* const reader_;
   const std::optional<Shape> input_;
+  const DatasetInfo* const dataset_;          // null: not seen
   std::vector<std::optional<Shape>> shapes_;  // of the steps' outputs
   std::vector<bool> as_in_data_;              // whether a step's output holds values of the data
   std::set<std::string> layer_names_, tensor_names_;
@@ -303,7 +319,7 @@ CheckedModel CheckModel(const std::string& definition, const DatasetInfo* datase
   ModelReader model(problems);
   auto steps = model.Read(*layers, first, input_name, outputs, layers_path);
   if (!steps) return result;
-  Inference inference(&result, &model, input.shape());
+  Inference inference(&result, &model, input.shape(), dataset);
   inference.Run(*steps);
   const std::optional<Shape> output = inference.output();
   if (!output || problems->count() != problems_before) return result;

@@ -1,6 +1,7 @@
 #include "spec/check_training.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,34 @@ void CheckEnd(const CheckedModel& checked, const TrainingSpec& training, Problem
     problems->Add({path, loss + " does not go with a sigmoid at the model's end",
                    "a softmax or no activation", "sigmoid",
                    "for a sigmoid set \"loss\" to \"binary_cross_entropy\""});
+  }
+}
+
+bool TakesPartsOnly(const TrainingSpec& training) {
+  return training.loss == Loss::kBinaryCrossEntropy ||
+         (training.loss == Loss::kKl && training.target == Target::kInput);
+}
+
+// Losses that compare with numbers from 0 to 1 alone, as far as is known what they compare with.
+void CheckTargetValues(const DatasetInfo& dataset, const TrainingSpec& training,
+                       Problems* problems) {
+  using Values = DatasetInfo::Values;
+  if (!TakesPartsOnly(training)) return;
+  const std::string compares = LossName(training.loss) + " compares with numbers from 0 to 1, ";
+  if (training.target == Target::kInput) {
+    const bool around = dataset.values == Values::kAround;
+    if (!around && dataset.values != Values::kBytes) return;
+    problems->Add({kLossPath, compares + "which the inputs are not", "inputs from 0 to 1",
+                   around ? "real numbers on both sides of 0" : "bytes of text",
+                   around ? "set \"loss\" to \"mse\", or leave normalize out of the data set's URI"
+                          : "set \"loss\" to \"mse\""});
+  } else if (dataset.label_range &&
+             (dataset.label_range->first < 0 || dataset.label_range->second > 1)) {
+    char range[64];
+    std::snprintf(range, sizeof range, "%g to %g", dataset.label_range->first,
+                  dataset.label_range->second);
+    problems->Add({kLossPath, compares + "which the labels are not", "labels from 0 to 1", range,
+                   "scale them, or set \"loss\" to \"mse\""});
   }
 }
 
@@ -175,6 +204,19 @@ bool Fits(Kind kind, const TrainingSpec& training, Task task, int64_t outputs) {
   return false;
 }
 
+int64_t TrainedSamples(const DatasetInfo& dataset, const TrainingSpec& training) {
+  return dataset.train_samples - ValidationSamples(training, dataset.train_samples);
+}
+
+// What lets the monitor be measured.
+std::string MonitorHint(std::string_view monitor, const std::vector<std::string>& names) {
+  constexpr std::string_view kPart = "validation_";
+  if (monitor.starts_with(kPart) && IsNumberMetric(monitor.substr(kPart.size()))) {
+    return "add \"" + std::string(monitor.substr(kPart.size())) + "\" to metrics";
+  }
+  return DidYouMean(monitor, names);
+}
+
 bool GreaterIsBetter(Kind kind) {
   return kind != Kind::kMae && kind != Kind::kRmse && kind != Kind::kPerplexity;
 }
@@ -202,6 +244,19 @@ void CheckOutput(const CheckedModel& checked, const DatasetInfo* dataset,
     CheckNumberOutput(checked, dataset, training, problems);
   }
   if (problems->count() == before) CheckEnd(checked, training, problems);
+  if (problems->count() == before && dataset != nullptr)
+    CheckTargetValues(*dataset, training, problems);
+}
+
+void CheckWarmup(const DatasetInfo* dataset, const TrainingSpec& training, Problems* problems) {
+  if (dataset == nullptr || training.warmup_steps == 0) return;
+  auto parts = [](int64_t all, int64_t size) { return (all + size - 1) / size; };
+  const int64_t batches = parts(TrainedSamples(*dataset, training), training.batch_size);
+  const int64_t steps = Product(training.epochs, parts(batches, training.accumulation));
+  if (training.warmup_steps <= steps) return;
+  problems->Add({"$.hyperparameters.warmup_steps", "the warm-up goes beyond the training",
+                 "at most its steps, " + std::to_string(steps),
+                 std::to_string(training.warmup_steps), "raise epochs, or warm up for less"});
 }
 
 void CheckMetrics(const ModelSpec& model, TrainingSpec* training, Problems* problems) {
@@ -260,7 +315,7 @@ void CheckMonitor(TrainingSpec* training, Problems* problems) {
   if (!known) {
     problems->Add({"$.hyperparameters.monitor", "monitor names what is not measured",
                    "one of " + listed, Shown(std::string_view(training->monitor)),
-                   DidYouMean(training->monitor, names)});
+                   MonitorHint(training->monitor, names)});
   } else if (!validation && training->monitor.starts_with("validation_")) {
     problems->Add({"$.hyperparameters.monitor", "there are no validation samples",
                    "one of " + listed, Shown(std::string_view(training->monitor)),
@@ -295,8 +350,10 @@ void ChooseBatchSize(const JobDescription& job, const ModelSpec& model, const Da
   }
 }
 
-void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Problems* problems) {
-  if (batch_size > 1) return;
+void CheckBatchNormalization(const CheckedModel& checked, const DatasetInfo* dataset,
+                             const TrainingSpec& training, Problems* problems) {
+  const bool one_sample = dataset != nullptr && TrainedSamples(*dataset, training) == 1;
+  if (training.batch_size > 1 && !one_sample) return;
   for (size_t i = 0; i < checked.spec.layers.size(); ++i) {
     const LayerSpec& layer = checked.spec.layers[i];
     if (layer.type != "batch_normalization" ||
@@ -304,7 +361,8 @@ void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Pr
       continue;
     }
     problems->Add({checked.PathOf(i), "batch_normalization needs more than one sample in a batch",
-                   "batch_size 2 or more", "1", "raise batch_size"});
+                   one_sample ? "2 training samples or more" : "batch_size 2 or more", "1",
+                   one_sample ? "leave batch_normalization out" : "raise batch_size"});
     return;
   }
 }

@@ -24,7 +24,11 @@ void CheckMonitor(TrainingSpec* training, Problems* problems);
 void ChooseBatchSize(const JobDescription& job, const ModelSpec& model, const DatasetInfo* dataset,
                      Device device, TrainingSpec* training, Problems* problems);
 
+// Whether the warm-up ends before the training does. After the batch size is known.
+void CheckWarmup(const DatasetInfo* dataset, const TrainingSpec& training, Problems* problems);
+
 // One value a channel cannot be normalised over a batch of one.
-void CheckBatchNormalization(const CheckedModel& checked, int64_t batch_size, Problems* problems);
+void CheckBatchNormalization(const CheckedModel& checked, const DatasetInfo* dataset,
+                             const TrainingSpec& training, Problems* problems);
 
 }  // namespace cyxwiz::spec

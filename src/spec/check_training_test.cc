@@ -1,6 +1,8 @@
 // Losses, targets and metrics against what the model says and the data holds.
 #include "spec/check_training.h"
 
+#include <tuple>
+
 #include "spec/test_support.h"
 
 namespace cyxwiz::spec {
@@ -105,11 +107,82 @@ TEST(Output, AnAutoencoderGivesBackItsInputsShapeOrAllItsValues) {
                        "binary_cross_entropy fits"));
 }
 
+TEST(Output, LossesOfNumbersFrom0To1AreForSuchLabels) {
+  auto check = [](const char* loss, double least, double greatest) {
+    DatasetInfo info = Table(0);
+    info.label_range = {least, greatest};
+    return Check(WithUnits(1, {{"loss", loss}}), info).problems;
+  };
+  EXPECT_TRUE(check("binary_cross_entropy", 0, 1).empty());
+  EXPECT_TRUE(check("mse", -1, 7).empty());
+  for (auto [least, greatest, found] :
+       {std::tuple(-0.5, 1.0, "found -0.5 to 1 "), std::tuple(0.0, 1.5, "found 0 to 1.5 ")}) {
+    EXPECT_TRUE(
+        SaysOnly(check("binary_cross_entropy", least, greatest), "$.hyperparameters.loss", found));
+  }
+}
+
+TEST(Output, LossesOfNumbersFrom0To1AreForSuchInputs) {
+  using Values = DatasetInfo::Values;
+  auto check = [](const char* loss, Values values) {
+    DatasetInfo info = FashionMnist();
+    info.values = values;
+    return Check(WithUnits(784, {{"loss", loss}, {"target", "input"}}), info).problems;
+  };
+  for (const char* loss : {"binary_cross_entropy", "kl"}) {
+    EXPECT_TRUE(check(loss, Values::kAny).empty());
+    EXPECT_TRUE(check(loss, Values::kParts).empty());
+    EXPECT_TRUE(
+        SaysOnly(check(loss, Values::kAround), "$.hyperparameters.loss", "leave normalize out"));
+    EXPECT_TRUE(
+        SaysOnly(check(loss, Values::kBytes), "$.hyperparameters.loss", "found bytes of text"));
+  }
+  EXPECT_TRUE(check("mse", Values::kAround).empty());
+  // With labels as the target it does not matter.
+  DatasetInfo info = FashionMnist();
+  info.values = Values::kAround;
+  EXPECT_TRUE(Check(WithUnits(10, {{"loss", "binary_cross_entropy"}}), info).problems.empty());
+}
+
 TEST(Output, ClassWeightsAreAsManyAsOutputs) {
   EXPECT_TRUE(Check(WithUnits(3, {{"class_weights", "1, 2, 0.5"}}), Table(3)).spec);
   EXPECT_TRUE(Check(WithUnits(3, {{"class_weights", "balanced"}}), Table(3)).spec);
   EXPECT_TRUE(SaysOnly(Check(WithUnits(3, {{"class_weights", "1,2"}}), Table(3)).problems,
                        "$.hyperparameters.class_weights", "expected 3 weights, found 2"));
+  EXPECT_TRUE(SaysOnly(Check(WithUnits(3, {{"class_weights", "1,2,-1"}}), Table(3)).problems,
+                       "$.hyperparameters.class_weights", "is no list of weights"));
+}
+
+TEST(Warmup, EndsWithinTheTraining) {
+  auto check = [](const char* steps, std::map<std::string, std::string> values, bool seen = true) {
+    values["warmup_steps"] = steps;
+    values["epochs"] = "2";
+    values["batch_size"] = "30";
+    JobDescription job = With(R"({"type":"dense","units":3})", std::move(values));
+    job.model_definition.insert(1, R"("input_shape": [4], )");
+    return Check(job, seen ? std::optional(Table(3)) : std::nullopt).problems;
+  };
+  const char* path = "$.hyperparameters.warmup_steps";
+  // 100 samples are 4 batches, 50 are 2.
+  EXPECT_TRUE(check("8", {}).empty());
+  EXPECT_TRUE(SaysOnly(check("9", {}), path, "at most its steps, 8, found 9"));
+  EXPECT_TRUE(SaysOnly(check("5", {{"validation_split", "0.5"}}), path, "at most its steps, 4"));
+  EXPECT_TRUE(SaysOnly(check("5", {{"gradient_accumulation_steps", "3"}}), path, "steps, 4"));
+  EXPECT_TRUE(check("1000", {}, /*seen=*/false).empty());
+}
+
+TEST(BatchNormalization, NeedsTwoSamplesToTrainOn) {
+  auto check = [](int64_t samples, const char* validation_split) {
+    DatasetInfo info = Table(3);
+    info.train_samples = samples;
+    return Check(With(R"({"type":"batch_normalization"},{"type":"dense","units":3})",
+                      {{"validation_split", validation_split}}),
+                 info)
+        .problems;
+  };
+  EXPECT_TRUE(check(2, "0").empty());
+  EXPECT_TRUE(SaysOnly(check(1, "0"), "$.model.layers[0]", "2 training samples or more, found 1"));
+  EXPECT_TRUE(SaysOnly(check(2, "0.5"), "$.model.layers[0]", "2 training samples or more"));
 }
 
 TEST(Metrics, FollowFromLossAndOutput) {
@@ -161,6 +234,13 @@ TEST(Monitor, IsTheLossUnlessAnotherMetricIsNamed) {
                        "one of train_loss, train_accuracy, found \"train_los\" "
                        "(did you mean 'train_loss'?)"));
   EXPECT_TRUE(SaysOnly(check({{"monitor", "test_loss"}}).problems, path, "is not measured"));
+  for (const char* metric : {"f1", "top_3_accuracy"}) {
+    EXPECT_TRUE(SaysOnly(check({{"monitor", std::string("validation_") + metric}}).problems, path,
+                         std::string("(add \"") + metric + "\" to metrics)"));
+  }
+  EXPECT_TRUE(SaysOnly(check({{"monitor", "validation_confusion_matrix"}}).problems, path,
+                       "is not measured: expected one of train_loss, train_accuracy, found "
+                       "\"validation_confusion_matrix\""));
 }
 
 TEST(Estimate, CountsWhatOptimizerAndAveragesKeep) {

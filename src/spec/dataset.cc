@@ -504,6 +504,7 @@ DatasetInfo MockInfo(const DatasetUri& uri) {
   info.train_samples = uri.samples;
   info.test_samples = uri.test_samples;
   info.classes = uri.classes;
+  info.values = DatasetInfo::Values::kAround;
   // float32 features and an int64 label.
   info.bytes_in_memory =
       Product(Sum(uri.samples, uri.test_samples), Sum(Product(4, uri.features), 8));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -167,6 +168,16 @@ struct DatasetInfo {
   // Of the labels of one sample: {} is one label, {n} are n, one a position of a sequence or n
   // numbers.
   std::vector<int64_t> label_shape;
+  // What is known of the values that a model gets, without looking through the samples.
+  enum class Values {
+    kAny,     // those in the files
+    kParts,   // from 0 to 1: bytes, divided by 255
+    kBytes,   // bytes of text as they are
+    kAround,  // real numbers on both sides of 0: scaled ones, and those of kMock
+  };
+  Values values = Values::kAny;
+  // The least and the greatest label, of real numbers that have been read.
+  std::optional<std::pair<double, double>> label_range;
   int64_t bytes_in_memory = 0;  // loaded, as the runner keeps it
   // Whether the samples can stay in files; what is in memory then: where each lies, its label, and
   // what is read ahead. CheckJob says whether they do.

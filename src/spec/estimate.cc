@@ -1,7 +1,6 @@
 #include "spec/estimate.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "spec/count.h"
 #include "spec/layers.h"
@@ -124,8 +123,7 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
   estimate.artifact_bytes = Sum(
       weights, buffers, Product(kHeaderBytesPerLayer, static_cast<int64_t>(model.layers.size())));
   if (dataset != nullptr) {
-    int64_t validation =
-        std::llround(static_cast<double>(dataset->train_samples) * training.validation_split);
+    const int64_t validation = ValidationSamples(training, dataset->train_samples);
     // A backward pass is two forward passes' work.
     int64_t samples =
         Sum(Product(3, dataset->train_samples - validation), validation, dataset->test_samples);

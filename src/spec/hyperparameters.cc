@@ -1,5 +1,7 @@
 #include "spec/hyperparameters.h"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "spec/count.h"
@@ -66,6 +68,12 @@ void CheckHyperparameters(const JobDescription& description, TrainingSpec* train
 bool TakesList(std::string_view name) {
   return name == kMetricsKey.name || name == kClassWeightsKey.name ||
          name == kClassWeightsKey.alias || name == kMilestonesKey.name;
+}
+
+int64_t ValidationSamples(const TrainingSpec& training, int64_t samples) {
+  if (training.validation_split <= 0 || samples < 2) return 0;
+  return std::clamp<int64_t>(std::llround(training.validation_split * static_cast<double>(samples)),
+                             1, samples - 1);
 }
 
 Task TaskOf(const TrainingSpec& training, const ModelSpec& model) {

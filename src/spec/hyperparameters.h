@@ -17,6 +17,9 @@ void CheckHyperparameters(const JobDescription& description, TrainingSpec* train
 // too.
 bool TakesList(std::string_view name);
 
+// Whether a metric that is one number goes by that name: "f1", "top_5_accuracy".
+bool IsNumberMetric(std::string_view name);
+
 std::string LossName(Loss loss);  // "cross_entropy"
 
 }  // namespace cyxwiz::spec

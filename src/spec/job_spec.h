@@ -233,6 +233,9 @@ std::optional<JobSpec> CheckJob(const JobDescription& description, DatasetInspec
 // have depend on files.
 std::optional<JobSpec> CheckJobBeforeData(const JobDescription& description, Problems* problems);
 
+// How many of the training samples are set aside for validation.
+int64_t ValidationSamples(const TrainingSpec& training, int64_t samples);
+
 // What the model's output says under that loss and target.
 Task TaskOf(const TrainingSpec& training, const ModelSpec& model);
 

@@ -487,6 +487,23 @@ TEST(Layers, AnEmbeddingTakesTheDatasNumbersOnly) {
                        "whole numbers"));
 }
 
+TEST(Layers, AnEmbeddingIsRefusedWhereTheDataHasNoWholeNumbers) {
+  const JobDescription job = ImageJob(
+      R"({"type": "embedding", "input_dim": 9, "output_dim": 4}, {"type": "flatten"},
+         {"type": "dense", "units": 10})");
+  auto check = [&](DatasetInfo::Values values) {
+    DatasetInfo info = FashionMnist();
+    info.values = values;
+    return Check(job, info).problems;
+  };
+  EXPECT_TRUE(check(DatasetInfo::Values::kAny).empty());
+  EXPECT_TRUE(check(DatasetInfo::Values::kBytes).empty());
+  EXPECT_TRUE(SaysOnly(check(DatasetInfo::Values::kParts), "$.model.layers[0]",
+                       "found bytes that become numbers from 0 to 1"));
+  EXPECT_TRUE(
+      SaysOnly(check(DatasetInfo::Values::kAround), "$.model.layers[0]", "found real numbers"));
+}
+
 TEST(Layers, ImageLayersSayWhatShapeTheyNeed) {
   EXPECT_TRUE(
       SaysOnly(CheckLayer(R"({"type": "conv2d", "filters": 4, "kernel_size": 3})", {784}).problems,

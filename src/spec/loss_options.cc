@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "base/text.h"
@@ -125,6 +127,7 @@ void ReadClassWeights(ObjectReader& reader, TrainingSpec* training) {
     if (!weight || !std::isfinite(*weight) || *weight < 0) {
       reader.Refuse(kClassWeightsKey, "is no list of weights",
                     "a number from 0 up for each class, such as 1, 2.5, or balanced");
+      training->class_weights.clear();  // they are not counted, too
       return;
     }
     training->class_weights.push_back(*weight);
@@ -134,6 +137,14 @@ void ReadClassWeights(ObjectReader& reader, TrainingSpec* training) {
 }
 
 }  // namespace
+
+bool IsNumberMetric(std::string_view name) {
+  return TopOf(std::string(name)) > 0 ||
+         std::any_of(std::begin(kMetrics), std::end(kMetrics), [name](const Choice& choice) {
+           return name == choice.name && !choice.alias &&
+                  choice.value != static_cast<int>(Metric::Kind::kConfusionMatrix);
+         });
+}
 
 void ReadLoss(ObjectReader& reader, TrainingSpec* training) {
   if (auto loss = reader.OneOf({"loss"}, kLosses)) training->loss = static_cast<Loss>(*loss);

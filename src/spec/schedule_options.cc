@@ -122,6 +122,10 @@ void ReadSchedule(ObjectReader& reader, TrainingSpec* t) {
   t->lr_gamma = reader.Real(kGamma, {.min = 0, .max = 10, .above_min = true}).value_or(t->lr_gamma);
   ReadMilestones(reader, t);
   t->lr_min = reader.Real(kMin, {.min = 0, .max = kInfinity}).value_or(t->lr_min);
+  if (t->lr_min > t->learning_rate) {
+    reader.Refuse(kMin, "is above the learning rate, which falls to it",
+                  "at most learning_rate, " + Json(t->learning_rate).dump());
+  }
   t->lr_pct_start = reader.Real(kPctStart, part).value_or(t->lr_pct_start);
   t->lr_div_factor = reader.Real(kDivFactor, above_zero).value_or(t->lr_div_factor);
   t->lr_final_div_factor =
