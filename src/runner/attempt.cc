@@ -286,7 +286,8 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
   // Of an earlier run in this folder, and not of this training: it would outlive what we write.
   std::error_code error;
   if (!state && leads) std::filesystem::remove_all(start.folder + "/" + kCheckpointsFolder, error);
-  CheckpointWriter writer(start.folder + "/" + kCheckpointsFolder, identity);
+  CheckpointWriter writer(start.folder + "/" + kCheckpointsFolder, identity,
+                          job.training.checkpoints_kept);
   Observer observer(hooks, begin, job.training.checkpoint_seconds, &writer, result);
   // One that shall yield trains for one batch first: there is nothing to keep before.
   if (observer.Asked() == Directive::kStop) {

@@ -160,11 +160,11 @@ Status CheckManifest(const Json& manifest, const std::string& identity) {
 }
 
 // Complete checkpoints count; the older ones, and what is half written, go.
-void Prune(const std::string& folder) {
-  size_t kept = 0;
+void Prune(const std::string& folder, int64_t most) {
+  int64_t kept = 0;
   for (const std::string& name : ListCheckpoints(folder)) {
     std::error_code error;
-    if (fs::exists(folder + "/" + name + "/" + kManifestFile, error) && kept < kCheckpointsKept) {
+    if (fs::exists(folder + "/" + name + "/" + kManifestFile, error) && kept < most) {
       ++kept;
       continue;
     }
@@ -352,7 +352,7 @@ CheckpointWriter::Written CheckpointWriter::Write(const TrainingState& state) {
   try {
     if (identity_.empty()) identity_ = identity_of_();
     checkpoint = WriteCheckpoint(folder_, identity_, state);
-    if (checkpoint.ok()) Prune(folder_);
+    if (checkpoint.ok()) Prune(folder_, kept_);
   } catch (const std::exception& error) {  // std::bad_alloc
     checkpoint = ResourceExhausted(error.what());
   }

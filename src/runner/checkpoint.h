@@ -35,7 +35,6 @@
 namespace cyxwiz::runner {
 
 inline constexpr int kCheckpointVersion = 2;
-inline constexpr size_t kCheckpointsKept = 2;
 
 struct CheckpointFile {
   std::string name, sha256;
@@ -70,8 +69,7 @@ std::optional<TrainingState> ReadNewestCheckpoint(
     const std::string& folder, const std::string& identity,
     const std::function<void(const std::string&)>& log);
 
-// Writes checkpoints on a thread of its own, the newest kCheckpointsKept of which stay. One thread
-// calls it.
+// Writes checkpoints on a thread of its own, the newest of which stay. One thread calls it.
 class CheckpointWriter {
  public:
   struct Written {
@@ -79,9 +77,9 @@ class CheckpointWriter {
     double seconds = 0;
   };
 
-  // identity is called once, on the writer's thread.
-  CheckpointWriter(std::string folder, std::function<std::string()> identity)
-      : folder_(std::move(folder)), identity_of_(std::move(identity)) {}
+  // identity is called once, on the writer's thread. kept: how many stay.
+  CheckpointWriter(std::string folder, std::function<std::string()> identity, int64_t kept)
+      : folder_(std::move(folder)), identity_of_(std::move(identity)), kept_(kept) {}
   // Waits for the checkpoint that is being written.
   ~CheckpointWriter();
 
@@ -100,6 +98,7 @@ class CheckpointWriter {
 
   const std::string folder_;
   const std::function<std::string()> identity_of_;
+  const int64_t kept_;
   std::string identity_;  // writer's thread; empty: not asked for yet
   mutable std::mutex mutex_;
   std::condition_variable changed_;

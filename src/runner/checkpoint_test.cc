@@ -438,11 +438,13 @@ TEST(Checkpoint, IdentityIsOfModelHyperparametersAndData) {
   EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?mixup=0.1")));
   // Neither what it is called nor how often it is saved.
   EXPECT_FALSE(add(Make("b", kDense, {{"checkpoint_seconds", "1"}})));
+  EXPECT_FALSE(add(Make("b", kDense, {{"checkpoints_kept", "9"}})));
 }
 
 TEST(CheckpointWriter, KeepsTheNewest) {
   TemporaryFolder folder;
-  CheckpointWriter writer(folder / "checkpoints", [] { return "id"; });
+  CheckpointWriter writer(
+      folder / "checkpoints", [] { return "id"; }, 3);
   for (int64_t step : {1, 2, 3, 4}) writer.Begin(SmallState(step));
   writer.Wait();
   EXPECT_FALSE(writer.busy());
@@ -451,13 +453,14 @@ TEST(CheckpointWriter, KeepsTheNewest) {
   EXPECT_EQ(written[3].checkpoint->step, 4);
   EXPECT_TRUE(writer.Take().empty());
   EXPECT_EQ(ListCheckpoints(folder / "checkpoints"),
-            (std::vector<std::string>{"000000000004", "000000000003"}));
+            (std::vector<std::string>{"000000000004", "000000000003", "000000000002"}));
 }
 
 TEST(CheckpointWriter, SaysWhyItCannotWrite) {
   TemporaryFolder folder;
   ASSERT_TRUE(WriteFileAtomically(folder / "checkpoints", "a file").ok());
-  CheckpointWriter writer(folder / "checkpoints", [] { return "id"; });
+  CheckpointWriter writer(
+      folder / "checkpoints", [] { return "id"; }, 2);
   writer.Begin(SmallState(1));
   writer.Wait();
   std::vector<CheckpointWriter::Written> written = writer.Take();
@@ -537,6 +540,23 @@ TEST(Attempt, WithoutResumeOldCheckpointsAreForgotten) {
   EXPECT_FALSE(result.resumed);
   EXPECT_GE(result.checkpoints, 1);
   EXPECT_FALSE(std::filesystem::exists(checkpoints + "/000001000000"));
+}
+
+TEST(Attempt, KeepsAsManyCheckpointsAsTheJobSays) {
+  for (size_t kept : {1u, 2u}) {
+    TemporaryFolder folder;
+    StartMessage start = WideJob(folder / "a");
+    start.job.hyperparameters["checkpoint_seconds"] = "0";
+    start.job.hyperparameters["checkpoints_kept"] = std::to_string(kept);
+    start.resume = kCheckpointsFolder;
+    for (int i = 0; i < 3; ++i) {
+      int asked = 0;
+      AttemptHooks hooks;
+      hooks.asked = [&] { return ++asked == 10 ? Directive::kYield : Directive::kGoOn; };
+      ASSERT_EQ(RunAttempt(start, hooks).end, End::kYielded);
+    }
+    EXPECT_EQ(ListCheckpoints(start.folder + "/" + kCheckpointsFolder).size(), kept);
+  }
 }
 
 TEST(Attempt, TrainsOnWhenCheckpointsCannotBeWritten) {

@@ -62,6 +62,8 @@ void CheckHyperparameters(const JobDescription& description, TrainingSpec* train
   training->checkpoint_seconds =
       reader.Real({"checkpoint_seconds"}, {.min = 0, .max = kMaxCheckpointSeconds})
           .value_or(training->checkpoint_seconds);
+  training->checkpoints_kept = reader.Whole({"checkpoints_kept"}, 1, kMaxCheckpointsKept)
+                                   .value_or(training->checkpoints_kept);
   reader.RefuseUnknown();
 }
 

@@ -258,6 +258,7 @@ TEST(Hyperparameters, WrongValuesAreRefused) {
            {"validation_split", "1", "to below 1"},
            {"threads", "1000", "from 0 to 256"},
            {"checkpoint_seconds", "-1", "from 0 to 86400"},
+           {"checkpoints_kept", "0", "from 1 to 100"},
            {"weight_decay", "-0.1", "from 0 up"},
            {"beta1", "1", "to below 1"},
            {"learnin_rate", "0.1", "did you mean 'learning_rate'?"},

@@ -169,6 +169,7 @@ struct TrainingSpec {
   int64_t threads = 0;          // 0: chosen by the runner from the model's size
   // Between two checkpoints; 0: only when the job is asked to yield.
   double checkpoint_seconds = 30;
+  int64_t checkpoints_kept = 2;  // the newest; one that is damaged is made up for by the one before
 };
 
 // The form of predictions.
@@ -205,6 +206,7 @@ inline constexpr int64_t kMaxBatchSize = 1 << 20;
 inline constexpr int64_t kMaxAutoBatchSize = 1024;
 inline constexpr int64_t kMaxThreads = 256;
 inline constexpr double kMaxCheckpointSeconds = 86'400;
+inline constexpr int64_t kMaxCheckpointsKept = 100;
 inline constexpr int64_t kMaxAccumulation = 1 << 20;
 inline constexpr size_t kMaxJobMetrics = 32;
 inline constexpr int64_t kMaxTopAccuracy = 1000;
