@@ -89,7 +89,11 @@ TEST_P(GoldenLayers, IsWhatPyTorchDoes) {
   EXPECT_TRUE(Near(y, stored)) << y << stored;
   (y.square().sum() + y.sum()).backward();
   for (const auto& [tensor_name, tensor] : model.state()) {
-    if (!tensor.requires_grad()) continue;
+    if (!tensor.requires_grad()) {
+      const at::Tensor after = Stored(name + "/after/" + tensor_name);
+      EXPECT_TRUE(Near(tensor, after)) << tensor_name << tensor << after;
+      continue;
+    }
     EXPECT_TRUE(Near(tensor.grad(), Stored(name + "/grad/" + tensor_name)))
         << tensor_name << tensor.grad() << Stored(name + "/grad/" + tensor_name);
   }

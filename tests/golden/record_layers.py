@@ -9,6 +9,7 @@ itself. src/runner/golden_test.cc builds the same models and compares. Of each c
     <case>/x               input
     <case>/y               output in training
     <case>/state/<name>    parameters and buffers as they are first, after manual_seed(7)
+    <case>/after/<name>    buffers after that one step of training
     <case>/grad/<name>     gradient of (y * y).sum() + y.sum(); input: of x
 """
 
@@ -143,6 +144,8 @@ def record(name, layers, shape, module, whole=0):
         tensors[f"{name}/state/{key}"] = value.clone()
     y = model(x)
     (y.square().sum() + y.sum()).backward()
+    for key, value in model.named_buffers():
+        tensors[f"{name}/after/{key}"] = value.clone()
     for key, parameter in model.named_parameters():
         tensors[f"{name}/grad/{key}"] = parameter.grad.clone()
     if not whole:
@@ -302,6 +305,18 @@ def main():
                           Chain(layer=lambda: Encoder(8, 2, 16, norm_first=True, causal=True))
                           for _ in range(2))),
                       norm=lambda: nn.LayerNorm(8), head=lambda: nn.Linear(8, 9)), whole=9)
+
+    one("batch_normalization_options", {"type": "batch_normalization", "momentum": 0.3,
+                                        "epsilon": 0.05}, (3, 4, 2),
+        lambda: nn.BatchNorm2d(3, eps=0.05, momentum=0.3))
+    one("group_normalization_options", {"type": "group_normalization", "groups": 2,
+                                        "epsilon": 0.05}, (4, 3), lambda: nn.GroupNorm(2, 4, eps=0.05))
+    one("rms_normalization_options", {"type": "rms_normalization", "epsilon": 0.05}, (3, 6),
+        lambda: nn.RMSNorm(6, eps=0.05))
+    one("transformer_encoder_options",
+        {"type": "transformer_encoder", "num_heads": 2, "feed_forward": 12, "dropout": 0,
+         "epsilon": 0.05}, (5, 8), lambda: Encoder(8, 2, 12, layer_norm_eps=0.05))
+    after_dense("elu_alpha", {"type": "elu", "alpha": 0.4}, (7,), lambda: nn.ELU(0.4))
 
     save_file(tensors, HERE / "layers.safetensors")
     (HERE / "layers.json").write_text(
