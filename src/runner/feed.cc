@@ -27,18 +27,12 @@ void MixRows(const float* before, int64_t count, int64_t width, double own, floa
 
 }  // namespace
 
-Feed::Kind Feed::KindOf(const spec::JobSpec& job, const data::Split& split) {
-  if (job.training.target == spec::Target::kInput) return Kind::kSample;
-  if (job.training.loss == spec::Loss::kCrossEntropy) return Kind::kClass;
-  bool classes = !std::holds_alternative<std::vector<float>>(split.labels);
-  return classes && job.model.output_shape[0] > 1 ? Kind::kOneHotClass : Kind::kNumber;
-}
-
 Feed::Feed(const spec::JobSpec& job, const data::Split& split, at::Device device, int64_t most,
            bool labels)
-    : split_(split),
+    : job_(job),
+      split_(split),
       device_(device),
-      kind_(labels ? KindOf(job, split) : Kind::kNone),
+      kind_(labels ? TargetKindOf(job, split) : TargetKind::kNone),
       output_shape_(job.model.output_shape),
       input_shape_(job.model.input_shape),
       augmentation_(job.dataset_uri.augmentation),
@@ -47,7 +41,7 @@ Feed::Feed(const spec::JobSpec& job, const data::Split& split, at::Device device
       most_(most),
       sample_values_(spec::ElementCount(job.model.input_shape)),
       outputs_(job.model.output_shape.back()),
-      positions_(kind_ == Kind::kClass && output_shape_.size() == 2 ? output_shape_[0] : 1) {}
+      positions_(ClassesOfSample(job, kind_)) {}
 
 void Feed::Begin(int64_t epoch, const std::vector<BatchPart>& parts) {
   epoch_ = epoch;
@@ -90,8 +84,9 @@ void Feed::MakeRoom() {
         positions_ == 1 ? std::vector<int64_t>{most_} : std::vector<int64_t>{most_, positions_},
         at::kLong);
   }
-  if (kind_ == Kind::kNumber) room_rows_ = at::empty({most_, 1}, at::kFloat);
-  if (kind_ == Kind::kOneHotClass || (kind_ == Kind::kClass && augmentation_.mixup > 0)) {
+  if (kind_ == TargetKind::kNumber) room_rows_ = at::empty({most_, 1}, at::kFloat);
+  if (kind_ == TargetKind::kOneHotClass ||
+      (kind_ == TargetKind::kClass && augmentation_.mixup > 0)) {
     room_rows_ = at::empty({most_, outputs_}, at::kFloat);
   }
 }
@@ -129,7 +124,7 @@ void Feed::GatherSamples(const int64_t* indices, int64_t count, float* out) {
 
 void Feed::GatherRows(const int64_t* classes, const int64_t* indices, int64_t count,
                       float* out) const {
-  if (kind_ == Kind::kNumber) return GatherNumbers(split_, indices, count, out);
+  if (kind_ == TargetKind::kNumber) return GatherNumbers(split_, indices, count, out);
   std::fill_n(out, count * outputs_, 0.0f);
   for (int64_t i = 0; i < count; ++i) out[i * outputs_ + classes[i]] = 1;
 }
@@ -141,16 +136,16 @@ void Feed::Gather(const BatchPart& part) {
   const bool in_place = device_.is_cpu();
   if (count_ != count || !in_place) {
     x_ = room_x_.narrow(0, 0, count);
-    if (kind_ == Kind::kSample) y_ = AsOutput(x_);
-    if (kind_ == Kind::kClass && !mixes()) y_ = room_classes_.narrow(0, 0, count);
-    if (kind_ == Kind::kNumber || has_rows_of_classes()) y_ = room_rows_.narrow(0, 0, count);
+    if (kind_ == TargetKind::kSample) y_ = AsOutput(x_);
+    if (kind_ == TargetKind::kClass && !mixes()) y_ = room_classes_.narrow(0, 0, count);
+    if (kind_ == TargetKind::kNumber || has_rows_of_classes()) y_ = room_rows_.narrow(0, 0, count);
     if (has_classes()) classes_ = in_place ? room_classes_ : room_classes_.narrow(0, 0, count);
     count_ = count;
   }
   GatherSamples(indices, count, room_x_.data_ptr<float>());
   int64_t* classes = has_classes() ? room_classes_.data_ptr<int64_t>() : nullptr;
   if (has_classes()) GatherClasses(split_, positions_, indices, count, classes);
-  if (kind_ == Kind::kNumber || has_rows_of_classes()) {
+  if (kind_ == TargetKind::kNumber || has_rows_of_classes()) {
     GatherRows(classes, indices, count, room_rows_.data_ptr<float>());
   }
   if (mixes()) Mix(part);
@@ -172,8 +167,8 @@ void Feed::Mix(const BatchPart& part) {
     GatherSamples(&before, 1, before_.data());
   }
   MixRows(before_.data(), part.count, sample_values_, own, room_x_.data_ptr<float>());
-  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
-  const int64_t width = kind_ == Kind::kNumber ? 1 : outputs_;
+  if (kind_ == TargetKind::kSample || kind_ == TargetKind::kNone) return;
+  const int64_t width = kind_ == TargetKind::kNumber ? 1 : outputs_;
   before_.resize(static_cast<size_t>(std::max(sample_values_, width)));
   int64_t before_class = 0;
   if (has_classes()) GatherClasses(split_, 1, &before, 1, &before_class);
@@ -187,54 +182,13 @@ void Feed::Mix(const BatchPart& part) {
 
 // ---- from a GPU
 
-void Feed::CopyToDevice() {
-  auto to_device = [&](const auto& values, at::IntArrayRef shape, at::ScalarType type) {
-    return at::from_blob(const_cast<void*>(static_cast<const void*>(values.data())), shape, type)
-        .to(device_);
-  };
-  std::vector<int64_t> x_shape = input_shape_;
-  x_shape.insert(x_shape.begin(), split_.samples);
-  const auto* bytes = std::get_if<std::vector<uint8_t>>(&split_.features);
-  all_x_ = bytes != nullptr
-               ? to_device(*bytes, x_shape, at::kByte)
-               : to_device(std::get<std::vector<float>>(split_.features), x_shape, at::kFloat);
-  if (!split_.scale.mean.empty()) {
-    // Against a batch of samples: of channels, or of the last dimension.
-    std::vector<int64_t> shape = {static_cast<int64_t>(split_.scale.mean.size())};
-    if (input_shape_.size() == 3) shape.insert(shape.end(), 2, 1);
-    mean_ = to_device(split_.scale.mean, shape, at::kFloat);
-    deviation_ = to_device(split_.scale.deviation, shape, at::kFloat);
-  }
-  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
-  std::vector<int64_t> label_shape = {split_.samples};
-  if (positions_ > 1) label_shape.push_back(positions_);
-  if (const auto* labels = std::get_if<std::vector<uint8_t>>(&split_.labels)) {
-    all_y_ = to_device(*labels, label_shape, at::kByte).to(at::kLong);
-  } else if (const auto* classes = std::get_if<std::vector<int64_t>>(&split_.labels)) {
-    all_y_ = to_device(*classes, label_shape, at::kLong);
-  } else {
-    all_y_ = to_device(std::get<std::vector<float>>(split_.labels), label_shape, at::kFloat);
-  }
-}
-
 void Feed::Select(const int64_t* indices, int64_t count) {
-  if (!all_x_.defined()) CopyToDevice();
+  if (!copy_) copy_.emplace(job_, split_, kind_, device_);
   count_ = count;
-  at::Tensor index = at::from_blob(const_cast<int64_t*>(indices), {count}, at::kLong).to(device_);
-  x_ = all_x_.index_select(0, index);
-  if (x_.scalar_type() == at::kByte) {
-    x_ = x_.to(at::kFloat).div_(split_.scale.divisor);
-    if (mean_.defined()) x_ = x_.sub_(mean_).div_(deviation_);
-  }
-  if (kind_ == Kind::kSample) y_ = AsOutput(x_);
-  if (kind_ == Kind::kSample || kind_ == Kind::kNone) return;
-  y_ = all_y_.index_select(0, index);
-  if (kind_ == Kind::kNumber) {
-    y_ = y_.to(at::kFloat).unsqueeze(1);
-    return;
-  }
-  classes_ = y_;
-  if (kind_ == Kind::kOneHotClass) y_ = at::one_hot(classes_, outputs_).to(at::kFloat);
+  DeviceCopy::Batch batch = copy_->Select(indices, count);
+  x_ = std::move(batch.x);
+  y_ = std::move(batch.y);
+  classes_ = std::move(batch.classes);
 }
 
 }  // namespace cyxwiz::runner

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "data/augment.h"
 #include "data/dataset.h"
 #include "data/row_stream.h"
+#include "runner/device_copy.h"
 #include "runner/torch_headers.h"
 #include "spec/job_spec.h"
 
@@ -21,7 +23,7 @@ struct BatchPart {
   int64_t begin = 0, count = 0;      // the part: at least 1 sample
 };
 
-// The split outlives it. One thread.
+// The job and the split outlive it. One thread.
 class Feed {
  public:
   // most: samples of the largest batch. labels: whether batches have y and classes.
@@ -45,11 +47,9 @@ class Feed {
   const at::Tensor& classes() const { return classes_; }
 
  private:
-  // What y holds: class numbers, one-hot rows of them, labels as numbers, the samples themselves,
-  // nothing.
-  enum class Kind { kClass, kOneHotClass, kNumber, kSample, kNone };
-  static Kind KindOf(const spec::JobSpec& job, const data::Split& split);
-  bool has_classes() const { return kind_ == Kind::kClass || kind_ == Kind::kOneHotClass; }
+  bool has_classes() const {
+    return kind_ == TargetKind::kClass || kind_ == TargetKind::kOneHotClass;
+  }
 
   // Through host memory.
   void MakeRoom();
@@ -64,14 +64,13 @@ class Feed {
   void Mix(const BatchPart& part);
 
   // From the copy of the split on the GPU.
-  void CopyToDevice();
   void Select(const int64_t* indices, int64_t count);
 
   bool augments() const { return epoch_ > 0 && augmentation_.any(); }
   bool mixes() const { return epoch_ > 0 && augmentation_.mixup > 0; }
   // Whether y holds shares of classes, or one-hot rows.
   bool has_rows_of_classes() const {
-    return kind_ == Kind::kOneHotClass || (kind_ == Kind::kClass && mixes());
+    return kind_ == TargetKind::kOneHotClass || (kind_ == TargetKind::kClass && mixes());
   }
   data::SampleTurn TurnOf(int64_t sample) const {
     return {seed_, static_cast<uint64_t>(epoch_), static_cast<uint64_t>(sample)};
@@ -79,9 +78,10 @@ class Feed {
   // Samples as the output's shape has them.
   at::Tensor AsOutput(const at::Tensor& x) const;
 
+  const spec::JobSpec& job_;
   const data::Split& split_;
   at::Device device_;
-  Kind kind_;
+  TargetKind kind_;
   spec::Shape output_shape_, input_shape_;
   spec::Augmentation augmentation_;
   const spec::StreamOptions stream_options_;
@@ -93,8 +93,7 @@ class Feed {
   at::Tensor room_x_, room_rows_, room_classes_;
   std::unique_ptr<data::RowStream> stream_;  // of a split in files, while there is more to take
   std::vector<float> before_;                // the sample before a part, or its row of y
-  // The whole split, on a GPU.
-  at::Tensor all_x_, all_y_, mean_, deviation_;
+  std::optional<DeviceCopy> copy_;           // on a GPU
 
   at::Tensor x_, y_, classes_;
   int64_t count_ = 0, epoch_ = 0;

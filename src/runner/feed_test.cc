@@ -116,6 +116,71 @@ TEST(Feed, PartsOfABatchAreMixedAsTheWhole) {
   }
 }
 
+// A GPU selects from a DeviceCopy what the CPU gathers; here the copy is in host memory, too.
+void ExpectSelectedAsGathered(const spec::JobSpec& job, const data::Split& split) {
+  const int64_t count = 3;
+  const std::vector<int64_t> order{4, 0, 2};
+  Feed feed(job, split, at::kCPU, count);
+  feed.Load({order.data(), count, 0, count});
+  const DeviceCopy copy(job, split, TargetKindOf(job, split), at::kCPU);
+  const DeviceCopy::Batch batch = copy.Select(order.data(), count);
+  EXPECT_TRUE(at::allclose(batch.x, feed.x(), 0, 1e-6));
+  EXPECT_EQ(batch.y.scalar_type(), feed.y().scalar_type());
+  EXPECT_EQ(batch.y.sizes(), feed.y().sizes());
+  EXPECT_TRUE(at::allclose(batch.y, feed.y(), 0, 1e-6));
+  ASSERT_EQ(batch.classes.defined(), feed.classes().defined());
+  if (feed.classes().defined()) {
+    EXPECT_TRUE(at::equal(batch.classes, feed.classes().narrow(0, 0, count)));
+  }
+}
+
+TEST(DeviceCopy, GivesWhatIsGatheredOnTheCpu) {
+  for (const char* loss : {"cross_entropy", "mse"}) {
+    SCOPED_TRACE(loss);
+    const spec::JobSpec job = Job(loss, "");
+    data::Split split = Batch();
+    ExpectSelectedAsGathered(job, split);
+    std::vector<uint8_t> bytes(20);
+    std::iota(bytes.begin(), bytes.end(), uint8_t{40});
+    split.features = bytes;
+    split.labels = std::vector<uint8_t>{2, 1, 0, 2, 1};
+    ExpectSelectedAsGathered(job, split);
+    split.scale.mean = {0.3f};
+    split.scale.deviation = {0.2f};
+    split.scale.inner = 4;
+    ExpectSelectedAsGathered(job, split);
+  }
+}
+
+TEST(DeviceCopy, GivesNumbersAndTheSamplesThemselves) {
+  spec::JobSpec job = Job("mse", "");
+  data::Split split = Batch();
+  job.model.output_shape = {1};
+  ExpectSelectedAsGathered(job, split);  // class numbers as numbers
+  split.labels = std::vector<float>{0.5f, 1, -2, 3, 4};
+  ExpectSelectedAsGathered(job, split);
+  job.training.target = spec::Target::kInput;
+  job.model.output_shape = {4};
+  ExpectSelectedAsGathered(job, split);
+}
+
+TEST(DeviceCopy, GivesAClassForEachPosition) {
+  spec::JobSpec job = Job("cross_entropy", "");
+  job.model.input_shape = {2};
+  job.model.output_shape = {2, 3};
+  data::Split split;
+  split.samples = 5;
+  split.features = std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  split.labels = std::vector<uint8_t>{0, 1, 2, 0, 1, 2, 0, 1, 2, 0};
+  ExpectSelectedAsGathered(job, split);
+  // Scaled by the last dimension.
+  split.features = std::vector<uint8_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  split.scale.mean = {0.01f, 0.02f};
+  split.scale.deviation = {0.5f, 0.25f};
+  split.scale.inner = 1;
+  ExpectSelectedAsGathered(job, split);
+}
+
 TEST(Feed, OutsideATrainingSamplesStayAsTheyAre) {
   const spec::JobSpec job = Job("cross_entropy", "?mixup=0.8&brightness=0.3&hue=0.1&flip=true");
   const data::Split split = Batch();
