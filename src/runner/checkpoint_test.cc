@@ -424,6 +424,7 @@ TEST(Checkpoint, IdentityIsOfModelHyperparametersAndData) {
   EXPECT_TRUE(add(Make("a", kDense, {{"seed", "8"}})));
   EXPECT_TRUE(add(Make("a", kDense, {{"learning_rate", "0.002"}})));
   EXPECT_TRUE(add(Make("a", kDense, {{"epochs", "4"}})));
+  EXPECT_TRUE(add(Make("a", kDense, {{"threads", "2"}})));
   EXPECT_TRUE(add(Make("a", kDenseWithDropout, {})));
   Training changed = Make("a", kDense, {});
   std::get<std::vector<float>>(changed.dataset.train.features)[3] += 1;

@@ -445,6 +445,26 @@ TEST(Parallel, BatchStatisticsAreThoseOfARanksPart) {
   EXPECT_GT(ranks[0].metrics["test_accuracy"], 0.8);
 }
 
+TEST(Parallel, EachRankDropsValuesOfItsOwn) {
+  // Two samples, one a rank. A weight stays as it was where its input was dropped on both ranks: a
+  // quarter of 256, and half of them if both dropped the same.
+  Job job = MakeJob("[256]",
+                    R"({"type":"dropout","rate":0.5},{"type":"dense","units":1,"use_bias":false})",
+                    {{"loss", "mse"}, {"batch_size", "2"}, {"epochs", "1"}});
+  job.dataset.train.samples = 2;
+  job.dataset.train.features = std::vector<float>(2 * 256, 1);
+  job.dataset.train.labels = std::vector<float>{7, 7};
+  job.dataset.test = {};
+  const std::vector<Outcome> ranks = Trained(job, 2);
+  ASSERT_EQ(ranks[0].end, End::kSucceeded) << ranks[0].cause;
+  ASSERT_EQ(ranks[0].steps, 1);
+  job.spec.training.learning_rate = 1e-30;
+  const std::vector<Outcome> before = Trained(job, 2);
+  const auto same = ranks[0].Weights().eq(before[0].Weights()).sum().item<int64_t>();
+  EXPECT_GT(same, 40);
+  EXPECT_LT(same, 90);
+}
+
 TEST(Parallel, AYieldOfOneRankEndsAllAtOneStepAndTheRestIsTheSameToTheBit) {
   char folder[] = "/tmp/cyxwiz-parallel-XXXXXX";
   ASSERT_NE(::mkdtemp(folder), nullptr);

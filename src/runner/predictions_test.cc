@@ -63,6 +63,16 @@ TEST(Predictions, OfPositionsInASequence) {
             "{\"sample\":0,\"classes\":[1,0],\"outputs\":[[1,2],[4,3]]}\n");
 }
 
+TEST(Predictions, OutputsBeyondTheNamesOfClassesHaveNone) {
+  PredictionShape shape = {1, {2, 2}, Task::kClasses, true, {"a"}};
+  EXPECT_EQ(Write(PredictionFormat::kCsv, shape, {1, 0, 0, 1}, {0, 1}),
+            "sample,position,class,label,probability_0,probability_1\n"
+            "0,0,0,a,1,0\n0,1,1,,0,1\n");
+  EXPECT_EQ(Write(PredictionFormat::kJsonl, shape, {1, 0, 0, 1}, {0, 1}),
+            R"({"sample":0,"classes":[0,1],"labels":["a",null],"probabilities":[[1,0],[0,1]]})"
+            "\n");
+}
+
 TEST(Predictions, ANumpyFileHasTheShapeOfTheOutputs) {
   const std::string bytes =
       Write(PredictionFormat::kNpy, {3, {2}, Task::kClasses, true, {}}, {1, 2, 3, 4, 5, 6}, {});

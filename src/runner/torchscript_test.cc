@@ -14,7 +14,7 @@ namespace cyxwiz::runner {
 namespace {
 
 constexpr char kModel[] =
-    R"({"input_shape": [3], "layers": [{"type": "batch_normalization", "name": "b"},
+    R"({"input_shape": [3], "layers": [{"type": "batch_normalization", "name": "b", "momentum": 0.25},
         {"type": "dense", "units": 64, "name": "d"}, {"type": "dropout", "rate": 0.5}]})";
 
 class TorchScript : public testing::Test {
@@ -65,7 +65,7 @@ TEST_F(TorchScript, IsReadInEvaluationAndCanBeTrainedFurther) {
   for (const auto& tensor : module.named_buffers()) state[tensor.name] = tensor.value;
   ASSERT_EQ(state.size(), 7u);
   EXPECT_EQ(state["b.num_batches_tracked"].item<int64_t>(), 5);
-  EXPECT_FLOAT_EQ(state["b.running_mean"][0].item<float>(), 0.1f);
+  EXPECT_FLOAT_EQ(state["b.running_mean"][0].item<float>(), 0.25f);
 }
 
 TEST_F(TorchScript, LeavesNothingWhereItCannotBeWritten) {

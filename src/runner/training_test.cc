@@ -139,6 +139,15 @@ TEST(Metrics, AreScikitLearns) {
   }
 }
 
+TEST(Metrics, OfEqualScoresTheFirstIsTheHigher) {
+  Evaluation evaluation(Training({{"metrics", "top_2_accuracy,recall"}}), spec::Task::kClasses, 3);
+  evaluation.Add(at::ones({3, 3}), {}, {}, at::tensor({0, 1, 2}, at::kLong));
+  Metrics metrics;
+  evaluation.Report("test", &metrics);
+  EXPECT_DOUBLE_EQ(metrics["test_top_2_accuracy"], 2.0 / 3);
+  EXPECT_DOUBLE_EQ(metrics["test_recall"], 1.0 / 3);
+}
+
 TEST(Metrics, ThatAreNotDefinedAreLeftOut) {
   Evaluation evaluation(Training({{"metrics", "auc"}}), spec::Task::kBinary, 1);
   evaluation.Add(at::randn({4, 1}), {}, {}, at::ones({4}, at::kLong));
@@ -580,6 +589,61 @@ TEST(Training, EndsEarlyAndKeepsTheBest) {
   EXPECT_EQ(WeightBytes(result), WeightBytes(shorter));
   ASSERT_TRUE(result.confusion_matrix && shorter.confusion_matrix);
   EXPECT_EQ(result.confusion_matrix->counts, shorter.confusion_matrix->counts);
+}
+
+TEST(Training, TheBestEpochIsTheOneWithTheGreatestAccuracy) {
+  std::map<std::string, std::string> options{{"optimizer", "sgd"},
+                                             {"learning_rate", "9"},
+                                             {"epochs", "12"},
+                                             {"validation_split", "0.2"},
+                                             {"monitor", "validation_accuracy"},
+                                             {"keep", "best"}};
+  Recorder recorder;
+  Job job = MakeJob(kTwo, options);
+  TrainingResult result = Train(job.spec, job.dataset, 1, &recorder);
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  const std::vector<double> accuracies = recorder.Of("validation_accuracy");
+  const auto best = std::max_element(accuracies.begin(), accuracies.end());
+  ASSERT_LT(*std::min_element(accuracies.begin(), accuracies.end()), *best);
+  EXPECT_EQ(result.metrics["validation_accuracy"], *best);
+  EXPECT_EQ(result.metrics["best_epoch"], static_cast<double>(best - accuracies.begin() + 1));
+}
+
+TEST(Training, AnImprovementIsMoreThanTheLeastChange) {
+  Recorder recorder;
+  Job job = MakeJob(
+      kTwo,
+      {{"epochs", "20"}, {"early_stopping_patience", "3"}, {"early_stopping_min_delta", "100"}});
+  ASSERT_EQ(Train(job.spec, job.dataset, 1, &recorder).end, End::kSucceeded);
+  const std::vector<double> losses = recorder.Of("train_loss");
+  EXPECT_EQ(losses.size(), 4u);
+  EXPECT_LT(losses[3], losses[0]);
+}
+
+TEST(Training, TheLearningRateFallsOnAPlateau) {
+  Recorder recorder;
+  // The weights stay what they are.
+  Job job = MakeJob(kTwo, {{"optimizer", "sgd"},
+                           {"learning_rate", "0.5"},
+                           {"clip_value", "1e-20"},
+                           {"epochs", "4"},
+                           {"lr_schedule", "plateau"},
+                           {"lr_patience", "0"},
+                           {"lr_factor", "0.5"}});
+  ASSERT_EQ(Train(job.spec, job.dataset, 1, &recorder).end, End::kSucceeded);
+  EXPECT_EQ(recorder.Of("learning_rate"), (std::vector<double>{0.5, 0.5, 0.25, 0.125}));
+}
+
+TEST(Training, OneCycleEndsWithTheTraining) {
+  // 20 batches an epoch: 7 steps, the last of two batches.
+  Recorder recorder;
+  Job job = MakeJob(kTwo, {{"learning_rate", "0.1"},
+                           {"epochs", "3"},
+                           {"gradient_accumulation_steps", "3"},
+                           {"lr_schedule", "one_cycle"}});
+  ASSERT_EQ(Train(job.spec, job.dataset, 1, &recorder).end, End::kSucceeded);
+  EXPECT_EQ(recorder.steps, 21);
+  EXPECT_NEAR(recorder.Of("learning_rate").back(), 0.1 / 25 / 1e4, 1e-9);
 }
 
 TEST(Training, SaysWhatWasFirstNotFinite) {
