@@ -5,9 +5,11 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "base/resources.h"
+#include "data/array_rows.h"
 #include "data/fault.h"
 
 namespace cyxwiz::data {
@@ -77,52 +79,87 @@ Fault WithType(ElementType type, Read read) {
   return {};
 }
 
-// "NPY file 'x', row 3, value 17": counted from 1, as lines and columns are.
-std::string Where(const ArraySource& array, int64_t place, int64_t width) {
-  std::string where = array.place + ", row " + std::to_string(place / width + 1);
-  return width == 1 ? where : where + ", column " + std::to_string(place % width + 1);
+// "NPY file 'x', row 3, column 17": counted from 1, as lines and columns are.
+std::string Where(const std::string& place, int64_t value, int64_t width) {
+  std::string where = place + ", row " + std::to_string(value / width + 1);
+  return width == 1 ? where : where + ", column " + std::to_string(value % width + 1);
 }
 
+// Whether a value is the same as a float, or nearly; *out is that.
 template <typename T>
-Fault ToFloat(const ArraySource& array, int64_t place, int64_t width, T value, float* out) {
+bool ToFloat(T value, float* out) {
   *out = static_cast<float>(value);
+  if constexpr (std::is_floating_point_v<T>) return std::isfinite(*out);
+  return static_cast<int64_t>(value) >= -kMostWhole && static_cast<int64_t>(value) <= kMostWhole;
+}
+
+// Of value `index` of an array of `width` values a row.
+template <typename T>
+Fault NoFloat(const std::string& place, int64_t index, int64_t width, T value) {
   if constexpr (std::is_floating_point_v<T>) {
-    if (std::isfinite(*out)) return {};
-    return Wrong(Where(array, place, width) + " is not a number that fits a 32-bit float",
+    return Wrong(Where(place, index, width) + " is not a number that fits a 32-bit float",
                  "a finite number up to 3.4e38", std::to_string(value));
   } else {
-    if (value >= -kMostWhole && value <= kMostWhole) return {};
-    return Wrong(Where(array, place, width) + " is too large to be exact as a 32-bit float",
+    return Wrong(Where(place, index, width) + " is too large to be exact as a 32-bit float",
                  "whole numbers from -16777216 to 16777216", std::to_string(value),
                  "write the array as floats");
   }
 }
 
+template <typename T>
+Fault ConvertAll(const std::string& place, const char* stored, int64_t count, int64_t first,
+                 int64_t width, float* out) {
+  auto at = [&](int64_t i) {
+    T value;
+    std::memcpy(&value, stored + i * static_cast<int64_t>(sizeof value), sizeof value);
+    return value;
+  };
+  bool right = true;
+  for (int64_t i = 0; i < count; ++i) {
+    const T value = at(i);
+    right &= ToFloat(value, &out[i]);
+  }
+  // Floats stand where they were, whole numbers elsewhere.
+  for (int64_t i = 0; !right && i < count; ++i) {
+    float ignored = 0;
+    if (!ToFloat(at(i), &ignored)) return NoFloat(place, first + i, width, at(i));
+  }
+  return {};
+}
+
+// Of features that are not plain in a file, into memory.
 Fault ReadFeatures(ArraySource* array, int64_t values, Split* split) {
+  const int64_t bytes = values * SizeOf(array->type);
   if (array->type == ElementType::kUint8) {
-    std::vector<uint8_t> bytes;
-    bytes.reserve(static_cast<size_t>(values));
-    RETURN_IF_FAULT(ReadChunks(array, values, [&](const char* chunk, size_t size) -> Fault {
-      bytes.insert(bytes.end(), chunk, chunk + size);
+    std::vector<uint8_t> list;
+    list.reserve(static_cast<size_t>(values));
+    RETURN_IF_FAULT(ReadChunks(array, bytes, [&](const char* chunk, size_t size) -> Fault {
+      list.insert(list.end(), chunk, chunk + size);
       return {};
     }));
-    split->features = std::move(bytes);
+    split->features = std::move(list);
     return {};
   }
   const int64_t width = values / array->shape[0];
   // Memory is reserved at once but touched only as the values arrive.
   std::vector<float> floats;
   floats.reserve(static_cast<size_t>(values));
-  RETURN_IF_FAULT(WithType(array->type, [&]<typename T>() {
-    return ReadValues<T>(array, values, [&](T value) -> Fault {
-      float number = 0;
-      RETURN_IF_FAULT(ToFloat(*array, static_cast<int64_t>(floats.size()), width, value, &number));
-      floats.push_back(number);
-      return {};
-    });
+  RETURN_IF_FAULT(ReadChunks(array, bytes, [&](const char* chunk, size_t size) {
+    const size_t before = floats.size();
+    floats.resize(before + size / static_cast<size_t>(SizeOf(array->type)));
+    return ToFloats(array->place, array->type, chunk, static_cast<int64_t>(floats.size() - before),
+                    static_cast<int64_t>(before), width, floats.data() + before);
   }));
   split->features = std::move(floats);
   return {};
+}
+
+// The features stay in their file.
+Fault LeaveFeatures(const ArraySource& array, Split* split) {
+  if (array.type != ElementType::kUint8) split->features = std::vector<float>();
+  split->rows.resize(static_cast<size_t>(split->samples));
+  std::iota(split->rows.begin(), split->rows.end(), 0);
+  return ArrayRows::Open(array, &split->files);
 }
 
 // Fills in classes, or of numbers their range. Where only is looked (split is null), none is kept.
@@ -137,21 +174,21 @@ Fault ReadLabels(ArraySource* array, int64_t values, spec::DatasetInfo* info, Sp
   RETURN_IF_FAULT(WithType(array->type, [&]<typename T>() {
     return ReadValues<T>(array, values, [&](T value) -> Fault {
       float number = 0;
-      // Only the first is worth a message.
-      Fault fault = inexact.ok() ? ToFloat(*array, place, 1, value, &number) : Fault();
-      ++place;
+      const bool exact = ToFloat(value, &number);
       least = std::min(least, static_cast<double>(value));
       greatest = std::max(greatest, static_cast<double>(value));
       if constexpr (std::is_integral_v<T>) {
         const int64_t label = static_cast<int64_t>(value);
         in_range = in_range && label >= 0 && label < kMaxArrayClasses;
         most = std::max(most, label);
-        if (!fault.ok() && inexact.ok()) inexact = std::move(fault);
+        // Only the first is worth a message.
+        if (!exact && inexact.ok()) inexact = NoFloat(array->place, place, 1, value);
         if (split != nullptr) numbers.push_back(label);
       } else {
-        if (!fault.ok()) return fault;
+        if (!exact) return NoFloat(array->place, place, 1, value);
         if (split != nullptr) floats.push_back(number);
       }
+      ++place;
       return {};
     });
   }));
@@ -195,8 +232,9 @@ Fault CountElements(const std::string& place, const std::vector<int64_t>& shape,
       return Wrong(place + " holds nothing", "every dimension to be at least 1", ShapeText(shape));
     }
     // Divided, not multiplied: the product may not fit.
-    if (*values > kMaxArrayBytes / dim) {
-      return TooLarge(place + " is too large", "at most " + FormatBytes(kMaxArrayBytes),
+    if (*values > kMaxArrayValues / dim) {
+      return TooLarge(place + " is too large",
+                      "at most " + std::to_string(kMaxArrayValues) + " values",
                       ShapeText(shape) + " values");
     }
     *values *= dim;
@@ -204,15 +242,23 @@ Fault CountElements(const std::string& place, const std::vector<int64_t>& shape,
   return {};
 }
 
-Fault ReadArrays(ArraySource features, ArraySource labels, Raw* raw) {
+Fault ToFloats(const std::string& place, ElementType type, const char* stored, int64_t count,
+               int64_t first, int64_t width, float* out) {
+  return WithType(
+      type, [&]<typename T>() { return ConvertAll<T>(place, stored, count, first, width, out); });
+}
+
+Fault ReadArrays(ArraySource features, ArraySource labels, int64_t stream_bytes, Raw* raw) {
   int64_t values = 0, label_values = 0;
   RETURN_IF_FAULT(CountElements(features.place, features.shape, &values));
   RETURN_IF_FAULT(CountElements(labels.place, labels.shape, &label_values));
-  const bool bytes = features.type == ElementType::kUint8;
-  if (!bytes && values > kMaxArrayBytes / 4) {
-    return TooLarge(features.place + " is too large",
-                    "at most " + FormatBytes(kMaxArrayBytes) + " as 32-bit floats",
-                    ShapeText(features.shape) + " values");
+  const bool bytes = features.type == ElementType::kUint8, stays = !features.file.empty();
+  if (!stays && values > kMaxArrayBytes / (bytes ? 1 : 4)) {
+    return TooLarge(features.place + " is too large to be kept in memory",
+                    "at most " + FormatBytes(kMaxArrayBytes) + (bytes ? "" : " as 32-bit floats") +
+                        " of what is compressed",
+                    ShapeText(features.shape) + " values",
+                    "unpack it: what is not compressed is read when it is wanted");
   }
   if (label_values > kMaxArrayLabels) {
     return TooLarge(labels.place + " is too large",
@@ -235,10 +281,13 @@ Fault ReadArrays(ArraySource features, ArraySource labels, Raw* raw) {
   if (info.sample_shape.empty()) info.sample_shape = {1};
   info.train_samples = features.shape[0];
   raw->value_bytes = bytes ? 1 : 4;
+  raw->stream_bytes = stream_bytes;
+  info.can_stream = stays;
   Split* split = raw->dataset != nullptr ? &raw->dataset->train : nullptr;
   if (split != nullptr) {
     split->samples = info.train_samples;
-    RETURN_IF_FAULT(ReadFeatures(&features, values, split));
+    RETURN_IF_FAULT(stays ? LeaveFeatures(features, split)
+                          : ReadFeatures(&features, values, split));
   }
   RETURN_IF_FAULT(ReadLabels(&labels, label_values, &info, split));
   info.label_shape.assign(labels.shape.begin() + 1, labels.shape.end());

@@ -6,8 +6,11 @@
 // Labels that are whole numbers from 0 to 65535 are classes: one a sample, or with two dimensions
 // one for each position of a sequence. Any others are the numbers of a regression, one a sample.
 //
-// Limits: 4 GiB of features in memory, 2^28 labels. Sizes are checked against the file before
-// memory is taken.
+// Features that lie in their file as they are, not compressed, can stay there and be read when they
+// are wanted.
+//
+// Limits: 4 GiB of features in memory, 2^50 values in files, 2^28 labels. Sizes are checked against
+// the file before memory is taken.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +25,7 @@
 namespace cyxwiz::data {
 
 inline constexpr int64_t kMaxArrayBytes = int64_t{4} << 30;
+inline constexpr int64_t kMaxArrayValues = int64_t{1} << 50;
 inline constexpr int64_t kMaxArrayLabels = int64_t{1} << 28;
 inline constexpr int64_t kMaxArrayClasses = 65536;
 inline constexpr size_t kMaxArrayRank = 8;
@@ -35,13 +39,21 @@ struct ArraySource {
   ElementType type = ElementType::kFloat32;
   std::vector<int64_t> shape;
   std::unique_ptr<ByteReader> bytes;
-  int64_t offset = 0;  // of a safetensor: in the file
+  // The file in which the values lie as they are, from `offset` on; empty: in none.
+  std::string file;
+  int64_t offset = 0;
 };
 
 // *values: how many the shape has; a fault when one is 0, or their number beyond any limit.
 Fault CountElements(const std::string& place, const std::vector<int64_t>& shape, int64_t* values);
 
-// Completes *raw but for the format.
-Fault ReadArrays(ArraySource features, ArraySource labels, Raw* raw);
+// Converts `count` values as they are stored to floats; `out` may be where floats are stored.
+// first: the place of the first of them in the array at `place`, which has `width` values a row,
+// for the message when one does not fit.
+Fault ToFloats(const std::string& place, ElementType type, const char* stored, int64_t count,
+               int64_t first, int64_t width, float* out);
+
+// Completes *raw but for the format. stream_bytes: of samples that are read ahead.
+Fault ReadArrays(ArraySource features, ArraySource labels, int64_t stream_bytes, Raw* raw);
 
 }  // namespace cyxwiz::data

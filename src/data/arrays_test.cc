@@ -214,6 +214,61 @@ TEST_F(ArraysTest, NpzMembersAreStoredOrDeflated) {
               {"no member 'features.npy'", "one of 'x.npy', 'y.npy'", "features="});
 }
 
+// As NumPy writes archives of 4 GiB and more: sizes, offsets and the directory's place have 64
+// bits. lie: what the 64 bits of the last member's offset say.
+std::string Zip64(const std::vector<ZipMember>& members, std::optional<uint64_t> lie = {}) {
+  std::string archive, directory;
+  for (const ZipMember& member : members) {
+    const uint64_t crc = crc32(0, reinterpret_cast<const Bytef*>(member.content.data()),
+                               static_cast<uInt>(member.content.size()));
+    const uint64_t size = member.content.size();
+    const std::string common = Little(45, 2) + Little(0, 2) + Little(0, 2) + Little(0, 4) +
+                               Little(crc, 4) + Little(0xFFFFFFFF, 4) + Little(0xFFFFFFFF, 4) +
+                               Little(member.name.size(), 2);
+    const bool last = &member == &members.back();
+    const std::string sizes = Little(size, 8) + Little(size, 8);
+    directory += "PK\1\2" + Little(45, 2) + common + Little(4 + 3 + 4 + 24, 2) + Little(0, 2) +
+                 Little(0, 8) + Little(0xFFFFFFFF, 4) + member.name + Little(7, 2) + Little(3, 2) +
+                 "abc" + Little(1, 2) + Little(24, 2) + sizes +
+                 Little(last && lie ? *lie : archive.size(), 8);
+    archive += "PK\3\4" + common + Little(20, 2) + member.name + Little(1, 2) + Little(16, 2) +
+               sizes + member.content;
+  }
+  const std::string count = Little(members.size(), 8);
+  return archive + directory + "PK\6\6" + Little(44, 8) + Little(45, 2) + Little(45, 2) +
+         Little(0, 8) + count + count + Little(directory.size(), 8) + Little(archive.size(), 8) +
+         "PK\6\7" + Little(0, 4) + Little(archive.size() + directory.size(), 8) + Little(1, 4) +
+         "PK\5\6" + Little(0, 4) + Little(0xFFFF, 2) + Little(0xFFFF, 2) + Little(0xFFFFFFFF, 4) +
+         Little(0xFFFFFFFF, 4) + Little(0, 2);
+}
+
+TEST_F(ArraysTest, ArchivesOfLargeMembersAreRead) {
+  const std::vector<ZipMember> members{{"features.npy", good_x_}, {"labels.npy", good_y_}};
+  const std::string good = Zip64(members);
+  Write("a.npz", good);
+  EXPECT_EQ(Floats(LoadOk(Uri("file://{}/a.npz")).train), kSix);
+  ExpectSameInFiles(Uri("file://{}/a.npz"));
+  for (uint64_t lie : {good.size(), size_t{0x7FFFFFFFFFFFFFFF}, size_t{0xFFFFFFFFFFFFFFFF}}) {
+    Write("a.npz", Zip64(members, lie));
+    ExpectWrong(Uri("file://{}/a.npz"), Code::kInvalidArgument, {"is cut off"});
+  }
+  // Its end and its directory elsewhere.
+  const size_t end = good.find("PK\6\6"), locator = good.find("PK\6\7");
+  for (auto [at, says] :
+       {std::pair{locator + 8, "no record where"}, std::pair{locator + 15, "beyond its end"},
+        std::pair{end + 55, "directory beyond its end"},
+        std::pair{end + 48, "a directory that is not read"}}) {
+    std::string archive = good;
+    archive[at] ^= 1;
+    Write("a.npz", archive);
+    ExpectWrong(Uri("file://{}/a.npz"), Code::kInvalidArgument, {says});
+  }
+  std::string archive = good;
+  archive[end + 46] = 1;
+  Write("a.npz", archive);
+  ExpectWrong(Uri("file://{}/a.npz"), Code::kResourceExhausted, {"too many members"});
+}
+
 TEST_F(ArraysTest, HostileArchivesAreRefused) {
   auto expect = [&](const std::string& archive, const std::vector<std::string>& parts,
                     Code code = Code::kInvalidArgument) {
@@ -230,7 +285,7 @@ TEST_F(ArraysTest, HostileArchivesAreRefused) {
   expect(Zip({}), {"no member 'features.npy'"});
   // A member that is said to be far larger than its data can be, and one of 64 bits.
   expect(Zip(members, 2'000'000'000), {"sizes that cannot be"});
-  expect(Zip(members, 0xFFFFFFFF), {"size of 64 bits"}, Code::kResourceExhausted);
+  expect(Zip(members, 0xFFFFFFFF), {"sizes of 64 bits", "found none"});
   // One that unpacks to less than it says.
   expect(Zip(members, good_x_.size() + 1), {"a.npz'"});
   std::string other_crc = good;
@@ -252,6 +307,108 @@ TEST_F(ArraysTest, HostileArchivesAreRefused) {
   expect(end, {"too many members"}, Code::kResourceExhausted);
 }
 
+TEST_F(ArraysTest, WhatIsNotCompressedCanStayInItsFile) {
+  std::vector<double> numbers;
+  std::vector<int64_t> labels;
+  for (int i = 0; i < 40; ++i) {
+    numbers.insert(numbers.end(), {i * 0.5, 1.0 - i, 3.0});
+    labels.push_back(i % 3);
+  }
+  std::vector<float> floats(numbers.begin(), numbers.end());
+  std::vector<int32_t> whole(numbers.begin(), numbers.end());
+  std::vector<uint8_t> bytes(whole.begin(), whole.end());
+  Write("y.npy", Npy("<i8", "(40,)", Packed(labels)));
+  for (const auto& [descr, values] :
+       std::vector<std::pair<std::string, std::string>>{{"<f8", Packed(numbers)},
+                                                        {"<f4", Packed(floats)},
+                                                        {"<i4", Packed(whole)},
+                                                        {"|u1", Packed(bytes)}}) {
+    SCOPED_TRACE(descr);
+    const std::string array = Npy(descr, "(40, 3)", values);
+    Write("x.npy", array);
+    Write("x.npy.gz", Gzip(array));
+    Write("a.npz",
+          Zip({{"features.npy", array}, {"labels.npy", Npy("<i8", "(40,)", Packed(labels))}}));
+    for (const char* parameters : {"", "&test_split=0.3", "&normalize=true",
+                                   "&normalize=true&test_split=0.25&split=stratified"}) {
+      SCOPED_TRACE(parameters);
+      const auto uri = Uri(std::string("file://{}/x.npy?labels={}/y.npy") + parameters);
+      ExpectSameInFiles(uri);
+      // What was always in memory.
+      const Dataset packed =
+          LoadOk(Uri(std::string("file://{}/x.npy.gz?labels={}/y.npy") + parameters));
+      EXPECT_FALSE(packed.info.can_stream);
+      ExpectSameInFiles(uri, packed);
+      ExpectSameInFiles(Uri(std::string("file://{}/a.npz?features=features") + parameters), packed);
+    }
+  }
+  const spec::DatasetInfo info = LoadOk(NpyUri()).info;
+  EXPECT_EQ(info.bytes_streamed, 40 * (56 + 8) + (36 << 20) + (64 << 20));
+}
+
+TEST_F(ArraysTest, WhatIsLargerThanMemoryIsLookedInto) {
+  // 6 GiB of zeros that take no disk.
+  WriteNpy(Npy("|u1", "(3, 2147483648)", ""), good_y_);
+  const auto header = std::filesystem::file_size(folder_ + "/x.npy");
+  std::filesystem::resize_file(folder_ + "/x.npy", header + 3 * (uint64_t{1} << 31));
+  spec::Problems problems;
+  auto info = FileInspector(roots(), true).Inspect(NpyUri(), &problems);
+  ASSERT_TRUE(info) << problems.ToString();
+  EXPECT_TRUE(info->can_stream);
+  EXPECT_EQ(info->bytes_in_memory, 3 * ((int64_t{1} << 31) + 8));
+  const auto dataset = Load(NpyUri(), roots());
+  EXPECT_EQ(dataset.status().code(), Code::kResourceExhausted);
+  EXPECT_NE(dataset.status().ToString().find("too large to be kept in memory"), std::string::npos);
+  // Compressed it cannot stay where it is.
+  std::string packed = Gzip(Npy("|u1", "(3, 2147483648)", ""));
+  for (const std::string nothing = Gzip(""); packed.size() < 7 << 20;) packed += nothing;
+  Write("x.npy", packed);
+  ExpectWrong(NpyUri(), Code::kResourceExhausted, {"at most 4.0 GiB of what is compressed"});
+}
+
+TEST_F(ArraysTest, PartsOfSixteenMebibytesAreReadTogether) {
+  // Rows of 6 MiB of zeros that take no disk.
+  WriteNpy(Npy("<f4", "(6, 1572864)", ""), Npy("<i8", "(6,)", std::string(48, '\0')));
+  const auto header = std::filesystem::file_size(folder_ + "/x.npy");
+  std::filesystem::resize_file(folder_ + "/x.npy", header + (36 << 20));
+  Loader loader(roots());
+  const Result<Dataset> dataset = loader.Take(NpyUri(), /*streams=*/true);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  std::vector<int64_t> parts;
+  for (int64_t row = 0; row < 6; ++row) parts.push_back(dataset->train.files->ShardOf(row));
+  EXPECT_EQ(parts, (std::vector<int64_t>{0, 0, 1, 1, 2, 2}));
+}
+
+TEST_F(ArraysTest, WhatTellsThatAFileIsTheSame) {
+  WriteNpy(good_x_, good_y_);
+  auto state = [&](const std::string& parameters) {
+    Loader loader(roots());
+    auto dataset =
+        loader.Take(Uri("file://{}/x.npy?labels={}/y.npy" + parameters), /*streams=*/true);
+    return dataset.ok() ? dataset->train.files->State() : dataset.status().ToString();
+  };
+  const std::string plain = state("");
+  EXPECT_EQ(state(""), plain);
+  EXPECT_NE(state("&normalize=true"), plain);
+  std::filesystem::last_write_time(
+      folder_ + "/x.npy", std::filesystem::file_time_type::clock::now() + std::chrono::seconds(5));
+  EXPECT_NE(state(""), plain);
+}
+
+TEST_F(ArraysTest, AFileThatIsCutOffWhileItIsReadIsTold) {
+  WriteNpy(good_x_, good_y_);
+  Loader loader(roots());
+  const Result<Dataset> dataset = loader.Take(NpyUri(), /*streams=*/true);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  std::filesystem::resize_file(folder_ + "/x.npy", good_x_.size() - 9);
+  float row[6];
+  EXPECT_TRUE(dataset->train.files->Read(0, reinterpret_cast<uint8_t*>(row)).ok());
+  for (const Status& read :
+       {dataset->train.files->Read(1, reinterpret_cast<uint8_t*>(row)),
+        dataset->train.files->ReadRun(0, 3, 8, reinterpret_cast<uint8_t*>(row))})
+    EXPECT_NE(read.ToString().find("is cut off in row 2"), std::string::npos) << read;
+}
+
 TEST_F(ArraysTest, SafetensorsAreRead) {
   const std::string header =
       R"({"__metadata__":{"a":"b"},"features":{"dtype":"F32","shape":[3,2],"data_offsets":[3,27]},)"
@@ -261,6 +418,7 @@ TEST_F(ArraysTest, SafetensorsAreRead) {
   Dataset dataset = LoadOk(Uri("file://{}/a.safetensors"));
   EXPECT_EQ(Floats(dataset.train), kSix);
   EXPECT_EQ(Classes(dataset.train), (std::vector<int64_t>{0, 2, 1}));
+  ExpectSameInFiles(Uri("file://{}/a.safetensors?normalize=true"));
   ExpectWrong(Uri("file://{}/a.safetensors?features=x"), Code::kInvalidArgument,
               {"no tensor 'x'", "one of 'features', 'labels'"});
   ExpectWrong(Uri("file://{}/a.safetensors?features=__metadata__"), Code::kInvalidArgument,

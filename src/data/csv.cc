@@ -9,6 +9,8 @@ namespace cyxwiz::data {
 
 Fault RecordReader::Open(const std::string& path) {
   RETURN_IF_FAULT(source_.Open(path));
+  if (!source_.compressed() && source_.file_bytes() > kMaxCsvTextBytes)
+    return TooLargeText(FormatBytes(source_.file_bytes()));
   // Room for a whole record after the longest rest of a buffer, so that one refill completes any
   // record.
   buffer_.reset(new char[kBufferBytes]);  // not filled: a small file touches little of it
@@ -43,11 +45,13 @@ Fault RecordReader::Fill() {
   RETURN_IF_FAULT(source_.Read(buffer_.get() + end_, kBufferBytes - end_, &got));
   at_end_ = got < kBufferBytes - end_;
   end_ += got;
-  if (source_.bytes_read() > kMaxCsvTextBytes) {
-    return TooLarge("CSV file '" + source_.path() + "' is too large",
-                    "at most " + FormatBytes(kMaxCsvTextBytes) + " of text", "more");
-  }
-  return {};
+  return source_.bytes_read() > kMaxCsvTextBytes ? TooLargeText("more") : Fault();
+}
+
+Fault RecordReader::TooLargeText(std::string found) const {
+  return TooLarge("CSV file '" + source_.path() + "' is too large to be kept in memory",
+                  "at most " + FormatBytes(kMaxCsvTextBytes) + " of text", std::move(found),
+                  "write its numbers as arrays of NumPy (.npy), which are read as they are wanted");
 }
 
 Fault RecordReader::Split(std::vector<std::string_view>* cells) {

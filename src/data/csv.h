@@ -56,6 +56,7 @@ class RecordReader {
   Fault SplitQuoted(char** at, char* limit, std::vector<std::string_view>* cells);
   bool IsEndOfFile(const char* at) const { return at_end_ && at == buffer_.get() + end_; }
   Fault TooLong() const;
+  Fault TooLargeText(std::string found) const;
 
   const char delimiter_;
   ByteSource source_;

@@ -40,7 +40,7 @@ constexpr size_t kMostRemembered = 256;
 constexpr int64_t kFreshSeconds = 2;
 
 // Checks that the parts fit each other.
-Fault ReadIdx(const Files& files, Raw* raw) {
+Fault ReadIdx(const Files& files, int64_t stream_bytes, Raw* raw) {
   Dataset* dataset = raw->dataset;
   IdxPart train, test;
   RETURN_IF_FAULT(dataset ? LoadIdx(files.train, &train, &dataset->train)
@@ -66,8 +66,10 @@ Fault ReadIdx(const Files& files, Raw* raw) {
   info.classes = std::max(train.classes, test.classes);
   raw->format = (train.sample_shape.size() == 1 ? "IDX rows of " : "IDX images ") +
                 to_text(train.sample_shape);
+  info.can_stream = train.stays && (!files.test || test.stays);
   raw->value_bytes = 1;
   raw->label_bytes = static_cast<int64_t>(sizeof(int64_t));
+  raw->stream_bytes = stream_bytes;
   return {};
 }
 
@@ -89,7 +91,7 @@ Fault ReadTwoArrays(const DatasetUri& uri, const Files& files, Raw* raw) {
       RETURN_IF_FAULT(OpenSafetensor(files.path, uri.labels_name, &labels));
       raw->format = "safetensors";
   }
-  RETURN_IF_FAULT(ReadArrays(std::move(features), std::move(labels), raw));
+  RETURN_IF_FAULT(ReadArrays(std::move(features), std::move(labels), uri.stream.memory_bytes, raw));
   raw->format += ", samples of " + ShapeText(raw->info.sample_shape);
   return {};
 }
@@ -111,7 +113,7 @@ Fault ReadRaw(const DatasetUri& uri, const Roots& roots, const Files& files, Raw
     case DatasetUri::Kind::kPrepared:
       return ReadPrepared(files.path, uri.stream.memory_bytes, raw);
     default:
-      return ReadIdx(files, raw);
+      return ReadIdx(files, uri.stream.memory_bytes, raw);
   }
 }
 
@@ -281,6 +283,10 @@ std::optional<DatasetInfo> Loader::Inspect(const DatasetUri& uri, spec::Problems
     const StoredFolder folder(stored_folder_);
     fault = LoadWhole(folder.UriOf(uri), folder.roots(), prepared, &*dataset_);
     ShowStored(folder, &fault);
+    for (Split* split : {&dataset_->train, &dataset_->test}) {
+      if (split->files != nullptr)
+        split->files = std::make_shared<StoredRows>(split->files, folder);
+    }
   } else {
     fault = LoadWhole(uri, roots_, prepared, &*dataset_);
   }
@@ -300,7 +306,6 @@ Result<Dataset> Loader::Take(const DatasetUri& uri, bool streams) {
   dataset_.reset();
   if (streams) return taken;
   Fault fault = WithinMemory(uri, [&] { return ReadIntoMemory(&taken); });
-  if (uri.stored() && !stored_folder_.empty()) ShowStored(StoredFolder(stored_folder_), &fault);
   if (!fault.ok()) return fault.ToStatus();
   return taken;
 }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <numeric>
 
 #include "base/resources.h"
+#include "data/array_rows.h"
 #include "data/raw.h"
 
 namespace cyxwiz::data {
@@ -74,6 +76,7 @@ Fault ReadHeader(ByteSource* source, bool labels, Header* header) {
   }
   header->header_bytes = static_cast<int64_t>(4 + size_bytes);
   header->values = 1;
+  const int64_t most = labels || source->compressed() ? kMaxIdxBytes : kMaxIdxValues;
   bool too_large = false;
   for (size_t i = 0; i < static_cast<size_t>(rank); ++i) {
     const unsigned char* at = sizes + i * 4;
@@ -81,7 +84,7 @@ Fault ReadHeader(ByteSource* source, bool labels, Header* header) {
         int64_t{at[0]} << 24 | int64_t{at[1]} << 16 | int64_t{at[2]} << 8 | int64_t{at[3]};
     header->dims.push_back(dim);
     // Divided, not multiplied: the product of two 32-bit numbers may not fit.
-    too_large = too_large || (dim > 0 && header->values > kMaxIdxBytes / dim);
+    too_large = too_large || (dim > 0 && header->values > most / dim);
     if (!too_large) header->values *= dim;
   }
   for (size_t i = 0; i < header->dims.size(); ++i) {
@@ -92,8 +95,10 @@ Fault ReadHeader(ByteSource* source, bool labels, Header* header) {
   }
   if (too_large) {
     return TooLarge("IDX file " + file + " is too large",
-                    "at most " + FormatBytes(kMaxIdxBytes) + " of values",
-                    ShapeText(header->dims) + " values");
+                    "at most " + FormatBytes(most) + " of values" +
+                        (source->compressed() ? " that are compressed" : ""),
+                    ShapeText(header->dims) + " values",
+                    source->compressed() ? "unpack it with gunzip" : "");
   }
   if (!source->CanHold(header->total_bytes())) {
     return Wrong("IDX file " + file + " is cut off",
@@ -176,6 +181,7 @@ Fault ReadPart(const IdxFiles& files, ByteSource* images, Header* image_header, 
   part->samples = image_header->dims[0];
   part->sample_shape.assign(image_header->dims.begin() + 1, image_header->dims.end());
   if (part->sample_shape.size() == 2) part->sample_shape.insert(part->sample_shape.begin(), 1);
+  part->stays = !images->compressed();
   part->classes = int64_t{*std::max_element(labels->begin(), labels->end())} + 1;
   return {};
 }
@@ -195,12 +201,23 @@ Fault LoadIdx(const IdxFiles& files, IdxPart* part, Split* split) {
   Header header;
   std::vector<uint8_t> labels;
   RETURN_IF_FAULT(ReadPart(files, &images, &header, part, &labels));
-  std::vector<uint8_t> pixels;
-  RETURN_IF_FAULT(ReadAll(&images, header, &pixels));
   split->samples = part->samples;
-  split->features = std::move(pixels);
   split->labels = std::vector<int64_t>(labels.begin(), labels.end());
-  return {};
+  if (!part->stays) {
+    std::vector<uint8_t> pixels;
+    RETURN_IF_FAULT(ReadAll(&images, header, &pixels));
+    split->features = std::move(pixels);
+    return {};
+  }
+  ArraySource array;
+  array.place = "IDX file '" + files.images + "'";
+  array.type = ElementType::kUint8;
+  array.shape = header.dims;
+  array.file = files.images;
+  array.offset = header.header_bytes;
+  split->rows.resize(static_cast<size_t>(split->samples));
+  std::iota(split->rows.begin(), split->rows.end(), 0);
+  return ArrayRows::Open(array, &split->files);
 }
 
 }  // namespace cyxwiz::data

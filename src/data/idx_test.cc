@@ -44,6 +44,19 @@ TEST_F(IdxTest, RowsAndColourImagesKeepTheirShape) {
   EXPECT_EQ(colour.info.description, "IDX images 3x2x5, 4 train samples, 4 classes");
 }
 
+TEST_F(IdxTest, ImagesThatAreNotCompressedCanStayInTheirFile) {
+  Write("set/train-images-idx3-ubyte", Idx({40, 2, 3}));
+  Write("set/train-labels-idx1-ubyte", Idx({40}, 0, 3));
+  ExpectSameInFiles(Uri("file://{}/set?normalize=true&test_split=0.25"));
+  Write("set/t10k-images-idx3-ubyte", Idx({10, 2, 3}, 5));
+  Write("set/t10k-labels-idx1-ubyte", Idx({10}, 0, 3));
+  ExpectSameInFiles(Uri("file://{}/set?normalize=true"));
+  // One part that is compressed is enough for none to stay.
+  std::filesystem::remove(folder_ + "/set/t10k-images-idx3-ubyte");
+  Write("set/t10k-images-idx3-ubyte.gz", Gzip(Idx({10, 2, 3}, 5)));
+  EXPECT_FALSE(LoadOk(Uri("file://{}/set")).info.can_stream);
+}
+
 TEST_F(IdxTest, GzipIsKnownByItsContentNotItsName) {
   images_ = Write("images.plain", Gzip(Idx({6, 2, 3})));
   labels_ = Write("labels.gz", Idx({6}));
@@ -185,11 +198,13 @@ TEST_F(IdxTest, AGzipBombIsStoppedAtWhatTheHeaderDeclares) {
 
 TEST_F(IdxTest, AHeaderCannotMakeUsTakeMemory) {
   WritePair(IdxHeader({0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}), Idx({6}));
-  ExpectPairWrong(Code::kResourceExhausted, {"too large", "4.0 GiB"});
+  ExpectPairWrong(Code::kResourceExhausted, {"too large", "1.0 PiB"});
   WritePair(IdxHeader({0x80000000, 2, 1}), Idx({6}));
   ExpectPairWrong(Code::kInvalidArgument, {"cut off", "4294967312 bytes"});
   WritePair(IdxHeader({0x80000000, 2, 2}), Idx({6}));
-  ExpectPairWrong(Code::kResourceExhausted, {"too large"});
+  ExpectPairWrong(Code::kInvalidArgument, {"cut off", "8589934608 bytes"});
+  WritePair(Gzip(IdxHeader({0x80000000, 2, 2})), Idx({6}));
+  ExpectPairWrong(Code::kResourceExhausted, {"too large", "4.0 GiB", "gunzip"});
   // Within the limit, but no gzip file of this size can hold it.
   WritePair(Gzip(IdxHeader({1000, 1000, 1000})), Idx({6}));
   ExpectPairWrong(Code::kInvalidArgument, {"cut off", "1000000016 bytes"});

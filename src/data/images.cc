@@ -6,20 +6,19 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <numeric>
 #include <utility>
 #include <vector>
 
-#include "base/resources.h"
-#include "data/byte_source.h"
+#include "data/folder_files.h"
 #include "data/picture.h"
-#include "data/resize.h"
+#include "data/picture_rows.h"
 #include "data/roots.h"
 
 namespace cyxwiz::data {
 namespace {
 
-constexpr int64_t kMaxValueBytes = int64_t{4} << 30;
-constexpr size_t kMaxImages = 1'000'000;
+constexpr size_t kMaxImages = 2'000'000;
 constexpr size_t kMaxClasses = 65536;
 
 bool IsImageName(const std::string& name) {
@@ -53,30 +52,22 @@ bool IsFolder(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-bool IsLink(const std::string& path) {
-  struct stat info;
-  return ::lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
-}
-
-struct ImageFile {
-  std::string path;
-  int64_t label = 0;
-};
-
 // One part: its images, in order.
 class Part {
  public:
-  explicit Part(const Roots& roots) : roots_(roots) {}
+  // most: images that it may have.
+  Part(const Roots& roots, size_t most) : roots_(roots), most_(most) {}
 
   // *classes: those of the training part; empty: this is it.
   Fault Find(const std::string& folder, std::vector<std::string>* classes) {
     const bool first = classes->empty();
     std::vector<std::string> names;
-    RETURN_IF_FAULT(List(folder, kMaxImages, &names));
+    RETURN_IF_FAULT(List(folder, most_, &names));
     for (const std::string& name : names) {
       std::string path;
-      RETURN_IF_FAULT(Resolve(folder + "/" + name, &path));
-      if (!IsFolder(path)) continue;
+      struct stat info;
+      RETURN_IF_FAULT(Resolve(folder + "/" + name, &path, &info));
+      if (!S_ISDIR(info.st_mode)) continue;
       auto known = std::lower_bound(classes->begin(), classes->end(), name);
       if (first) {
         if (classes->size() == kMaxClasses) {
@@ -92,137 +83,123 @@ class Part {
       }
       RETURN_IF_FAULT(FindClass(path, known - classes->begin()));
     }
-    if (!files_.empty()) return {};
+    if (!labels_.empty()) return {};
     return Wrong("folder '" + folder + "' has no images",
                  "a folder for each class, with PNG or JPEG files", "none",
                  "put each class into a folder of its own");
   }
 
-  const std::vector<ImageFile>& files() const { return files_; }
+  const std::shared_ptr<FolderFiles>& files() const { return files_; }
+  std::vector<int64_t>& labels() { return labels_; }
 
  private:
   Fault FindClass(const std::string& folder, int64_t label) {
     std::vector<std::string> names;
-    RETURN_IF_FAULT(List(folder, kMaxImages, &names));
-    const size_t before = files_.size();
+    RETURN_IF_FAULT(List(folder, most_, &names));
+    const size_t before = labels_.size();
+    files_->AddFolder(folder);
     for (const std::string& name : names) {
       if (!IsImageName(name)) continue;
-      if (files_.size() == kMaxImages) {
-        return TooLarge("there are too many images", "at most " + std::to_string(kMaxImages),
+      if (labels_.size() == most_) {
+        return TooLarge("there are too many images", "at most " + std::to_string(most_),
                         "more by folder '" + folder + "'");
       }
-      ImageFile file{"", label};
-      RETURN_IF_FAULT(Resolve(folder + "/" + name, &file.path));
-      files_.push_back(std::move(file));
+      const std::string path = folder + "/" + name;
+      std::string real;
+      struct stat info;
+      RETURN_IF_FAULT(Resolve(path, &real, &info));
+      RETURN_IF_FAULT(files_->Add(real == path ? name : real, info));
+      labels_.push_back(label);
     }
-    if (files_.size() > before) return {};
+    if (labels_.size() > before) return {};
     return Wrong("folder '" + folder + "' has no images",
                  "files that end in .png, .jpg or .jpeg, as every class has",
                  names.empty() ? "an empty folder" : "'" + Shown(names[0]) + "'",
                  "remove the folder if it is no class");
   }
 
-  // Only a link can leave a folder that is below the roots; opening follows none.
-  Fault Resolve(const std::string& path, std::string* real) const {
+  // Only a link can leave a folder that is below the roots; opening follows none. info: of what it
+  // leads to.
+  Fault Resolve(const std::string& path, std::string* real, struct stat* info) const {
     *real = path;
-    return IsLink(path) ? ResolvePath(roots_, path, real) : Fault();
+    if (::lstat(path.c_str(), info) == 0 && S_ISLNK(info->st_mode))
+      RETURN_IF_FAULT(ResolvePath(roots_, path, real));
+    if (::lstat(real->c_str(), info) == 0) return {};
+    return SystemFault("cannot inspect", *real, "an image", errno);
   }
 
   const Roots& roots_;
-  std::vector<ImageFile> files_;
+  const size_t most_;
+  const std::shared_ptr<FolderFiles> files_ = std::make_shared<FolderFiles>();
+  std::vector<int64_t> labels_;  // of each file
 };
 
-Fault ReadContent(const std::string& path, std::string* content) {
-  ByteSource source;
-  RETURN_IF_FAULT(source.Open(path));
-  if (source.file_bytes() > kMaxPictureFileBytes) {
-    return TooLarge("image '" + path + "' is too large",
-                    "at most " + FormatBytes(kMaxPictureFileBytes),
-                    FormatBytes(source.file_bytes()));
-  }
-  content->resize(static_cast<size_t>(source.file_bytes()));
-  size_t got = 0;
-  RETURN_IF_FAULT(source.Read(content->data(), content->size(), &got));
-  content->resize(got);
-  return {};
+// The images stay in their files.
+void LeavePart(Part* part, const std::vector<int64_t>& shape, bool resizes, Split* split) {
+  split->samples = part->files()->size();
+  split->files = std::make_shared<PictureRows>(part->files(), shape, resizes);
+  split->rows.resize(static_cast<size_t>(split->samples));
+  std::iota(split->rows.begin(), split->rows.end(), 0);
+  split->labels = std::move(part->labels());
 }
 
-Fault LoadPart(const Part& part, const std::vector<int64_t>& shape, bool resizes, Split* split) {
-  const int64_t channels = shape[0], height = shape[1], width = shape[2];
-  const size_t sample = static_cast<size_t>(channels * height * width);
-  split->samples = static_cast<int64_t>(part.files().size());
-  std::vector<uint8_t> values;
-  values.reserve(sample * part.files().size());
-  std::vector<int64_t> labels;
-  std::string content;
-  Picture picture;
-  for (const ImageFile& file : part.files()) {
-    RETURN_IF_FAULT(ReadContent(file.path, &content));
-    RETURN_IF_FAULT(DecodePicture(content, file.path, channels, &picture));
-    if (!resizes && (picture.height != height || picture.width != width)) {
-      return Wrong("image '" + file.path + "' is of another size than the first",
-                   std::to_string(height) + "x" + std::to_string(width),
-                   std::to_string(picture.height) + "x" + std::to_string(picture.width),
-                   "size=" + std::to_string(height) + "x" + std::to_string(width) +
-                       " makes all of that size");
-    }
-    values.resize(values.size() + sample);
-    Resize(picture, height, width, values.data() + values.size() - sample);
-    labels.push_back(file.label);
-  }
-  split->features = std::move(values);
-  split->labels = std::move(labels);
-  return {};
-}
-
-}  // namespace
-
-Fault ReadImageFolder(const std::string& folder, const spec::DatasetUri& uri, const Roots& roots,
-                      Raw* raw) {
+// *test stays empty when there is none.
+Fault FindParts(const std::string& folder, const Roots& roots, Part* train, Part* test,
+                std::vector<std::string>* classes) {
   if (!IsFolder(folder)) {
     return Wrong("'" + folder + "' is not a folder", "a folder with a folder for each class",
                  "a file");
   }
+  if (!IsFolder(folder + "/train")) return train->Find(folder, classes);
+  std::string train_folder, test_folder;
+  RETURN_IF_FAULT(ResolvePath(roots, folder + "/train", &train_folder));
+  RETURN_IF_FAULT(train->Find(train_folder, classes));
+  if (!IsFolder(folder + "/test")) return {};
+  RETURN_IF_FAULT(ResolvePath(roots, folder + "/test", &test_folder));
+  return test->Find(test_folder, classes);
+}
+
+}  // namespace
+
+Fault ListImages(const std::string& folder, const Roots& roots, size_t most,
+                 std::vector<std::string>* paths) {
   std::vector<std::string> classes;
-  Part train(roots), test(roots);
-  std::string train_folder = folder, test_folder = folder + "/test";
-  if (IsFolder(folder + "/train")) {
-    RETURN_IF_FAULT(ResolvePath(roots, folder + "/train", &train_folder));
-    RETURN_IF_FAULT(train.Find(train_folder, &classes));
-    if (IsFolder(test_folder)) {
-      RETURN_IF_FAULT(ResolvePath(roots, test_folder, &test_folder));
-      RETURN_IF_FAULT(test.Find(test_folder, &classes));
-    }
-  } else {
-    RETURN_IF_FAULT(train.Find(folder, &classes));
+  Part train(roots, most), test(roots, most);
+  RETURN_IF_FAULT(FindParts(folder, roots, &train, &test, &classes));
+  for (const Part* part : {&train, &test}) {
+    for (int64_t i = 0; i < part->files()->size(); ++i) paths->push_back(part->files()->PathOf(i));
   }
-  std::string content;
+  if (paths->size() <= most) return {};
+  return TooLarge("there are too many images", "at most " + std::to_string(most),
+                  std::to_string(paths->size()));
+}
+
+Fault ReadImageFolder(const std::string& folder, const spec::DatasetUri& uri, const Roots& roots,
+                      Raw* raw) {
+  std::vector<std::string> classes;
+  Part train(roots, kMaxImages), test(roots, kMaxImages);
+  RETURN_IF_FAULT(FindParts(folder, roots, &train, &test, &classes));
+  std::string content, name;
   Picture first;
-  const std::string& first_path = train.files()[0].path;
-  RETURN_IF_FAULT(ReadContent(first_path, &content));
-  RETURN_IF_FAULT(InspectPicture(content, first_path, &first));
+  RETURN_IF_FAULT(train.files()->Read(0, &content, &name));
+  RETURN_IF_FAULT(InspectPicture(content, name, &first));
   const bool resizes = uri.images.height > 0;
   spec::DatasetInfo& info = raw->info;
   info.sample_shape = SampleShape(uri.images, first);
-  info.train_samples = static_cast<int64_t>(train.files().size());
-  info.test_samples = static_cast<int64_t>(test.files().size());
+  info.train_samples = train.files()->size();
+  info.test_samples = test.files()->size();
   info.classes = static_cast<int64_t>(classes.size());
+  info.can_stream = true;
   raw->format = "images " + ShapeText(info.sample_shape);
   raw->value_bytes = 1;
   raw->label_bytes = static_cast<int64_t>(sizeof(int64_t));
-  const int64_t sample = info.sample_shape[0] * info.sample_shape[1] * info.sample_shape[2];
-  const int64_t images = info.train_samples + info.test_samples;
-  if (images > kMaxValueBytes / sample) {
-    return TooLarge("the images of '" + folder + "' are too many or too large",
-                    "at most " + FormatBytes(kMaxValueBytes) + " of values",
-                    std::to_string(images) + " of " + ShapeText(info.sample_shape),
-                    "give a smaller size=");
-  }
+  raw->stream_bytes = uri.stream.memory_bytes;
+  raw->name_bytes = train.files()->name_bytes() + test.files()->name_bytes();
   if (raw->dataset == nullptr) return {};
   raw->dataset->details["classes"] = classes;
-  RETURN_IF_FAULT(LoadPart(train, info.sample_shape, resizes, &raw->dataset->train));
-  if (info.test_samples == 0) return {};
-  return LoadPart(test, info.sample_shape, resizes, &raw->dataset->test);
+  LeavePart(&train, info.sample_shape, resizes, &raw->dataset->train);
+  if (info.test_samples > 0) LeavePart(&test, info.sample_shape, resizes, &raw->dataset->test);
+  return {};
 }
 
 }  // namespace cyxwiz::data

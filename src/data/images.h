@@ -7,10 +7,13 @@
 // class, in the order of the files' names. Names that begin with a dot, and files with other
 // endings, are passed over.
 //
-// Limits: a million images, 65536 classes, 4 GiB of values; those of picture.h.
+// The images stay in their files.
+//
+// Limits: 2000000 images, 65536 classes; those of picture.h and sample_files.h.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "data/fault.h"
 #include "data/raw.h"
@@ -20,5 +23,9 @@ namespace cyxwiz::data {
 // Reads the folder, which is resolved. Links in it must stay below the roots.
 Fault ReadImageFolder(const std::string& folder, const spec::DatasetUri& uri, const Roots& roots,
                       Raw* raw);
+
+// The paths of its images, resolved, in order. TooLarge when there are more than `most`.
+Fault ListImages(const std::string& folder, const Roots& roots, size_t most,
+                 std::vector<std::string>* paths);
 
 }  // namespace cyxwiz::data

@@ -57,6 +57,34 @@ TEST_F(ImagesTest, TrainAndTestFoldersAreParts) {
   ExpectWrong(Images(), Code::kInvalidArgument, {"set/test/c' is of no class"});
 }
 
+TEST_F(ImagesTest, ImagesThatStayInTheirFilesAreTheSame) {
+  for (int i = 0; i < 12; ++i) {
+    const std::string name = std::string(i % 2 == 0 ? "a/" : "b/") + std::to_string(i) + ".png";
+    Write("set/train/" + name, Png(Gradient(3 + i % 2, 4, 3, i)));
+    if (i < 4) Write("set/test/" + name, Png(Gradient(3, 4, 3, i + 50)));
+  }
+  Write("elsewhere.png", Png(Gradient(3, 4, 1)));
+  std::filesystem::create_symlink(folder_ + "/elsewhere.png", folder_ + "/set/train/b/2.png");
+  ExpectSameInFiles(Images("&size=5x4&normalize=true"));
+  std::filesystem::remove_all(folder_ + "/set/test");
+  ExpectSameInFiles(Images("&size=2&channels=1&test_split=0.4&split=stratified"));
+}
+
+TEST_F(ImagesTest, AnImageThatChangesWhileTheyAreReadIsTold) {
+  Write("set/a/1.png", Png(Gradient(2, 2, 1)));
+  Write("set/a/2.png", Png(Gradient(2, 2, 1)));
+  Loader loader(roots());
+  const Result<Dataset> dataset = loader.Take(Images(), /*streams=*/true);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  const std::string before = dataset->train.files->State();
+  Write("set/a/2.png", Png(Gradient(2, 2, 1, 9)) + "x");
+  uint8_t row[4];
+  EXPECT_TRUE(dataset->train.files->Read(0, row).ok());
+  const Status read = dataset->train.files->Read(1, row);
+  EXPECT_NE(read.ToString().find("a/2.png' has changed since"), std::string::npos) << read;
+  EXPECT_NE(Loader(roots()).Take(Images(), /*streams=*/true)->train.files->State(), before);
+}
+
 TEST_F(ImagesTest, SizeAndChannelsAreMadeAlike) {
   Write("set/a/1.png", Png(Gradient(8, 8, 1)));
   Write("set/a/2.jpg", Jpeg(Gradient(20, 10, 3)));

@@ -159,6 +159,7 @@ Fault ReadNpyHeader(ArraySource* array) {
   int64_t values = 0;
   RETURN_IF_FAULT(CountElements(array->place, array->shape, &values));
   const int64_t bytes = values * SizeOf(array->type);
+  array->offset += header_bytes;
   if (array->bytes->CanHold(header_bytes + bytes)) return {};
   return Wrong(array->place + " is cut off",
                Count(header_bytes + bytes, "byte") + " as its header declares (" +
@@ -166,18 +167,37 @@ Fault ReadNpyHeader(ArraySource* array) {
                "less", "copy or write the file again");
 }
 
+Fault CheckEnd(const ArraySource& array, int64_t end) {
+  int64_t values = 0;
+  RETURN_IF_FAULT(CountElements(array.place, array.shape, &values));
+  const int64_t bytes = values * SizeOf(array.type), found = end - array.offset;
+  if (found == bytes) return {};
+  return Wrong(array.place + " goes on after its last value",
+               Count(bytes, "byte") + " of values (" + ShapeText(array.shape) + ")",
+               std::to_string(found));
+}
+
 Fault OpenNpy(const std::string& path, ArraySource* array) {
   auto source = std::make_unique<ByteSource>();
   RETURN_IF_FAULT(source->Open(path));
+  const int64_t file_bytes = source->file_bytes();
   array->place = "NPY file '" + path + "'";
+  if (!source->compressed()) array->file = path;
   array->bytes = std::move(source);
-  return ReadNpyHeader(array);
+  RETURN_IF_FAULT(ReadNpyHeader(array));
+  return array->file.empty() ? Fault() : CheckEnd(*array, file_bytes);
 }
 
 Fault OpenNpz(const std::string& path, const std::string& name, ArraySource* array) {
   array->place = "NPZ file '" + path + "', array '" + Shown(name, 100) + "',";
-  RETURN_IF_FAULT(OpenZipMember(path, name + ".npy", &array->bytes));
-  return ReadNpyHeader(array);
+  ZipMember member;
+  RETURN_IF_FAULT(OpenZipMember(path, name + ".npy", &member));
+  array->bytes = std::move(member.reader);
+  if (!member.stored) return ReadNpyHeader(array);
+  array->file = path;
+  array->offset = member.offset;
+  RETURN_IF_FAULT(ReadNpyHeader(array));
+  return CheckEnd(*array, member.offset + member.bytes);
 }
 
 }  // namespace cyxwiz::data

@@ -16,8 +16,13 @@
 
 namespace cyxwiz::data {
 
-// Reads the header of the array that array->bytes gives, whose place is set.
+// Reads the header of the array that array->bytes gives, whose place is set; array->offset grows by
+// its length.
 Fault ReadNpyHeader(ArraySource* array);
+
+// Whether the values of an array whose header was read end at `end`, where its file or its member
+// does.
+Fault CheckEnd(const ArraySource& array, int64_t end);
 
 // The file at `path`, which is resolved and may be gzip.
 Fault OpenNpy(const std::string& path, ArraySource* array);

@@ -3,8 +3,8 @@
 // A picture is gray or colour of 8 bits; others are converted: palettes and 16 bits, and what is
 // transparent lies on black. Which format a file has, its first bytes tell, never its name.
 //
-// Limits: 64 MiB a file, 16384 pixels each way, 64 million pixels, 100 scans of a JPEG. Sizes are
-// checked before memory is taken.
+// Limits: 16384 pixels each way, 64 million pixels, 100 scans of a JPEG; the content those of
+// sample_files.h. Sizes are checked before memory is taken.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,6 @@
 
 namespace cyxwiz::data {
 
-inline constexpr int64_t kMaxPictureFileBytes = 64 << 20;
 inline constexpr int64_t kMaxPicturePixels = 64'000'000;
 
 struct Picture {

@@ -51,6 +51,31 @@ TEST_F(PreparationTest, OtherDataIsScaledAsThatOfTheTraining) {
   ExpectRefused(Learn("file://{}/a.csv"), "file://{}/b.csv?normalize=true", "was not scaled");
 }
 
+TEST_F(PreparationTest, DataThatStaysInFilesIsScaledTheSame) {
+  auto npy = [](const std::string& descr, const std::string& shape, const std::string& values) {
+    const std::string header =
+        "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shape + ", }\n";
+    return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(header.size()) + '\0' + header +
+           values;
+  };
+  const float values[] = {1, 5, 3, 6, 8, -1};
+  Write("x.npy", npy("<f4", "(3, 2)", {reinterpret_cast<const char*>(values), sizeof values}));
+  Write("y.npy", npy("|u1", "(3,)", std::string("\0\1\1", 3)));
+  Write("a.csv", "x,z,y\n1,2,0\n3,6,1\n");
+  Preparation preparation = Learn("file://{}/a.csv?normalize=true");
+  preparation.columns = Json();
+  const std::string uri = "file://{}/x.npy?labels={}/y.npy";
+  const Dataset whole = LoadOkFor(preparation, uri);
+  EXPECT_EQ(Floats(whole.train), (std::vector<float>{-1, 0.5, 1, 1, 6, -2.5}));
+  Loader loader(roots(), preparation);
+  const Result<Dataset> streamed = loader.Take(Uri(uri), /*streams=*/true);
+  ASSERT_TRUE(streamed.ok()) << streamed.status();
+  std::vector<float> rows(6);
+  ASSERT_TRUE(
+      streamed->train.files->ReadRun(0, 3, 8, reinterpret_cast<uint8_t*>(rows.data())).ok());
+  EXPECT_EQ(rows, Floats(whole.train));
+}
+
 TEST_F(PreparationTest, ValuesThatAreMissingBecomeThoseOfTheTraining) {
   Write("a.csv", "x,z,y\n1,1,0\n3,1,1\n");
   Write("b.csv", "x,z,y\n,9,0\n100,9,1\n");

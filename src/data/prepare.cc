@@ -12,6 +12,7 @@
 
 #include "data/file_rows.h"
 #include "data/random.h"
+#include "data/scaled_rows.h"
 #include "spec/count.h"
 
 namespace cyxwiz::data {
@@ -20,9 +21,9 @@ namespace {
 using spec::DatasetInfo;
 using spec::TestSplit;
 
-// Of a sample in files: its place, label and row, and its places in the order of samples and in
-// those of an epoch, of a part and of what is to be read.
-constexpr int64_t kIndexBytes = 16 + 8 + 8 + 4 * 8;
+// Of a sample in files: its place and row, and its places in the order of samples and in those of
+// an epoch, of a part and of what is to be read.
+constexpr int64_t kIndexBytes = 16 + 8 + 4 * 8;
 // Of the threads that read ahead.
 constexpr int64_t kReaderBytes = int64_t{36} << 20;
 
@@ -243,6 +244,12 @@ void Scale(const Groups& groups, const std::vector<float>& mean,
     }
     return;
   }
+  const int64_t width = ElementsOf(dataset->info.sample_shape);
+  for (Split* split : {&dataset->train, &dataset->test}) {
+    if (split->files == nullptr) continue;
+    split->files = std::make_shared<ScaledRows>(
+        split->files, width, static_cast<int64_t>(groups.inner), mean, deviation);
+  }
   ForFloats(dataset, [&](std::vector<float>* values) {
     for (size_t i = 0; i < values->size(); ++i) {
       const size_t g = groups.of(i);
@@ -332,15 +339,14 @@ Fault RenumberClasses(const std::vector<std::string>& wanted, Dataset* dataset) 
 
 void Describe(Raw* raw) {
   spec::DatasetInfo& info = raw->info;
-  const int64_t sample_bytes =
-      spec::Sum(spec::Product(ElementsOf(info.sample_shape), raw->value_bytes),
-                spec::Product(ElementsOf(info.label_shape), raw->label_bytes));
-  info.bytes_in_memory =
-      spec::Product(spec::Sum(info.train_samples, info.test_samples), sample_bytes);
+  const int64_t samples = spec::Sum(info.train_samples, info.test_samples),
+                labels = spec::Product(ElementsOf(info.label_shape), raw->label_bytes),
+                features = spec::Product(ElementsOf(info.sample_shape), raw->value_bytes);
+  info.bytes_in_memory = spec::Product(samples, spec::Sum(features, labels));
   if (info.can_stream) {
     info.bytes_streamed =
-        spec::Sum(spec::Product(spec::Sum(info.train_samples, info.test_samples), kIndexBytes),
-                  kReaderBytes, std::max(raw->stream_bytes, 4 * sample_bytes));
+        spec::Sum(spec::Product(samples, spec::Sum(kIndexBytes, labels)), raw->name_bytes,
+                  kReaderBytes, std::max(raw->stream_bytes, spec::Product(4, features)));
   }
   info.description = raw->format + ", " + std::to_string(info.train_samples) + " train ";
   if (info.test_samples > 0) {
@@ -466,11 +472,7 @@ Fault Adapt(const spec::DatasetUri& uri, const Preparation& prepared, Dataset* d
   bool scaled = false;
   if (uri.kind == spec::DatasetUri::Kind::kPrepared)
     RETURN_IF_FAULT(CheckScale(prepared, dataset, &scaled));
-  if (!prepared.mean.empty() && !scaled) {
-    // Bytes are scaled as they are fed to the model; floats are, in memory.
-    if (!bytes) RETURN_IF_FAULT(ReadIntoMemory(dataset));
-    Scale(groups, prepared.mean, prepared.deviation, dataset);
-  }
+  if (!prepared.mean.empty() && !scaled) Scale(groups, prepared.mean, prepared.deviation, dataset);
   return prepared.labels ? RenumberClasses(prepared.classes, dataset) : Fault();
 }
 

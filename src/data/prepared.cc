@@ -9,8 +9,8 @@
 
 #include "base/file.h"
 #include "base/safetensors.h"
+#include "data/array_rows.h"
 #include "data/arrays.h"
-#include "data/fixed_rows.h"
 #include "data/prepare.h"
 #include "data/safetensors_arrays.h"
 #include "spec/count.h"
@@ -203,20 +203,24 @@ Fault ReadDescription(const std::string& path, Raw* raw, Description* descriptio
   return {};
 }
 
-// A tensor of a part, of that type and shape; its values when `values` is not null, where they lie
-// in the file when `offset` is not null.
+// Opens a tensor of a part, which must be of that type and shape.
+template <typename T>
+Fault OpenTensor(const std::string& file, const char* name, const std::vector<int64_t>& shape,
+                 ArraySource* array) {
+  RETURN_IF_FAULT(OpenSafetensor(file, name, array));
+  if (array->type == ElementOf<T>() && array->shape == shape) return {};
+  return Wrong(array->place + " is not what " + std::string(kPreparedFile) + " says",
+               std::string(TypeName<T>()) + " of " + ShapeText(shape),
+               "another type, or " + ShapeText(array->shape),
+               "make the data set again with 'cyxwiz preprocess'");
+}
+
+// Its values too, when `values` is not null.
 template <typename T>
 Fault ReadTensor(const std::string& file, const char* name, const std::vector<int64_t>& shape,
-                 std::vector<T>* values, int64_t* offset = nullptr) {
+                 std::vector<T>* values) {
   ArraySource array;
-  RETURN_IF_FAULT(OpenSafetensor(file, name, &array));
-  if (array.type != ElementOf<T>() || array.shape != shape) {
-    return Wrong(array.place + " is not what " + std::string(kPreparedFile) + " says",
-                 std::string(TypeName<T>()) + " of " + ShapeText(shape),
-                 "another type, or " + ShapeText(array.shape),
-                 "make the data set again with 'cyxwiz preprocess'");
-  }
-  if (offset != nullptr) *offset = array.offset;
+  RETURN_IF_FAULT(OpenTensor<T>(file, name, shape, &array));
   if (values == nullptr) return {};
   values->resize(static_cast<size_t>(spec::ElementCount(shape)));
   const size_t bytes = values->size() * sizeof(T);
@@ -258,10 +262,10 @@ Fault ReadPart(const std::string& file, const Description& description, int64_t 
                const spec::DatasetInfo& info, Split* split) {
   const auto features = Rows(samples, info.sample_shape), labels = Rows(samples, info.label_shape);
   auto* to_labels = split == nullptr ? nullptr : &split->labels;
-  int64_t offset = 0;
+  ArraySource array;
   RETURN_IF_FAULT(description.features == "uint8"
-                      ? ReadTensor<uint8_t>(file, kFeatures, features, nullptr, &offset)
-                      : ReadTensor<float>(file, kFeatures, features, nullptr, &offset));
+                      ? OpenTensor<uint8_t>(file, kFeatures, features, &array)
+                      : OpenTensor<float>(file, kFeatures, features, &array));
   RETURN_IF_FAULT(
       description.labels == "int64"   ? ReadTensor(file, kLabels, labels, Hold<int64_t>(to_labels))
       : description.labels == "uint8" ? ReadTensor(file, kLabels, labels, Hold<uint8_t>(to_labels))
@@ -272,9 +276,7 @@ Fault ReadPart(const std::string& file, const Description& description, int64_t 
   if (description.features == "float32") split->features = std::vector<float>();
   split->rows.resize(static_cast<size_t>(samples));
   std::iota(split->rows.begin(), split->rows.end(), 0);
-  RETURN_IF_FAULT(FixedRows::Open(
-      file, offset, spec::Product(spec::ElementCount(info.sample_shape), split->value_bytes()),
-      split->has_floats(), &split->files));
+  RETURN_IF_FAULT(ArrayRows::Open(array, &split->files));
   return CheckLabels(file, *split, info.classes);
 }
 

@@ -26,29 +26,6 @@ class PreparedTest : public DataTest {
     EXPECT_TRUE(written.ok()) << written;
     return files;
   }
-  // Whether the samples are the same when they stay in files.
-  void ExpectSameInFiles(const spec::DatasetUri& uri, const Dataset& raw) {
-    Loader loader(Roots({folder_}));
-    auto streamed = loader.Take(uri, /*streams=*/true);
-    ASSERT_TRUE(streamed.ok()) << streamed.status();
-    for (auto part : {&Dataset::train, &Dataset::test}) {
-      const Split &a = raw.*part, &b = (*streamed).*part;
-      EXPECT_EQ(a.labels.index(), b.labels.index());
-      EXPECT_EQ(a.features.index(), b.features.index());
-      if (a.samples == 0) continue;
-      ASSERT_EQ(static_cast<int64_t>(b.rows.size()), a.samples);
-      std::visit(
-          [&](const auto& values) {
-            auto row = values;
-            row.resize(values.size() / b.rows.size());
-            for (size_t i = 0; i < b.rows.size(); ++i) {
-              ASSERT_TRUE(b.files->Read(b.rows[i], reinterpret_cast<uint8_t*>(row.data())).ok());
-              EXPECT_TRUE(std::equal(row.begin(), row.end(), values.data() + i * row.size()));
-            }
-          },
-          a.features);
-    }
-  }
   // Whether a training sees the same in what was prepared.
   void ExpectSame(const std::string& rest) {
     auto raw = LoadFrom(rest);

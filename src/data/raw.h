@@ -21,6 +21,7 @@ struct Raw {
   int64_t value_bytes = 0;   // of one value of a sample
   int64_t label_bytes = 0;   // of one label
   int64_t stream_bytes = 0;  // of samples in files that are read ahead
+  int64_t name_bytes = 0;    // of the files' names, where each sample has a file of its own
 
   // Of a table that tells its test part itself: how many samples, and with a dataset which.
   bool tells_test = false;

@@ -46,19 +46,32 @@ void RowStream::ReadAhead() {
     begun_ = std::min({count, freed_ + slots, first + at_once_});
     const int64_t end = begun_;
     lock.unlock();
-    for (int64_t i = first; i < end; ++i) {
-      const auto place = static_cast<size_t>(i % slots);
-      try {
-        slots_[place].status =
-            reader_->Read(rows_[static_cast<size_t>(i)], bytes_.get() + place * row_bytes_);
-      } catch (const std::exception& error) {  // std::bad_alloc
-        slots_[place].status = ResourceExhausted(error.what());
-      }
-    }
+    for (int64_t i = first; i < end;) i = ReadRun(i, end);
     lock.lock();
     for (int64_t i = first; i < end; ++i) slots_[static_cast<size_t>(i % slots)].ready = true;
     ready_.notify_one();
   }
+}
+
+int64_t RowStream::ReadRun(int64_t i, int64_t end) {
+  const size_t place = static_cast<size_t>(i) % slots_.size();
+  const int64_t* const row = &rows_[static_cast<size_t>(i)];
+  end = std::min(end, i + static_cast<int64_t>(slots_.size() - place));
+  int64_t count = 1;
+  while (i + count < end && row[count] == *row + count) ++count;
+  const auto read = [&](int64_t from, int64_t rows) {
+    try {
+      return reader_->ReadRun(row[from], rows, static_cast<int64_t>(row_bytes_),
+                              bytes_.get() + (place + static_cast<size_t>(from)) * row_bytes_);
+    } catch (const std::exception& error) {  // std::bad_alloc
+      return ResourceExhausted(error.what());
+    }
+  };
+  // Each row has an error of its own.
+  Status all = read(0, count);
+  for (int64_t k = 0; k < count; ++k)
+    slots_[place + static_cast<size_t>(k)].status = all.ok() || count == 1 ? all : read(k, 1);
+  return i + count;
 }
 
 Status RowStream::Next(const uint8_t** row) {

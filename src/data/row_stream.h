@@ -37,6 +37,9 @@ class RowStream {
     Status status;
   };
   void ReadAhead();
+  // Reads row i of those that are taken, and those after it, up to `end`, that follow it in the
+  // files and in the slots. Returns the one behind.
+  int64_t ReadRun(int64_t i, int64_t end);
 
   const std::shared_ptr<const RowReader> reader_;
   const std::vector<int64_t> rows_;

@@ -46,6 +46,35 @@ TEST(RowStream, ReadsNoFurtherAheadThanItsMemory) {
   }
 }
 
+// Counts the runs that are read, each of rows that follow each other.
+class RunRows : public MemoryRows {
+ public:
+  using MemoryRows::MemoryRows;
+  Status ReadRun(int64_t first, int64_t count, int64_t row_bytes, uint8_t* out) const override {
+    ++runs_;
+    return MemoryRows::ReadRun(first, count, row_bytes, out);
+  }
+  int64_t runs() const { return runs_; }
+
+ private:
+  mutable std::atomic<int64_t> runs_{0};
+};
+
+TEST(RowStream, ReadsRowsThatFollowEachOtherAtOnce) {
+  std::vector<uint8_t> bytes(200);
+  std::iota(bytes.begin(), bytes.end(), uint8_t{0});
+  auto rows = std::make_shared<RunRows>(bytes, 2, 100);
+  const std::vector<int64_t> wanted{0, 1, 2, 3, 50, 51, 7, 6, 90};
+  RowStream stream(rows, wanted, 2, 1000, 1);
+  for (int64_t row : wanted) {
+    const uint8_t* values = nullptr;
+    ASSERT_TRUE(stream.Next(&values).ok());
+    EXPECT_EQ(values[1], 2 * row + 1);
+  }
+  // At most a quarter of the nine places at a time: 0-1, 2-3, 50-51, 7, 6, 90.
+  EXPECT_EQ(rows->runs(), 6);
+}
+
 class BrokenRows : public MemoryRows {
  public:
   using MemoryRows::MemoryRows;

@@ -118,6 +118,7 @@ Fault OpenSafetensor(const std::string& path, const std::string& name, ArraySour
                      " of data",
                  "bytes " + std::to_string(begin) + " to " + std::to_string(end));
   }
+  array->file = path;
   array->offset = data_begin + begin;
   file->Narrow(array->offset, bytes);
   array->bytes = std::move(file);

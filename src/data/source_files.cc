@@ -8,21 +8,44 @@
 
 #include "base/text.h"
 #include "data/files.h"
+#include "data/images.h"
 
 namespace cyxwiz::data {
 namespace {
 
 constexpr size_t kMostSourceFiles = 1000;
 
+Status Stat(std::string name, const std::string& path, std::vector<SourceFile>* sources) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return ErrnoStatus("cannot inspect '" + path + "'", errno);
+  sources->push_back({std::move(name), path, static_cast<int64_t>(info.st_size),
+                      int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec});
+  return OkStatus();
+}
+
+Result<std::vector<SourceFile>> FindImages(const std::string& folder, const Roots& roots) {
+  std::vector<SourceFile> sources;
+  std::vector<std::string> paths;
+  Fault listed = ListImages(folder, roots, kMostSourceFiles, &paths);
+  if (listed.code == Code::kResourceExhausted) return sources;
+  if (!listed.ok()) return listed.ToStatus();
+  for (const std::string& path : paths) {
+    if (!path.starts_with(folder + "/")) return std::vector<SourceFile>();
+    RETURN_IF_ERROR(Stat(path.substr(folder.size() + 1), path, &sources));
+  }
+  return sources;
+}
+
 }  // namespace
 
 Result<std::vector<SourceFile>> FindSourceFiles(const spec::DatasetUri& uri, const Roots& roots) {
   using Kind = spec::DatasetUri::Kind;
   std::vector<SourceFile> sources;
-  if (uri.kind == Kind::kMock || uri.kind == Kind::kImageFolder) return sources;
+  if (uri.kind == Kind::kMock) return sources;
   Files files;
   bool visible = true;
   if (Fault fault = Locate(uri, roots, &files, &visible); !fault.ok()) return fault.ToStatus();
+  if (uri.kind == Kind::kImageFolder) return FindImages(files.path, roots);
   std::vector<std::string> paths = files.all();
   if (paths.size() > kMostSourceFiles) return sources;
   if (uri.kind == Kind::kPrepared) {
@@ -34,13 +57,9 @@ Result<std::vector<SourceFile>> FindSourceFiles(const spec::DatasetUri& uri, con
   }
   std::set<std::string> names;
   for (const std::string& path : paths) {
-    struct stat info {};
-    if (::stat(path.c_str(), &info) != 0)
-      return ErrnoStatus("cannot inspect '" + path + "'", errno);
     std::string name = std::filesystem::path(path).filename().string();
     if (!names.insert(name).second) name = "labels/" + name;  // of another folder
-    sources.push_back({std::move(name), path, static_cast<int64_t>(info.st_size),
-                       int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec});
+    RETURN_IF_ERROR(Stat(std::move(name), path, &sources));
   }
   return sources;
 }

@@ -19,7 +19,8 @@ struct SourceFile {
   int64_t modified_ns = 0;  // Unix time
 };
 
-// None for mock data, and for folders of images and archives of more than 1000, which are too many.
+// None for mock data, for more than 1000 images or archives, which are too many, and for folders of
+// images from which links lead elsewhere.
 // Errors as of Roots::Resolve.
 Result<std::vector<SourceFile>> FindSourceFiles(const spec::DatasetUri& uri, const Roots& roots);
 

@@ -36,6 +36,28 @@ TEST_F(SourceFilesTest, AreThoseThatAreRead) {
   EXPECT_EQ(SizesOf(StateOf(arrays)), (std::vector<int64_t>{2, 3}));
 }
 
+TEST_F(SourceFilesTest, ImagesOfAFolderAreFilesOfTheirOwn) {
+  for (const char* name : {"set/train/a/1.png", "set/train/b/2.png", "set/test/a/1.png"})
+    Write(name, name);
+  Write("set/train/a/notes", "");
+  const auto images = Find("/set?format=images");
+  ASSERT_EQ(images.size(), 3u);
+  EXPECT_EQ(images[0].name, "train/a/1.png");
+  EXPECT_EQ(images[2].name, "test/a/1.png");
+  EXPECT_EQ(images[2].size, 16);
+  for (int i = 0; i < 997; ++i) Write("set/train/b/x" + std::to_string(i) + ".png", "");
+  EXPECT_EQ(Find("/set?format=images").size(), 1000u);
+  Write("set/train/a/one-more.png", "");
+  EXPECT_TRUE(Find("/set?format=images").empty()) << "too many";
+  std::filesystem::remove_all(folder_ + "/set/train/b");
+  std::filesystem::create_symlink(folder_ + "/set/test", folder_ + "/set/train/c");
+  Write("set/test/2.png", "");
+  EXPECT_EQ(Find("/set?format=images").size(), 4u) << "within the folder";
+  Write("elsewhere.png", "");
+  std::filesystem::create_symlink(folder_ + "/elsewhere.png", folder_ + "/set/train/a/3.png");
+  EXPECT_TRUE(Find("/set?format=images").empty()) << "a link leads elsewhere";
+}
+
 TEST_F(SourceFilesTest, StateTellsThatAFileWasWrittenTo) {
   Write("t.csv", "a,b\n");
   const std::string before = StateOf(Find("/t.csv"));

@@ -1,5 +1,6 @@
 #include "data/stored.h"
 
+#include "data/picture_testing.h"
 #include "data/testing.h"
 
 namespace cyxwiz::data {
@@ -42,6 +43,28 @@ TEST_F(StoredTest, WhatIsWrongIsToldWithoutTheFolder) {
   EXPECT_NE(problems.ToString().find("t.csv"), std::string::npos);
   EXPECT_EQ(problems.ToString().find(folder_), std::string::npos) << problems.ToString();
   EXPECT_EQ(loader.status().message().find(folder_), std::string::npos);
+}
+
+TEST_F(StoredTest, SamplesThatStayInFilesAreToldWithoutTheFolder) {
+  for (const char* label : {"a", "b"}) {
+    std::filesystem::create_directories(folder_ + "/set/" + label);
+    Write(std::string("set/") + label + "/1.png", Png(Gradient(2, 2, 1)));
+  }
+  const auto uri = Parse("dataset://t@1/set?format=images");
+  Loader streaming(Roots({}), {}, folder_), whole(Roots({}), {}, folder_);
+  spec::Problems problems;
+  ASSERT_TRUE(whole.Inspect(uri, &problems)) << problems.ToString();
+  const auto streamed = streaming.Take(uri, /*streams=*/true);
+  ASSERT_TRUE(streamed.ok()) << streamed.status();
+  Write("set/b/1.png", "another");
+  uint8_t row[4];
+  ASSERT_TRUE(streamed->train.files->Read(0, row).ok());
+  for (const Status& status :
+       {streamed->train.files->Read(1, row), streamed->train.files->ReadRun(0, 2, 4, row),
+        whole.Take(uri).status()}) {
+    EXPECT_NE(status.message().find("'set/b/1.png' has changed"), std::string::npos) << status;
+    EXPECT_EQ(status.message().find(folder_), std::string::npos) << status;
+  }
 }
 
 TEST_F(StoredTest, ALinkOutOfTheFolderIsNotFollowed) {

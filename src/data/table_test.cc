@@ -294,6 +294,16 @@ TEST_F(TableTest, TheLimitOfARecordIsExact) {
               Code::kResourceExhausted, {"too long"});
 }
 
+TEST_F(TableTest, FilesThatNoMemoryHoldsAreRefusedAtOnce) {
+  // Zeros that take no disk: one line.
+  const std::string path = Write("table.csv", "a,b\n1,0\n2,");
+  std::filesystem::resize_file(path, uint64_t{3} << 30);
+  ExpectWrong(Csv(path), Code::kResourceExhausted, {"line 3", "too long", "1.0 MiB"});
+  std::filesystem::resize_file(path, uint64_t{10} << 30);
+  ExpectWrong(Csv(path), Code::kResourceExhausted,
+              {"at most 4.0 GiB of text", "found 10.0 GiB", ".npy"});
+}
+
 TEST_F(TableTest, FeaturesBehindTheCheckedTextAreLeftToLoading) {
   const std::string path = Write("table.csv", "a,b\n1,0\nx,1\n");
   Raw raw;

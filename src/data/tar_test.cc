@@ -95,6 +95,18 @@ TEST_F(TarTest, SizesComeInThreeForms) {
             (Files{{"a", "text"}}));
 }
 
+TEST_F(TarTest, ChecksumsMayCountBytesAsSigned) {
+  std::string member = TarMemberOf("\xc3\xa4.png", "x");
+  int sum = 8 * ' ';
+  for (size_t i = 0; i < 512; ++i) {
+    if (i < 148 || i >= 156) sum += static_cast<signed char>(member[i]);
+  }
+  char digits[8];
+  std::snprintf(digits, sizeof digits, "%06o", static_cast<unsigned>(sum));
+  member.replace(148, 6, digits, 6);
+  EXPECT_EQ(Read(member + kEnd).files, (Files{{"\xc3\xa4.png", "x"}}));
+}
+
 TEST_F(TarTest, WhatIsNoArchiveIsRefused) {
   ExpectFault("", Code::kInvalidArgument, "is cut off");
   ExpectFault("short", Code::kInvalidArgument, "is cut off");

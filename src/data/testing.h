@@ -195,6 +195,40 @@ class DataTest : public testing::Test {
     }
   }
 
+  // Whether the samples are the same as those of `whole` when they stay in files.
+  void ExpectSameInFiles(const spec::DatasetUri& uri, const Dataset& whole) {
+    Loader loader(roots());
+    const Result<Dataset> streamed = loader.Take(uri, /*streams=*/true);
+    ASSERT_TRUE(streamed.ok()) << streamed.status();
+    EXPECT_TRUE(streamed->info.can_stream);
+    EXPECT_EQ(streamed->details, whole.details);
+    for (auto part : {&Dataset::train, &Dataset::test}) {
+      const Split &expected = whole.*part, &split = (*streamed).*part;
+      EXPECT_EQ(split.samples, expected.samples);
+      EXPECT_EQ(split.labels, expected.labels);
+      if (expected.samples == 0) continue;
+      EXPECT_EQ(split.scale.mean, expected.scale.mean);
+      EXPECT_EQ(split.scale.deviation, expected.scale.deviation);
+      ASSERT_NE(split.files, nullptr);
+      ASSERT_EQ(split.features.index(), expected.features.index());
+      ASSERT_EQ(static_cast<int64_t>(split.rows.size()), expected.samples);
+      std::visit(
+          [&](const auto& values) {
+            EXPECT_TRUE(std::get<std::decay_t<decltype(values)>>(split.features).empty());
+            auto row = values;
+            row.resize(values.size() / split.rows.size());
+            for (size_t i = 0; i < split.rows.size(); ++i) {
+              const Status read =
+                  split.files->Read(split.rows[i], reinterpret_cast<uint8_t*>(row.data()));
+              ASSERT_TRUE(read.ok()) << read;
+              EXPECT_TRUE(std::equal(row.begin(), row.end(), values.data() + i * row.size())) << i;
+            }
+          },
+          expected.features);
+    }
+  }
+  void ExpectSameInFiles(const spec::DatasetUri& uri) { ExpectSameInFiles(uri, LoadOk(uri)); }
+
   static const std::vector<uint8_t>& Bytes(const Split& split) {
     return std::get<std::vector<uint8_t>>(split.features);
   }

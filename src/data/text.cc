@@ -39,8 +39,9 @@ Fault ReadText(const std::string& path, int64_t sequence_length, Raw* raw) {
     bytes = source.bytes_read();
   }
   if (bytes > kMaxTextBytes) {
-    return TooLarge("text file '" + path + "' is too large",
-                    "at most " + FormatBytes(kMaxTextBytes) + " of text", "more");
+    return TooLarge("text file '" + path + "' is too large to be kept in memory",
+                    "at most " + FormatBytes(kMaxTextBytes) + " of text",
+                    source.compressed() ? "more" : FormatBytes(bytes));
   }
   // The last byte of the last window has a label too.
   const int64_t windows = (bytes - 1) / sequence_length;

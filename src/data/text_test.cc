@@ -61,6 +61,25 @@ TEST_F(TextTest, GzipIsUnpacked) {
   ExpectWrong(Uri("file://{}/corpus.txt.gz"), Code::kInvalidArgument, {"is cut off"});
 }
 
+TEST_F(TextTest, ATextThatNoMemoryHoldsIsRefusedAtOnce) {
+  const std::string path = Write("corpus.txt", "text");
+  std::filesystem::resize_file(path, uint64_t{10} << 30);  // zeros that take no disk
+  ExpectWrong(Uri("file://{}/corpus.txt"), Code::kResourceExhausted,
+              {"at most 1.0 GiB of text", "found 10.0 GiB"});
+}
+
+TEST_F(TextTest, ABombIsStoppedAtTheLimit) {
+  // Members of a gzip file follow each other: 17 times 64 MiB from 1 MiB.
+  const std::string member = Gzip(std::string(64 << 20, '\0'));
+  std::string bomb;
+  for (int i = 0; i < 17; ++i) bomb += member;
+  Write("corpus.txt.gz", bomb);
+  spec::Problems problems;
+  EXPECT_FALSE(FileInspector(roots(), true).Inspect(Uri("file://{}/corpus.txt.gz"), &problems));
+  EXPECT_NE(problems.ToString().find("at most 1.0 GiB of text"), std::string::npos)
+      << problems.ToString();
+}
+
 TEST_F(TextTest, AnyBytesAreText) {
   std::string all;
   for (int i = 0; i < 512; ++i) all += static_cast<char>(i);

@@ -1,5 +1,7 @@
 #include "data/web_dataset.h"
 
+#include <cmath>
+
 #include "data/picture_testing.h"
 #include "data/testing.h"
 
@@ -92,16 +94,130 @@ TEST_F(WebDatasetTest, LabelsOfJson) {
   ExpectMembersWrong(members, Code::kInvalidArgument, {"a/0001.json", "no member 'class'"},
                      "?label=class");
   members[1].second = R"({"class": "y", "far": 1.5})";
-  ExpectMembersWrong(members, Code::kInvalidArgument, {"a whole number from 0 to 65535", "\"y\""},
-                     "?label=class");
-  ExpectMembersWrong(members, Code::kInvalidArgument, {"found 1.5"}, "?label=far");
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"a finite number", "\"y\""}, "?label=class");
+  const char* const classes = "?label=far&label_type=classes";
+  ExpectMembersWrong(members, Code::kInvalidArgument,
+                     {"a whole number from 0 to 65535", "found 1.5"}, classes);
   members[1].second = R"({"far": 1})";
-  ExpectMembersWrong(members, Code::kInvalidArgument, {"a/0002.json", "found 65536"}, "?label=far");
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"a/0002.json", "found 65536"}, classes);
   members[1].second = "[";
   ExpectMembersWrong(members, Code::kInvalidArgument, {"a/0001.json", "holds no label"},
                      "?label=far");
   members[1].second = std::string((1 << 20) + 1, ' ');
   ExpectMembersWrong(members, Code::kResourceExhausted, {"too large for a label"}, "?label=far");
+}
+
+TEST_F(WebDatasetTest, NumbersThatAreNoClassesMakeARegression) {
+  Members members = Samples();
+  members[1] = {"a/0001.json", R"({"far": 1.5, "near": 2, "huge": 1e39})"};
+  members[2] = {"a/0001.txt", "-2.5e1\n"};
+  members[6] = {"a/0002.json", R"({"far": 65536, "near": 3.0, "huge": 1})"};
+  members.emplace_back("a/0002.txt", " 7 ");
+  Write("x.tar", Tar(members));
+  auto targets = [&](const std::string& parameters) {
+    const Dataset dataset = LoadOk(Uri("file://{}/x.tar?" + parameters));
+    EXPECT_EQ(dataset.info.classes, 0);
+    EXPECT_EQ(dataset.info.bytes_in_memory, 2 * (18 + 4));
+    return dataset.info.classes == 0 ? Targets(dataset.train) : std::vector<float>();
+  };
+  EXPECT_EQ(targets("label=far"), (std::vector<float>{1.5, 65536}));
+  EXPECT_EQ(targets("label=.txt"), (std::vector<float>{-25, 7}));
+  EXPECT_EQ(targets("label=.TXT"), (std::vector<float>{-25, 7}));
+  EXPECT_EQ(targets("label=near&label_type=numbers"), (std::vector<float>{2, 3}));
+  const Dataset classes = LoadOk(Uri("file://{}/x.tar?label=near"));
+  EXPECT_EQ(classes.info.classes, 4);
+  EXPECT_EQ(Classes(classes.train), (std::vector<int64_t>{2, 3}));
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"a/0001.json", "a finite number"},
+                     "?label=huge");
+  members[2].second = "a caption";
+  ExpectMembersWrong(members, Code::kInvalidArgument,
+                     {"a/0001.txt' holds no label", "a finite number", "'a caption'"},
+                     "?label=.txt");
+  members[2].second = "nan";
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"a finite number"}, "?label=.txt");
+}
+
+std::string NpyOf(const std::string& descr, const std::string& shape, const std::string& values) {
+  const std::string header =
+      "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shape + ", }\n";
+  return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(header.size()) + '\0' + header +
+         values;
+}
+
+template <typename T>
+std::string Packed(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+TEST_F(WebDatasetTest, SamplesMayBeArrays) {
+  Members members;
+  for (int i = 0; i < 6; ++i) {
+    const std::string key = std::to_string(i);
+    const double at = i;
+    members.emplace_back(key + ".x.npy", NpyOf("<f8", "(2, 2)", Packed<double>({at, 0.5, -at, 1})));
+    members.emplace_back(key + ".txt", std::to_string(i) + ".25");
+  }
+  Write("x.tar", Tar(members));
+  const Dataset floats = LoadOk(Uri("file://{}/x.tar?label=.txt"));
+  EXPECT_EQ(floats.info.description, "WebDataset, arrays of 2x2, 6 train samples, regression");
+  EXPECT_EQ(Floats(floats.train)[20], 5);
+  EXPECT_EQ(Targets(floats.train)[5], 5.25f);
+  ExpectSameInFiles(Uri("file://{}/x.tar?label=.txt"));
+  ExpectSameInFiles(Uri("file://{}/x.tar?label=.txt&normalize=true&test_split=0.4"));
+  ExpectMembersWrong(members, Code::kInvalidArgument, {"size and channels are for images"},
+                     "?label=.txt&size=3");
+
+  const Members bytes{{"a.npy", NpyOf("|u1", "(3,)", "abc")}, {"a.cls", "1"}};
+  Write("x.tar", Tar(bytes));
+  EXPECT_EQ(Bytes(LoadOk(Uri("file://{}/x.tar")).train), (std::vector<uint8_t>{'a', 'b', 'c'}));
+  ExpectSameInFiles(Uri("file://{}/x.tar"));
+  // Beside an image an array is something else.
+  Write(
+      "x.tar",
+      Tar({{"a.png", Png(Gradient(1, 1, 1))}, {"a.1.npy", "?"}, {"a.2.npy", "?"}, {"a.cls", "1"}}));
+  EXPECT_EQ(LoadOk(Uri("file://{}/x.tar")).info.sample_shape, (std::vector<int64_t>{1, 1, 1}));
+}
+
+TEST_F(WebDatasetTest, ArraysThatDoNotBelongTogetherAreNamed) {
+  const std::string good = NpyOf("<f4", "(2,)", Packed<float>({1, 2}));
+  const Members one{{"a.npy", good}, {"a.cls", "0"}};
+  auto with = [&](const std::string& array) {
+    Members members = one;
+    members.insert(members.end(), {{"b.npy", array}, {"b.cls", "0"}});
+    return members;
+  };
+  auto expect = [&](const std::string& array, const std::string& part) {
+    Write("x.tar", Tar(with(array)));
+    auto dataset = Load(Uri("file://{}/x.tar"), roots());
+    ASSERT_FALSE(dataset.ok());
+    EXPECT_NE(dataset.status().ToString().find("x.tar/b.npy'"), std::string::npos)
+        << dataset.status();
+    EXPECT_NE(dataset.status().ToString().find(part), std::string::npos) << dataset.status();
+  };
+  expect(NpyOf("<f4", "(3,)", Packed<float>({1, 2, 3})), "expected f4 of 2, found f4 of 3");
+  expect(NpyOf("<f8", "(2,)", Packed<double>({1, 2})), "expected f4 of 2, found f8 of 2");
+  expect(NpyOf("<f4", "(2,)", Packed<float>({1, INFINITY})), "column 2 is not a number that fits");
+  expect(good + "x", "goes on after its last value");
+  expect(good.substr(0, good.size() - 1), "is cut off");
+  expect("no array", "is not a NumPy array");
+  expect(NpyOf("<f4", "(99999999999,)", ""), "is cut off");
+  ExpectMembersWrong({{"a.npy", "no array"}, {"a.cls", "0"}}, Code::kInvalidArgument,
+                     {"x.tar/a.npy' is not a NumPy array"});
+  ExpectMembersWrong({{"a.1.npy", good}, {"a.2.npy", good}, {"a.cls", "0"}}, Code::kInvalidArgument,
+                     {"sample 'a'", "has several arrays"});
+  Members mixed = one;
+  mixed.insert(mixed.end(), {{"b.png", Png(Gradient(1, 2, 1))}, {"b.cls", "0"}});
+  ExpectMembersWrong(mixed, Code::kInvalidArgument,
+                     {"sample 'b'", "of another kind", "an array: .npy"});
+}
+
+TEST_F(WebDatasetTest, WhatIsNotReadIsNamed) {
+  ExpectMembersWrong({{"a.webp", "x"}, {"a.cls", "1"}}, Code::kInvalidArgument,
+                     {"has no image and no array", ".png, .jpg, .jpeg or .npy", "only .webp"});
+  ExpectMembersWrong({{"a.flac", "x"}, {"a.json", "{}"}, {"a.cls", "1"}}, Code::kInvalidArgument,
+                     {"only .flac, .json"});
+  ExpectMembersWrong({{"a.png", "x"}, {"a.txt", "3"}}, Code::kInvalidArgument,
+                     {"has no label", "only .txt", "label=.ENDING"});
 }
 
 TEST_F(WebDatasetTest, IncompleteSamplesAreNamed) {
@@ -141,7 +257,6 @@ TEST_F(WebDatasetTest, ImagesOfOtherSizesAreScaledOrRefused) {
   EXPECT_NE(dataset.status().ToString().find("0002.jpg' is not an image"), std::string::npos);
 }
 
-// A split in files against the same in memory.
 TEST_F(WebDatasetTest, SamplesThatStayInTheArchivesAreTheSame) {
   for (int shard = 0; shard < 3; ++shard) {
     Members members;
@@ -155,29 +270,7 @@ TEST_F(WebDatasetTest, SamplesThatStayInTheArchivesAreTheSame) {
   for (const char* parameters : {"", "&normalize=true&test_split=0.3", "&test_split=0.2&size=4",
                                  "&test_split=0.3&split=stratified&channels=1"}) {
     SCOPED_TRACE(parameters);
-    const auto uri = Uri(std::string("file://{}/set?format=webdataset") + parameters);
-    const Dataset whole = LoadOk(uri);
-    Loader loader(roots());
-    const Result<Dataset> streamed = loader.Take(uri, /*streams=*/true);
-    ASSERT_TRUE(streamed.ok()) << streamed.status();
-    EXPECT_TRUE(streamed->info.can_stream);
-    EXPECT_EQ(streamed->details, whole.details);
-    for (auto part : {&Dataset::train, &Dataset::test}) {
-      const Split &expected = whole.*part, &split = (*streamed).*part;
-      EXPECT_EQ(split.samples, expected.samples);
-      EXPECT_EQ(Classes(split), Classes(expected));
-      EXPECT_EQ(split.scale.mean, expected.scale.mean);
-      EXPECT_EQ(split.scale.deviation, expected.scale.deviation);
-      EXPECT_TRUE(Bytes(split).empty());
-      ASSERT_EQ(static_cast<int64_t>(split.rows.size()), expected.samples);
-      const size_t width = expected.samples == 0 ? 0 : Bytes(expected).size() / split.rows.size();
-      std::vector<uint8_t> row(width);
-      for (size_t i = 0; i < split.rows.size(); ++i) {
-        ASSERT_TRUE(split.files->Read(split.rows[i], row.data()).ok());
-        EXPECT_TRUE(std::equal(row.begin(), row.end(),
-                               Bytes(expected).begin() + static_cast<std::ptrdiff_t>(i * width)));
-      }
-    }
+    ExpectSameInFiles(Uri(std::string("file://{}/set?format=webdataset") + parameters));
   }
 }
 

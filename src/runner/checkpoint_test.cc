@@ -103,8 +103,45 @@ Training Make(const std::string& name, const char* model,
   return training;
 }
 
+std::string Npy(const char* type, const std::string& shape, const void* values, size_t bytes) {
+  const std::string header =
+      std::string("{'descr': '") + type + "', 'fortran_order': False, 'shape': " + shape + ", }\n";
+  return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(header.size()) + '\0' + header +
+         std::string(static_cast<const char*>(values), bytes);
+}
+
+// On an array of NumPy that stays in its file and is scaled as it is read.
+Training OfArrayInItsFile() {
+  static const TemporaryFolder folder;
+  Training training = Make("an array in its file", kDense, {});
+  const data::Split& mock = training.dataset.train;
+  const auto& values = std::get<std::vector<float>>(mock.features);
+  const auto& labels = std::get<std::vector<int64_t>>(mock.labels);
+  EXPECT_TRUE(WriteFileAtomically(folder / "x.npy",
+                                  Npy("<f4", "(90, 10)", values.data(), values.size() * 4))
+                  .ok());
+  EXPECT_TRUE(
+      WriteFileAtomically(folder / "y.npy", Npy("<i8", "(90,)", labels.data(), labels.size() * 8))
+          .ok());
+  spec::JobDescription description;
+  description.name = training.name;
+  description.model_definition = kDense;
+  description.dataset_uri = "file://" + (folder / "x.npy") + "?labels=" + (folder / "y.npy") +
+                            "&normalize=true&test_split=0.2&stream=true&window=12&"
+                            "stream_memory=300B";
+  description.hyperparameters = {
+      {"epochs", "3"}, {"batch_size", "16"}, {"seed", "7"}, {"validation_split", "0.2"}};
+  spec::Problems problems;
+  data::Loader loader(data::Roots({folder.path()}));
+  auto job = spec::CheckJob(description, &loader, &problems);
+  if (!job) throw std::runtime_error(problems.ToString());
+  EXPECT_TRUE(job->dataset->streams);
+  return {training.name, *job, *loader.Take(job->dataset_uri, job->dataset->streams)};
+}
+
 std::vector<Training> Trainings() {
   return {
+      OfArrayInItsFile(),
       Make("dense, adam", kDense, {}),
       Make("dense, adamw", kDense, {{"optimizer", "adamw"}}),
       Make("dense, sgd", kDense, {{"optimizer", "sgd"}}),

@@ -135,22 +135,61 @@ Estimate EstimateOf(const JobSpec& spec, const ModelSpec& model) {
              : EstimateUse(spec.type, spec.output, model, spec.training, dataset, gpu);
 }
 
+// What the job says that it may take; 0: nothing.
+int64_t MemoryOf(const JobDescription& job) {
+  return job.requested.memory_bytes > 0 ? job.requested.memory_bytes : job.estimated_memory;
+}
+
 // Whether the samples stay in files: where the URI says so, or, if it does not say, when they do
 // not fit into the memory of the job, or into that which data may take.
 void DecideStreaming(const JobDescription& job, const ModelSpec& model, JobSpec* spec,
                      Problems* problems) {
-  if (!spec->dataset || !spec->dataset->can_stream) return;
+  if (!spec->dataset) return;
   const StreamOptions& options = spec->dataset_uri.stream;
-  const int64_t allowed =
-      job.requested.memory_bytes > 0 ? job.requested.memory_bytes : job.estimated_memory;
-  const bool too_large = spec->dataset->bytes_in_memory > kMaxInMemoryBytes;
-  const bool fits =
-      !too_large && (allowed == 0 || EstimateOf(*spec, model).memory_bytes <= allowed);
-  spec->dataset->streams = options.wanted.value_or(!fits);
-  if (!too_large || spec->dataset->streams) return;
-  problems->Add({"$.dataset", "the data set is too large to be kept in memory",
-                 "at most " + FormatBytes(kMaxInMemoryBytes),
-                 FormatBytes(spec->dataset->bytes_in_memory), "leave stream=false out of its URI"});
+  if (!spec->dataset->can_stream) {
+    if (options.wanted.value_or(false)) {
+      problems->Add({"$.dataset", "the data set cannot be streamed",
+                     "files from which samples can be read one by one: not compressed",
+                     spec->dataset->description, "unpack them, or leave stream=true out"});
+    }
+    return;
+  }
+  const int64_t allowed = MemoryOf(job);
+  DatasetInfo& dataset = *spec->dataset;
+  const bool too_large = dataset.bytes_in_memory > kMaxInMemoryBytes,
+             fits = allowed == 0 || EstimateOf(*spec, model).memory_bytes <= allowed,
+             saves = dataset.bytes_streamed < dataset.bytes_in_memory;
+  dataset.streams = options.wanted.value_or(too_large || (!fits && saves));
+}
+
+// Whether the job has the memory that its data alone takes.
+void CheckDataFits(const JobDescription& job, const JobSpec& spec, Problems* problems) {
+  if (!spec.dataset) return;
+  const DatasetInfo& dataset = *spec.dataset;
+  const bool prepares = spec.type == JobType::kPreprocessing;
+  const char* hint =
+      dataset.streams ? "ask for more memory, or take a smaller stream_memory"
+      : !dataset.can_stream
+          ? "ask for more memory, or take data that is streamed: arrays and IDX that are not "
+            "compressed, images, WebDataset"
+      : prepares ? "a preprocessing keeps its data in memory: train on the data itself, which is "
+                   "streamed"
+                 : "leave stream=false out of its URI";
+  if (dataset.can_stream && !dataset.streams && dataset.bytes_in_memory > kMaxInMemoryBytes) {
+    problems->Add({"$.dataset", "the data set is too large to be kept in memory",
+                   "at most " + FormatBytes(kMaxInMemoryBytes),
+                   FormatBytes(dataset.bytes_in_memory), hint});
+    return;
+  }
+  const int64_t allowed = MemoryOf(job),
+                needed = dataset.streams ? std::min(dataset.bytes_streamed, dataset.bytes_in_memory)
+                                         : dataset.bytes_in_memory;
+  if (allowed <= 0 || needed <= allowed) return;
+  problems->Add({job.requested.memory_bytes > 0 ? "$.resources.memory" : "$.estimated_memory",
+                 std::string("the data set does not fit into the memory of the job") +
+                     (dataset.streams ? "" : ", where all of it is kept"),
+                 "more than the " + FormatBytes(needed) + " of the data", FormatBytes(allowed),
+                 hint});
 }
 
 // With data that its URI says all of. The jobs of a search differ in hyperparameters alone: the
@@ -174,7 +213,7 @@ Resources Needed(const JobDescription& job, const JobSpec& spec) {
   Resources needed = job.requested;
   if (needed.cpu_millis == 0)
     needed.cpu_millis = 1000 * std::max<int64_t>(1, spec.training.threads);
-  if (needed.memory_bytes == 0) needed.memory_bytes = job.estimated_memory;
+  needed.memory_bytes = MemoryOf(job);
   if (needed.memory_bytes == 0) {
     needed.memory_bytes = (spec.estimate.memory_bytes + kMiB - 1) / kMiB * kMiB;
   }
@@ -211,6 +250,7 @@ std::optional<JobSpec> CheckPreprocessing(const JobDescription& job, JobSpec spe
                    Shown(std::string_view(job.dataset_uri)),
                    "give them to the training, beside dataset://"});
   }
+  CheckDataFits(job, spec, problems);
   spec.estimate = EstimatePreprocessing(spec.dataset ? &*spec.dataset : nullptr);
   if (!problems->empty()) return std::nullopt;
   spec.resources = Needed(job, spec);
@@ -278,6 +318,7 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
     }
   }
   DecideStreaming(description, model.spec, &spec, problems);
+  CheckDataFits(description, spec, problems);
   if (known("batch_size")) {
     ChooseBatchSize(description, model.spec, dataset, spec.device, &spec.training, problems);
   }

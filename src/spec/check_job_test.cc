@@ -183,9 +183,71 @@ TEST(CheckJob, SamplesStayInFilesWhenTheyDoNotFitIntoTheMemory) {
   memory_of(true);
   job.dataset_uri = "file:///x.tar?stream=false";
   EXPECT_TRUE(SaysOnly(Check(job, info).problems, "$.dataset", "too large to be kept in memory"));
+  job.requested.memory_bytes = int64_t{6} << 30;
   info.can_stream = false;
-  job.dataset_uri = "file:///x.npy?labels=/y.npy";
+  job.dataset_uri = "file:///x.npy.gz?labels=/y.npy";
   memory_of(false);
+  job.dataset_uri += "&stream=true";
+  EXPECT_TRUE(SaysOnly(Check(job, info).problems, "$.dataset", "cannot be streamed"));
+}
+
+TEST(CheckJob, StreamingMustSaveMemory) {
+  // Rows so short that what is known of each takes more.
+  DatasetInfo info = FashionMnist();
+  info.can_stream = true;
+  info.bytes_in_memory = 50 << 20;
+  info.bytes_streamed = 200 << 20;
+  JobDescription job =
+      Job(R"({"layers": [{"type": "flatten"}, {"type": "dense", "units": 10}]})", "file:///x.tar");
+  job.requested.memory_bytes = 60 << 20;
+  EXPECT_FALSE(Check(job, info).spec->dataset->streams);
+  info.bytes_in_memory = int64_t{5} << 30;
+  info.bytes_streamed = int64_t{6} << 30;
+  job.requested.memory_bytes = int64_t{7} << 30;
+  EXPECT_TRUE(Check(job, info).spec->dataset->streams) << "nothing else is possible";
+}
+
+TEST(CheckJob, DataThatDoesNotFitIntoTheMemoryIsRefused) {
+  DatasetInfo info = FashionMnist();
+  info.bytes_in_memory = int64_t{3} << 30;
+  info.bytes_streamed = 300 << 20;
+  JobDescription job =
+      Job(R"({"layers": [{"type": "flatten"}, {"type": "dense", "units": 10}]})", "file:///x.csv");
+  job.requested.memory_bytes = (int64_t{3} << 30) - 1;
+  Problems problems = Check(job, info).problems;
+  EXPECT_TRUE(SaysOnly(problems, "$.resources.memory",
+                       "does not fit into the memory of the job, where all of it is kept: expected "
+                       "more than the 3.0 GiB of the data, found 3.0 GiB"));
+  EXPECT_TRUE(Says(problems, "$.resources.memory", "take data that is streamed"));
+  job.requested.memory_bytes = int64_t{3} << 30;
+  EXPECT_TRUE(Check(job, info).spec) << "the user's choice, though it will be tight";
+  job.requested.memory_bytes = 0;
+  job.estimated_memory = 100 << 20;
+  EXPECT_TRUE(SaysOnly(Check(job, info).problems, "$.estimated_memory", "found 100 MiB"));
+  job.estimated_memory = 0;
+  EXPECT_TRUE(Check(job, info).spec);
+
+  info.can_stream = true;
+  job.requested.memory_bytes = 400 << 20;
+  job.dataset_uri = "file:///x.tar";
+  EXPECT_TRUE(Check(job, info).spec);
+  job.dataset_uri = "file:///x.tar?stream=false";
+  EXPECT_TRUE(SaysOnly(Check(job, info).problems, "$.resources.memory", "leave stream=false out"));
+  job.dataset_uri = "file:///x.tar";
+  job.requested.memory_bytes = 299 << 20;
+  EXPECT_TRUE(SaysOnly(Check(job, info).problems, "$.resources.memory", "a smaller stream_memory"));
+
+  JobDescription preprocessing;
+  preprocessing.type = JobType::kPreprocessing;
+  preprocessing.dataset_uri = "file:///x.tar";
+  preprocessing.output_dataset = "ready";
+  preprocessing.requested.memory_bytes = 400 << 20;
+  EXPECT_TRUE(SaysOnly(Check(preprocessing, info).problems, "$.resources.memory",
+                       "a preprocessing keeps its data in memory"));
+  info.bytes_in_memory = int64_t{5} << 30;
+  preprocessing.requested.memory_bytes = int64_t{64} << 30;
+  EXPECT_TRUE(SaysOnly(Check(preprocessing, info).problems, "$.dataset",
+                       "too large to be kept in memory: expected at most 4.0 GiB, found 5.0 GiB"));
 }
 
 TEST(CheckJob, ProblemsReadAsSentences) {

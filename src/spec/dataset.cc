@@ -100,6 +100,7 @@ constexpr Format kFormats[] = {
     {"prepared", Kind::kPrepared, "the dataset.json that a preprocessing has left"},
 };
 
+constexpr std::string_view kSha256Parameter = "sha256";
 // What is prepared is told by the name of its file.
 constexpr std::string_view kPreparedFileName = "dataset.json";
 
@@ -131,13 +132,15 @@ class FileReader {
   void Read() {
     ReadKind();
     ReadLabels();
-    if (uri_.kind == Kind::kWebDataset) {
-      uri_.json_label = reader_.Text({"label"}).value_or("");
-    } else {
-      (void)For({"label"}, {Kind::kTable});
+    if (For({"label"}, {Kind::kTable, Kind::kWebDataset})) ReadLabel();
+    if (For({"label_type"}, {Kind::kTable, Kind::kWebDataset})) {
+      static constexpr Choice kLabels[] = {
+          {"classes", static_cast<int>(TableOptions::Labels::kClasses)},
+          {"numbers", static_cast<int>(TableOptions::Labels::kNumbers)}};
+      Choose({"label_type"}, kLabels, &uri_.table.labels);
     }
-    if (For({"label_type", "header", "delimiter", "columns", "ignore", "categorical", "encoding",
-             "missing", "split_column"},
+    if (For({"header", "delimiter", "columns", "ignore", "categorical", "encoding", "missing",
+             "split_column"},
             {Kind::kTable})) {
       ReadTable();
     }
@@ -150,8 +153,11 @@ class FileReader {
     }
     if (For({"size", "channels"}, {Kind::kImageFolder, Kind::kWebDataset})) ReadImages();
     ReadAugmentation();
-    if (For({"stream", "window", "stream_memory"}, {Kind::kWebDataset, Kind::kPrepared}))
+    if (For({"stream", "window", "stream_memory"},
+            {Kind::kWebDataset, Kind::kImageFolder, Kind::kIdxFolder, Kind::kIdxPair, Kind::kNpy,
+             Kind::kNpz, Kind::kSafetensors, Kind::kPrepared})) {
       ReadStream();
+    }
     if (uri_.kind == Kind::kPrepared) {
       for (const char* name : {"normalize", "normalise", "test_split", "split", "split_seed"}) {
         if (reader_.Find({name}) != nullptr)
@@ -229,13 +235,27 @@ class FileReader {
     }
   }
 
+  // Of a table the name of a column, of a WebDataset that of a member of .json, or ".txt".
+  void ReadLabel() {
+    std::string label = reader_.Text({"label"}).value_or("");
+    if (uri_.kind == Kind::kTable) {
+      uri_.table.label = std::move(label);
+      return;
+    }
+    if (label.starts_with('.')) {
+      for (char& c : label) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      static constexpr std::string_view kOthers[] = {".", ".png", ".jpg", ".jpeg", ".npy", ".json"};
+      if (std::find(std::begin(kOthers), std::end(kOthers), label) != std::end(kOthers) ||
+          label.find_first_of("./", 1) != label.npos) {
+        reader_.Refuse({"label"}, "is no ending of a file that holds a label",
+                       "such as .cls or .txt, or the name of a member of the .json");
+      }
+    }
+    uri_.json_label = std::move(label);
+  }
+
   void ReadTable() {
     TableOptions& table = uri_.table;
-    table.label = reader_.Text({"label"}).value_or("");
-    static constexpr Choice kLabels[] = {
-        {"classes", static_cast<int>(TableOptions::Labels::kClasses)},
-        {"numbers", static_cast<int>(TableOptions::Labels::kNumbers)}};
-    Choose({"label_type"}, kLabels, &table.labels);
     table.has_header = reader_.Bool({"header"});
     if (auto delimiter = reader_.Text({"delimiter"})) {
       if (SameName(*delimiter, "tab")) *delimiter = "\t";
@@ -422,29 +442,32 @@ void ReadRemote(std::string_view text, ObjectReader& reader, DatasetUri* uri, Pr
   auto url = ParseRemoteUrl(text, problems);
   if (url) uri->path = url->FileName();
   FileReader(&reader, uri, problems).Read();
-  auto list = reader.Text({"sha256"});
+  auto list = reader.Text({kSha256Parameter});
   std::map<std::string, std::string> hashes;
   if (list) hashes = ParseSha256List(*list, problems).value_or(std::move(hashes));
   const bool labels_are_missing = uri->kind == Kind::kNpy && reader.Find({"labels"}) == nullptr;
   if (url && !labels_are_missing) ChooseRemoteFiles(*url, hashes, uri, problems);
 }
 
+// Whether a data set has a parameter of that name, whatever its kind.
+bool IsParameter(std::string_view name) {
+  const Json parameters{{std::string(name), ""}};
+  Problems refused, unknown;
+  DatasetUri uri;
+  ObjectReader reader(parameters, kPath, &unknown, ObjectReader::Values::kQuery);
+  FileReader(&reader, &uri, &refused).Read();
+  const size_t before = unknown.count();
+  reader.RefuseUnknown();
+  return name == kSha256Parameter || unknown.count() == before;
+}
+
 // Who writes the parameters where file:// has them would train without them. A '#' at the end says
 // that they are meant for the other machine.
 void CheckQueryOfUrl(std::string_view query, Problems* problems) {
-  static constexpr std::string_view kParameters[] = {
-      "label",  "label_type",      "header",   "delimiter",  "columns",   "ignore",
-      "size",   "categorical",     "encoding", "missing",    "channels",  "split_column",
-      "labels", "sequence_length", "features", "flip",       "crop",      "normalize",
-      "format", "test_split",      "split",    "split_seed", "normalise", "sha256",
-      "mixup",  "brightness",      "contrast", "saturation", "hue",       "stream",
-      "window", "stream_memory"};
   while (!query.empty()) {
     const std::string_view part = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(query.size(), part.size() + 1));
-    const std::string_view name = part.substr(0, part.find('='));
-    if (std::find(std::begin(kParameters), std::end(kParameters), name) == std::end(kParameters))
-      continue;
+    if (!IsParameter(part.substr(0, part.find('=')))) continue;
     problems->Add({kPath, "parameters of the data set follow '#' here, not '?'",
                    "https://HOST/PATH#" + std::string(part), "'?" + std::string(part) + "'",
                    "if it is meant for that host, end the URL with '#'"});

@@ -126,7 +126,7 @@ struct DatasetUri {
   std::string labels_path;  // kIdxPair, kNpy
   TableOptions table;
   ImageOptions images;     // kImageFolder, kWebDataset
-  std::string json_label;  // kWebDataset: the member of .json that is the label; empty: .cls has it
+  std::string json_label;  // kWebDataset: the label: a member of .json, or ".txt"; empty: .cls
   int64_t sequence_length = 128;  // kText
   // kNpz, kSafetensors: names of the arrays
   std::string features_name = "features", labels_name = "labels";
@@ -134,7 +134,7 @@ struct DatasetUri {
   TestSplit test_split;
   bool normalize = false;  // to mean 0 and deviation 1, as the training samples have them
   Augmentation augmentation;
-  StreamOptions stream;  // kWebDataset, kPrepared
+  StreamOptions stream;  // not of kTable and kText
   // kMock
   int64_t samples = 1000;
   int64_t test_samples = 200;

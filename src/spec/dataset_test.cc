@@ -132,7 +132,16 @@ TEST(DatasetUri, SplitsImagesAndTextTakeTheirs) {
   EXPECT_EQ(shards.stream.window, 100);
   EXPECT_EQ(shards.stream.memory_bytes, 2 << 20);
   EXPECT_FALSE(Parse("file:///d/x.tar").stream.wanted.has_value());
+  EXPECT_EQ(Parse("file:///d/x.tar?label=.TXT").json_label, ".txt");
+  EXPECT_EQ(Parse("file:///d/x.tar?label_type=numbers").table.labels,
+            TableOptions::Labels::kNumbers);
   EXPECT_EQ(Parse("file:///d/a.npz?features=x&labels=y").labels_name, "y");
+  for (const char* text :
+       {"file:///d/a.npz?stream=true", "file:///d/a.npy?labels=/b.npy&stream=true",
+        "file:///d?stream=true", "file:///d/x?labels=/y&stream=true",
+        "file:///d/a.safetensors?stream=true", "file:///d?format=images&stream=true",
+        "file:///d/dataset.json?stream=true"})
+    EXPECT_EQ(Parse(text).stream.wanted, true) << text;
 }
 
 TEST(DatasetUri, PercentCodesAreDecoded) {
@@ -176,6 +185,11 @@ TEST(DatasetUri, WrongOnesAreRefusedWithWhatToDo) {
            {"file:///d/x.csv?hue=0.1", "format=images"},
            {"file:///d/x.tar?labels=/y", "beside it"},
            {"file:///d/x.csv?stream=true", "ends in .tar"},
+           {"file:///d/x.tar?label=.", "such as .cls or .txt"},
+           {"file:///d/x.tar?label=.npy", "such as .cls or .txt"},
+           {"file:///d/x.tar?label=.json", "the name of a member of the .json"},
+           {"file:///d/x.tar?label=.a.b", "such as .cls or .txt"},
+           {"file:///d/x.npy?labels=/y.npy&label_type=numbers", "ends in .csv"},
            {"file:///d/x.tar?window=0", "from 1 to 16777216"},
            {"file:///d/x.tar?stream_memory=much", "such as 256MiB"},
            {"file:///d/x.tar?stream_memory=8GiB", "such as 256MiB"},

@@ -192,6 +192,18 @@ TEST(RemoteUri, ParametersInTheQueryOfAUrlAreAskedAbout) {
   EXPECT_EQ(problems.list().front().expected, "https://HOST/PATH#label=rent");
   EXPECT_EQ(Parse("https://h/t.csv?label=rent#").remote.files[0].url, "https://h/t.csv?label=rent");
   EXPECT_EQ(Parse("https://h/t.csv?token=label").table.label, "");
+  for (const char* name :
+       {"label",    "label_type",   "labels",      "header",       "delimiter", "columns",
+        "ignore",   "size",         "categorical", "encoding",     "missing",   "channels",
+        "features", "flip",         "crop",        "split_column", "normalize", "sequence_length",
+        "format",   "test_split",   "split",       "split_seed",   "normalise", "sha256",
+        "mixup",    "brightness",   "contrast",    "saturation",   "hue",       "stream",
+        "window",   "stream_memory"}) {
+    EXPECT_TRUE(SaysOnly(ProblemsOf(std::string("https://h/t.csv?a=b&") + name + "=1"), "$.dataset",
+                         "parameters of the data set follow '#'"))
+        << name;
+  }
+  EXPECT_EQ(Parse("https://h/t.csv?samples=3&token=1").path, "t.csv") << "samples are of no file";
 }
 
 TEST(RemoteUri, IdentityIsThatOfWhatIsFetched) {

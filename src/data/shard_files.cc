@@ -1,9 +1,7 @@
-#include "data/shard_pictures.h"
+#include "data/shard_files.h"
 
 #include <algorithm>
-
-#include "data/picture.h"
-#include "data/resize.h"
+#include <string_view>
 
 namespace cyxwiz::data {
 namespace {
@@ -16,28 +14,21 @@ constexpr size_t kNameBytes = 100;
 
 }  // namespace
 
-Fault ShardPictures::AddShard(const std::string& path) {
+Fault ShardFiles::AddShard(const std::string& path) {
   FileRange file;
   RETURN_IF_FAULT(file.Open(path));
   shards_.push_back({path, file.size(), file.modified_ns()});
   return {};
 }
 
-std::string ShardPictures::State() const {
+std::string ShardFiles::State() const {
   std::string state;
   for (const Shard& shard : shards_)
     state += std::to_string(shard.bytes) + "@" + std::to_string(shard.modified_ns) + " ";
   return state;
 }
 
-void ShardPictures::SetShape(const std::vector<int64_t>& shape, bool resizes) {
-  channels_ = shape[0];
-  height_ = shape[1];
-  width_ = shape[2];
-  resizes_ = resizes;
-}
-
-Fault ShardPictures::Open(int32_t shard, File* file) const {
+Fault ShardFiles::Open(int32_t shard, File* file) const {
   std::lock_guard lock(mutex_);
   auto found = std::find_if(open_.begin(), open_.end(),
                             [&](const auto& entry) { return entry.first == shard; });
@@ -49,20 +40,16 @@ Fault ShardPictures::Open(int32_t shard, File* file) const {
   const Shard& wanted = shards_[static_cast<size_t>(shard)];
   auto opened = std::make_shared<FileRange>();
   RETURN_IF_FAULT(opened->Open(wanted.path));
-  if (opened->size() != wanted.bytes || opened->modified_ns() != wanted.modified_ns) {
-    return Wrong("'" + wanted.path + "' has changed since the job began to read it",
-                 Count(wanted.bytes, "byte") + " as they were",
-                 std::to_string(opened->size()) + ", written to at another time",
-                 "submit the job again to take it as it is now");
-  }
+  if (opened->size() != wanted.bytes || opened->modified_ns() != wanted.modified_ns)
+    return Changed(wanted.path, wanted.bytes, opened->size());
   open_.emplace_front(shard, opened);
   if (open_.size() > kMostOpen) open_.pop_back();
   *file = std::move(opened);
   return {};
 }
 
-Fault ShardPictures::ReadFile(int64_t row, std::string* content, std::string* name) const {
-  const Place& place = places_[static_cast<size_t>(row)];
+Fault ShardFiles::Read(int64_t number, std::string* content, std::string* name) const {
+  const Place& place = places_[static_cast<size_t>(number)];
   const std::string& path = shards_[static_cast<size_t>(place.shard)].path;
   File file;
   RETURN_IF_FAULT(Open(place.shard, &file));
@@ -76,22 +63,6 @@ Fault ShardPictures::ReadFile(int64_t row, std::string* content, std::string* na
   *name = path + "/" + Shown(text.substr(0, text.find('\0')), 100);
   if (got == content->size()) return {};
   return Wrong("'" + *name + "' is cut off", Count(place.bytes, "byte"), std::to_string(got));
-}
-
-Fault ShardPictures::Decode(int64_t row, uint8_t* out) const {
-  std::string content, name;
-  RETURN_IF_FAULT(ReadFile(row, &content, &name));
-  Picture picture;
-  RETURN_IF_FAULT(DecodePicture(content, name, channels_, &picture));
-  if (!resizes_ && (picture.height != height_ || picture.width != width_)) {
-    return Wrong("image '" + name + "' is of another size than the first",
-                 std::to_string(height_) + "x" + std::to_string(width_),
-                 std::to_string(picture.height) + "x" + std::to_string(picture.width),
-                 "size=" + std::to_string(height_) + "x" + std::to_string(width_) +
-                     " makes all of that size");
-  }
-  Resize(picture, height_, width_, out);
-  return {};
 }
 
 }  // namespace cyxwiz::data
