@@ -1,7 +1,10 @@
 """Small disasters of the server: each gives a clear error naming the cause, and nothing accepted is lost."""
 
 import contextlib
+import hashlib
+import json
 import os
+import shutil
 import socket
 import sqlite3
 import struct
@@ -14,6 +17,8 @@ import pytest
 
 from cluster import BIN, Program, StartFailed, job, mounted
 from cyxwiz.protocol import job_pb2
+from formats import npy
+from web import Web, content
 
 
 def test_killed_during_1000_submits_every_acknowledged_job_is_there_once(make_cluster):
@@ -266,6 +271,97 @@ def test_a_disk_that_fills_up_under_a_job_does_not_fail_it(make_cluster):
         assert cluster.status(job_id).retries == 0
         assert node.program.alive
         node.terminate()
+
+
+def test_a_full_store_of_data_sets_keeps_nothing_half(tmp_path, make_cluster):
+    store = tmp_path / "data" / "datasets"
+    with mounted(store, "size=12m"):
+        cluster = make_cluster(data=tmp_path / "data")
+        (tmp_path / "small.csv").write_text("a,b\n1,0\n3,1\n")
+        assert cluster.cli("dataset", "put", str(tmp_path / "small.csv")).returncode == 0
+        ballast = store / "ballast"
+        fill(ballast, 6 << 20)
+        (tmp_path / "set").mkdir()
+        for name, size in (("a.npy", 1), ("b.npy", 8)):
+            (tmp_path / "set" / name).write_bytes(os.urandom(size << 20))
+        refused = cluster.cli("dataset", "put", str(tmp_path / "set"))
+        assert refused.returncode != 0 and "No space left on device" in refused.stderr and "datasets" in refused.stderr, refused
+        assert not any((store / "incoming").iterdir()), "a file that did not come whole stays"
+        for path in (store / "sha256").rglob("*"):
+            assert path.is_dir() or hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+        listed = json.loads(cluster.cli("dataset", "ls", "--json").stdout)["datasets"]
+        assert [dataset["name"] for dataset in listed] == ["small"], "a version whose files are not all there"
+        # All else goes on, and so does this when there is room.
+        assert cluster.submit(job()).job_id and cluster.rest("GET", "/readyz")[0] == 200
+        ballast.unlink()
+        done = cluster.cli("dataset", "put", str(tmp_path / "set"), "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["version"] == "1", done
+        cluster.stop()
+
+
+def test_a_disk_that_fills_up_while_data_comes_keeps_nothing_of_it(tmp_path, make_cluster):
+    web = Web(tmp_path)
+    cluster = make_cluster()
+    files = {"x.npy": npy("|u1", (1000, 8192), bytes(1000 * 8192)), "y.npy": npy("|u1", (1000,), bytes(i % 2 for i in range(1000)))}
+    (tmp_path / "set").mkdir()
+    for name, data in files.items():
+        (tmp_path / "set" / name).write_bytes(data)
+        web.route(f"/{name}", content(data))
+    assert cluster.cli("dataset", "put", str(tmp_path / "set")).returncode == 0
+    with mounted(cluster.folder / "node1", "size=24m"):
+        node = cluster.add_node("node1", arguments=["--min-free-disk-bytes", "0", "--fetch-ca-file", str(web.ca_file),
+                                                    "--fetch-allow", "127.0.0.0/8"])
+
+        def data_of(part):
+            return [path for path in (node.data / part).rglob("*") if path.is_file() and not path.name.startswith("log.")]
+
+        ballast = node.data / "ballast"
+        for dataset, says in ((f"{web.url('/x.npy')}#labels=y.npy", "No space left on device"),
+                              ("dataset://set/x.npy?labels=y.npy", "the disk is too full for the data set set@1: expected 7.8 MiB")):
+            fill(ballast, 18 << 20)
+            id = cluster.submit(job(dataset=dataset, model={"input_shape": [8192], "layers": [{"type": "dense", "units": 2}]},
+                                    hyperparameters={"epochs": "1", "batch_size": "100"}, max_retries=0)).job_id
+            status = cluster.wait(id, lambda s: says in s.message)
+            assert (status.state, status.cause, status.retries) == (job_pb2.JOB_STATE_QUEUED, job_pb2.CAUSE_NODE_LOST, 0), status
+            deadline = time.monotonic() + 10
+            while data_of("attempts"):  # it tidies up after it has told how an attempt ended
+                assert time.monotonic() < deadline, data_of("attempts")
+            assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in data_of("datasets"))
+            assert not any(path.stat().st_size > 1 << 20 for path in data_of("datasets"))
+            ballast.unlink()
+            assert cluster.succeed(id)
+            assert cluster.status(id).retries == 0
+            # Kept for the next job; gone for the next case.
+            kept = [node.data / "datasets" / hashlib.sha256(data).hexdigest() for data in files.values()]
+            assert all(path.exists() for path in kept)
+            node.terminate()
+            shutil.rmtree(node.data / "datasets")
+            node.start()
+        node.terminate()
+    web.close()
+
+
+def test_fetching_leaves_the_minimum_of_the_disk_free(tmp_path, make_cluster):
+    web = Web(tmp_path)
+    rows = 5120  # 40 MiB
+    url = web.route("/x.npy", content(npy("|u1", (rows, 8192), bytes(rows * 8192))))
+    web.route("/y.npy", content(npy("|u1", (rows,), bytes(i % 2 for i in range(rows)))))
+    cluster = make_cluster()
+    with mounted(cluster.folder / "node1", "size=64m"):
+        node = cluster.add_node("node1", arguments=["--min-free-disk-bytes", str(8 << 20), "--fetch-ca-file", str(web.ca_file),
+                                                    "--fetch-allow", "127.0.0.0/8"])
+        ballast = node.data / "ballast"
+        fill(ballast, 26 << 20)
+        # There is room for the job, and for the first 16 MiB of its data, and not for the next.
+        id = cluster.submit(job(dataset=f"{url}#labels=y.npy", model={"input_shape": [8192], "layers": [{"type": "dense", "units": 2}]},
+                                hyperparameters={"epochs": "1", "batch_size": "100"}, max_retries=0)).job_id
+        status = cluster.wait(id, lambda s: "min_free_disk_bytes" in s.message)
+        assert (status.state, status.cause) == (job_pb2.JOB_STATE_QUEUED, job_pb2.CAUSE_NODE_LOST), status
+        assert "8.0 MiB" in status.message and "x.npy" in status.message, status
+        ballast.unlink()
+        assert cluster.succeed(id)
+        node.terminate()
+    web.close()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
