@@ -8,6 +8,8 @@ import struct
 import tarfile
 import zipfile
 
+import pytest
+
 from cluster import cli
 from formats import npy, png
 
@@ -144,9 +146,35 @@ def test_data_larger_than_the_jobs_memory_is_streamed(make_cluster, tmp_path):
     assert done.returncode != 0 and "memory" in done.stdout + done.stderr, done
 
 
-def test_a_streamed_training_that_is_killed_ends_with_the_same_bits(tmp_path):
-    write_shards(tmp_path / "set", 5, 200)
-    job = shards_job(f"file://{tmp_path}/set?format=webdataset&size=64&stream=true&window=100&stream_memory=1MiB&flip=true&mixup=0.3", epochs=6)
+def write_arrays(folder, samples, side):
+    """Images of floats, as write_shards makes them: one array that is not compressed, labels beside it."""
+    folder.mkdir()
+    rows = [struct.pack("<f", (20 + 160 * (i % 2) + i % 7) / 255) * side * side for i in range(14)]
+    with (folder / "x.npy").open("wb") as file:
+        file.write(npy("<f4", (samples, 1, side, side), b""))
+        for i in range(samples):
+            file.write(rows[i % 14])
+    (folder / "y.npy").write_bytes(npy("|u1", (samples,), bytes(i % 2 for i in range(samples))))
+    return f"file://{folder}/x.npy?labels={folder}/y.npy"
+
+
+def write_folders(folder, each):
+    """A folder of images that are dark, and one of such that are light."""
+    for label, low in (("dark", 20), ("light", 180)):
+        (folder / label).mkdir(parents=True)
+        for i in range(each):
+            (folder / label / f"{i:04}.png").write_bytes(png(low + i % 7, 8))
+    return f"file://{folder}?format=images&size=64"
+
+
+@pytest.mark.parametrize("kind", ("archives", "array", "images"))
+def test_a_streamed_training_that_is_killed_ends_with_the_same_bits(tmp_path, kind):
+    if kind == "archives":
+        write_shards(tmp_path / "set", 5, 200)
+        dataset = f"file://{tmp_path}/set?format=webdataset&size=64"
+    else:
+        dataset = write_arrays(tmp_path / "set", 1000, 64) + "&normalize=true" if kind == "array" else write_folders(tmp_path / "set", 500)
+    job = shards_job(f"{dataset}&stream=true&window=100&stream_memory=1MiB&flip=true&mixup=0.3", epochs=6)
     (tmp_path / "job.json").write_text(json.dumps(job))
     done = cli("verify", str(tmp_path / "job.json"), "--kills", "3", "--data-root", str(tmp_path), "--json")
     assert done.returncode == 0, done
