@@ -3,6 +3,15 @@
 #include "control/state.h"
 
 namespace cyxwiz::control {
+namespace {
+
+// Whether a job of this id still has to end first. One that was accepted later has only taken the
+// id of one that has ended and was deleted.
+bool IsAwaited(const Job& other, const Job& job) {
+  return !IsFinal(other.state) && other.sequence < job.sequence;
+}
+
+}  // namespace
 
 void Control::State::StartWaiting(JobEntry& entry) {
   const Job& job = entry.job;
@@ -10,7 +19,7 @@ void Control::State::StartWaiting(JobEntry& entry) {
   for (const Dependency& dependency : job.terms->after) {
     const JobEntry* other = Find(dependency.job);
     // One that is not there was deleted, which it was only once it had ended well.
-    if (other == nullptr || IsFinal(other->job.state)) continue;
+    if (other == nullptr || !IsAwaited(other->job, job)) continue;
     dependents[dependency.job].push_back(job.id);
     entry.waits_for++;
   }
@@ -62,7 +71,7 @@ std::string Control::State::WaitMessage(const JobEntry& entry) const {
   int named = 0;
   for (const Dependency& dependency : entry.job.terms->after) {
     auto other = jobs.find(dependency.job);
-    if (other == jobs.end() || IsFinal(other->second->job.state)) continue;
+    if (other == jobs.end() || !IsAwaited(other->second->job, entry.job)) continue;
     if (named++ == kMostNamed) return text + ", ...";
     text += std::string(named > 1 ? ", '" : " '") + dependency.job.value + "' (" +
             JobStateName(other->second->job.state) + ")";

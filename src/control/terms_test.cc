@@ -182,6 +182,28 @@ TEST(Dependencies, AllOfThemMustEnd) {
   EXPECT_EQ(b.StateOf("c"), "Assigned") << "a was deleted after it had succeeded";
 }
 
+TEST(Dependencies, AJobThatHasTakenTheIdOfAnEndedOneIsNotWaitedFor) {
+  Bench b;
+  b.Register("n");
+  b.Submit("first");
+  b.Submit("other");
+  b.SubmitWith("last", {.after = {{JobId{"first"}}, {JobId{"other"}}}});
+  b.Progress("first", 1, "n");
+  b.Progress("other", 1, "n");
+  b.Complete("first", 1, "n");
+  b.Do(RemoveJob{.job = JobId{"first"}});
+  b.SubmitWith("first", After("last"));  // with what is stored, a circle
+  EXPECT_EQ(b.StateOf("first"), "Queued");
+  b.Restart();
+  b.Register("n", 2, {AttemptId{JobId{"other"}, 1}});
+  EXPECT_EQ(b.Get("last").message.substr(0, 29), "waits for 1 job: 'other' (Run");
+  b.Complete("other", 1, "n");
+  EXPECT_EQ(b.StateOf("last"), "Assigned");
+  b.Progress("last", 1, "n");
+  b.Complete("last", 1, "n");
+  EXPECT_EQ(b.StateOf("first"), "Assigned");
+}
+
 TEST(Dependencies, WhatCannotComeTrueIsRefused) {
   Bench b;
   b.SubmitWith("a", After("a"));
