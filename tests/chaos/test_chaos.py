@@ -166,14 +166,23 @@ def test_a_node_behind_a_network_that_fails_in_every_way(chaos, tmp_path):
 
 # ---- The disk ----
 
-def server_with(folder, env):
-    """Starts a server on `folder`, or says why it did not start."""
-    return Program("server", [str(BIN / "cyxwiz-central-server"), "--data", str(folder / "data"), "--grpc-listen",
-                              "127.0.0.1:0", "--rest-listen", ""], folder / "server.log", env)
+@pytest.fixture
+def server_with():
+    """Starts a server on a folder, or says why it did not start; whatever still runs at the end is killed."""
+    started = []
+
+    def start(folder, env):
+        started.append(Program("server", [str(BIN / "cyxwiz-central-server"), "--data", str(folder / "data"), "--grpc-listen",
+                                          "127.0.0.1:0", "--rest-listen", ""], folder / "server.log", env))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
 
 
 @pytest.mark.parametrize("which", [1, 2, 3, 5, 8, 12])
-def test_a_sync_that_fails_stops_the_server_and_loses_nothing_acknowledged(tmp_path, which):
+def test_a_sync_that_fails_stops_the_server_and_loses_nothing_acknowledged(server_with, tmp_path, which):
     """The which-th fsync of a file by the process: of the first ones some are made while it starts."""
     acknowledged, log = [], tmp_path / "server.log"
     shim = tmp_path / "fail_sync.so"  # a path to the build may have spaces, which separate libraries in LD_PRELOAD
@@ -201,7 +210,7 @@ def test_a_sync_that_fails_stops_the_server_and_loses_nothing_acknowledged(tmp_p
     tool("check", tmp_path / "data")
 
 
-def test_a_store_on_a_disk_of_8_mib_that_runs_full_and_a_server_that_is_killed_on_it(tmp_path):
+def test_a_store_on_a_disk_of_8_mib_that_runs_full_and_a_server_that_is_killed_on_it(server_with, tmp_path):
     disk = tmp_path / "data"
     with mounted(disk, "size=8m"):
         ballast = disk / "ballast"
