@@ -314,3 +314,37 @@ def test_methods_of_later_releases_say_so_in_a_sentence(shared):
         deployment_pb2_grpc.DeploymentServiceStub(shared.channel).ListDeployments(deployment_pb2.ListDeploymentsRequest())
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
     assert len(caught.value.details().split()) >= 4, caught.value.details()
+
+
+def test_a_thousand_nodes_come_back_at_once_with_what_they_run(make_cluster):
+    cluster = make_cluster(lease_ms=60_000)
+    with FakeNode(cluster, "n0") as fake:  # takes the attempts of all
+        infos = {f"n{i}": node_pb2.NodeInfo() for i in range(1, 1000)}
+        for id, info in infos.items():
+            info.CopyFrom(fake.info)
+            info.node_id = id
+        infos["n0"] = fake.info
+
+        def register(active):
+            calls = [cluster.node_service.RegisterNode.future(
+                node_pb2.RegisterNodeRequest(info=info, active_attempts=active.get(id, [])), timeout=60, wait_for_ready=True)
+                for id, info in infos.items()]
+            return [call.result() for call in calls]
+
+        register({})
+        pending = [cluster.jobs.SubmitJob.future(job_pb2.SubmitJobRequest(config=job(resources={"cpus": 8}))) for _ in infos]
+        ids = {call.result().job_id for call in pending}
+        assignments = [fake.next_assignment() for _ in infos]
+        assert {a.node_id for a in assignments} == set(infos) and {a.job.job_id for a in assignments} == ids
+
+        cluster.server.kill()
+        cluster.start_server()
+        register({a.node_id: [job_pb2.AttemptRef(job_id=a.job.job_id, attempt=1)] for a in assignments})
+        calls = [cluster.node_service.ReportCompletion.future(node_pb2.ReportCompletionRequest(
+            node_id=a.node_id, job_id=a.job.job_id, attempt=1, authorization_token=a.authorization_token,
+            result=job_pb2.JobResult(job_id=a.job.job_id, status=common_pb2.STATUS_COMPLETED)), timeout=60) for a in assignments]
+        assert all(call.result().status == common_pb2.STATUS_SUCCESS for call in calls)
+        done = cluster.list_jobs()
+        assert {s.job_id for s in done} == ids
+        assert all(s.state == job_pb2.JOB_STATE_SUCCEEDED and s.attempt == 1 for s in done)
+        assert fake.assigned.empty(), "nothing was begun anew"
