@@ -170,6 +170,7 @@ std::span<const RestApi::Entry> RestApi::Table() {
        {"page_size", "page_token", "user_id", "filter_type", "filter_status", "array_id"},
        &RestApi::ListJobs},
       {{"GET", "/api/v1/jobs/{id}"}, {}, &RestApi::GetJob},
+      {{"POST", "/api/v1/jobs/cancel"}, {}, &RestApi::CancelJobs},
       {{"POST", "/api/v1/jobs/{id}/cancel"}, {}, &RestApi::CancelJob},
       {{"POST", "/api/v1/jobs/{id}/pause"}, {}, &RestApi::PauseJob},
       {{"POST", "/api/v1/jobs/{id}/resume"}, {}, &RestApi::ResumeJob},
@@ -320,6 +321,18 @@ void RestApi::CancelJob(Call& call) {
     request.set_reason(body->value("reason", ""));
   }
   api_->CancelJob(request, Answer<protocol::CancelJobResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::CancelJobs(Call& call) {
+  const std::string& path = call.request.path;
+  protocol::CancelJobsRequest request;
+  Result<Json> body = ReadBody(call.request);
+  Status status = body.status();
+  const int http_status = status.code() == Code::kUnimplemented ? 415 : 0;
+  if (status.ok()) status = wire::FromJson(*body, &request);
+  if (!status.ok())
+    return call.exchange->Respond(ProblemResponse(status, path, nullptr, http_status));
+  api_->CancelJobs(request, Answer<protocol::CancelJobsResponse>(call.exchange, path));
 }
 
 void RestApi::PauseJob(Call& call) {

@@ -49,6 +49,7 @@ class RestApi : public HttpHandler {
   void ListJobs(Call& call);
   void GetJob(Call& call);
   void CancelJob(Call& call);
+  void CancelJobs(Call& call);
   void PauseJob(Call& call);
   void ResumeJob(Call& call);
   void RetryJob(Call& call);

@@ -107,7 +107,7 @@ TEST(OpenApi, NamesFieldsAndEnumValuesAsTheProtosDo) {
     }
   }
   EXPECT_EQ(enums, 7);
-  EXPECT_EQ(messages, 14);
+  EXPECT_EQ(messages, 15);
 }
 
 }  // namespace

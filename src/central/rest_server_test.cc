@@ -173,6 +173,18 @@ TEST_F(RestServerTest, AJobIsCancelledWithOrWithoutAReason) {
   ExpectProblem(Call("POST", "/api/v1/jobs/j2/cancel"), 404, "no job 'j2'");
 }
 
+TEST_F(RestServerTest, ManyJobsAreCancelledByAFilter) {
+  ClientResponse response =
+      Call("POST", "/api/v1/jobs/cancel", R"({"user_id": "ann", "status": "STATUS_PENDING"})");
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.json()["cancelled"], 3);
+  EXPECT_EQ(api_.cancelled_many.user_id(), "ann");
+  EXPECT_EQ(api_.cancelled_many.status(), protocol::STATUS_PENDING);
+  ExpectProblem(Call("POST", "/api/v1/jobs/cancel", R"({"user": "ann"})"), 400, "user");
+  ExpectProblem(Call("POST", "/api/v1/jobs/cancel", R"({"status": "RUNNING?"})"), 400, "RUNNING?");
+  EXPECT_EQ(Call("POST", "/api/v1/jobs/cancel", "all", "Content-Type: text/plain\r\n").status, 415);
+}
+
 TEST_F(RestServerTest, UnknownPathsAndMethods) {
   ExpectProblem(Call("GET", "/"), 404, "no such path: '/'");
   ClientResponse response = Call("DELETE", "/api/v1/jobs");

@@ -222,9 +222,15 @@ class FakeApi : public Api {
     response.mutable_status()->set_job_id(request.job_id());
     done(OkStatus(), response);
   }
-  void CancelJobs(const protocol::CancelJobsRequest&,
+  void CancelJobs(const protocol::CancelJobsRequest& request,
                   Done<protocol::CancelJobsResponse> done) override {
-    done(Unimplemented("not on this side"), {});
+    {
+      std::lock_guard lock(mutex);
+      cancelled_many = request;
+    }
+    protocol::CancelJobsResponse response;
+    response.set_cancelled(3);
+    done(OkStatus(), response);
   }
   void PlanJob(const protocol::PlanJobRequest&, Done<protocol::PlanJobResponse> done) override {
     done(Unimplemented("not on this side"), {});
@@ -402,6 +408,7 @@ class FakeApi : public Api {
   bool hold_submits = false;
   protocol::ListJobsRequest listed;
   protocol::ListNodesRequest nodes_listed;
+  protocol::CancelJobsRequest cancelled_many;
   std::string cancel_reason;
   Status ready;
 
