@@ -63,28 +63,28 @@ TEST(PlanPreemption, TheLeastWorkIsLost) {
   c.Add("c", {Attempt(3, 4, kLow, minutes(5))});
   auto plan = c.Plan(4);
   ASSERT_TRUE(plan);
-  EXPECT_EQ(Places(*plan), (Ending{{"b", {2}}}));
+  EXPECT_EQ(Places(plan), (Ending{{"b", {2}}}));
 }
 
 TEST(PlanPreemption, TheLowestClassGoesFirstWhateverIsLost) {
   Cluster c;
   c.Add("a", {Attempt(1, 4, kNormal)});
   c.Add("b", {Attempt(2, 4, kLow, minutes(50))});
-  EXPECT_EQ(Places(*c.Plan(4)), (Ending{{"b", {2}}}));
+  EXPECT_EQ(Places(c.Plan(4)), (Ending{{"b", {2}}}));
 }
 
 TEST(PlanPreemption, FewAttemptsRatherThanManyThatLoseAsMuch) {
   Cluster c;
   c.Add("a", {Attempt(1, 2), Attempt(2, 2)});
   c.Add("b", {Attempt(3, 4)});
-  EXPECT_EQ(Places(*c.Plan(4)), (Ending{{"b", {3}}}));
+  EXPECT_EQ(Places(c.Plan(4)), (Ending{{"b", {3}}}));
 }
 
 TEST(PlanPreemption, NobodyEndsForNothing) {
   Cluster c;
   // In order of cost: 1, then 2. Once 2 ends, 1 need not.
   c.Add("a", {Attempt(1, 1, kLow, seconds(1)), Attempt(2, 3, kLow, seconds(5))});
-  EXPECT_EQ(Places(*c.Plan(3)), (Ending{{"a", {2}}}));
+  EXPECT_EQ(Places(c.Plan(3)), (Ending{{"a", {2}}}));
 }
 
 TEST(PlanPreemption, WhatCannotMakeEnoughRoomIsLeftAlone) {
@@ -110,7 +110,7 @@ TEST(PlanPreemption, RoomThatAnotherHasClaimedIsNotGivenTwice) {
   c.Add("a", {Attempt(1, 2), Attempt(2, 2)});
   c.fleet.AddClaim({9, {kNormal, Cores(2), "", ""}, {{{"a"}, {{1, {2000, 0, 0}}}}}});
   std::erase_if(c.victims[{"a"}], [](const Victim& one) { return one.job == 1; });
-  EXPECT_EQ(Places(*c.Plan(2)), (Ending{{"a", {2}}}));
+  EXPECT_EQ(Places(c.Plan(2)), (Ending{{"a", {2}}}));
   EXPECT_FALSE(c.Plan(3));
 }
 
@@ -127,12 +127,12 @@ TEST(PlanPreemption, AGangGetsTheNodesThatLoseTheLeast) {
   c.Add("c", {Attempt(3, 4, kNormal)});
   c.Add("d", {Attempt(4, 4, kLow, minutes(5))});
   for (auto& [id, victims] : c.victims) c.fleet.Change(id, [](NodeState& n) { n.gangs = true; });
-  EXPECT_EQ(Places(*c.PlanFor(Gang(2))), (Ending{{"b", {2}}, {"d", {4}}}));
-  EXPECT_EQ(Places(*c.PlanFor(Gang(4))), (Ending{{"b", {2}}, {"d", {4}}, {"a", {1}}, {"c", {3}}}));
+  EXPECT_EQ(Places(c.PlanFor(Gang(2))), (Ending{{"b", {2}}, {"d", {4}}}));
+  EXPECT_EQ(Places(c.PlanFor(Gang(4))), (Ending{{"b", {2}}, {"d", {4}}, {"a", {1}}, {"c", {3}}}));
   EXPECT_FALSE(c.PlanFor(Gang(5))) << "nobody is stopped for a part of it";
   Request elastic = Gang(5);
   elastic.min_nodes = 2;
-  EXPECT_EQ(Places(*c.PlanFor(elastic)), (Ending{{"b", {2}}, {"d", {4}}})) << "for its least";
+  EXPECT_EQ(Places(c.PlanFor(elastic)), (Ending{{"b", {2}}, {"d", {4}}})) << "for its least";
 }
 
 TEST(PlanPreemption, AGangUsesWhatIsFree) {
@@ -141,8 +141,8 @@ TEST(PlanPreemption, AGangUsesWhatIsFree) {
   c.Add("b", {});
   c.Add("c", {Attempt(2, 2)});
   for (auto& [id, victims] : c.victims) c.fleet.Change(id, [](NodeState& n) { n.gangs = true; });
-  EXPECT_EQ(Places(*c.PlanFor(Gang(2, 2))), Ending{}) << "it starts as it is";
-  EXPECT_EQ(Places(*c.PlanFor(Gang(2))), (Ending{{"b", {}}, {"a", {1}}}));
+  EXPECT_EQ(Places(c.PlanFor(Gang(2, 2))), Ending{}) << "it starts as it is";
+  EXPECT_EQ(Places(c.PlanFor(Gang(2))), (Ending{{"b", {}}, {"a", {1}}}));
 }
 
 TEST(PlanPreemption, AGangThatEndsOnOneNodeEndsOnAll) {
@@ -153,8 +153,8 @@ TEST(PlanPreemption, AGangThatEndsOnOneNodeEndsOnAll) {
   c.Add("b", {Attempt(1, 2, kLow, minutes(1)), Attempt(2, 2)});
   c.Add("c", {Attempt(3, 4, kLow, minutes(50))});
   for (auto& [id, victims] : c.victims) c.fleet.Change(id, [](NodeState& n) { n.gangs = true; });
-  EXPECT_EQ(Places(*c.PlanFor(Gang(2, 2))), (Ending{{"b", {2}}, {"a", {1}}}));
-  EXPECT_EQ(Places(*c.PlanFor(Gang(2, 4))), (Ending{{"a", {1}}, {"b", {1, 2}}}));
+  EXPECT_EQ(Places(c.PlanFor(Gang(2, 2))), (Ending{{"b", {2}}, {"a", {1}}}));
+  EXPECT_EQ(Places(c.PlanFor(Gang(2, 4))), (Ending{{"a", {1}}, {"b", {1, 2}}}));
 }
 
 // ---- Claims within a pass of the scheduler
