@@ -81,7 +81,8 @@ Fault WithType(ElementType type, Read read) {
 
 // "NPY file 'x', row 3, column 17": counted from 1, as lines and columns are.
 std::string Where(const std::string& place, int64_t value, int64_t width) {
-  std::string where = place + ", row " + std::to_string(value / width + 1);
+  std::string where =
+      place + (place.ends_with(',') ? " row " : ", row ") + std::to_string(value / width + 1);
   return width == 1 ? where : where + ", column " + std::to_string(value % width + 1);
 }
 

@@ -251,6 +251,19 @@ TEST(Schedule, IsPyTorchs) {
   }
 }
 
+TEST(Schedule, TheEpochInWhichTheWarmUpEndsIsPartOfIt) {
+  LearningRate rate(Training({{"learning_rate", "1"},
+                              {"epochs", "6"},
+                              {"lr_schedule", "step"},
+                              {"lr_step_size", "1"},
+                              {"lr_gamma", "0.5"},
+                              {"warmup_steps", "7"}}),
+                    5);
+  EXPECT_EQ(rate.At(7, 2), 1);
+  EXPECT_EQ(rate.At(10, 3), 1);
+  EXPECT_EQ(rate.At(15, 4), 0.5);
+}
+
 TEST(Schedule, GoesOnWhereItWas) {
   for (const Json& golden : Golden()["schedules"]) {
     if (!golden.contains("values")) continue;
