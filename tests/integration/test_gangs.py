@@ -217,7 +217,7 @@ def test_processes_of_one_node_train_what_one_trains(wide_node):
 
 
 def test_a_process_that_is_killed_is_a_crash_of_the_attempt(wide_node):
-    job_id = wide_node.submit(trained(nodes=1, epochs=10, resources={"processes": 2})).job_id
+    job_id = wide_node.submit(trained(nodes=1, epochs=40, resources={"processes": 2})).job_id
     wide_node.wait(job_id, until=lambda s: s.HasField("checkpoint"))
     runners = wide_node.nodes[0].runners()
     assert len(runners) == 2
