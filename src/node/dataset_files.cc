@@ -268,9 +268,8 @@ void DatasetFiles::FetchMissing(const RequestPtr& request, std::vector<spec::Dat
                           FormatBytes(min_free_disk_bytes_) + ", found " + FormatBytes(*free)));
   }
   if (!manifest) {
-    request->note("getting " + request->name() +
-                  " from the server: " + std::to_string(missing.size()) + " of " +
-                  std::to_string(of) + (of == 1 ? " file, " : " files, ") + FormatBytes(bytes));
+    request->note("getting " + request->name() + " from the server: " +
+                  std::to_string(missing.size()) + " of " + Files(of) + ", " + FormatBytes(bytes));
   }
   cache_->MakeRoom(bytes);
   std::vector<StoredFile> wanted;

@@ -24,11 +24,11 @@ const FetchRecord* RecordOf(const FetchRecordsByName& records, const spec::Remot
   return found == records.end() ? nullptr : &found->second;
 }
 
+}  // namespace
+
 std::string Files(size_t count) {
   return std::to_string(count) + (count == 1 ? " file" : " files");
 }
-
-}  // namespace
 
 struct RemoteFiles::Request {
   explicit Request(boost::asio::io_context& io) : timer(io) {}

@@ -22,6 +22,9 @@
 
 namespace cyxwiz::node {
 
+// "1 file", "2 files"
+std::string Files(size_t count);
+
 // Executor thread only.
 class RemoteFiles {
  public:

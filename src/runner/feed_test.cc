@@ -7,6 +7,8 @@
 
 #include "base/json.h"
 #include "base/testing.h"
+#include "data/testing.h"
+#include "runner/forward_pass.h"
 #include "runner/loss.h"
 
 namespace cyxwiz::runner {
@@ -179,6 +181,32 @@ TEST(DeviceCopy, GivesAClassForEachPosition) {
   split.scale.deviation = {0.5f, 0.25f};
   split.scale.inner = 1;
   ExpectSelectedAsGathered(job, split);
+}
+
+TEST(Feed, ASampleThatCannotBeReadIsAFailureOfTheData) {
+  class Broken : public data::MemoryRows {
+   public:
+    using MemoryRows::MemoryRows;
+    Status Read(int64_t row, uint8_t* out) const override {
+      return row == 3 ? InvalidArgument("row 4 is damaged") : MemoryRows::Read(row, out);
+    }
+  };
+  data::Split split = Batch();
+  split.features = std::vector<uint8_t>();
+  split.files = std::make_shared<Broken>(std::vector<uint8_t>(20), 4, 5);
+  split.rows = kOrder;
+  Feed feed(Job("cross_entropy", ""), split, at::kCPU, 5);
+  const std::vector<BatchPart> parts{{kOrder.data(), 2, 0, 2}, {kOrder.data() + 2, 3, 0, 3}};
+  feed.Begin(1, parts);
+  feed.Load(parts[0]);
+  try {
+    feed.Load(parts[1]);
+    FAIL() << "it was read";
+  } catch (const FailureError& error) {
+    EXPECT_EQ(error.failure.cause, "user_error");
+    EXPECT_EQ(error.failure.path, "$.dataset");
+    EXPECT_EQ(error.failure.message, "row 4 is damaged");
+  }
 }
 
 TEST(Feed, OutsideATrainingSamplesStayAsTheyAre) {
