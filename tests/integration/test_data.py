@@ -1,5 +1,6 @@
 """Data of each format, from a file to a trained model, with the real programs."""
 
+import gzip
 import io
 import json
 import pathlib
@@ -156,6 +157,35 @@ def write_arrays(folder, samples, side):
             file.write(rows[i % 14])
     (folder / "y.npy").write_bytes(npy("|u1", (samples,), bytes(i % 2 for i in range(samples))))
     return f"file://{folder}/x.npy?labels={folder}/y.npy"
+
+
+def test_arrays_larger_than_the_jobs_memory_are_streamed(make_cluster, tmp_path):
+    dataset = write_arrays(tmp_path / "set", 1500, 256)  # 375 MiB
+    cluster = make_cluster(data_roots=[str(tmp_path)])
+    cluster.add_node()
+    job = shards_job(f"{dataset}&test_split=0.1&normalize=true&stream_memory=8MiB&window=500", epochs=1, learning_rate=1e-5)
+    job["resources"] = {"memory": "240MiB"}
+    metrics, _ = train(cluster, job, tmp_path)
+    assert metrics["test_accuracy"] == 1 and metrics["validation_accuracy"] == 1, metrics
+
+    def refusal(dataset):
+        (tmp_path / "job.json").write_text(json.dumps(job | {"dataset": dataset}))
+        refused = cluster.cli("submit", str(tmp_path / "job.json"))
+        assert refused.returncode != 0, refused
+        return refused.stderr
+
+    # What must be in memory and does not fit is refused at submit, with the numbers and what to do.
+    said = refusal(f"{dataset}&stream=false")
+    assert "$.resources.memory" in said and "375 MiB" in said and "240 MiB" in said and "leave stream=false out" in said, said
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,y\n" + "1,2,0\n3,4,1\n" * 1000)
+    job["resources"] = {"memory": "10KiB"}
+    said = refusal(f"file://{table}")
+    assert "$.resources.memory" in said and "31.2 KiB" in said and "take data that is streamed" in said, said
+    (tmp_path / "x.npy.gz").write_bytes(gzip.compress(npy("|u1", (4, 2), bytes(8))))
+    (tmp_path / "y.npy").write_bytes(npy("|u1", (4,), bytes(4)))
+    said = refusal(f"file://{tmp_path}/x.npy.gz?labels={tmp_path}/y.npy&stream=true")
+    assert "cannot be streamed" in said and "not compressed" in said, said
 
 
 def write_folders(folder, each):

@@ -442,6 +442,27 @@ def test_a_file_that_changes_between_submit_and_run(make_cluster, change, said):
     assert status.attempt == 1
 
 
+@pytest.mark.parametrize("change", ("another", "less"))
+def test_a_folder_of_images_that_changes_between_submit_and_run(make_cluster, change):
+    cluster = make_cluster()
+    images = cluster.files / "set"
+    for label in ("a", "b"):
+        (images / label).mkdir(parents=True)
+        for i in range(3):
+            (images / label / f"{i}.png").write_bytes(png(i))
+            os.utime(images / label / f"{i}.png", (1_600_000_000, 1_600_000_000))
+    waiting = cluster.submit(job(dataset=f"file://{images}?format=images", layers=[{"type": "flatten"}, {"type": "dense", "units": 2}])).job_id
+    if change == "less":
+        (images / "b" / "1.png").unlink()
+    else:
+        (images / "b" / "1.png").write_bytes(png(9))
+    cluster.add_node()
+    status = cluster.wait(waiting)
+    assert status.state == job_pb2.JOB_STATE_FAILED and status.cause == job_pb2.CAUSE_USER_ERROR, status
+    assert "the data set has changed since the job was accepted" in status.error.message, status
+    assert ("expected 6 files, found 5" if change == "less" else "expected the content with SHA-256") in status.error.message, status
+
+
 def test_a_job_is_tried_again_while_its_version_is_kept(make_cluster, tmp_path):
     cluster = make_cluster()
     (tmp_path / "t.csv").write_text(table())
