@@ -61,8 +61,9 @@ void ApplySha256(const std::map<std::string, std::string>& hashes, RemoteSource*
                  Problems* problems) {
   std::vector<RemoteFile>& files = remote->files;
   for (const auto& [name, hash] : hashes) {
+    // clang 14 captures no structured bindings.
     auto file = std::find_if(files.begin(), files.end(),
-                             [&](const RemoteFile& one) { return one.name == name; });
+                             [&name = name](const RemoteFile& one) { return one.name == name; });
     if (name.empty() && files.size() == 1) file = files.begin();
     if (file != files.end()) {
       file->sha256 = hash;

@@ -5,12 +5,16 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <variant>
+#include <vector>
 
 #include "data/dataset.h"
 
@@ -59,7 +63,26 @@ inline void CheckPart(const data::Split& split, const spec::DatasetInfo& info) {
   }
 }
 
-// uri: "{}" is the folder.
+// The samples of a part as they are read one by one from files, against those in memory.
+inline void CheckStreamed(const data::Split& streamed, const data::Split& whole) {
+  if (streamed.files == nullptr) return;
+  Require(streamed.labels == whole.labels, "the same labels in files as in memory");
+  std::visit(
+      [&](const auto& values) {
+        using T = typename std::decay_t<decltype(values)>::value_type;
+        std::vector<T> row(values.size() / streamed.rows.size());
+        for (size_t i = 0; i < streamed.rows.size(); ++i) {
+          const Status read =
+              streamed.files->Read(streamed.rows[i], reinterpret_cast<uint8_t*>(row.data()));
+          Require(read.ok() && std::equal(row.begin(), row.end(), values.data() + i * row.size()),
+                  "the same samples in files as in memory");
+        }
+      },
+      whole.features);
+}
+
+// uri: "{}" is the folder. What a file says of itself may be right and its samples wrong: loading
+// finds what looking does not.
 inline void Read(const Folder& folder, std::string uri) {
   for (size_t at; (at = uri.find("{}")) != uri.npos;) uri.replace(at, 2, folder.path());
   spec::Problems problems;
@@ -77,6 +100,12 @@ inline void Read(const Folder& folder, std::string uri) {
   Require(info->description == dataset->info.description, "both say the same");
   CheckPart(dataset->train, dataset->info);
   CheckPart(dataset->test, dataset->info);
+  if (!dataset->info.can_stream) return;
+  data::Loader loader(roots);
+  auto streamed = loader.Take(*parsed, /*streams=*/true);
+  Require(streamed.ok(), "what loads can be left in its files");
+  CheckStreamed(streamed->train, dataset->train);
+  if (dataset->test.samples > 0) CheckStreamed(streamed->test, dataset->test);
 }
 
 inline std::string_view TextOf(const uint8_t* data, size_t size) {
