@@ -68,7 +68,7 @@ class Cluster:
         self.folder = pathlib.Path(folder)
         self.programs = []
         self.server = self._start(build / "bin/cyxwiz-central-server", "--data", self.folder / "server", "--grpc-listen",
-                                  "127.0.0.1:0", "--rest-listen", "127.0.0.1:0", name="server")
+                                  "127.0.0.1:0", "--rest-listen", "127.0.0.1:0", "--data-roots", DATASETS, name="server")
         self.address = self.server.ready["grpc"]
         self.rest = self.server.ready["rest"]
         self.nodes = [self._start(build / "bin/cyxwiz-server-node", "--data", self.folder / f"node-{i}", "--server", self.address,
