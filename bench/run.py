@@ -294,7 +294,7 @@ def measure_idle(build, seconds):
         return {name: (sum(map(cpu_seconds, pids)) - before[name]) / seconds for name, pids in groups.items()}
 
 
-ACCURACY_EPOCHS = 4
+ACCURACY_EPOCHS = 10
 
 
 def run_python(python, module, *arguments):
