@@ -10,17 +10,8 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using Outcome = ReportCompletion::Outcome;
 
-SubmitJob GangCommand(const std::string& id, int32_t nodes, int64_t cores = 2,
-                      int32_t priority = 1) {
-  SubmitJob command = Bench::SubmitCommand(id, cores, priority);
-  Terms terms;
-  terms.nodes = nodes;
-  command.job.terms = std::make_shared<const Terms>(terms);
-  return command;
-}
-
 SubmitJob ElasticCommand(const std::string& id, int32_t least, int32_t most) {
-  SubmitJob command = GangCommand(id, most);
+  SubmitJob command = Bench::GangCommand(id, most);
   Terms terms = *command.job.terms;
   terms.min_nodes = least;
   command.job.terms = std::make_shared<const Terms>(terms);
@@ -33,7 +24,7 @@ class GangTest : public testing::Test {
   GangTest() : GangTest(Options()) {}
   explicit GangTest(Options options) : b(options) {
     for (const char* id : {"a", "b", "c"}) b.Register(id);
-    b.Do(GangCommand("g", 3));
+    b.Do(Bench::GangCommand("g", 3));
   }
   void AcceptAll(int attempt = 1) {
     for (const char* id : {"a", "b", "c"}) b.Accepted("g", attempt, id);
@@ -84,7 +75,7 @@ TEST(Gang, IsPlacedWholeOrNotAtAll) {
   b.Register("b");
   b.Register("c");
   b.Submit("small", 1);
-  b.Do(GangCommand("g", 3));
+  b.Do(Bench::GangCommand("g", 3));
   EXPECT_TRUE(b.effects<AssignEffect>().empty());
   Job g = b.Get("g");
   EXPECT_EQ(g.state, JobState::kQueued);
@@ -104,7 +95,7 @@ TEST(Gang, MoreRanksThanNodesThatCouldHoldOneAreRefused) {
   b.Register("a");
   b.Register("b", 1);
   b.Register("c");
-  b.Do(GangCommand("g", 3));
+  b.Do(Bench::GangCommand("g", 3));
   EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition);
   EXPECT_EQ(
       b.reply().status.message(),
@@ -116,10 +107,10 @@ TEST(Gang, NodesThatTakeNoRanksAreLeftOut) {
   b.Register("a");
   Node node{.id = {"old"}, .endpoint = "old:1", .capacity = {8000, 8 * kGiB, 0}};
   b.Do(RegisterNode{.node = node, .session = "s"});
-  b.Do(GangCommand("g", 2));
+  b.Do(Bench::GangCommand("g", 2));
   EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition) << b.reply().status;
   b.Register("b");
-  b.Do(GangCommand("g", 2));
+  b.Do(Bench::GangCommand("g", 2));
   EXPECT_EQ(b.StateOf("g"), "Assigned");
   EXPECT_EQ(RankOn(b.jobs.at("g"), {"old"}), -1);
 }
@@ -331,7 +322,7 @@ TEST_F(GangTest, DrainingOneNodeYieldsTheWholeGang) {
 TEST_F(GangTest, ALimitEndsAllRanks) {
   b.Do(CancelJob{.job = {"g"}});
   EndAsTold({"a", "b", "c"});
-  SubmitJob limited = GangCommand("l", 2);
+  SubmitJob limited = Bench::GangCommand("l", 2);
   Terms terms = *limited.job.terms;
   terms.limits.run = seconds(5);
   limited.job.terms = std::make_shared<const Terms>(terms);
@@ -389,7 +380,7 @@ TEST(Gang, NodesAreKeptForOneThatOthersPassBy) {
   b.Register("b");
   b.Submit("s0", 2);
   b.Submit("s1", 2);
-  b.Do(GangCommand("g", 2));
+  b.Do(Bench::GangCommand("g", 2));
   b.Submit("s2", 2);
   b.Complete("s0", 1, "a");
   EXPECT_EQ(b.StateOf("s2"), "Assigned") << "the fleet is kept busy";
@@ -451,7 +442,7 @@ TEST(Gang, QuotasCountAllRanks) {
   Bench b(options);
   b.Register("a");
   b.Register("b");
-  b.Do(GangCommand("g", 2));
+  b.Do(Bench::GangCommand("g", 2));
   EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition);
   EXPECT_NE(b.reply().status.message().find("the job needs 4 cores"), std::string::npos)
       << b.reply().status;
@@ -461,7 +452,7 @@ TEST(Gang, MakesRoomWholeForAHigherClass) {
   Bench b({.preemption = {.on = true, .min_run = seconds(0), .most = 3}});
   b.Register("a");
   b.Register("b");
-  b.Do(GangCommand("g", 2, 2, 0));
+  b.Do(Bench::GangCommand("g", 2, 2, 0));
   for (const char* id : {"a", "b"}) b.Progress("g", 1, id);
   b.Submit("high", 2, 2);
   EXPECT_EQ(b.effects<StopEffect>().size(), 2u);
@@ -478,7 +469,7 @@ TEST(Gang, MakesRoomWholeForAHigherClass) {
 TEST(Gang, MembersOfAnArrayMayBeGangs) {
   Bench b;
   for (const char* id : {"a", "b", "c", "d"}) b.Register(id);
-  SubmitJob command = GangCommand("m", 2);
+  SubmitJob command = Bench::GangCommand("m", 2);
   Array array;
   array.size = 3;
   command.job.array = std::make_shared<const Array>(array);

@@ -173,20 +173,12 @@ TEST(Preempt, ARestartDoesNotStopOthersToo) {
   EXPECT_EQ(b.StateOf("high"), "Assigned");
 }
 
-SubmitJob Gang(const std::string& id, int32_t nodes, int32_t priority) {
-  SubmitJob command = Bench::SubmitCommand(id, 2, priority);
-  Terms terms;
-  terms.nodes = nodes;
-  command.job.terms = std::make_shared<const Terms>(terms);
-  return command;
-}
-
 TEST(Preempt, RoomIsMadeForAGangOnAsManyNodesAsItNeeds) {
   Bench b(On());
   for (const char* node : {"n", "m", "o"}) b.Register(node);
   Begin(b, "a", 2, kLow, "m");
   Begin(b, "b", 2, kLow, "n");
-  b.Do(Gang("high", 3, kHigh));
+  b.Do(Bench::GangCommand("high", 3, 2, kHigh));
   EXPECT_EQ(b.jobs.at("a").preempted_for->value, "high");
   EXPECT_EQ(b.jobs.at("b").preempted_for->value, "high");
   b.Submit("late", 2, kLow);
@@ -208,17 +200,17 @@ TEST(Preempt, NobodyIsStoppedForAGangThatWouldNotFit) {
   for (const char* node : {"n", "m"}) b.Register(node);
   Begin(b, "a", 2, kLow, "m");
   Begin(b, "b", 2, kHigh, "n");
-  b.Do(Gang("high", 2, kHigh));
+  b.Do(Bench::GangCommand("high", 2, 2, kHigh));
   EXPECT_TRUE(b.jobs.at("a").preempted_for->value.empty());
 }
 
 TEST(Preempt, AGangEndsOnceForAGang) {
   Bench b(On());
   for (const char* node : {"n", "m"}) b.Register(node);
-  b.Do(Gang("low", 2, kLow));
+  b.Do(Bench::GangCommand("low", 2, 2, kLow));
   for (const char* node : {"n", "m"}) b.Accepted("low", 1, node);
   for (const char* node : {"n", "m"}) b.Progress("low", 1, node);
-  b.Do(Gang("high", 2, kHigh));
+  b.Do(Bench::GangCommand("high", 2, 2, kHigh));
   EXPECT_EQ(b.jobs.at("low").preempted_for->value, "high");
   EXPECT_EQ(b.effects<StopEffect>().size(), 2u) << "each rank once";
   b.Yield("low", 1, "n");
@@ -233,7 +225,7 @@ TEST(Preempt, ARestartDoesNotGiveAwayWhatAGangHasClaimed) {
   for (const char* node : {"n", "m", "o"}) b.Register(node);
   Begin(b, "a", 2, kLow, "m");
   Begin(b, "b", 2, kLow, "n");
-  b.Do(Gang("high", 2, kHigh));
+  b.Do(Bench::GangCommand("high", 2, 2, kHigh));
   const std::string victim = b.jobs.at("a").preempted_for->value == "high" ? "a" : "b";
   const std::string other = victim == "a" ? "b" : "a";
   b.Submit("late", 2, kLow);

@@ -112,6 +112,14 @@ class Bench : public Archive {
             .total_epochs = 5};
     return {.job = job, .body = std::make_shared<JobBody>(JobBody{"sha-" + config, config})};
   }
+  static SubmitJob GangCommand(const std::string& id, int32_t nodes, int64_t cores = 2,
+                               int32_t priority = 1) {
+    SubmitJob command = SubmitCommand(id, cores, priority);
+    Terms terms;
+    terms.nodes = nodes;
+    command.job.terms = std::make_shared<const Terms>(terms);
+    return command;
+  }
   void SubmitWith(const std::string& id, Terms terms, const std::string& config = "config") {
     SubmitJob command = SubmitCommand(id, 1, 1, config);
     command.job.terms = std::make_shared<const Terms>(std::move(terms));
