@@ -93,6 +93,16 @@ Result<Json> ReadBody(const HttpRequest& request) {
   return ParseJson(request.body, "the body");
 }
 
+// For an error of ReadBody; 0: what its code says.
+int HttpStatusOfBody(const Status& status) {
+  return status.code() == Code::kUnimplemented ? 415 : 0;
+}
+
+Status ReadMessage(const HttpRequest& request, google::protobuf::Message* message) {
+  Result<Json> body = ReadBody(request);
+  return body.ok() ? wire::FromJson(*body, message) : body.status();
+}
+
 Json ToJson(const spec::Problem& problem) {
   return {{"path", problem.path},
           {"message", problem.message},
@@ -252,8 +262,8 @@ void RestApi::SubmitJob(Call& call) {
   const std::string& path = call.request.path;
   Result<Json> body = ReadBody(call.request);
   if (!body.ok()) {
-    int status = body.status().code() == Code::kUnimplemented ? 415 : 0;
-    return call.exchange->Respond(ProblemResponse(body.status(), path, nullptr, status));
+    return call.exchange->Respond(
+        ProblemResponse(body.status(), path, nullptr, HttpStatusOfBody(body.status())));
   }
   Json problems;
   Result<protocol::SubmitJobRequest> request = ReadJob(call.request.body, *body, &problems);
@@ -306,7 +316,6 @@ void RestApi::CancelJob(Call& call) {
   if (!call.request.body.empty()) {
     Result<Json> body = ReadBody(call.request);
     Status status = body.status();
-    int http_status = status.code() == Code::kUnimplemented ? 415 : 0;
     if (status.ok() && (!body->is_object() || body->size() > 1 ||
                         (body->size() == 1 && !body->contains("reason")) ||
                         (body->size() == 1 && !(*body)["reason"].is_string()))) {
@@ -316,7 +325,7 @@ void RestApi::CancelJob(Call& call) {
     }
     if (!status.ok()) {
       return call.exchange->Respond(
-          ProblemResponse(status, call.request.path, nullptr, http_status));
+          ProblemResponse(status, call.request.path, nullptr, HttpStatusOfBody(status)));
     }
     request.set_reason(body->value("reason", ""));
   }
@@ -326,12 +335,9 @@ void RestApi::CancelJob(Call& call) {
 void RestApi::CancelJobs(Call& call) {
   const std::string& path = call.request.path;
   protocol::CancelJobsRequest request;
-  Result<Json> body = ReadBody(call.request);
-  Status status = body.status();
-  const int http_status = status.code() == Code::kUnimplemented ? 415 : 0;
-  if (status.ok()) status = wire::FromJson(*body, &request);
-  if (!status.ok())
-    return call.exchange->Respond(ProblemResponse(status, path, nullptr, http_status));
+  if (Status status = ReadMessage(call.request, &request); !status.ok()) {
+    return call.exchange->Respond(ProblemResponse(status, path, nullptr, HttpStatusOfBody(status)));
+  }
   api_->CancelJobs(request, Answer<protocol::CancelJobsResponse>(call.exchange, path));
 }
 
@@ -464,18 +470,16 @@ void RestApi::ListDatasets(Call& call) {
 void RestApi::PutDataset(Call& call) {
   const std::string& path = call.request.path;
   protocol::PutDatasetRequest request;
-  Result<Json> body = ReadBody(call.request);
-  Status status = body.status();
-  const int http_status = status.code() == Code::kUnimplemented ? 415 : 0;
-  if (status.ok()) status = wire::FromJson(*body, &request);
+  Status status = ReadMessage(call.request, &request);
   const std::string name = call.values["name"], version = ReadText(call.request.query, "version");
   if (status.ok() && ((!request.name().empty() && request.name() != name) ||
                       (!request.version().empty() && request.version() != version))) {
     status = InvalidArgument("the body names another data set than the path and the query",
                              "leave name and version out of the body");
   }
-  if (!status.ok())
-    return call.exchange->Respond(ProblemResponse(status, path, nullptr, http_status));
+  if (!status.ok()) {
+    return call.exchange->Respond(ProblemResponse(status, path, nullptr, HttpStatusOfBody(status)));
+  }
   request.set_name(name);
   request.set_version(version);
   api_->PutDataset(request, [exchange = call.exchange, path](
