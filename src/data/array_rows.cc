@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "data/file_rows.h"
+
 namespace cyxwiz::data {
 namespace {
 
@@ -52,6 +54,13 @@ Fault ArrayRows::ReadFrom(int64_t first, int64_t count, uint8_t* out) const {
   std::vector<char> stored(static_cast<size_t>(count * width_ * SizeOf(type_)));
   RETURN_IF_FAULT(ReadStored(first, count, stored.data()));
   return ToFloats(place_, type_, stored.data(), count * width_, first * width_, width_, floats);
+}
+
+Fault LeaveInFile(const ArraySource& array, Split* split) {
+  std::shared_ptr<const RowReader> rows;
+  RETURN_IF_FAULT(ArrayRows::Open(array, &rows));
+  LeaveInFiles(std::move(rows), array.shape[0], array.type != ElementType::kUint8, split);
+  return {};
 }
 
 }  // namespace cyxwiz::data

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "data/arrays.h"
+#include "data/dataset.h"
 #include "data/fault.h"
 #include "data/file_range.h"
 #include "data/row_reader.h"
@@ -35,5 +36,8 @@ class ArrayRows : public RowReader {
   ElementType type_ = ElementType::kUint8;
   int64_t offset_ = 0, width_ = 1, rows_of_shard_ = 1;
 };
+
+// The features stay in the file that the array lies in.
+Fault LeaveInFile(const ArraySource& array, Split* split);
 
 }  // namespace cyxwiz::data

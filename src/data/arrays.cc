@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include "base/resources.h"
@@ -155,14 +154,6 @@ Fault ReadFeatures(ArraySource* array, int64_t values, Split* split) {
   return {};
 }
 
-// The features stay in their file.
-Fault LeaveFeatures(const ArraySource& array, Split* split) {
-  if (array.type != ElementType::kUint8) split->features = std::vector<float>();
-  split->rows.resize(static_cast<size_t>(split->samples));
-  std::iota(split->rows.begin(), split->rows.end(), 0);
-  return ArrayRows::Open(array, &split->files);
-}
-
 // Fills in classes, or of numbers their range. Where only is looked (split is null), none is kept.
 Fault ReadLabels(ArraySource* array, int64_t values, spec::DatasetInfo* info, Split* split) {
   const bool whole = array->type != ElementType::kFloat32 && array->type != ElementType::kFloat64;
@@ -287,8 +278,7 @@ Fault ReadArrays(ArraySource features, ArraySource labels, int64_t stream_bytes,
   Split* split = raw->dataset != nullptr ? &raw->dataset->train : nullptr;
   if (split != nullptr) {
     split->samples = info.train_samples;
-    RETURN_IF_FAULT(stays ? LeaveFeatures(features, split)
-                          : ReadFeatures(&features, values, split));
+    RETURN_IF_FAULT(stays ? LeaveInFile(features, split) : ReadFeatures(&features, values, split));
   }
   RETURN_IF_FAULT(ReadLabels(&labels, label_values, &info, split));
   info.label_shape.assign(labels.shape.begin() + 1, labels.shape.end());

@@ -13,7 +13,7 @@ Fault FileRange::Open(const std::string& path) {
   RETURN_IF_FAULT(OpenRegular(path, &fd_, &end_));
   struct stat info;
   if (::fstat(fd_.get(), &info) != 0) return SystemFault("cannot inspect", path, "a file", errno);
-  modified_ns_ = int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
+  modified_ns_ = ModifiedNs(info);
   return {};
 }
 

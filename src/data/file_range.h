@@ -1,6 +1,8 @@
 // A range of a plain file. Internal to src/data.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <string>
 
@@ -9,6 +11,11 @@
 #include "data/fault.h"
 
 namespace cyxwiz::data {
+
+// When the file was last written to; Unix time.
+inline int64_t ModifiedNs(const struct stat& info) {
+  return int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
+}
 
 class FileRange : public ByteReader {
  public:

@@ -1,6 +1,7 @@
 #include "data/file_rows.h"
 
 #include <algorithm>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -27,6 +28,15 @@ Fault ForEachRow(const Split& split, int64_t row_bytes,
     use(row);
   }
   return {};
+}
+
+void LeaveInFiles(std::shared_ptr<const RowReader> rows, int64_t samples, bool floats,
+                  Split* split) {
+  split->samples = samples;
+  if (floats) split->features = std::vector<float>();
+  split->files = std::move(rows);
+  split->rows.resize(static_cast<size_t>(samples));
+  std::iota(split->rows.begin(), split->rows.end(), 0);
 }
 
 Fault ReadIntoMemory(Dataset* dataset) {

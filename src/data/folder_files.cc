@@ -21,9 +21,8 @@ Fault FolderFiles::Add(const std::string& name, const struct stat& info) {
   const auto bytes = static_cast<int64_t>(info.st_size);
   const std::string path = name[0] == '/' ? name : folders_.back() + "/" + name;
   RETURN_IF_FAULT(CheckSampleFileSize(path, bytes));
-  places_.push_back({int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec,
-                     static_cast<int64_t>(names_.size()), static_cast<int32_t>(bytes),
-                     static_cast<int32_t>(folders_.size()) - 1});
+  places_.push_back({ModifiedNs(info), static_cast<int64_t>(names_.size()),
+                     static_cast<int32_t>(bytes), static_cast<int32_t>(folders_.size()) - 1});
   names_ += name;
   names_ += '\0';
   return {};

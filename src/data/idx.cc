@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <numeric>
 
 #include "base/resources.h"
 #include "data/array_rows.h"
@@ -215,9 +214,7 @@ Fault LoadIdx(const IdxFiles& files, IdxPart* part, Split* split) {
   array.shape = header.dims;
   array.file = files.images;
   array.offset = header.header_bytes;
-  split->rows.resize(static_cast<size_t>(split->samples));
-  std::iota(split->rows.begin(), split->rows.end(), 0);
-  return ArrayRows::Open(array, &split->files);
+  return LeaveInFile(array, split);
 }
 
 }  // namespace cyxwiz::data

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
-#include <numeric>
 #include <utility>
 #include <vector>
 
+#include "data/file_rows.h"
 #include "data/folder_files.h"
 #include "data/picture.h"
 #include "data/picture_rows.h"
@@ -136,10 +136,8 @@ class Part {
 
 // The images stay in their files.
 void LeavePart(Part* part, const std::vector<int64_t>& shape, bool resizes, Split* split) {
-  split->samples = part->files()->size();
-  split->files = std::make_shared<PictureRows>(part->files(), shape, resizes);
-  split->rows.resize(static_cast<size_t>(split->samples));
-  std::iota(split->rows.begin(), split->rows.end(), 0);
+  LeaveInFiles(std::make_shared<PictureRows>(part->files(), shape, resizes), part->files()->size(),
+               /*floats=*/false, split);
   split->labels = std::move(part->labels());
 }
 

@@ -53,9 +53,7 @@ Fault InspectNpy(std::string_view content, const std::string& name, NpyContent* 
   return {};
 }
 
-Fault NpyRows::Decode(int64_t row, uint8_t* out) const {
-  std::string content, name;
-  RETURN_IF_FAULT(files_->Read(row, &content, &name));
+Fault NpyRows::Decode(std::string_view content, const std::string& name, uint8_t* out) const {
   NpyContent array;
   RETURN_IF_FAULT(InspectNpy(content, name, &array));
   if (array.type != type_ || array.shape != shape_) {

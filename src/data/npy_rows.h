@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "data/arrays.h"
-#include "data/row_reader.h"
 #include "data/sample_files.h"
 
 namespace cyxwiz::data {
@@ -22,20 +21,15 @@ struct NpyContent {
 };
 Fault InspectNpy(std::string_view content, const std::string& name, NpyContent* array);
 
-class NpyRows : public RowReader {
+class NpyRows : public SampleRows {
  public:
   // All arrays are as this one. Bytes stay bytes, other elements become floats of 32 bits.
   NpyRows(std::shared_ptr<const SampleFiles> files, const NpyContent& array)
-      : files_(std::move(files)), type_(array.type), shape_(array.shape) {}
-
-  Status Read(int64_t row, uint8_t* out) const override { return Decode(row, out).ToStatus(); }
-  int64_t ShardOf(int64_t row) const override { return files_->ShardOf(row); }
-  std::string State() const override { return files_->State(); }
+      : SampleRows(std::move(files)), type_(array.type), shape_(array.shape) {}
 
  private:
-  Fault Decode(int64_t row, uint8_t* out) const;
+  Fault Decode(std::string_view content, const std::string& name, uint8_t* out) const override;
 
-  const std::shared_ptr<const SampleFiles> files_;
   const ElementType type_;
   const std::vector<int64_t> shape_;
 };

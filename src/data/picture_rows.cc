@@ -5,9 +5,7 @@
 
 namespace cyxwiz::data {
 
-Fault PictureRows::Decode(int64_t row, uint8_t* out) const {
-  std::string content, name;
-  RETURN_IF_FAULT(files_->Read(row, &content, &name));
+Fault PictureRows::Decode(std::string_view content, const std::string& name, uint8_t* out) const {
   Picture picture;
   RETURN_IF_FAULT(DecodePicture(content, name, channels_, &picture));
   if (!resizes_ && (picture.height != height_ || picture.width != width_)) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <numeric>
 #include <type_traits>
 #include <utility>
 
@@ -271,12 +270,8 @@ Fault ReadPart(const std::string& file, const Description& description, int64_t 
       : description.labels == "uint8" ? ReadTensor(file, kLabels, labels, Hold<uint8_t>(to_labels))
                                       : ReadTensor(file, kLabels, labels, Hold<float>(to_labels)));
   if (split == nullptr) return {};
-  split->samples = samples;
+  RETURN_IF_FAULT(LeaveInFile(array, split));
   split->scale = description.scale;
-  if (description.features == "float32") split->features = std::vector<float>();
-  split->rows.resize(static_cast<size_t>(samples));
-  std::iota(split->rows.begin(), split->rows.end(), 0);
-  RETURN_IF_FAULT(ArrayRows::Open(array, &split->files));
   return CheckLabels(file, *split, info.classes);
 }
 

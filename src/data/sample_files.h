@@ -3,10 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/resources.h"
 #include "data/fault.h"
+#include "data/row_reader.h"
 
 namespace cyxwiz::data {
 
@@ -23,6 +27,27 @@ class SampleFiles {
   // As those of RowReader.
   virtual int64_t ShardOf(int64_t number) const = 0;
   virtual std::string State() const = 0;
+};
+
+// Each sample from its file.
+class SampleRows : public RowReader {
+ public:
+  explicit SampleRows(std::shared_ptr<const SampleFiles> files) : files_(std::move(files)) {}
+
+  Status Read(int64_t row, uint8_t* out) const final {
+    std::string content, name;
+    Fault fault = files_->Read(row, &content, &name);
+    if (fault.ok()) fault = Decode(content, name, out);
+    return fault.ToStatus();
+  }
+  int64_t ShardOf(int64_t row) const final { return files_->ShardOf(row); }
+  std::string State() const final { return files_->State(); }
+
+ private:
+  // name: what messages call the file.
+  virtual Fault Decode(std::string_view content, const std::string& name, uint8_t* out) const = 0;
+
+  const std::shared_ptr<const SampleFiles> files_;
 };
 
 // name: what messages call it.

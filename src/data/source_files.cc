@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "data/file_range.h"
 #include "data/files.h"
 #include "data/images.h"
 
@@ -18,8 +19,7 @@ constexpr size_t kMostSourceFiles = 1000;
 Status Stat(std::string name, const std::string& path, std::vector<SourceFile>* sources) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return ErrnoStatus("cannot inspect '" + path + "'", errno);
-  sources->push_back({std::move(name), path, static_cast<int64_t>(info.st_size),
-                      int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec});
+  sources->push_back({std::move(name), path, static_cast<int64_t>(info.st_size), ModifiedNs(info)});
   return OkStatus();
 }
 

@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cmath>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "base/json.h"
 #include "base/resources.h"
 #include "base/text.h"
+#include "data/file_rows.h"
 #include "data/npy_rows.h"
 #include "data/picture.h"
 #include "data/picture_rows.h"
@@ -340,11 +340,7 @@ Fault ReadWebDataset(const std::vector<std::string>& shards, const spec::Dataset
   raw->label_bytes = info.classes > 0 ? 8 : 4;
   raw->stream_bytes = uri.stream.memory_bytes;
   if (split == nullptr) return {};
-  split->samples = info.train_samples;
-  split->files = std::move(rows.rows);
-  if (rows.floats) split->features = std::vector<float>();
-  split->rows.resize(static_cast<size_t>(split->samples));
-  std::iota(split->rows.begin(), split->rows.end(), 0);
+  LeaveInFiles(std::move(rows.rows), info.train_samples, rows.floats, split);
   return {};
 }
 
