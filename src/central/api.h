@@ -97,9 +97,11 @@ class Api {
       std::function<void(Status)> on_end) = 0;
 
   // Events after request.after and from then on; on_event returns false while it cannot take more.
+  // on_begin, which may be empty: once, before all others, when nothing is wrong with the request.
   virtual std::unique_ptr<Follower> FollowEvents(
       const protocol::ListEventsRequest& request,
-      std::function<bool(const protocol::Event&)> on_event, std::function<void(Status)> on_end) = 0;
+      std::function<bool(const protocol::Event&)> on_event, std::function<void(Status)> on_end,
+      std::function<void()> on_begin) = 0;
 
   // Fetches an attempt's log from the node that keeps it.
   virtual std::unique_ptr<Subscription> ReadLog(

@@ -540,9 +540,11 @@ class ApiImpl final : public Api {
 
   std::unique_ptr<Follower> FollowEvents(const protocol::ListEventsRequest& request,
                                          std::function<bool(const protocol::Event&)> on_event,
-                                         std::function<void(Status)> on_end) override {
+                                         std::function<void(Status)> on_end,
+                                         std::function<void()> on_begin) override {
     auto follower = std::make_unique<EventFollower>(events_);
-    follower->stream = std::make_shared<EventStream>(std::move(on_event), std::move(on_end));
+    follower->stream =
+        std::make_shared<EventStream>(std::move(on_event), std::move(on_end), std::move(on_begin));
     Status added = events_->Add(follower->stream);
     if (!added.ok()) {
       follower->stream->End(added);

@@ -73,7 +73,7 @@ class JobControlServiceImpl final : public protocol::JobControlService::Callback
   grpc::ServerWriteReactor<protocol::Event>* FollowEvents(
       CallbackServerContext*, const protocol::ListEventsRequest* request) override {
     return FollowReactor<protocol::Event>::Start([&](auto on_event, auto on_end) {
-      return api_->FollowEvents(*request, std::move(on_event), std::move(on_end));
+      return api_->FollowEvents(*request, std::move(on_event), std::move(on_end), nullptr);
     });
   }
 

@@ -11,6 +11,7 @@ void EventStream::Start(Core* core, control::EventQuery query) {
   core_ = core;
   query_ = std::move(query);
   query_.limit = 500;
+  if (on_begin_ && !closed_ && !ending_) on_begin_();
   ReadMore();
 }
 

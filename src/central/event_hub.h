@@ -26,8 +26,11 @@ class EventStream : public std::enable_shared_from_this<EventStream> {
   // from where it stands.
   static constexpr size_t kMostWaiting = 10'000;
 
-  EventStream(OnEvent on_event, OnEnd on_end)
-      : on_event_(std::move(on_event)), on_end_(std::move(on_end)) {}
+  // on_begin: with Start; may be empty.
+  EventStream(OnEvent on_event, OnEnd on_end, std::function<void()> on_begin = nullptr)
+      : on_event_(std::move(on_event)),
+        on_end_(std::move(on_end)),
+        on_begin_(std::move(on_begin)) {}
 
   // Reads what is stored, page by page as the follower takes it, and then follows. Call once, after
   // the stream is in the hub: what was offered before counts too.
@@ -49,6 +52,7 @@ class EventStream : public std::enable_shared_from_this<EventStream> {
   control::EventQuery query_;   // `after` moves on
   OnEvent on_event_;
   OnEnd on_end_;
+  std::function<void()> on_begin_;
   Core* core_ = nullptr;
   std::deque<protocol::Event> waiting_;  // what the follower gets next
   std::deque<control::Event> live_;      // happened while stored ones are still read

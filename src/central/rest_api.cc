@@ -191,6 +191,7 @@ std::span<const RestApi::Entry> RestApi::Table() {
       {{"GET", "/api/v1/events"},
        {"job_id", "node_id", "after", "page_size"},
        &RestApi::ListEvents},
+      {{"GET", "/api/v1/events/stream"}, {"job_id", "node_id", "after"}, &RestApi::FollowEvents},
       {{"GET", "/api/v1/jobs/{id}/events"}, {}, &RestApi::FollowJob},
       {{"GET", "/api/v1/nodes"}, {"page_size", "page_token", "online_only"}, &RestApi::ListNodes},
       {{"GET", "/api/v1/nodes/{id}"}, {}, &RestApi::GetNode},
@@ -393,23 +394,46 @@ void RestApi::ExplainJob(Call& call) {
   api_->ExplainJob(request, Answer<protocol::JobPlan>(call.exchange, call.request.path));
 }
 
-void RestApi::ListEvents(Call& call) {
+Status RestApi::ReadEventQuery(const Call& call, protocol::ListEventsRequest* request) {
   const Parameters& given = call.request.query;
-  protocol::ListEventsRequest request;
-  int32_t page_size = 0;
-  Status status = ReadInt(given, "page_size", &page_size);
   std::string after = ReadText(given, "after");
   auto number = after.empty() ? std::optional<int64_t>(0) : ParseInt(after);
-  if (status.ok() && !number) {
-    status = InvalidArgument("after: expected the number of an event, found '" +
-                             after.substr(0, 100) + "'");
+  if (!number) {
+    return InvalidArgument("after: expected the number of an event, found '" +
+                           after.substr(0, 100) + "'");
   }
+  request->set_after(*number);
+  request->set_job_id(ReadText(given, "job_id"));
+  request->set_node_id(ReadText(given, "node_id"));
+  return OkStatus();
+}
+
+void RestApi::ListEvents(Call& call) {
+  protocol::ListEventsRequest request;
+  int32_t page_size = 0;
+  Status status = ReadInt(call.request.query, "page_size", &page_size);
+  if (status.ok()) status = ReadEventQuery(call, &request);
   if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
   request.set_page_size(page_size);
-  request.set_after(*number);
-  request.set_job_id(ReadText(given, "job_id"));
-  request.set_node_id(ReadText(given, "node_id"));
   api_->ListEvents(request, Answer<protocol::ListEventsResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::FollowEvents(Call& call) {
+  protocol::ListEventsRequest request;
+  Status status = ReadEventQuery(call, &request);
+  // Who comes back goes on where it was, whatever it asked for at first.
+  const std::string& last = call.request.last_event_id;
+  if (auto number = ParseInt(last); status.ok() && !last.empty()) {
+    if (!number) {
+      status = InvalidArgument("Last-Event-ID: expected the number of an event, found '" +
+                               last.substr(0, 100) + "'");
+    }
+    request.set_after(number.value_or(0));
+  }
+  if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
+  if (call.request.method == "HEAD")
+    return call.exchange->Respond(TextResponse("text/event-stream", ""));
+  FollowEventHistory(api_, request, call.request.path, call.exchange);
 }
 
 void RestApi::FollowJob(Call& call) {
@@ -430,7 +454,7 @@ void RestApi::FollowJob(Call& call) {
                                     : ProblemResponse(status, path));
     });
   }
-  JobEvents::Begin(api_, id, call.request.path, call.exchange);
+  FollowJobUpdates(api_, id, call.request.path, call.exchange);
 }
 
 void RestApi::ListNodes(Call& call) {

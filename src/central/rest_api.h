@@ -41,6 +41,8 @@ class RestApi : public HttpHandler {
     void (RestApi::*method)(Call& call);
   };
   static std::span<const Entry> Table();
+  // "job_id", "node_id" and "after" of the query.
+  static Status ReadEventQuery(const Call& call, protocol::ListEventsRequest* request);
 
   void GetHealth(Call& call);
   void GetReadiness(Call& call);
@@ -57,6 +59,7 @@ class RestApi : public HttpHandler {
   void DeleteJob(Call& call);
   void ExplainJob(Call& call);
   void ListEvents(Call& call);
+  void FollowEvents(Call& call);
   void FollowJob(Call& call);
   void ListNodes(Call& call);
   void GetNode(Call& call);

@@ -1,5 +1,7 @@
 #include "central/rest_events.h"
 
+#include <utility>
+
 #include "wire/json.h"
 
 namespace cyxwiz::central {
@@ -10,38 +12,79 @@ bool IsFinal(protocol::JobState state) {
          state == protocol::JOB_STATE_CANCELLED;
 }
 
-}  // namespace
-
-void JobEvents::Begin(Api* api, const std::string& job_id, const std::string& path,
-                      const std::shared_ptr<HttpExchange>& exchange) {
-  auto events = std::make_shared<JobEvents>(path, exchange);
-  exchange->Attach(events);
-  JobEvents* raw = events.get();  // outlives its follower
-  events->follower_ = api->Follow(
-      job_id, [raw](const protocol::JobUpdateStream& update) { return raw->OnUpdate(update); },
-      [raw](Status status) { raw->OnEnd(std::move(status)); });
+template <typename Message>
+std::string ToText(const std::string& id, const char* name, const Message& message) {
+  return "id: " + id + "\nevent: " + name + "\ndata: " + wire::ToJsonText(message) + "\n\n";
 }
 
-bool JobEvents::OnUpdate(const protocol::JobUpdateStream& update) {
+}  // namespace
+
+void FollowJobUpdates(Api* api, const std::string& job_id, const std::string& path,
+                      const std::shared_ptr<HttpExchange>& exchange) {
+  auto write = [sent = int64_t{0}](const protocol::JobUpdateStream& update) mutable {
+    ++sent;
+    return ToText(IsFinal(update.status().state()) ? "final" : std::to_string(sent), "update",
+                  update);
+  };
+  MessageEvents<protocol::JobUpdateStream>::Begin(
+      path, exchange, write, [&](auto on_update, auto on_end, auto /*on_begin*/) {
+        return api->Follow(job_id, std::move(on_update), std::move(on_end));
+      });
+}
+
+void FollowEventHistory(Api* api, const protocol::ListEventsRequest& request,
+                        const std::string& path, const std::shared_ptr<HttpExchange>& exchange) {
+  auto write = [](const protocol::Event& event) {
+    return ToText(std::to_string(event.number()), "event", event);
+  };
+  MessageEvents<protocol::Event>::Begin(
+      path, exchange, write, [&](auto on_event, auto on_end, auto on_begin) {
+        return api->FollowEvents(request, std::move(on_event), std::move(on_end),
+                                 std::move(on_begin));
+      });
+}
+
+template <typename Message>
+void MessageEvents<Message>::Begin(const std::string& path,
+                                   const std::shared_ptr<HttpExchange>& exchange, Write write,
+                                   const Follow& follow) {
+  auto events = std::make_shared<MessageEvents>(path, exchange, std::move(write));
+  exchange->Attach(events);
+  MessageEvents* raw = events.get();  // outlives its follower
+  events->follower_ =
+      follow([raw](const Message& message) { return raw->OnMessage(message); },
+             [raw](Status status) { raw->OnEnd(std::move(status)); }, [raw] { raw->OnBegin(); });
+}
+
+template <typename Message>
+void MessageEvents<Message>::OnBegin() {
+  {
+    std::lock_guard lock(mutex_);
+    if (std::exchange(started_, true)) return;
+  }
+  HttpResponse response;
+  response.content_type = "text/event-stream";
+  response.is_stream = true;
+  exchange_->Respond(std::move(response));
+}
+
+template <typename Message>
+bool MessageEvents<Message>::OnMessage(const Message& message) {
   {
     std::lock_guard lock(mutex_);
     if (waiting_.size() >= kMostWaiting) {
       full_ = true;
       return false;
     }
-    waiting_.push_back(update);
+    waiting_.push_back(message);
     if (wake_) wake_();
-    if (started_) return true;
-    started_ = true;
   }
-  HttpResponse response;
-  response.content_type = "text/event-stream";
-  response.is_stream = true;
-  exchange_->Respond(std::move(response));
+  OnBegin();
   return true;
 }
 
-void JobEvents::OnEnd(Status status) {
+template <typename Message>
+void MessageEvents<Message>::OnEnd(Status status) {
   bool answer = false;
   {
     std::lock_guard lock(mutex_);
@@ -56,13 +99,15 @@ void JobEvents::OnEnd(Status status) {
   exchange_->Respond(ProblemResponse(status, path_));
 }
 
-void JobEvents::OnWake(std::function<void()> wake) {
+template <typename Message>
+void MessageEvents<Message>::OnWake(std::function<void()> wake) {
   std::lock_guard lock(mutex_);
   wake_ = std::move(wake);
 }
 
-std::optional<std::string> JobEvents::Next() {
-  protocol::JobUpdateStream update;
+template <typename Message>
+std::optional<std::string> MessageEvents<Message>::Next() {
+  Message message;
   bool resume = false;
   {
     std::lock_guard lock(mutex_);
@@ -73,15 +118,14 @@ std::optional<std::string> JobEvents::Next() {
       end_ = OkStatus();
       return event;
     }
-    update = std::move(waiting_.front());
+    message = std::move(waiting_.front());
     waiting_.pop_front();
     resume = full_ && waiting_.size() <= kMostWaiting / 2;
     if (resume) full_ = false;
   }
-  // Not under the lock: it may call OnUpdate.
+  // Not under the lock: it may call OnMessage.
   if (resume) follower_->Resume();
-  std::string id = IsFinal(update.status().state()) ? "final" : std::to_string(++sent_);
-  return "id: " + id + "\nevent: update\ndata: " + wire::ToJsonText(update) + "\n\n";
+  return write_(message);
 }
 
 }  // namespace cyxwiz::central

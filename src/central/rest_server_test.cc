@@ -435,6 +435,25 @@ TEST_F(RestServerTest, EventsOfAnUnknownJobAreNotFound) {
   ExpectProblem(Call("GET", "/api/v1/jobs/j2/events"), 404, "no job 'j2'");
 }
 
+TEST_F(RestServerTest, WhatHappensIsStreamedFromTheEventThatWasSeenLast) {
+  const std::string path = "/api/v1/events/stream";
+  for (const auto& [query, header, next] :
+       std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"?after=5&node_id=n1", "", "6"}, {"?after=5", "Last-Event-ID: 41\r\n", "42"}}) {
+    Client client(server_->port());
+    ClientResponse response = client.Call("GET", path + query, "", header);
+    EXPECT_EQ(response.headers["content-type"], "text/event-stream");
+    std::string event = client.ReadChunk();
+    EXPECT_EQ(event.rfind("id: " + next + "\nevent: event\ndata: {", 0), 0u) << event;
+    EXPECT_EQ(DataOf(event)["number"], std::stoi(next));
+  }
+  EXPECT_EQ(Client(server_->port()).Call("GET", path + "?after=99").status, 200)
+      << "it begins though nothing has happened";
+  ExpectProblem(Call("GET", path + "?job_id=j2"), 404, "no job 'j2'");
+  ExpectProblem(Call("GET", path + "?after=x"), 400, "expected the number of an event, found 'x'");
+  ExpectProblem(Call("GET", path, "", "Last-Event-ID: final\r\n"), 400, "found 'final'");
+}
+
 TEST_F(RestServerTest, AStreamThatBreaksOffSaysWhy) {
   api_.Publish(Update(0.1));
   Client client(server_->port());

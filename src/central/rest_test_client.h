@@ -257,10 +257,20 @@ class FakeApi : public Api {
     event->set_job_id(request.job_id());
     done(OkStatus(), response);
   }
-  std::unique_ptr<Follower> FollowEvents(const protocol::ListEventsRequest&,
-                                         std::function<bool(const protocol::Event&)>,
-                                         std::function<void(Status)> end) override {
-    end(Unimplemented("not on this side"));
+  // The event after request.after; none after 99.
+  std::unique_ptr<Follower> FollowEvents(const protocol::ListEventsRequest& request,
+                                         std::function<bool(const protocol::Event&)> on_event,
+                                         std::function<void(Status)> end,
+                                         std::function<void()> begin) override {
+    if (!request.job_id().empty() && request.job_id() != "j1") {
+      end(NoJob(request.job_id()));
+      return nullptr;
+    }
+    begin();
+    protocol::Event event;
+    event.set_number(request.after() + 1);
+    event.set_node_id(request.node_id());
+    if (request.after() < 99) on_event(event);
     return nullptr;
   }
   void ListNodes(const protocol::ListNodesRequest& request,

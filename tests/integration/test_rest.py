@@ -109,9 +109,13 @@ def test_a_page_from_elsewhere_cannot_drive_it(shared, headers):
 
 def events(cluster, job_id, timeout=60):
     """The server-sent events of a job as (event, data) until the server ends the stream."""
+    return streamed(cluster, f"/api/v1/jobs/{job_id}/events", timeout=timeout)
+
+
+def streamed(cluster, path, headers=None, timeout=60):
     connection = http.client.HTTPConnection(cluster._rest, timeout=timeout)
     try:
-        connection.request("GET", f"/api/v1/jobs/{job_id}/events", headers={"Accept": "text/event-stream"})
+        connection.request("GET", path, headers={"Accept": "text/event-stream", **(headers or {})})
         response = connection.getresponse()
         assert response.status == 200 and response.headers["Content-Type"].startswith("text/event-stream")
         event, data = "message", []
@@ -141,3 +145,34 @@ def test_events_of_a_job_that_has_ended_tell_its_end(shared):
     job_id = shared.submit(short_job(0.3)).job_id
     shared.succeed(job_id)
     assert [d["status"]["state"] for _, d in events(shared, job_id)][-1] == "JOB_STATE_SUCCEEDED"
+
+
+def test_what_happens_is_streamed_and_goes_on_after_the_last_event_that_was_seen(shared):
+    job_id = shared.submit(short_job(0.3)).job_id
+    seen = []
+    for kind, event in streamed(shared, f"/api/v1/events/stream?job_id={job_id}"):
+        assert kind == "event" and event["job_id"] == job_id
+        seen.append(event)
+        if event["to"] == "JOB_STATE_SUCCEEDED":
+            break
+    assert [e["kind"] for e in seen[:2]] == ["EVENT_SUBMITTED", "EVENT_STATE_CHANGED"]
+    again = streamed(shared, f"/api/v1/events/stream?job_id={job_id}", {"Last-Event-ID": str(seen[0]["number"])})
+    assert [next(again)[1] for _ in seen[1:]] == seen[1:]
+    again.close()
+    for path, status in (("?job_id=nope", 404), ("?after=-1", 400), ("?after=x", 400), ("?page_size=3", 400)):
+        answer = shared.rest("GET", "/api/v1/events/stream" + path)
+        assert answer[0] == status and answer[2]["detail"], answer
+
+
+def test_many_jobs_are_cancelled_by_a_filter(make_cluster):
+    cluster = make_cluster()
+    ids = [cluster.submit(long_job(user="ann" if i % 2 else "bob")).job_id for i in range(4)]
+    status, _, problem = cluster.rest("POST", "/api/v1/jobs/cancel", {})
+    assert status == 400 and "every job" in problem["detail"], problem
+    status, _, problem = cluster.rest("POST", "/api/v1/jobs/cancel", {"user": "ann"})
+    assert status == 400 and "user" in problem["detail"], problem
+    assert cluster.rest("POST", "/api/v1/jobs/cancel", {"user_id": "ann", "reason": "lunch"})[2] == {
+        "cancelled": 2, "cancelling": 0}
+    states = [cluster.status(id).state for id in ids]
+    assert states == [job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_CANCELLED] * 2
+    assert cluster.rest("POST", "/api/v1/jobs/cancel", {"all": True})[2]["cancelled"] == 2
