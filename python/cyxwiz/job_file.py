@@ -278,7 +278,7 @@ def _moment(where: str, value: Any) -> int:
 
 def _limits(config: job_pb2.JobConfig, key: str, value: Any) -> None:
     readers = {"run": ("run_seconds", _seconds), "queue": ("queue_seconds", _seconds), "deadline": ("deadline", _moment),
-               "log": ("log_bytes", _bytes)}
+               "log": ("log_bytes", _bytes), "checkpoint": ("checkpoint_bytes", _bytes)}
     aliases = {field: name for name, (field, _) in readers.items()}
     limits = _canonical(f"job: {key}", _mapping(key, value, "{'run': '2h'}"), aliases)
     for name, limit in limits.items():

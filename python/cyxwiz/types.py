@@ -256,6 +256,9 @@ class EventKind(enum.Enum):
     NODE_RELEASED = 13
     PREEMPT_REQUESTED = 14
     NODE_CORDON_PLANNED = 15
+    #: More than half of the nodes, and at least three, went silent at once.
+    MASS_LOSS = 16
+    MASS_LOSS_OVER = 17
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def test_stub_modules_import():
 
 def test_limits_dependencies_and_labels_arrive():
     config = cyxwiz.job_config({
-        "limits": {"run": "1h30m", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
+        "limits": {"run": "1h30m", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB", "checkpoint": "2MiB"},
         "after": ["prepare", {"job": "cleanup", "condition": "end"}],
         "node_labels": {"zone": "west"},
         "pool": "gpu",
@@ -167,6 +167,7 @@ def test_limits_dependencies_and_labels_arrive():
     })
     limits = config.limits
     assert (limits.run_seconds, limits.queue_seconds, limits.deadline, limits.log_bytes) == (5400, 60, 1798135200, 1 << 20)
+    assert limits.checkpoint_bytes == 2 << 20
     assert [(one.job_id, one.condition) for one in config.after] == [
         ("prepare", job_pb2.AFTER_SUCCESS), ("cleanup", job_pb2.AFTER_ANY_END)]
     assert dict(config.node_labels) == {"zone": "west", "pool": "gpu"}

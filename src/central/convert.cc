@@ -14,10 +14,15 @@ constexpr size_t kMostMessageBytes = 2000;
 constexpr std::string_view kUriPrefix = "artifact://sha256/";
 constexpr std::string_view kIdPrefix = "sha256:";
 
-void ToError(const control::ErrorInfo& from, protocol::Error* error) {
-  error->set_code(from.code);
-  error->set_message(from.message);
-  error->set_details(from.details);
+void ToError(const control::Job& job, protocol::Error* error) {
+  error->set_code(job.error->code);
+  error->set_message(job.error->message);
+  std::string details = job.error->details;
+  if (!job.log_tail->text.empty()) {
+    if (!details.empty()) details += "\n";
+    details += "last lines of its log:\n" + job.log_tail->text;
+  }
+  error->set_details(std::move(details));
 }
 
 bool HasError(const control::Job& job) {
@@ -94,7 +99,7 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   if (job.state != JobState::kQueued) status->set_current_node_id(job.node.value);
   status->set_start_time(job.started_at.seconds());
   status->set_end_time(job.ended_at.seconds());
-  if (HasError(job)) ToError(*job.error, status->mutable_error());
+  if (HasError(job)) ToError(job, status->mutable_error());
   auto& metrics = *status->mutable_metrics();
   for (const auto& [name, value] : *job.metrics) metrics[name] = value;
   status->set_current_epoch(job.current_epoch);
@@ -154,7 +159,7 @@ void ToJobResult(const control::Job& job, protocol::JobResult* result) {
   auto& metrics = *result->mutable_final_metrics();
   for (const auto& [name, value] : *job.metrics) metrics[name] = value;
   result->set_total_compute_time(std::llround(job.compute_seconds));
-  if (HasError(job)) ToError(*job.error, result->mutable_error());
+  if (HasError(job)) ToError(job, result->mutable_error());
 }
 
 void ToJobConfig(const control::Job& job, const control::JobBody& body,

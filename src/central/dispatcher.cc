@@ -104,6 +104,12 @@ void Dispatcher::Stop(control::StopEffect effect) {
   worker_.Post([this, effect = std::move(effect)] { CallStop(effect); });
 }
 
+void Dispatcher::Tell(const control::Event& event) {
+  if (event.kind == control::EventKind::kMassLoss) spdlog::error("{}", event.message);
+  if (event.kind == control::EventKind::kMassLossOver) spdlog::warn("{}", event.message);
+  events_->Publish(event);
+}
+
 void Dispatcher::Release(control::ReleaseEffect effect) {
   deleting_.Post([this, effect = std::move(effect)] {
     for (const std::string& sha256 : effect.sha256) {

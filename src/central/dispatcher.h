@@ -40,7 +40,7 @@ class Dispatcher : public EffectSink {
   void Assign(control::AssignEffect effect) override;
   void Stop(control::StopEffect effect) override;
   void Update(const control::UpdateEffect& effect) override { hub_->Publish(effect); }
-  void Tell(const control::Event& event) override { events_->Publish(event); }
+  void Tell(const control::Event& event) override;
   void Release(control::ReleaseEffect effect) override;
 
  private:

@@ -8,6 +8,7 @@
 #include "central/convert.h"
 #include "central/dataset_source.h"
 #include "security/job_token.h"
+#include "spec/count.h"
 #include "spec/job_spec.h"
 #include "spec/model_use.h"
 #include "wire/deterministic.h"
@@ -142,6 +143,7 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
   terms.limits.queue = std::chrono::seconds(from.limits.queue_seconds);
   terms.limits.deadline.ms = from.limits.deadline * 1000;
   terms.limits.log_bytes = from.limits.log_bytes;
+  terms.limits.checkpoint_bytes = from.limits.checkpoint_bytes;
   for (spec::JobDependency& one : from.after)
     terms.after.push_back({{std::move(one.job_id)}, one.any_end});
   terms.labels = std::move(from.node_labels);
@@ -151,6 +153,18 @@ std::shared_ptr<const control::Terms> MakeTerms(const protocol::JobConfig& confi
   terms.processes = static_cast<int32_t>(from.processes);
   if (terms == control::Terms()) return nullptr;
   return std::make_shared<const control::Terms>(std::move(terms));
+}
+
+// One that no checkpoint of the model could keep to.
+void CheckCheckpointLimit(const spec::JobLimits& limits, const spec::JobSpec& spec,
+                          spec::Problems* problems) {
+  const int64_t weights = spec::Product(sizeof(float), spec.model.parameters);
+  if (spec.type != spec::JobType::kTraining || limits.checkpoint_bytes == 0 ||
+      limits.checkpoint_bytes >= weights)
+    return;
+  problems->Add({"$.limits.checkpoint", "no checkpoint would be kept",
+                 "at least " + std::to_string(weights) + " bytes, which the weights alone have",
+                 std::to_string(limits.checkpoint_bytes), "leave it out: 0 is no limit"});
 }
 
 bool HasFiles(const std::string& dataset_uri) { return dataset_uri.starts_with("file:"); }
@@ -354,6 +368,7 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
     auto spec = spec::CheckJob(description, inspector_, &problems);
     if (spec && spec->type != spec::JobType::kTraining) spec->training.epochs = 0;
     if (spec && problems.empty()) CheckMembers(description, array, &*spec, &problems);
+    if (spec) CheckCheckpointLimit(terms.limits, *spec, &problems);
     if (!problems.empty() || !spec) return done(problems, std::move(job), nullptr, nullptr);
     accepted->sha256 = sha256;
     if (HasFiles(description.dataset_uri) && spec->dataset) {

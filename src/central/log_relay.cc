@@ -103,6 +103,7 @@ class Reading : public std::enable_shared_from_this<Reading> {
                           std::to_string(job.attempt)));
     }
     bool last = request_.attempt() == job.attempt;
+    if (last && request_.rank() == 0 && job.gang == nullptr) tail_ = *job.log_tail;
     NodeId keeper = job.node;
     if (const int32_t rank = request_.rank(); rank > 0) {
       const auto ranks = job.gang == nullptr ? 1 : std::ssize(job.gang->ranks);
@@ -135,7 +136,7 @@ class Reading : public std::enable_shared_from_this<Reading> {
       }
     }
     if (candidates_.empty()) {
-      return End(Unavailable(
+      return EndWithTail(Unavailable(
           last ? "node '" + node.value + "', which keeps the log, is offline" : "no node is online",
           "read the log when it is back"));
     }
@@ -167,11 +168,28 @@ class Reading : public std::enable_shared_from_this<Reading> {
     if (again) {
       TryNext();
     } else if (status.code() == Code::kUnavailable && !took_some_) {
-      End(Unavailable("the node that keeps the log does not answer: " + status.message(),
-                      "read the log when it is back"));
+      EndWithTail(Unavailable("the node that keeps the log does not answer: " + status.message(),
+                              "read the log when it is back"));
     } else {
       End(std::move(status));
     }
+  }
+
+  // The log is out of reach: what the server has kept of it, if anything.
+  void EndWithTail(Status status) {
+    if (tail_.text.empty()) return End(std::move(status));
+    protocol::LogChunk chunk;
+    const int64_t offset = std::max(request_.offset(), tail_.offset);
+    chunk.set_attempt(request_.attempt());
+    chunk.set_offset(offset);
+    chunk.set_dropped(offset - request_.offset());
+    chunk.set_kept_by_server(true);
+    const auto passed = std::min(static_cast<size_t>(offset - tail_.offset), tail_.text.size());
+    chunk.set_data(tail_.text.substr(passed));
+    std::lock_guard lock(mutex_);
+    if (closed_) return;
+    on_chunk_(chunk);
+    End(OkStatus());
   }
 
   void End(Status status) {
@@ -186,6 +204,7 @@ class Reading : public std::enable_shared_from_this<Reading> {
   const LogRelay::OnChunk on_chunk_;
   const LogRelay::OnEnd on_end_;
   std::deque<std::string> candidates_;
+  control::LogTail tail_;
 
   // Recursive: a callback may call Resume or Close.
   std::recursive_mutex mutex_;

@@ -72,12 +72,14 @@ int Main(int argc, char** argv) {
              "how often nodes shall send heartbeats; at most a third of the lease", 10, 600'000);
   std::vector<std::string> share_weights, quotas;
   int64_t half_life_s = 86'400, ageing_s = 3'600, hold_after_s = 60, quarantine_failures = 3,
-          probe_wait_s = 300, max_nodes_lost = 3, preemption_min_run_s = 60, preemption_most = 3,
-          history_mb = 256, history_days = 7;
+          probe_wait_s = 300, max_nodes_lost = 3, mass_loss_hold_s = 300, preemption_min_run_s = 60,
+          preemption_most = 3, history_mb = 256, history_days = 7;
   control::Options& control = options.control;
-  config.Add("scheduling.share_weights", &share_weights,
-             "user=weight: of jobs with the same priority those of the user who has had the least "
-             "of the fleet, divided by the weight, go first; 1 for users that are not named");
+  config.Add(
+      "scheduling.share_weights", &share_weights,
+      "user=weight or project:name=weight: of jobs with the same priority those of the project "
+      "that has had the least of the fleet, divided by the weight, go first, and within a "
+      "project those of the user who has; 1 for those that are not named");
   config.Add("scheduling.quotas", &quotas,
              "what a user or a project is entitled to, such as 'user:ann cpus=8 gpus=2' or "
              "'project:vision memory=64GiB borrow=no'; jobs within a quota go first");
@@ -103,6 +105,11 @@ int Main(int argc, char** argv) {
              3600);
   config.Add("max_nodes_lost", &max_nodes_lost,
              "a job that so many nodes in a row are lost with is not tried again", 1, 1'000'000);
+  config.Add(
+      "mass_loss_hold_s", &mass_loss_hold_s,
+      "when most nodes go silent at once, jobs that ran there wait so long for half of them to "
+      "come back; 0: they do not wait",
+      0, 1'000'000'000);
   config.Add("history.max_mb", &history_mb,
              "size of the history of decisions that is kept in the data folder, in MiB; 0: none", 0,
              1 << 20);
@@ -137,6 +144,7 @@ int Main(int argc, char** argv) {
   control.preemption.min_run = std::chrono::seconds(preemption_min_run_s);
   control.preemption.most = static_cast<int32_t>(preemption_most);
   control.max_nodes_lost = static_cast<int32_t>(max_nodes_lost);
+  control.mass_loss_hold = std::chrono::seconds(mass_loss_hold_s);
   if (Status read = ReadWeights(share_weights, &control.share_weights); !read.ok())
     return Fail(read, kExitUsage);
   if (Status read = ReadQuotas(quotas, &control.quotas); !read.ok()) return Fail(read, kExitUsage);

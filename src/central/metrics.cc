@@ -156,6 +156,9 @@ std::string Metrics::Text(const control::Counters& counters, bool ready,
   };
   add(MetricType::Gauge, "cyxwiz_ready", "Whether the server can take work", ready ? 1 : 0);
   add(MetricType::Gauge, "cyxwiz_nodes_online", "Nodes with a live lease", counters.nodes_online);
+  add(MetricType::Gauge, "cyxwiz_mass_loss",
+      "Whether jobs wait for most of the nodes to come back, which went silent at once",
+      counters.mass_loss);
   add(MetricType::Gauge, "cyxwiz_nodes_known", "Nodes that ever registered", counters.nodes_known);
   add(MetricType::Counter, "cyxwiz_jobs_submitted_total",
       "Jobs accepted since the server was started", counters.submitted);

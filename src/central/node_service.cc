@@ -27,7 +27,8 @@ using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 
 constexpr char kSessionKey[] = "cyxwiz-session";
-constexpr size_t kMostLogTailBytes = 16 << 10;
+constexpr size_t kMostErrorBytes = 16 << 10;
+constexpr size_t kMostLogTailBytes = 4 << 10;
 constexpr int kMostKeptData = 1000;
 constexpr auto kMostForMetrics = std::chrono::seconds(10);
 
@@ -223,8 +224,6 @@ std::string DetailsOf(const protocol::ReportCompletionRequest& request) {
     add("the runner was ended by signal " + std::to_string(request.exit_signal()));
   else if (request.exit_code() != 0)
     add("the runner exited with code " + std::to_string(request.exit_code()));
-  if (!request.log_tail().empty())
-    add("last lines of its log:\n" + Clip(request.log_tail(), kMostLogTailBytes));
   return details;
 }
 
@@ -563,7 +562,9 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
         .node = {request.node_id()},
         .attempt = {{request.job_id()}, request.attempt()},
         .metrics = ToMap(result.final_metrics()),
-        .compute_seconds = static_cast<double>(result.total_compute_time())};
+        .compute_seconds = static_cast<double>(result.total_compute_time()),
+        .log_tail = {std::max<int64_t>(request.log_tail_offset(), 0),
+                     Clip(request.log_tail(), kMostLogTailBytes)}};
     RETURN_IF_ERROR(reports_.CheckCaller(context, request.authorization_token(), command.attempt,
                                          command.node));
     ASSIGN_OR_RETURN(command.outcome, OutcomeOf(result.status()));
@@ -589,7 +590,7 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
       return command;
     }
     command.error = {.code = result.error().code(),
-                     .message = Clip(result.error().message(), kMostLogTailBytes),
+                     .message = Clip(result.error().message(), kMostErrorBytes),
                      .details = DetailsOf(request)};
     if (command.outcome == control::ReportCompletion::Outcome::kFailed) {
       if (command.error.code == 0) command.error.code = static_cast<int32_t>(CodeOf(command.cause));
@@ -661,7 +662,7 @@ class JobStatusServiceImpl final : public protocol::JobStatusService::CallbackSe
       command.error = {.code = static_cast<int32_t>(Code::kInternal),
                        .message = request->error_message().empty()
                                       ? "the node reported a failure"
-                                      : Clip(request->error_message(), kMostLogTailBytes)};
+                                      : Clip(request->error_message(), kMostErrorBytes)};
     }
     ServerUnaryReactor* reactor = context->DefaultReactor();
     reports_.Post(reactor, std::move(command), [response](const control::ReportReply& reply) {

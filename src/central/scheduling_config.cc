@@ -44,7 +44,8 @@ Status ReadWeights(const std::vector<std::string>& texts, std::map<std::string, 
     auto weight = equals == text.npos ? std::nullopt : ParseDouble(text.substr(equals + 1));
     if (!weight || equals == 0 || !(*weight >= 0.001 && *weight <= 1000)) {
       return InvalidArgument(
-          "scheduling.share_weights: expected user=weight with a weight from "
+          "scheduling.share_weights: expected USER=WEIGHT or project:NAME=WEIGHT with a weight "
+          "from "
           "0.001 to 1000, such as ann=2, found '" +
           text + "'");
     }

@@ -441,7 +441,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   command->add_option("--node", events.node_id, "Of this node")->type_name("NODE");
   command->add_option("--after", events.after, "Only events after this number (default: 0)")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber.description(""));
+      ->check(CLI::Range(int64_t{0}, INT64_MAX).description(""));
   command->add_flag("-f,--follow", events.follow, "Go on printing what happens");
 
   CordonOptions cordon, drain, uncordon;

@@ -163,7 +163,9 @@ std::string EventText(const protocol::Event& event, const Console& console) {
   char milliseconds[8];
   std::snprintf(milliseconds, sizeof milliseconds, ".%03d",
                 static_cast<int>(event.time_ms() % 1000));
-  std::string who = event.job_id().empty() ? "node " + event.node_id() : event.job_id();
+  std::string who = !event.job_id().empty()    ? event.job_id()
+                    : !event.node_id().empty() ? "node " + event.node_id()
+                                               : "all nodes";
   std::string what = protocol::EventKind_Name(event.kind());
   what.erase(0, what.find('_') + 1);
   std::transform(what.begin(), what.end(), what.begin(),

@@ -22,7 +22,14 @@ class LogPrinter {
   ~LogPrinter() { Finish(); }
 
   void Print(const protocol::LogChunk& chunk) {
-    if (chunk.dropped() > 0) {
+    if (chunk.kept_by_server()) {
+      Finish();
+      console_.out.flush();
+      console_.err
+          << "cyxwiz: the node that keeps the log is away; these are the last lines, which "
+             "the server has kept"
+          << std::endl;
+    } else if (chunk.dropped() > 0) {
       Finish();
       console_.out.flush();
       console_.err << "cyxwiz: " << FormatBytes(chunk.dropped())

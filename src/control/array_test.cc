@@ -49,6 +49,53 @@ TEST(Arrays, MembersStartInOrderWhereThereIsRoom) {
   EXPECT_EQ(b.Get("a").progress, 1);
 }
 
+const std::vector<JobState> kPending = {JobState::kQueued, JobState::kAssigned, JobState::kPaused};
+
+TEST(Arrays, AFilterOfThoseThatWaitLetsTheMembersGoOnThatRun) {
+  Bench b;
+  b.Register("n", 2);
+  SubmitArray(b, "a", 4);
+  for (const char* id : {"a.0", "a.1"}) b.Progress(id, 1, "n");
+  b.Do(CancelJobs{.filter = {.states = kPending}, .reason = "late"});
+  EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 1) << "the array";
+  EXPECT_EQ(b.reply<CancelJobsReply>().cancelled, 0);
+  EXPECT_EQ(b.StateOf("a.0"), "Running");
+  EXPECT_FALSE(b.Get("a.0").cancel_requested);
+  EXPECT_EQ(b.StateOf("a.2"), "Cancelled");
+  b.Restart();
+  b.Register("n", 2, {{JobId{"a.0"}, 1}, {JobId{"a.1"}, 1}});
+  for (const char* id : {"a.0", "a.1"}) b.Complete(id, 1, "n");
+  EXPECT_EQ(b.StateOf("a"), "Cancelled") << "none of the others has started";
+  EXPECT_EQ(b.Get("a").array->succeeded, 2);
+}
+
+TEST(Arrays, AFilterOfThoseThatRunLetsTheMembersStartThatWait) {
+  Bench b;
+  b.Register("n", 2);
+  SubmitArray(b, "a", 4);
+  b.Progress("a.0", 1, "n");
+  b.Do(CancelJobs{.filter = {.user = "nobody", .states = {JobState::kRunning}}});
+  EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 0);
+  b.Do(CancelJobs{.filter = {.states = {JobState::kRunning}}});
+  EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 1);
+  EXPECT_TRUE(b.Get("a.0").cancel_requested);
+  EXPECT_EQ(b.StateOf("a.1"), "Assigned");
+  EXPECT_FALSE(b.Get("a").cancel_requested);
+  b.Complete("a.0", 1, "n", Outcome::kCancelled);
+  EXPECT_EQ(b.StateOf("a.2"), "Assigned");
+}
+
+TEST(Arrays, AFilterThatMeansAllOfAnArrayCancelsIt) {
+  Bench b;
+  b.Register("n", 2);
+  SubmitArray(b, "a", 2);
+  for (const char* id : {"a.0", "a.1"}) b.Progress(id, 1, "n");
+  b.Do(CancelJobs{.filter = {.states = {JobState::kRunning}}});
+  EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 1);
+  for (const char* id : {"a.0", "a.1"}) b.Complete(id, 1, "n", Outcome::kCancelled);
+  EXPECT_EQ(b.StateOf("a"), "Cancelled");
+}
+
 TEST(Arrays, AMillionMembersAreOneRow) {
   Bench b;
   b.Register("n", 2);

@@ -114,14 +114,58 @@ std::vector<JobEntry*> Control::State::LiveMembers(const JobEntry& array) {
   return live;
 }
 
-void Control::State::CancelArray(JobEntry& array, const std::string& reason) {
+void Control::State::CancelArray(JobEntry& array, const std::string& reason,
+                                 const std::vector<JobEntry*>& live) {
   Job& job = array.job;
   if (!job.cancel_requested) Tell(job, EventKind::kCancelRequested, reason);
   job.cancel_requested = true;
   if (job.cancel_reason->empty()) job.cancel_reason = reason;
   MarkChanged(array);
-  for (JobEntry* member : LiveMembers(array)) Cancel(*member, reason);
+  for (JobEntry* member : live) Cancel(*member, reason);
   StopArray(array, "cancelling");
+}
+
+std::vector<JobEntry*> Control::State::ArraysWithMembers(const JobFilter& filter) {
+  std::vector<JobEntry*> arrays;
+  for (const auto& [sequence, _] : members) {
+    auto found = by_sequence.find(sequence);
+    if (found == by_sequence.end()) continue;
+    const Job& job = found->second->job;
+    if (!IsFinal(job.state) && (filter.user.empty() || job.user == filter.user) &&
+        (filter.type == 0 || job.type == filter.type))
+      arrays.push_back(found->second);
+  }
+  std::sort(arrays.begin(), arrays.end(),
+            [](const JobEntry* a, const JobEntry* b) { return a->job.sequence < b->job.sequence; });
+  return arrays;
+}
+
+std::vector<JobEntry*> Control::State::CancelMembers(JobEntry& array,
+                                                     const std::vector<JobState>& states,
+                                                     const std::string& reason) {
+  auto is_meant = [&states](JobState state) {
+    return std::count(states.begin(), states.end(), state) > 0;
+  };
+  const Job& job = array.job;
+  const bool some_wait = job.array->started < job.array->size && !job.cancel_requested &&
+                         job.limit_hit == Cause::kNone;
+  const bool stops =
+      some_wait && is_meant(job.state == JobState::kPaused ? JobState::kPaused : JobState::kQueued);
+  const std::vector<JobEntry*> live = LiveMembers(array);
+  std::vector<JobEntry*> meant;
+  std::copy_if(live.begin(), live.end(), std::back_inserter(meant),
+               [&](const JobEntry* member) { return is_meant(member->job.state); });
+  if (meant.size() == live.size() && stops == some_wait) {
+    Cancel(array, reason);
+    return {&array};
+  }
+  if (!stops) {
+    for (JobEntry* member : meant) Cancel(*member, reason);
+    return meant;
+  }
+  CancelArray(array, reason, meant);
+  meant.push_back(&array);
+  return meant;
 }
 
 void Control::State::PauseArray(JobEntry& array) {

@@ -37,7 +37,7 @@ void Control::State::Release(JobEntry& entry, NodeEntry& node) {
   quotas.GiveBack(job.user, ProjectOf(job), job.resources);
   CountPlaced(job, -1);
   if (!job.preempted_for->empty()) fleet.EndVictim(job.sequence, id);
-  shares.GiveBack(job.user, job.resources, now.monotonic);
+  shares.GiveBack(job.user, ProjectOf(job), job.resources, now.monotonic);
   if (node.node.quarantined) ArmProbe(node);
   DisarmAssign(entry, RankEntryOn(entry, id));
   reschedule = true;
@@ -63,6 +63,10 @@ Duration Control::State::Backoff(const Job& job, int32_t failures) const {
 void Control::State::Keep(JobEntry& entry, Checkpoint checkpoint) {
   if (!checkpoint.exists()) return;
   Job& job = entry.job;
+  int64_t bytes = 0;
+  for (const Artifact& file : checkpoint.files) bytes += file.size;
+  const int64_t most = LimitsOf(job).checkpoint_bytes;
+  if (most > 0 && bytes > most) return Refuse(checkpoint);
   checkpoint_files.Add(checkpoint);
   if (!job.checkpoint->exists() || checkpoint.step >= job.checkpoint->step) {
     std::swap(job.checkpoint.Edit(), checkpoint);
@@ -88,6 +92,7 @@ void Control::State::StepBack(Job& job) {
 }
 
 void Control::State::EndAttempt(JobEntry& entry, const AttemptEnd& end) {
+  entry.job.log_tail = end.log_tail;
   const JobId preempted_for = *std::exchange(entry.job.preempted_for, {});
   DisarmLimit(entry.job, TimerKind::kRunLimit, &entry.run_end);
   switch (end.kind) {
@@ -153,6 +158,8 @@ void Control::State::Lose(JobEntry& entry, const AttemptEnd& end, const JobId& p
     return;
   }
   job.not_before = {end.wait > Duration::zero() ? now.unix.ms + Milliseconds(end.wait) : 0};
+  if (mass_loss.lasts() && job.cause == Cause::kNodeLost && end.wait == Duration::zero())
+    held_back.insert(job.sequence);
   SetState(entry, JobState::kQueued,
            "queued again: " + (job.cause == Cause::kPreempted
                                    ? "it made room for job '" + preempted_for.value + "'"
@@ -161,7 +168,7 @@ void Control::State::Lose(JobEntry& entry, const AttemptEnd& end, const JobId& p
 
 void Control::State::LoseWithNode(JobEntry& entry, NodeEntry& node, const std::string& why) {
   AttemptEnd end = Lost(Cause::kNodeLost, why);
-  end.took_node = entry.job.state == JobState::kRunning && !entry.adopted;
+  end.took_node = entry.job.state == JobState::kRunning && !entry.adopted && !mass_loss.lasts();
   EndRank(entry, node, std::move(end));
 }
 

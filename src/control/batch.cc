@@ -68,7 +68,10 @@ void Control::State::SetState(JobEntry& entry, JobState to, std::string message)
   if (job.member == nullptr) index.Move(job, to);
   counters.jobs_by_state[static_cast<int>(job.state)]--;
   counters.jobs_by_state[static_cast<int>(to)]++;
-  if (job.state == JobState::kQueued) LeaveLine(job);
+  if (job.state == JobState::kQueued) {
+    held_back.erase(job.sequence);
+    LeaveLine(job);
+  }
   job.state = to;
   job.message = std::move(message);
   if (IsFinal(to)) {

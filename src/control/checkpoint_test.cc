@@ -41,6 +41,20 @@ void Start(Bench& b, const std::string& job, int attempt = 1) {
   b.Progress(job, attempt, "n");
 }
 
+TEST(Checkpoints, OneThatIsLargerThanTheJobsLimitIsNotKept) {
+  Bench b;
+  b.Register("n");
+  b.SubmitWith("small", {.limits = {.checkpoint_bytes = 1010}});
+  b.SubmitWith("large", {.limits = {.checkpoint_bytes = 1009}});
+  Start(b, "small");
+  Report(b, "small", 1, At(10));
+  EXPECT_EQ(b.Get("small").checkpoint->step, 10);
+  Start(b, "large");
+  Report(b, "large", 1, At(20));
+  EXPECT_EQ(Released(b), (Files{"state-step-20", "manifest-step-20"}));
+  EXPECT_FALSE(b.Get("large").checkpoint->exists());
+}
+
 TEST(Checkpoints, TheNewestReplacesTheOneBeforeWhoseFilesGo) {
   Bench b;
   b.Register("n");

@@ -174,6 +174,7 @@ struct ReportCompletion {
   std::map<std::string, double> metrics;
   double compute_seconds = 0;
   Checkpoint checkpoint;  // as in ReportProgress
+  LogTail log_tail;
 };
 // Time has passed; also given when nothing else is due so that deadlines fire.
 struct Tick {};

@@ -33,6 +33,8 @@ void Control::State::Fire(const Timer& timer) {
     case TimerKind::kCordon:
       if (NodeEntry* node = FindNode(NodeId{timer.id})) FollowCordon(*node);
       return;
+    case TimerKind::kMassLoss:
+      return EndMassLoss("they have not come back");
     case TimerKind::kForget:
       return Forget(timer);
     case TimerKind::kRunLimit:

@@ -48,8 +48,9 @@ struct Options {
   Duration retry_backoff =
       std::chrono::seconds(1);  // doubled at each further failure, at most retry_backoff_most
   Duration retry_backoff_most = std::chrono::seconds(60);
-  // Of jobs with the same priority those of the user who has had the least of the fleet go first.
-  // Weights of users; 1 for those that are not there.
+  // Of jobs with the same priority those of the project that has had the least of the fleet go
+  // first, and within a project those of the user who has (scheduler/shares.h). Weights of users
+  // ("ann") and of projects ("project:vision"); 1 for those that are not there.
   std::map<std::string, double> share_weights;
   // By owner: "user:ann", "project:vision".
   std::map<std::string, scheduler::Quota> quotas;
@@ -60,6 +61,9 @@ struct Options {
   Duration hold_after = std::chrono::minutes(1);
   PreemptionOptions preemption;
   int32_t max_nodes_lost = 3;  // in a row while they ran the same job: it is not tried again
+  // When most nodes go silent at once, jobs that ran there wait for so long for half of them to
+  // come back; zero: they do not wait.
+  Duration mass_loss_hold = std::chrono::minutes(5);
   // So many jobs with different bodies that failed on a node without one that succeeded put it into
   // quarantine: nothing goes there but one job to probe it, after probe_wait, which doubles at each
   // probe that fails.
@@ -74,6 +78,7 @@ struct Options {
 struct Counters {
   int64_t jobs_by_state[8] = {};  // indexed by JobState
   int64_t nodes_online = 0, nodes_known = 0;
+  int64_t mass_loss = 0;  // 1 while jobs wait for most of the nodes to come back
   int64_t submitted = 0, succeeded = 0, failed = 0, cancelled = 0, attempts_started = 0,
           attempts_lost = 0;
 };

@@ -65,6 +65,14 @@ struct NodeEntry {
   std::map<int64_t, std::string> failures;
 };
 
+// Most nodes went silent at once.
+struct MassLoss {
+  int64_t lost = 0, of = 0;  // how many of how many; 0: there is none
+  MonotonicTime until;       // when what ran there waits no longer
+
+  bool lasts() const { return lost > 0; }
+};
+
 // Of how long attempts that succeeded ran, newer ones weighing more.
 struct Average {
   double mean = 0;

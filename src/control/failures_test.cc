@@ -56,6 +56,28 @@ TEST(KillsNodes, ALossTogetherWithTheServerDoesNotCount) {
   EXPECT_EQ(b.Get("j").nodes_lost, 0);
 }
 
+TEST(LogTail, OfAnAttemptThatHasEndedIsKeptWithItsJob) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  auto fail = [&](int attempt, Outcome outcome) {
+    b.Do(ReportCompletion{
+        .node = {"n"},
+        .attempt = {{"j"}, attempt},
+        .outcome = outcome,
+        .cause = outcome == Outcome::kFailed ? Cause::kRunnerCrashed : Cause::kNone,
+        .log_tail = {7, "end of " + std::to_string(attempt)}});
+  };
+  fail(1, Outcome::kFailed);
+  EXPECT_EQ(*b.Get("j").log_tail, (LogTail{7, "end of 1"}));
+  b.Pass(seconds(3));
+  ASSERT_EQ(b.StateOf("j"), "Assigned");
+  EXPECT_EQ(*b.Get("j").log_tail, LogTail()) << "its log is still written";
+  fail(2, Outcome::kSucceeded);
+  b.Restart();
+  EXPECT_EQ(*b.Get("j").log_tail, (LogTail{7, "end of 2"}));
+}
+
 TEST(Stopping, ANodeThatStopsAttemptsOfItsOwnAccordMustRegisterAgain) {
   Bench b;
   b.Register("a");
@@ -69,6 +91,112 @@ TEST(Stopping, ANodeThatStopsAttemptsOfItsOwnAccordMustRegisterAgain) {
   EXPECT_EQ(b.Get("k").node.value, "b");
   b.Beat("a");
   EXPECT_EQ(b.reply().status.code(), Code::kNotFound) << "if it is alive it registers";
+}
+
+// Five nodes of one core, each with a job that runs there.
+class MassLossTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* id : {"a", "b", "c", "d", "e"}) {
+      bench_.Register(id, 1);
+      std::string job = "on-" + std::string(id);
+      bench_.Submit(job);
+      bench_.Progress(job, 1, id);
+    }
+  }
+  // So long, in steps of a second in which only these nodes send heartbeats.
+  void Time(Duration time, const std::vector<std::string>& nodes) {
+    for (; time > Duration::zero(); time -= seconds(1)) {
+      bench_.Pass(seconds(1));
+      for (const std::string& id : nodes) {
+        std::vector<AttemptId> active;
+        for (const auto& [job, stored] : bench_.jobs) {
+          if (stored.node.value == id && stored.state == JobState::kRunning)
+            active.push_back({stored.id, stored.attempt});
+        }
+        bench_.Beat(id, active);
+      }
+    }
+  }
+  int Told(EventKind kind) const {
+    return static_cast<int>(std::count_if(bench_.events.begin(), bench_.events.end(),
+                                          [kind](const auto& e) { return e.second.kind == kind; }));
+  }
+  std::string ReasonOf(const std::string& id) {
+    bench_.Do(GetJob{.job = JobId{id}});
+    const auto& reasons = bench_.reply<JobReply>().view.reasons;
+    return reasons.empty() ? "" : reasons[0].code + ": " + reasons[0].message;
+  }
+
+  Bench bench_;
+};
+
+TEST_F(MassLossTest, WhatRanOnMostNodesWaitsUntilHalfOfThemAnswerAgain) {
+  Time(seconds(15), {"a", "b"});
+  EXPECT_EQ(Told(EventKind::kMassLoss), 1);
+  EXPECT_EQ(bench_.control().counters().mass_loss, 1);
+  bench_.Complete("on-a", 1, "a");  // room, which is not for them
+  EXPECT_EQ(ReasonOf("on-c"),
+            "MASS_LOSS: 3 of 5 nodes were lost at once: what ran there waits until half of them "
+            "answer again, at most 300 s");
+  bench_.Do(CountWaiting{});
+  EXPECT_EQ(bench_.reply<WaitingReply>().jobs, (std::map<std::string, int64_t>{{"MASS_LOSS", 3}}));
+  EXPECT_EQ(bench_.StateOf("on-c"), "Queued");
+  EXPECT_EQ(bench_.StateOf("on-b"), "Running") << "nobody else is touched";
+  bench_.Submit("new");
+  EXPECT_EQ(bench_.Get("new").node.value, "a") << "others are placed as ever";
+  bench_.Register("c", 1);
+  EXPECT_EQ(Told(EventKind::kMassLossOver), 1) << "three of five answer";
+  EXPECT_EQ(bench_.control().counters().mass_loss, 0);
+  EXPECT_EQ(bench_.Get("on-c").node.value, "c");
+  EXPECT_EQ(bench_.Get("on-c").nodes_lost, 0) << "none of them has taken its node down";
+  bench_.Register("d", 1);
+  bench_.Register("e", 1);
+  EXPECT_EQ(bench_.StateOf("on-d"), "Assigned");
+  EXPECT_EQ(bench_.StateOf("on-e"), "Assigned");
+}
+
+TEST_F(MassLossTest, AfterAWhileItGoesOnWithoutThem) {
+  Time(seconds(15), {"a", "b"});
+  EXPECT_EQ(bench_.StateOf("on-c"), "Queued");
+  bench_.Do(CancelJob{.job = JobId{"on-d"}});
+  EXPECT_EQ(bench_.StateOf("on-d"), "Cancelled");
+  bench_.Complete("on-a", 1, "a");
+  bench_.Do(PauseJob{.job = JobId{"on-e"}});
+  bench_.Do(ResumeJob{.job = JobId{"on-e"}});  // somebody wants it now
+  EXPECT_EQ(bench_.Get("on-e").node.value, "a");
+  bench_.Progress("on-e", 2, "a");
+  Time(seconds(310), {"a", "b"});
+  EXPECT_EQ(Told(EventKind::kMassLossOver), 1);
+  EXPECT_EQ(bench_.control().counters().mass_loss, 0);
+  bench_.Complete("on-b", 1, "b");
+  EXPECT_EQ(bench_.Get("on-c").node.value, "b");
+}
+
+TEST_F(MassLossTest, HalfOfTheNodesIsNotAndOneAfterTheOtherIsNot) {
+  bench_.Register("f", 1);
+  Time(seconds(15), {"a", "b", "f"});
+  EXPECT_EQ(Told(EventKind::kMassLoss), 0) << "three of six";
+  Time(seconds(20), {"a", "b"});
+  Time(seconds(20), {"a"});
+  EXPECT_EQ(Told(EventKind::kMassLoss), 0) << "each by itself";
+  EXPECT_EQ(Told(EventKind::kNodeLost), 5);
+}
+
+TEST(MassLoss, TwoNodesAreTooFew) {
+  Bench b;
+  b.Register("a", 1);
+  b.Register("b", 1);
+  b.Pass(seconds(11));
+  for (const auto& [number, event] : b.events) EXPECT_NE(event.kind, EventKind::kMassLoss);
+}
+
+TEST_F(MassLossTest, NodesThatDoNotComeBackToAServerThatWasRestartedCountToo) {
+  bench_.Restart();
+  bench_.Register("a", 1, {AttemptId{JobId{"on-a"}, 1}});
+  Time(seconds(12), {"a"});
+  EXPECT_EQ(Told(EventKind::kMassLoss), 1);
+  EXPECT_EQ(ReasonOf("on-b").substr(0, 29), "MASS_LOSS: 4 of 5 nodes were ");
 }
 
 class Quarantine : public testing::Test {

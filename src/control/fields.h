@@ -63,13 +63,16 @@ inline auto Fields(JobBody& b) { return std::tie(b.sha256); }
 inline auto Fields(Artifact& a) { return std::tie(a.name, a.sha256, a.size); }
 inline auto Fields(Checkpoint& c) { return std::tie(c.name, c.epoch, c.step, c.files); }
 inline auto Fields(ErrorInfo& e) { return std::tie(e.code, e.message, e.details); }
-inline auto Fields(Limits& l) { return std::tie(l.run, l.queue, l.deadline, l.log_bytes); }
+inline auto Fields(Limits& l) {
+  return std::tie(l.run, l.queue, l.deadline, l.log_bytes, l.checkpoint_bytes);
+}
 inline auto Fields(Dependency& d) { return std::tie(d.job, d.any_end); }
 inline auto Fields(Terms& t) {
   return std::tie(t.limits, t.after, t.labels, t.project, t.nodes, t.min_nodes, t.processes);
 }
+inline auto Fields(LogTail& t) { return std::tie(t.offset, t.text); }
 inline auto Fields(AttemptEnd& e) {
-  return std::tie(e.kind, e.cause, e.error, e.wait, e.took_node, e.yields);
+  return std::tie(e.kind, e.cause, e.error, e.wait, e.took_node, e.yields, e.log_tail);
 }
 inline auto Fields(Gang::Rank& r) { return std::tie(r.node, r.ended, r.gpus); }
 inline auto Fields(Gang& g) { return std::tie(g.ranks, g.end); }
@@ -79,13 +82,13 @@ inline auto Fields(Array& a) {
 }
 inline auto Fields(Member& m) { return std::tie(m.array, m.array_sequence, m.number); }
 inline auto Fields(Job& j) {
-  return std::tie(j.sequence, j.id, j.name, j.user, j.type, j.priority, j.body, j.resources,
-                  j.device, j.max_retries, j.total_epochs, j.data, j.terms, j.array, j.member,
-                  j.gang, j.state, j.message, j.created_at, j.started_at, j.ended_at,
-                  j.attempt_started_at, j.not_before, j.attempt, j.node, j.gpus, j.retries,
-                  j.nodes_lost, j.limit_hit, j.cancel_requested, j.cancel_reason, j.pause_requested,
-                  j.preempted_for, j.preemptions, j.retry_of, j.cause, j.error, j.progress,
-                  j.current_epoch, j.metrics, j.artifacts, j.compute_seconds, j.checkpoint);
+  return std::tie(
+      j.sequence, j.id, j.name, j.user, j.type, j.priority, j.body, j.resources, j.device,
+      j.max_retries, j.total_epochs, j.data, j.terms, j.array, j.member, j.gang, j.state, j.message,
+      j.created_at, j.started_at, j.ended_at, j.attempt_started_at, j.not_before, j.attempt, j.node,
+      j.gpus, j.retries, j.nodes_lost, j.limit_hit, j.cancel_requested, j.cancel_reason,
+      j.pause_requested, j.preempted_for, j.preemptions, j.retry_of, j.cause, j.error, j.log_tail,
+      j.progress, j.current_epoch, j.metrics, j.artifacts, j.compute_seconds, j.checkpoint);
 }
 inline auto Fields(Event& e) {
   return std::tie(e.number, e.at, e.kind, e.sequence, e.job, e.node, e.attempt, e.from, e.to,
@@ -122,8 +125,9 @@ inline auto Fields(PreemptionOptions& p) { return std::tie(p.on, p.min_run, p.mo
 inline auto Fields(Options& o) {
   return std::tie(o.lease, o.assign_timeout, o.keep_ended, o.progress_flush, o.retry_backoff,
                   o.retry_backoff_most, o.share_weights, o.quotas, o.share_half_life, o.ageing,
-                  o.hold_after, o.preemption, o.max_nodes_lost, o.quarantine_failures, o.probe_wait,
-                  o.probe_wait_most, o.max_queued, o.max_events, o.max_removed);
+                  o.hold_after, o.preemption, o.max_nodes_lost, o.mass_loss_hold,
+                  o.quarantine_failures, o.probe_wait, o.probe_wait_most, o.max_queued,
+                  o.max_events, o.max_removed);
 }
 static_assert(kNamesAllMembers<PreemptionOptions>);
 static_assert(std::tuple_size_v<decltype(Fields(std::declval<Options&>()))> + 1 ==
@@ -171,7 +175,7 @@ inline auto Fields(ReportProgress& c) {
 }
 inline auto Fields(ReportCompletion& c) {
   return std::tie(c.reply_to, c.node, c.attempt, c.outcome, c.cause, c.error, c.artifacts,
-                  c.metrics, c.compute_seconds, c.checkpoint);
+                  c.metrics, c.compute_seconds, c.checkpoint, c.log_tail);
 }
 inline auto Fields(Tick&) { return std::tie(); }
 static_assert(kNamesAllMembers<SubmitJob> && kNamesAllMembers<CancelJobs> &&

@@ -15,12 +15,14 @@ void Control::State::RenewLease(NodeEntry& node) {
     node.online = true;
     counters.nodes_online++;
     UpdateFleet(node);
+    FollowMassLoss();
   }
 }
 
 void Control::State::EndLease(const Timer& timer) {
   NodeEntry* node = FindNode(NodeId{timer.id});
   if (node == nullptr || node->lease_end != timer.at) return;
+  LookForMassLoss(*node);
   if (node->online) {
     counters.nodes_online--;
     Tell(*node, EventKind::kNodeLost, "no heartbeat within its lease");

@@ -57,7 +57,7 @@ void Control::State::Load(Snapshot snapshot) {
           j.gpus = Placed(all - node->reserved, all, j.resources).gpus;
         }
         node->reserved += HeldOn(j, id);
-        shares.Take(j.user, j.resources, now.monotonic);
+        shares.Take(j.user, ProjectOf(j), j.resources, now.monotonic);
         quotas.Take(LineOf(j), j.resources);
         node->jobs.insert(j.id);
         CountPlaced(j, +1);
@@ -81,19 +81,18 @@ void Control::State::Load(Snapshot snapshot) {
     timers.Arm(node.cordon_at, TimerKind::kCordon, id.value);
   }
   // What users had before, from what is known of their jobs.
-  auto remember = [this](const std::string& user, const Resources& resources, UnixTime started,
-                         Duration until) {
-    if (Duration from = Since(started); from > until && until >= Duration::zero())
-      shares.Remember(user, resources, from, until, now.monotonic);
+  auto remember = [this](const PastUse& use) {
+    const Duration from = Since(use.started_at), until = Since(use.ended_at);
+    if (from > until && until >= Duration::zero())
+      shares.Remember(use.user, use.project, use.resources, from, until, now.monotonic);
   };
   for (const auto& [id, entry] : jobs) {
     const Job& j = entry->job;
     if (j.started_at.ms == 0 || j.array != nullptr) continue;
-    remember(j.user, j.resources * RanksOf(j), j.started_at,
-             IsFinal(j.state) ? Since(j.ended_at) : Duration::zero());
+    remember({j.user, ProjectOf(j), j.resources * RanksOf(j), j.started_at,
+              IsFinal(j.state) ? j.ended_at : now.unix});
   }
-  for (const PastUse& use : snapshot.past)
-    remember(use.user, use.resources, use.started_at, Since(use.ended_at));
+  for (const PastUse& use : snapshot.past) remember(use);
   for (JobEntry* entry : unfinished) {
     StartWaiting(*entry);
     ArmLimits(*entry);

@@ -25,7 +25,7 @@ void Control::State::Apply(CancelJob& c) {
 
 void Control::State::Cancel(JobEntry& entry, const std::string& reason) {
   Job& job = entry.job;
-  if (job.array != nullptr) return CancelArray(entry, reason);
+  if (job.array != nullptr) return CancelArray(entry, reason, LiveMembers(entry));
   bool fresh = !job.cancel_requested;
   if (fresh) {
     job.cancel_requested = true;
@@ -45,9 +45,17 @@ void Control::State::Apply(CancelJobs& c) {
   CancelJobsReply reply;
   for (int64_t sequence : index.All(c.filter)) {
     JobEntry& entry = *by_sequence.at(sequence);
-    if (IsFinal(entry.job.state)) continue;
+    // Of an array that has begun each member's own state counts.
+    const bool has_begun = entry.job.array != nullptr && members.count(sequence) > 0;
+    if (IsFinal(entry.job.state) || (has_begun && !c.filter.states.empty())) continue;
     Cancel(entry, c.reason);
     (IsFinal(entry.job.state) ? reply.cancelled : reply.cancelling)++;
+  }
+  if (!c.filter.states.empty()) {
+    for (JobEntry* array : ArraysWithMembers(c.filter)) {
+      for (JobEntry* entry : CancelMembers(*array, c.filter.states, c.reason))
+        (IsFinal(entry->job.state) ? reply.cancelled : reply.cancelling)++;
+    }
   }
   Answer(c.reply_to, OkStatus(), reply);
 }

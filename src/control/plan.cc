@@ -66,9 +66,9 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
   const scheduler::Request& request = line_key.request;
   const Rank rank = RankOf(job);
   std::vector<scheduler::NodeState> states = SupposedNodes(what_if);
-  std::string why;
-  reply->could_ever_run = scheduler::CouldEverRun(request, states, &why);
-  reply->could_ever_run &= quotas.CouldEverRun(line_key, &why);
+  Status possible = scheduler::CouldEverRun(request, states);
+  if (possible.ok()) possible = quotas.CouldEverRun(line_key);
+  reply->could_ever_run = possible.ok();
   reply->reasons = scheduler::Explain(request, states);
   AddQuotaReason(line_key, &reply->reasons);
   reply->smallest_change = scheduler::SmallestChange(request, states);
@@ -79,7 +79,7 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
   for (const auto& [key, line] : lines) {
     reply->jobs_queued += std::ssize(line.jobs);
     scheduler::Line copy{key, {}, true};
-    const double share = shares.Of(key.account, now.monotonic);
+    const scheduler::Share share = shares.Of(key.account, key.project, now.monotonic);
     const scheduler::Standing standing = quotas.Of(key);
     for (int64_t one : line.jobs) {
       const Job& other = by_sequence.at(one)->job;
@@ -113,8 +113,9 @@ void Control::State::Plan(const Job& job, const WhatIf& what_if, PlanReply* repl
       std::move(states), std::move(copies), std::move(running), shares, now.monotonic, job.sequence,
       [this](int64_t one) { return ExpectedDuration(*by_sequence.at(one)); }, quotas);
   if (!forecast) {
-    reply->estimate_basis =
-        reply->could_ever_run ? "nothing is known of how long the jobs ahead will run" : why;
+    reply->estimate_basis = reply->could_ever_run
+                                ? "nothing is known of how long the jobs ahead will run"
+                                : possible.message();
     return;
   }
   reply->estimated_start = UnixTime{

@@ -34,7 +34,8 @@ void Control::State::Preempt() {
     if (standing == scheduler::Standing::kBlocked) continue;
     if (key.priority < lowest + (Reclaims(quotas, key) ? 0 : 1)) continue;
     const Job& head = by_sequence.at(*line.jobs.begin())->job;
-    waiting.emplace_back(RankOf(head, shares.Of(key.account, now.monotonic), standing), &key);
+    waiting.emplace_back(RankOf(head, shares.Of(key.account, key.project, now.monotonic), standing),
+                         &key);
   }
   std::sort(waiting.begin(), waiting.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });

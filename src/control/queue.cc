@@ -10,7 +10,7 @@ constexpr int32_t kHighestPriority = 3;
 }  // namespace
 
 void Control::State::EnterLine(JobEntry& entry) {
-  if (entry.waits_for > 0) return;
+  if (entry.waits_for > 0 || held_back.count(entry.job.sequence) > 0) return;
   if (entry.job.array != nullptr && entry.job.array->room() == 0) return;
   const Job& job = entry.job;
   Duration wait = std::chrono::milliseconds(job.not_before.ms - now.unix.ms);
@@ -59,13 +59,13 @@ int32_t Control::State::EffectivePriority(const Job& job) const {
       std::max<int64_t>(job.priority, std::min<int64_t>(kHighestPriority, job.priority + gained)));
 }
 
-Control::State::Rank Control::State::RankOf(const Job& job, double share,
+Control::State::Rank Control::State::RankOf(const Job& job, const scheduler::Share& share,
                                             scheduler::Standing standing) const {
   return {standing != scheduler::Standing::kWithin, -EffectivePriority(job), share, job.sequence};
 }
 
 Control::State::Rank Control::State::RankOf(const Job& job) const {
-  return RankOf(job, shares.Of(job.user, now.monotonic), quotas.Of(LineOf(job)));
+  return RankOf(job, shares.Of(job.user, ProjectOf(job), now.monotonic), quotas.Of(LineOf(job)));
 }
 
 bool Control::State::MoreWaitThan(int64_t number, const LineJobs& line) const {
@@ -95,7 +95,7 @@ const Job* Control::State::First() const {
     const Job* next = NextWithoutHold(key, line);
     if (next == nullptr) continue;
     const Job& head = *next;
-    Rank rank = RankOf(head, shares.Of(key.account, now.monotonic), standing);
+    Rank rank = RankOf(head, shares.Of(key.account, key.project, now.monotonic), standing);
     if (first != nullptr && !(rank < best)) continue;
     first = &head;
     best = rank;

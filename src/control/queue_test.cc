@@ -20,11 +20,17 @@ class Queue : public testing::Test {
  protected:
   void SubmitFor(const std::string& user, const std::string& id, int64_t cores = 1,
                  int32_t priority = 1, Duration run = {}) {
+    SubmitWith(user, id, cores, priority, {.limits = {.run = run}});
+  }
+  void SubmitTo(const std::string& project, const std::string& user, const std::string& id) {
+    SubmitWith(user, id, 1, 1, {.project = project});
+  }
+  void SubmitWith(const std::string& user, const std::string& id, int64_t cores, int32_t priority,
+                  Terms terms) {
     SubmitJob command = Bench::SubmitCommand(id, cores, priority);
     command.job.user = user;
     command.job.resources.memory_bytes = 1;
-    if (run > Duration::zero())
-      command.job.terms = std::make_shared<const Terms>(Terms{.limits = {.run = run}});
+    if (terms != Terms()) command.job.terms = std::make_shared<const Terms>(std::move(terms));
     bench_.Do(std::move(command));
   }
   // Ends what runs; returns what has started in its place.
@@ -65,6 +71,42 @@ TEST_F(Queue, WhatAUserHasHadIsNotForgottenOverARestart) {
   bench_.Register("n", 1);
   EXPECT_EQ(bench_.StateOf("b1"), "Assigned");
   EXPECT_EQ(bench_.StateOf("a1"), "Queued");
+}
+
+TEST_F(Queue, ProjectsTakeTurnsHoweverManyUsersTheyHave) {
+  bench_.Register("n", 1);
+  SubmitTo("small", "zoe", "z0");
+  for (const char* user : {"ann", "bob"}) {
+    for (int i = 1; i <= 3; ++i) SubmitTo("big", user, user + std::to_string(i));
+  }
+  for (int i = 1; i <= 3; ++i) SubmitTo("small", "zoe", "z" + std::to_string(i));
+  SubmitFor("eve", "e1");  // stands beside the projects
+  auto run = [this](const std::string& id, Duration time) {
+    bench_.Progress(id, 1, "n");
+    bench_.Pass(time);
+    return End(id);
+  };
+  using List = std::vector<std::string>;
+  EXPECT_EQ(run("z0", minutes(10)), List{"ann1"}) << "big and eve have had nothing";
+  EXPECT_EQ(run("ann1", minutes(10)), List{"e1"});
+  EXPECT_EQ(run("e1", minutes(10)), List{"z1"}) << "that of small is longest ago";
+  EXPECT_EQ(run("z1", minutes(10)), List{"bob1"}) << "small has had twenty minutes, big ten";
+  EXPECT_EQ(run("bob1", minutes(5)), List{"bob2"}) << "of big bob has had less than ann";
+  EXPECT_EQ(run("bob2", minutes(10)), List{"z2"}) << "though ann and bob have waited longer";
+}
+
+TEST_F(Queue, WhatAProjectHasHadIsNotForgottenOverARestart) {
+  bench_.Register("n", 1);
+  SubmitTo("old", "ann", "a0");
+  bench_.Progress("a0", 1, "n");
+  bench_.Pass(hours(5));
+  End("a0");
+  bench_.Restart();
+  SubmitTo("old", "bob", "b1");
+  SubmitTo("new", "ann", "a1");
+  bench_.Register("n", 1);
+  EXPECT_EQ(bench_.StateOf("a1"), "Assigned") << "ann had it for another project";
+  EXPECT_EQ(bench_.StateOf("b1"), "Queued");
 }
 
 TEST_F(Queue, AJobThatWaitsGainsPriority) {

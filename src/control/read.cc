@@ -49,6 +49,8 @@ JobView Control::State::View(const JobEntry& entry) {
                                                      ? " of its members runs, as many as it lets"
                                                      : " of its members run, as many as it lets"),
            {}});
+    } else if (held_back.count(job.sequence) > 0) {
+      view.reasons.push_back({"MASS_LOSS", MassLossMessage(), {}});
     } else if (!IsInLine(job)) {
       view.reasons.push_back({"BACKOFF", "waits before the next try", {}});
     } else if (const scheduler::Claim* claim = ClaimOf(job)) {
@@ -159,6 +161,8 @@ void Control::State::Apply(CountWaiting& c) {
     if (reasons.empty()) reply.jobs["QUEUED"] += waiting;
     for (const scheduler::Reason& reason : reasons) reply.jobs[reason.code] += waiting;
   }
+  if (!held_back.empty()) reply.jobs["MASS_LOSS"] = std::ssize(held_back);
+  due += std::ssize(held_back);
   const int64_t queued = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
   if (queued > due) reply.jobs["NOT_DUE"] += queued - due;
   Answer(c.reply_to, OkStatus(), std::move(reply));

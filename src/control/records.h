@@ -96,10 +96,11 @@ struct ErrorInfo {
 
 // What ends a job though it is not done; 0: no limit.
 struct Limits {
-  Duration run = {};      // of one attempt
-  Duration queue = {};    // from acceptance to the first start
-  UnixTime deadline;      // by which it must have ended
-  int64_t log_bytes = 0;  // of one attempt's log; the node sees to it
+  Duration run = {};             // of one attempt
+  Duration queue = {};           // from acceptance to the first start
+  UnixTime deadline;             // by which it must have ended
+  int64_t log_bytes = 0;         // of one attempt's log; the node sees to it
+  int64_t checkpoint_bytes = 0;  // of one checkpoint; a larger one is not kept
   bool operator==(const Limits&) const = default;
 };
 
@@ -122,6 +123,13 @@ struct Terms {
   bool operator==(const Terms&) const = default;
 };
 
+// The last lines of an attempt's log, which its node told with its end; the rest is there.
+struct LogTail {
+  int64_t offset = 0;  // of the first byte in the log
+  std::string text;
+  bool operator==(const LogTail&) const = default;
+};
+
 // How an attempt has ended. Of a gang's attempt it is known before all of its ranks have.
 struct AttemptEnd {
   enum class Kind { kNone, kSucceeded, kFailed, kLost } kind = Kind::kNone;
@@ -130,6 +138,7 @@ struct AttemptEnd {
   Duration wait = {};      // kLost: before the next try
   bool took_node = false;  // kLost: its node went while it ran
   bool yields = false;     // of a gang: the ranks that are left still write a checkpoint
+  LogTail log_tail;        // of a gang: of the rank that decided it
   bool operator==(const AttemptEnd&) const = default;
 };
 
@@ -221,6 +230,7 @@ struct Job {
   Rare<JobId> retry_of;          // the ended job that this one does again; empty: none
   Cause cause = Cause::kNone;
   Rare<ErrorInfo> error;
+  Rare<LogTail> log_tail;  // once the attempt has ended
 
   // The last report; lost at most one second's worth by a crash of the server.
   double progress = 0;
@@ -270,6 +280,8 @@ enum class EventKind {
   kNodeReleased = 13,
   kNodeCordonPlanned = 15,
   kPreemptRequested = 14,  // of an attempt that still writes its checkpoint; message: for which job
+  kMassLoss = 16,          // most nodes went silent at once; node: the first whose lease ended
+  kMassLossOver = 17,      // of no node
 };
 const char* EventKindName(EventKind kind);  // "STATE_CHANGED"
 
@@ -374,7 +386,7 @@ struct EndedJob {
 };
 // What a job that has ended had of the fleet.
 struct PastUse {
-  std::string user;
+  std::string user, project;
   Resources resources;  // on all its nodes
   UnixTime started_at, ended_at;
 };

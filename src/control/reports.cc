@@ -82,7 +82,9 @@ void Control::State::Apply(ReportCompletion& c) {
   JobEntry* entry = Reported(c);
   if (entry == nullptr) return;
   NodeEntry& node = nodes.at(c.node);
-  EndRank(*entry, node, Judge(*entry, node, c));
+  AttemptEnd end = Judge(*entry, node, c);
+  end.log_tail = std::move(c.log_tail);
+  EndRank(*entry, node, std::move(end));
   Answer(c.reply_to, OkStatus(), ReportReply{false, "recorded"});
 }
 

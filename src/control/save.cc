@@ -42,11 +42,12 @@ static auto Fields(JobEntry& j) {
 static auto Fields(LineJobs& l) { return std::tie(l.jobs, l.fresh, l.preempts_from); }
 static auto Fields(Counters& c) {
   return std::tie(c.jobs_by_state, c.nodes_online, c.nodes_known, c.submitted, c.succeeded,
-                  c.failed, c.cancelled, c.attempts_started, c.attempts_lost);
+                  c.failed, c.cancelled, c.attempts_started, c.attempts_lost, c.mass_loss);
 }
+static auto Fields(MassLoss& m) { return std::tie(m.lost, m.of, m.until); }
 static_assert(kNamesAllMembers<RankEntry> && kNamesAllMembers<Average> &&
               kNamesAllMembers<BodyEntry> && kNamesAllMembers<NodeEntry> &&
-              kNamesAllMembers<LineJobs>);
+              kNamesAllMembers<LineJobs> && kNamesAllMembers<MassLoss>);
 static_assert(std::tuple_size_v<decltype(Fields(std::declval<JobEntry&>()))> + 1 ==
               binary::MemberCount<JobEntry>());
 
@@ -54,8 +55,8 @@ static_assert(std::tuple_size_v<decltype(Fields(std::declval<JobEntry&>()))> + 1
 auto Control::State::Fields() {
   return std::tie(options, now, nodes, bodies, removed, ended_counts, removed_lately, lines, fleet,
                   shares, quotas, placed_by_class, overtaken, overtaken_since, nodes_quarantined,
-                  dependents, timers, unflushed, flush_armed, reschedule, next_sequence,
-                  first_event, checkpoint_files, epoch_seconds, counters);
+                  mass_loss, held_back, dependents, timers, unflushed, flush_armed, reschedule,
+                  next_sequence, first_event, checkpoint_files, epoch_seconds, counters);
 }
 
 void Control::State::Save(std::string* out) {
@@ -122,7 +123,7 @@ bool Control::State::IsWhole() const {
       if (found == jobs.end() || found->second->job.terms == nullptr) return false;
     }
   }
-  return all_in_memory(unflushed);
+  return all_in_memory(unflushed) && all_in_memory(held_back);
 }
 
 void Control::Save(std::string* state) const { state_->Save(state); }

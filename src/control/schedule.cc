@@ -37,14 +37,15 @@ std::string RendezvousOf(const Job& job, const Node& node) {
 
 std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id,
                                                            const LineKey& line) const {
-  const double share = shares.Of(line.account, now.monotonic);
+  const scheduler::Share share = shares.Of(line.account, line.project, now.monotonic);
   std::vector<scheduler::Occupant> occupants;
   for (const JobId& one : nodes.at(id).jobs) {
     const JobEntry& entry = *jobs.at(one);
     scheduler::Occupant occupant{entry.job.sequence, HeldOn(entry.job, id)};
     if (entry.run_end != MonotonicTime::Never()) occupant.end = entry.run_end + kTimeToStop;
     if (auto left = Remaining(entry)) occupant.expected = now.monotonic + *left;
-    occupant.owes = shares.Of(entry.job.user, now.monotonic) > kClearlyMore * share;
+    occupant.owes =
+        shares.Of(entry.job.user, ProjectOf(entry.job), now.monotonic).Exceeds(share, kClearlyMore);
     occupants.push_back(std::move(occupant));
   }
   return occupants;
@@ -140,6 +141,7 @@ void Control::State::PlaceJobs() {
       last = std::max(last, placement.job);
     }
     job.attempt++;
+    job.log_tail = {};
     if (job.member != nullptr) {
       JobEntry& array = *Find(job.member->array);
       array.job.attempt = std::max(array.job.attempt, job.attempt);

@@ -71,6 +71,8 @@ struct Control::State {
   int64_t overtaken = 0;
   MonotonicTime overtaken_since;
   int64_t nodes_quarantined = 0;
+  MassLoss mass_loss;
+  std::set<int64_t> held_back;  // sequences of queued jobs that wait for its end
   std::unordered_map<JobId, std::vector<JobId>> dependents;  // of jobs that have not ended
   Timers timers;
   std::set<int64_t> unflushed;  // sequences of jobs with progressed
@@ -157,7 +159,14 @@ struct Control::State {
   // No more members are started.
   void StopArray(JobEntry& array, const std::string& message);
   std::vector<JobEntry*> LiveMembers(const JobEntry& array);
-  void CancelArray(JobEntry& array, const std::string& reason);
+  // live: those of its members that are cancelled with it.
+  void CancelArray(JobEntry& array, const std::string& reason, const std::vector<JobEntry*>& live);
+  // That have not ended, oldest first; of the filter only user and type count.
+  std::vector<JobEntry*> ArraysWithMembers(const JobFilter& filter);
+  // Cancels the members that are in one of the states: those that have not started are where their
+  // array is. Returns what was cancelled or is being: the array alone when it is all of it.
+  std::vector<JobEntry*> CancelMembers(JobEntry& array, const std::vector<JobState>& states,
+                                       const std::string& reason);
   void PauseArray(JobEntry& array);
   Status ResumeArray(JobEntry& array);
   // Of one that is removed.
@@ -224,9 +233,9 @@ struct Control::State {
   // With what it has gained by waiting.
   int32_t EffectivePriority(const Job& job) const;
   // Jobs are served in this order.
-  using Rank = std::tuple<bool, int32_t, double, int64_t>;
+  using Rank = std::tuple<bool, int32_t, scheduler::Share, int64_t>;
   // share and standing: of its line.
-  Rank RankOf(const Job& job, double share, scheduler::Standing standing) const;
+  Rank RankOf(const Job& job, const scheduler::Share& share, scheduler::Standing standing) const;
   Rank RankOf(const Job& job) const;
   // Whether more than so many could start, each of an array's members counted.
   bool MoreWaitThan(int64_t number, const LineJobs& line) const;
@@ -377,6 +386,15 @@ struct Control::State {
   // heartbeat makes it register again: then it says what it runs, and a late call is void.
   void DoubtAssignment(JobEntry& entry, NodeEntry& node, const std::string& what);
   void EndAssign(const Timer& timer);
+
+  // ---- mass_loss.cc: most nodes go at once
+  // The node's lease is over: whether it went together with most of the others.
+  void LookForMassLoss(const NodeEntry& node);
+  // A node has come back.
+  void FollowMassLoss();
+  // Jobs that were held back may start.
+  void EndMassLoss(const std::string& why);
+  std::string MassLossMessage() const;
 
   // ---- nodes.cc: what the scheduler knows of nodes
   void PutIntoFleet(const NodeEntry& node);

@@ -34,12 +34,8 @@ Status Control::State::Submit(SubmitJob& c) {
     return ResourceExhausted("the queue is full: " + std::to_string(queued) + " jobs wait",
                              "try again later");
   }
-  std::string reason;
-  if (!scheduler::CouldEverRun(RequestOf(c.job), fleet.nodes(), &reason)) {
-    return FailedPrecondition(reason, "ask for less in \"resources\", or add a larger node");
-  }
-  if (!quotas.CouldEverRun(LineOf(c.job), &reason))
-    return FailedPrecondition(reason, "ask for less in \"resources\"");
+  RETURN_IF_ERROR(scheduler::CouldEverRun(RequestOf(c.job), fleet.nodes()));
+  RETURN_IF_ERROR(quotas.CouldEverRun(LineOf(c.job)));
   RETURN_IF_ERROR(CheckArrayId(c));
   if (c.job.terms != nullptr) RETURN_IF_ERROR(CheckTerms(c.job));
   auto entry = std::make_unique<JobEntry>();

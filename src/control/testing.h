@@ -83,7 +83,10 @@ class Bench : public Archive {
       snapshot.last_sequence = job->sequence;
       if (IsFinal(job->state)) {
         snapshot.ended.push_back({job->user, job->type, job->state, 1, job->member != nullptr});
-        snapshot.past.push_back({job->user, job->resources, job->started_at, job->ended_at});
+        if (job->array == nullptr) {
+          snapshot.past.push_back({job->user, job->terms != nullptr ? job->terms->project : "",
+                                   job->resources, job->started_at, job->ended_at});
+        }
       } else {
         snapshot.jobs.push_back(*job);
         needed.insert(job->body);

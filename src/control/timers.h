@@ -24,7 +24,8 @@ enum class TimerKind {
   kProbe,
   kPreempt,
   kForget,
-  kCordon
+  kCordon,
+  kMassLoss
 };
 struct Timer {
   MonotonicTime at;

@@ -133,6 +133,10 @@ const char* EventKindName(EventKind kind) {
       return "PREEMPT_REQUESTED";
     case EventKind::kNodeReleased:
       return "NODE_RELEASED";
+    case EventKind::kMassLoss:
+      return "MASS_LOSS";
+    case EventKind::kMassLossOver:
+      return "MASS_LOSS_OVER";
   }
   return "UNKNOWN";
 }

@@ -55,6 +55,7 @@ protocol::FailureCause CauseFromName(const std::string& name) {
 AttemptEnd JudgeEnd(const EndFacts& facts) {
   AttemptEnd end;
   end.log_tail = facts.log_tail;
+  end.log_tail_offset = facts.log_tail_offset;
   if (facts.exit) {
     end.exit_code = facts.exit->code;
     end.exit_signal = facts.exit->signal;

@@ -37,6 +37,7 @@ struct EndFacts {
   std::string node_trouble;        // a fault of this node: the runner could not be started, say
   int64_t memory_limit_bytes = 0;  // 0: not enforced
   std::string log_tail;
+  int64_t log_tail_offset = 0;
 };
 
 struct AttemptEnd {
@@ -53,7 +54,8 @@ struct AttemptEnd {
   // kCancelled: it was to write a checkpoint; what it has written is worth waiting for.
   bool yielded = false;
   int exit_code = 0, exit_signal = 0;
-  std::string log_tail;  // evidence; at most 4 KiB; UTF-8
+  std::string log_tail;         // at most 4 KiB; UTF-8
+  int64_t log_tail_offset = 0;  // of its first byte in the attempt's log
 };
 
 // Pure.

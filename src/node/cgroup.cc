@@ -9,9 +9,11 @@
 #include <cerrno>
 #include <filesystem>
 #include <sstream>
+#include <thread>
 #include <vector>
 
 #include "base/file.h"
+#include "base/logging.h"
 #include "base/text.h"
 
 namespace cyxwiz::node {
@@ -72,6 +74,35 @@ void Walk(const CgroupPlace& place, Visit visit) {
     if (folder.size() <= place.mount.size()) return;
     folder.erase(folder.rfind('/'));
   }
+}
+
+Status LimitMemory(const std::string& folder, bool v2, int64_t bytes) {
+  const std::string limit = std::to_string(bytes);
+  RETURN_IF_ERROR(WriteValue(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes"), limit));
+  // Without swap in the sum a job over its limit would crawl instead of ending; both may be absent.
+  Status swap = v2 ? WriteValue(folder + "/memory.swap.max", "0")
+                   : WriteValue(folder + "/memory.memsw.limit_in_bytes", limit);
+  (void)swap;
+  return OkStatus();
+}
+
+// How much of a core that others want too a group gets: as one thread for each of these cores.
+Status WeighCpu(const std::string& folder, bool v2, int64_t millis) {
+  return v2 ? WriteValue(folder + "/cpu.weight",
+                         std::to_string(std::clamp<int64_t>(millis / 10, 1, 10'000)))
+            : WriteValue(folder + "/cpu.shares",
+                         std::to_string(std::clamp<int64_t>(millis * 1024 / 1000, 2, 1 << 18)));
+}
+
+// So much time of a core in each tenth of a second.
+Status LimitCpu(const std::string& folder, bool v2, int64_t millis) {
+  constexpr int64_t kPeriod = 100'000, kLeast = 1000;  // microseconds; the kernel's least
+  const std::string quota = std::to_string(std::max(kLeast, millis * kPeriod / 1000)),
+                    period = std::to_string(kPeriod);
+  RETURN_IF_ERROR(WeighCpu(folder, v2, millis));
+  if (v2) return WriteValue(folder + "/cpu.max", quota + " " + period);
+  RETURN_IF_ERROR(WriteValue(folder + "/cpu.cfs_period_us", period));
+  return WriteValue(folder + "/cpu.cfs_quota_us", quota);
 }
 
 void Tighten(std::optional<int64_t>* limit, std::optional<int64_t> other) {
@@ -166,24 +197,27 @@ std::optional<int64_t> CgroupMemoryBytes() {
   return limit;
 }
 
-AttemptCgroup::~AttemptCgroup() { ::rmdir(folder_.c_str()); }
+AttemptCgroup::~AttemptCgroup() {
+  for (const std::string& folder : folders_) ::rmdir(folder.c_str());
+}
 
 Status AttemptCgroup::AddProcess(pid_t pid) {
-  return WriteValue(folder_ + "/cgroup.procs", std::to_string(pid));
+  for (const std::string& folder : folders_)
+    RETURN_IF_ERROR(WriteValue(folder + "/cgroup.procs", std::to_string(pid)));
+  return OkStatus();
 }
 
-int64_t AttemptCgroup::OomKills() const {
-  return ReadKey(folder_ + (v2_ ? "/memory.events" : "/memory.oom_control"), "oom_kill");
-}
+int64_t AttemptCgroup::OomKills() const { return ReadKey(oom_file_, "oom_kill"); }
 
-std::unique_ptr<MemoryLimits> MemoryLimits::Open() {
-  auto limits = std::make_unique<MemoryLimits>();
-  auto place = FindCgroup("memory");
+AttemptLimits::Parent AttemptLimits::MakeParent(const char* controller,
+                                                Status (*try_limit)(const std::string&, bool)) {
+  Parent parent;
+  auto place = FindCgroup(controller);
   if (!place) {
-    limits->why_ = "the memory controller of cgroups is not available";
-    return limits;
+    parent.why = "the " + std::string(controller) + " controller of cgroups is not available";
+    return parent;
   }
-  limits->v2_ = place->version == 2;
+  parent.v2 = place->version == 2;
   // Groups that a killed node of an earlier run left.
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(place->folder, error)) {
@@ -198,47 +232,76 @@ std::unique_ptr<MemoryLimits> MemoryLimits::Open() {
     for (const std::string& folder : inner) ::rmdir(folder.c_str());
     ::rmdir(entry.path().c_str());
   }
-  std::string folder = place->folder + "/" + kGroupPrefix + std::to_string(::getpid());
+  const std::string folder = place->folder + "/" + kGroupPrefix + std::to_string(::getpid());
   if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) {
-    limits->why_ = ErrnoStatus("cannot make the group '" + folder + "'", errno).message();
-    return limits;
+    parent.why = ErrnoStatus("cannot make the group '" + folder + "'", errno).message();
+    return parent;
   }
   Status ready = OkStatus();
-  if (limits->v2_) {
+  if (parent.v2) {
     // Only a group without processes of its own may hand controllers down, so this works where the
     // node was started in a group whose parent already does (a systemd slice with Delegate=yes).
-    ready = WriteValue(folder + "/cgroup.subtree_control", "+memory");
+    ready = WriteValue(folder + "/cgroup.subtree_control", "+" + std::string(controller));
   }
-  limits->folder_ = folder;
-  if (ready.ok() && limits->Create("probe", int64_t{1} << 30) == nullptr) {
-    ready = FailedPrecondition("cannot set a memory limit below '" + folder + "'");
+  const std::string probe = folder + "/probe";
+  if (ready.ok() && ::mkdir(probe.c_str(), 0755) != 0)
+    ready = ErrnoStatus("cannot make the group '" + probe + "'", errno);
+  if (ready.ok()) {
+    ready = try_limit(probe, parent.v2);
+    ::rmdir(probe.c_str());
   }
-  if (!ready.ok()) {
-    limits->why_ = ready.message();
-    limits->folder_.clear();
-    ::rmdir(folder.c_str());
+  if (ready.ok()) {
+    parent.folder = folder;
+  } else {
+    parent.why = ready.message();
+    ::rmdir(folder.c_str());  // with version 2 it may be another controller's too, and then stays
+  }
+  return parent;
+}
+
+std::unique_ptr<AttemptLimits> AttemptLimits::Open() {
+  auto limits = std::make_unique<AttemptLimits>();
+  limits->memory_ = MakeParent("memory", [](const std::string& folder, bool v2) {
+    return LimitMemory(folder, v2, int64_t{1} << 30);
+  });
+  limits->cpu_ = MakeParent(
+      "cpu", [](const std::string& folder, bool v2) { return LimitCpu(folder, v2, 1000); });
+  if (limits->hold_cpu()) {
+    // Else all attempts together would weigh as much as one thread of another program.
+    const int64_t cores = static_cast<int64_t>(std::thread::hardware_concurrency());
+    Status weighed = WeighCpu(limits->cpu_.folder, limits->cpu_.v2, 1000 * cores);
+    if (!weighed.ok()) spdlog::warn("attempts get less of a busy machine: {}", weighed.message());
   }
   return limits;
 }
 
-MemoryLimits::~MemoryLimits() {
-  if (!folder_.empty()) ::rmdir(folder_.c_str());
+AttemptLimits::~AttemptLimits() {
+  for (const Parent* parent : {&memory_, &cpu_}) {
+    if (!parent->folder.empty()) ::rmdir(parent->folder.c_str());
+  }
 }
 
-std::unique_ptr<AttemptCgroup> MemoryLimits::Create(const std::string& name, int64_t limit_bytes) {
-  if (!enforced()) return nullptr;
-  std::string folder = folder_ + "/" + name + "-" + std::to_string(next_++);
-  if (::mkdir(folder.c_str(), 0755) != 0) return nullptr;
-  auto group = std::make_unique<AttemptCgroup>(folder, v2_);
-  std::string limit = std::to_string(limit_bytes);
-  if (!WriteValue(folder + (v2_ ? "/memory.max" : "/memory.limit_in_bytes"), limit).ok()) {
-    return nullptr;
+std::unique_ptr<AttemptCgroup> AttemptLimits::Create(const std::string& name, int64_t memory_bytes,
+                                                     int64_t cpu_millis) {
+  const std::string unique = "/" + name + "-" + std::to_string(next_++);
+  auto group = std::make_unique<AttemptCgroup>();
+  auto folder_in = [&](const Parent& parent) -> std::string {
+    std::string folder = parent.folder + unique;
+    if (!group->folders_.empty() && group->folders_.back() == folder) return folder;
+    if (::mkdir(folder.c_str(), 0755) != 0) return "";
+    group->folders_.push_back(folder);
+    return folder;
+  };
+  if (hold_memory() && memory_bytes > 0) {
+    const std::string folder = folder_in(memory_);
+    if (folder.empty() || !LimitMemory(folder, memory_.v2, memory_bytes).ok()) return nullptr;
+    group->oom_file_ = folder + (memory_.v2 ? "/memory.events" : "/memory.oom_control");
   }
-  // Without swap in the sum a job over its limit would crawl instead of ending; both may be absent.
-  Status swap = v2_ ? WriteValue(folder + "/memory.swap.max", "0")
-                    : WriteValue(folder + "/memory.memsw.limit_in_bytes", limit);
-  (void)swap;
-  return group;
+  if (hold_cpu() && cpu_millis > 0) {
+    const std::string folder = folder_in(cpu_);
+    if (folder.empty() || !LimitCpu(folder, cpu_.v2, cpu_millis).ok()) return nullptr;
+  }
+  return group->folders_.empty() ? nullptr : std::move(group);
 }
 
 int64_t MachineOomKills() { return ReadKey("/proc/vmstat", "oom_kill"); }

@@ -1,4 +1,4 @@
-// Control groups, v1 and v2: what limits this process is under, and memory limits for attempts.
+// Control groups, v1 and v2: what limits this process is under, and those of attempts.
 #pragma once
 
 #include <sys/types.h>
@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 
@@ -33,39 +34,55 @@ std::optional<int64_t> CpuMillisFromCpuMax(std::string_view text);
 std::optional<int64_t> CgroupCpuMillis();
 std::optional<int64_t> CgroupMemoryBytes();
 
-// One attempt's group. Destroying it removes the group; its processes must be gone.
+// One attempt's groups: one, or with version 1 one for each controller. Destroying it removes them;
+// its processes must be gone.
 class AttemptCgroup {
  public:
-  explicit AttemptCgroup(std::string folder, bool v2) : folder_(std::move(folder)), v2_(v2) {}
+  AttemptCgroup() = default;
   ~AttemptCgroup();
   AttemptCgroup(const AttemptCgroup&) = delete;
   AttemptCgroup& operator=(const AttemptCgroup&) = delete;
 
   Status AddProcess(pid_t pid);
+  bool limits_memory() const { return !oom_file_.empty(); }
   // How often the kernel killed a process of the group for want of memory.
   int64_t OomKills() const;
 
  private:
-  std::string folder_;
-  bool v2_;
+  friend class AttemptLimits;
+  std::vector<std::string> folders_;
+  std::string oom_file_;  // empty: its memory is not limited
 };
 
-// Gives each attempt a group with a memory limit, where the host lets us. Executor thread only.
-class MemoryLimits {
+// Gives each attempt groups that hold it to its memory and its cores, where the host lets us.
+// Executor thread only.
+class AttemptLimits {
  public:
-  // Never fails: where no group can be made, enforced() is false and why() says why.
-  static std::unique_ptr<MemoryLimits> Open();
-  ~MemoryLimits();
+  // Never fails: where no group can be made, nothing is held, and the why_ functions say why.
+  static std::unique_ptr<AttemptLimits> Open();
+  ~AttemptLimits();
 
-  bool enforced() const { return !folder_.empty(); }
-  const std::string& why() const { return why_; }
-  // nullptr when not enforced or the group cannot be made. name: unique among present attempts.
-  std::unique_ptr<AttemptCgroup> Create(const std::string& name, int64_t limit_bytes);
+  bool hold_memory() const { return !memory_.folder.empty(); }
+  bool hold_cpu() const { return !cpu_.folder.empty(); }
+  const std::string& why_no_memory() const { return memory_.why; }
+  const std::string& why_no_cpu() const { return cpu_.why; }
+  // name: unique among present attempts; 0: of that no limit. nullptr when nothing is held or a
+  // group cannot be made.
+  std::unique_ptr<AttemptCgroup> Create(const std::string& name, int64_t memory_bytes,
+                                        int64_t cpu_millis);
 
  private:
-  std::string folder_;  // the parent of the attempts' groups
-  std::string why_;
-  bool v2_ = false;
+  // Where the attempts' groups of one controller are made.
+  struct Parent {
+    std::string folder;  // empty: nowhere
+    std::string why;
+    bool v2 = false;
+  };
+  // try_limit: sets a limit in a group's folder, to see whether that works.
+  static Parent MakeParent(const char* controller,
+                           Status (*try_limit)(const std::string& folder, bool v2));
+
+  Parent memory_, cpu_;
   int64_t next_ = 1;
 };
 

@@ -114,6 +114,7 @@ struct JobExecutor::Attempt {
   bool output_closed = true;
   std::array<char, 16384> output_chunk;
   bool log_broken = false;  // the last write to the log failed
+  bool checkpoints_too_large = false;
   std::shared_ptr<AttemptCgroup> cgroup;
   int64_t machine_oom_kills = 0;  // when it began
 
@@ -140,7 +141,7 @@ struct JobExecutor::Attempt {
 
 JobExecutor::JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote,
                          LogBook* logs, CheckpointKeeper* checkpoints, FileCache* weights,
-                         FileCache* datasets, RemoteFiles* remote, MemoryLimits* limits,
+                         FileCache* datasets, RemoteFiles* remote, AttemptLimits* limits,
                          ExecutorListener* listener)
     : io_(io),
       options_(std::move(options)),
@@ -202,6 +203,12 @@ Status JobExecutor::Assign(Assignment assignment) {
   attempts_[id] = attempt;
   boost::asio::post(io_, [this, attempt] { Launch(attempt); });
   return OkStatus();
+}
+
+void JobExecutor::Restore(const AttemptId& id, std::string token) {
+  auto attempt = std::make_shared<Attempt>(io_, Assignment{.id = id, .token = std::move(token)});
+  attempt->exited = attempt->group_gone = attempt->ended = true;
+  attempts_[id] = std::move(attempt);
 }
 
 Status JobExecutor::CheckDisk(const Assignment& assignment) const {
@@ -400,11 +407,11 @@ void JobExecutor::StartRunner(const AttemptPtr& attempt) {
     return fail(ErrnoStatus("cannot make the output pipe of the runner", errno));
   }
   UniqueFd our_output(pipe[0]), their_output(pipe[1]);
-  if (attempt->assignment.resources.memory_bytes > 0) {
-    int64_t limit = MemoryLimitOf(attempt->assignment.resources.memory_bytes);
-    attempt->cgroup = limits_->Create("attempt", limit);
-    if (attempt->cgroup) attempt->facts.memory_limit_bytes = limit;
-  }
+  const Resources& given = attempt->assignment.resources;
+  const int64_t memory_limit = given.memory_bytes > 0 ? MemoryLimitOf(given.memory_bytes) : 0;
+  attempt->cgroup = limits_->Create("attempt", memory_limit, given.cpu_millis);
+  if (attempt->cgroup && attempt->cgroup->limits_memory())
+    attempt->facts.memory_limit_bytes = memory_limit;
   attempt->machine_oom_kills = MachineOomKills();
 
   attempt->channel = std::make_shared<LineChannel>(io_, std::move(our_socket));
@@ -478,8 +485,7 @@ void JobExecutor::Confine(const AttemptPtr& attempt) {
     boost::asio::post(io_, [attempt, added] {
       if (attempt->exited || attempt->ended) return;
       attempt->facts.memory_limit_bytes = 0;
-      spdlog::warn("attempt {}: its memory limit is not enforced: {}", attempt->key,
-                   added.message());
+      spdlog::warn("attempt {}: its limits are not enforced: {}", attempt->key, added.message());
     });
   });
 }
@@ -695,6 +701,16 @@ void JobExecutor::OnCheckpointLine(const AttemptPtr& attempt, const Json& line) 
   if (!valid || checkpoint.files_size() == 0) {
     return BreakOff(attempt, "the runner announced a checkpoint that is none");
   }
+  int64_t bytes = 0;
+  for (const protocol::Artifact& file : checkpoint.files()) bytes += file.size();
+  const int64_t most = attempt->assignment.checkpoint_bytes;
+  if (most > 0 && bytes > most) {
+    if (!std::exchange(attempt->checkpoints_too_large, true)) {
+      Note(attempt, "the checkpoint has " + FormatBytes(bytes) + ", more than limits.checkpoint, " +
+                        FormatBytes(most) + ": none is kept, and another attempt begins anew");
+    }
+    return;
+  }
   const std::string folder = logs_->FolderOf(attempt->assignment.id);
   const std::string from = CheckpointsOf(folder) + "/" + checkpoint.name();
   const std::string links = folder + "/upload-" + checkpoint.name();
@@ -864,6 +880,7 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
   capacity_.Release(id);
   if (attempt->log != nullptr) {
     facts.log_tail = attempt->log->Tail(kLogTailBytes);
+    facts.log_tail_offset = attempt->log->size() - std::ssize(facts.log_tail);
     attempt->log = nullptr;
     logs_->CloseLog(id);
   }
@@ -885,7 +902,8 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
     attempt->datasets.clear();
   }
   // For the next attempt, if there is one here.
-  if (end.outcome == AttemptEnd::Outcome::kSucceeded || attempt->assignment.gang) {
+  if (end.outcome == AttemptEnd::Outcome::kSucceeded || attempt->assignment.gang ||
+      attempt->checkpoints_too_large) {
     checkpoints_->Drop(id.job);
   } else {
     checkpoints_->Keep(id.job, CheckpointsOf(logs_->FolderOf(id)));

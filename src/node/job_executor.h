@@ -58,6 +58,7 @@ struct Assignment {
   int64_t result_bytes = 0;         // about what it will leave in its folder; 0: not known
   Duration run_limit = {};          // from its start, after which it is stopped; 0: none
   int64_t log_bytes = 0;            // most that is kept of its log; 0: as the node's settings say
+  int64_t checkpoint_bytes = 0;     // most that a checkpoint may have to be kept; 0: any
   protocol::Checkpoint checkpoint;  // where the server would have it go on; no files: nowhere
   std::optional<GangPlace> gang;    // nullopt: it is here alone
   int64_t processes = 1;            // ranks on this node
@@ -113,7 +114,7 @@ class JobExecutor {
   // Everything outlives the executor.
   JobExecutor(boost::asio::io_context& io, Options options, Zygote* zygote, LogBook* logs,
               CheckpointKeeper* checkpoints, FileCache* weights, FileCache* datasets,
-              RemoteFiles* remote, MemoryLimits* limits, ExecutorListener* listener);
+              RemoteFiles* remote, AttemptLimits* limits, ExecutorListener* listener);
   ~JobExecutor();
 
   // OK: taken, work begins after this call has returned, or it was taken before. Otherwise nothing
@@ -122,6 +123,8 @@ class JobExecutor {
   // and is over, or it is of a gang and its runner or its rendezvous cannot be), UNAVAILABLE
   // (shutting down, or the runner does not start).
   Status Assign(Assignment assignment);
+  // An attempt that ended in an earlier run of the node: it is here until Acknowledge.
+  void Restore(const AttemptId& attempt, std::string token);
   // Begins to stop an attempt; false when it is not here or has ended.
   bool Stop(const AttemptId& attempt, const std::string& reason);
   // The same, but it shall write a checkpoint first, and has a minute for it.
@@ -196,7 +199,7 @@ class JobExecutor {
   CheckpointKeeper* checkpoints_;
   FileCache* weights_;
   DatasetFiles datasets_;
-  MemoryLimits* limits_;
+  AttemptLimits* limits_;
   ExecutorListener* listener_;
   Capacity capacity_;
   boost::asio::thread_pool confining_{1};

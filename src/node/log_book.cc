@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "node/unreported_end.h"
 
 namespace cyxwiz::node {
 
@@ -34,7 +35,13 @@ Result<std::unique_ptr<LogBook>> LogBook::Open(const std::string& folder, int64_
     }
   }
   std::sort(found.begin(), found.end());
-  for (auto& [time, id] : found) book->RemoveFiles(id);
+  for (auto& [time, id] : found) {
+    if (fs::exists(book->FolderOf(id) + "/" + kEndFile, error)) {
+      book->unreported_.push_back(id);
+    } else {
+      book->RemoveFiles(id);
+    }
+  }
   return book;
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/status.h"
@@ -19,7 +20,8 @@ namespace cyxwiz::node {
 class LogBook {
  public:
   // log_max_bytes: cap of one attempt's log. keep: how many ended attempts keep theirs; the oldest
-  // go first. Removes what an earlier run left besides logs: its runners died with it.
+  // go first. Removes what an earlier run left besides logs: its runners died with it. What had
+  // ended without the server knowing (unreported_end.h) stays.
   static Result<std::unique_ptr<LogBook>> Open(const std::string& folder, int64_t log_max_bytes,
                                                size_t keep);
 
@@ -32,6 +34,8 @@ class LogBook {
   void RemoveFiles(const AttemptId& attempt);
 
   std::string FolderOf(const AttemptId& attempt) const;
+  // Attempts of earlier runs whose end the server did not know when the book was opened.
+  const std::vector<AttemptId>& unreported() const { return unreported_; }
   // attempt 0 means the newest one that is here. NOT_FOUND; INVALID_ARGUMENT when the id is none.
   Result<AttemptId> Find(const JobId& job, AttemptNumber attempt) const;
   // The log of an attempt that Find returned, open or from disk; valid until the next call of a
@@ -49,6 +53,7 @@ class LogBook {
   std::optional<AttemptId> read_id_;  // of read_log_, the last one that was opened from disk
   std::unique_ptr<AttemptLog> read_log_;
   std::deque<AttemptId> ended_;  // oldest first
+  std::vector<AttemptId> unreported_;
 };
 
 }  // namespace cyxwiz::node

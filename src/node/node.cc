@@ -145,11 +145,13 @@ Status Node::Open() {
 
   hardware_ = ProbeHardware();
   RETURN_IF_ERROR(DeclareGpus(settings_, &hardware_));
-  limits_ = MemoryLimits::Open();
-  if (!limits_->enforced()) {
+  limits_ = AttemptLimits::Open();
+  if (!limits_->hold_memory()) {
     spdlog::info("jobs are held to their memory by their runner's RLIMIT_DATA alone: {}",
-                 limits_->why());
+                 limits_->why_no_memory());
   }
+  if (!limits_->hold_cpu())
+    spdlog::info("jobs are not held to their cores: {}", limits_->why_no_cpu());
   ASSIGN_OR_RETURN(checkpoints_, CheckpointKeeper::Open(settings_.data + "/checkpoints",
                                                         settings_.checkpoint_bytes));
   checkpoints_->Adopt(settings_.data + "/attempts");
@@ -209,7 +211,24 @@ Status Node::Open() {
       zygote_.get(), logs_.get(), checkpoints_.get(), weights_.get(), datasets_.get(),
       remote_files_.get(), limits_.get(), client_.get());
   RETURN_IF_ERROR(client_->Open(executor_.get()));
+  RestoreEnds();
   return Listen();
+}
+
+void Node::RestoreEnds() {
+  for (const AttemptId& id : logs_->unreported()) {
+    Result<UnreportedEnd> unreported = ReadUnreportedEnd(logs_->FolderOf(id));
+    if (!unreported.ok()) {
+      spdlog::warn("attempt {}/{}: how it ended is not known any more: {}", id.job.value,
+                   id.attempt, unreported.status().message());
+      logs_->RemoveFiles(id);
+      continue;
+    }
+    spdlog::info("attempt {}/{}: its end, which the server has not acknowledged, is told again",
+                 id.job.value, id.attempt);
+    executor_->Restore(id, unreported->token);
+    client_->Restore(id, std::move(*unreported));
+  }
 }
 
 Status Node::Listen() {
@@ -304,7 +323,8 @@ protocol::NodeInfo Node::Describe() const {
   cache->set_misses(datasets_->counts().misses);
   cache->set_evictions(datasets_->counts().evictions);
   cache->set_bytes(datasets_->bytes());
-  info.set_limits(limits_->enforced() ? "cgroup" : "rlimit");
+  info.set_limits(limits_->hold_memory() ? "cgroup" : "rlimit");
+  info.set_cpu_limits(limits_->hold_cpu() ? "cgroup" : "not enforced");
   info.set_libtorch_version(zygote_->libtorch_version());
   protocol::DeviceCaps* cpu = info.add_devices();
   cpu->set_device_type(protocol::DEVICE_CPU);

@@ -52,6 +52,8 @@ class Node {
  private:
   explicit Node(const NodeSettings& settings);
   Status Open();
+  // Attempts of an earlier run whose end the server does not know.
+  void RestoreEnds();
   Status Listen();
   protocol::NodeInfo Describe() const;
   void WaitForSignal();
@@ -67,7 +69,7 @@ class Node {
   boost::asio::steady_timer shutdown_timer_;
   UniqueFd lock_;
   UsageHistory usage_;
-  std::unique_ptr<MemoryLimits> limits_;
+  std::unique_ptr<AttemptLimits> limits_;
   std::unique_ptr<LogBook> logs_;
   std::unique_ptr<CheckpointKeeper> checkpoints_;
   std::unique_ptr<FileCache> weights_, datasets_;

@@ -71,6 +71,20 @@ protocol::AttemptRef RefOf(const AttemptId& attempt) {
   return ref;
 }
 
+bool IsSame(const std::vector<StoredFile>& some, const std::vector<StoredFile>& others) {
+  return std::equal(some.begin(), some.end(), others.begin(), others.end(),
+                    [](const StoredFile& a, const StoredFile& b) {
+                      return a.name == b.name && a.sha256 == b.sha256 && a.size == b.size;
+                    });
+}
+
+// Without it the attempt is lost if the node is restarted before the server knows of its end.
+void Remember(const std::string& folder, const UnreportedEnd& unreported) {
+  if (!std::filesystem::is_directory(folder)) return;  // it had not begun
+  Status written = WriteUnreportedEnd(folder, unreported);
+  if (!written.ok()) spdlog::warn("an attempt's end is not written down: {}", written.ToString());
+}
+
 std::shared_ptr<grpc::Channel> ChannelTo(const std::string& server) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
@@ -108,6 +122,9 @@ struct NodeClient::Report {
   std::optional<AttemptEnd> end;
   bool hashed = false;
   std::vector<StoredFile> files;
+  // Of an attempt of an earlier run of the node: what it had left. A failing machine may have
+  // taken some of it.
+  std::optional<std::vector<StoredFile>> left;
   size_t uploaded = 0;
   int lost_uploads = 0;
   // When the server first said that it does not know us or the attempt.
@@ -457,6 +474,9 @@ void NodeClient::OnEnded(const AttemptId& attempt, const AttemptEnd& end) {
   Report& report = ReportOf(attempt);
   report.progress.reset();
   report.end = end;
+  // That of a success comes with the hashes of its files.
+  if (end.outcome != AttemptEnd::Outcome::kSucceeded)
+    Remember(executor_->FolderOf(attempt), {executor_->TokenOf(attempt), end, {}});
   // What it still waited for.
   if (auto fetch = fetches_.find(attempt); fetch != fetches_.end()) {
     for (auto& [file, download] : fetch->second->running) download->Cancel();
@@ -470,6 +490,12 @@ void NodeClient::OnEnded(const AttemptId& attempt, const AttemptEnd& end) {
   report.backoff.Reset();
   Advance(attempt);
   if (options_.on_attempt_ended) options_.on_attempt_ended();
+}
+
+void NodeClient::Restore(const AttemptId& attempt, UnreportedEnd unreported) {
+  Report& report = ReportOf(attempt);
+  report.end = std::move(unreported.end);
+  report.left = std::move(unreported.files);
 }
 
 void NodeClient::Advance(const AttemptId& attempt) {
@@ -596,10 +622,11 @@ void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
   ++calls_;
   std::string folder = executor_->FolderOf(attempt);
   // A large file takes a while to read: not on the executor thread.
-  boost::asio::post(hashing_, [this, attempt, folder, names = report.end->files] {
+  UnreportedEnd unreported{executor_->TokenOf(attempt), *report.end, {}};
+  boost::asio::post(hashing_, [this, attempt, folder, unreported]() mutable {
     Status status;
     std::vector<StoredFile> files;
-    for (const std::string& name : names) {
+    for (const std::string& name : unreported.end.files) {
       StoredFile file{folder + "/" + name, name, "", 0};
       std::error_code error;
       if (std::filesystem::is_symlink(file.path, error) ||
@@ -616,6 +643,8 @@ void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
       file.sha256 = *hash;
       files.push_back(std::move(file));
     }
+    unreported.files = files;
+    if (status.ok()) Remember(folder, unreported);
     boost::asio::post(io_, [this, attempt, status, files = std::move(files)] {
       auto found = reports_.find(attempt);
       if (!stopped_ && found != reports_.end()) {
@@ -627,11 +656,13 @@ void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
           if (!report.end->output_dataset.empty()) {
             for (StoredFile& file : report.files) file.store = StoredFile::Store::kDatasets;
           }
-          if (!status.ok()) {
+          const bool lost = report.left && !IsSame(*report.left, files);
+          if (!status.ok() || lost) {
             report.files.clear();
             report.end->outcome = AttemptEnd::Outcome::kFailed;
-            report.end->cause = protocol::CAUSE_INTERNAL;
-            report.end->error = status;
+            report.end->cause = lost ? protocol::CAUSE_NODE_LOST : protocol::CAUSE_INTERNAL;
+            report.end->error =
+                lost ? DataLoss("its result did not survive the restart of the node") : status;
           }
         }
         Advance(attempt);
@@ -723,8 +754,9 @@ void NodeClient::SendCompletion(const AttemptId& attempt, Report& report) {
     bool cancelled = end.outcome == AttemptEnd::Outcome::kCancelled;
     result->set_status(cancelled ? protocol::STATUS_CANCELLED : protocol::STATUS_FAILED);
     *result->mutable_error() = ToWireError(end.error);
-    request.set_log_tail(end.log_tail);
   }
+  request.set_log_tail(end.log_tail);
+  request.set_log_tail_offset(end.log_tail_offset);
   // After a success too: what the server knows of it can delete.
   if (report.uploaded_checkpoint) *request.mutable_checkpoint() = *report.uploaded_checkpoint;
   CYXWIZ_FAILPOINT("node.completion.before");

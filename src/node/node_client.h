@@ -27,6 +27,7 @@
 #include "node/file_upload.h"
 #include "node/job_executor.h"
 #include "node/lease.h"
+#include "node/unreported_end.h"
 
 namespace cyxwiz::node {
 
@@ -55,6 +56,8 @@ class NodeClient : public ExecutorListener {
 
   // Reads the node's id if there is one. executor outlives the client's use.
   Status Open(JobExecutor* executor);
+  // Before Start: how an attempt ended in an earlier run of the node (JobExecutor::Restore).
+  void Restore(const AttemptId& attempt, UnreportedEnd unreported);
   // Begins to register, and goes on for ever.
   void Start();
   // Cancels what is under way; `stopped` is posted when no call is left, and nothing happens

@@ -134,6 +134,7 @@ Result<Assignment> AssignmentOf(const ServiceContext& context,
   assignment.processes = terms.processes;
   assignment.run_limit = std::chrono::seconds(terms.limits.run_seconds);
   assignment.log_bytes = terms.limits.log_bytes;
+  assignment.checkpoint_bytes = terms.limits.checkpoint_bytes;
   assignment.job = DescriptionFromConfig(request.job());
   assignment.checkpoint = request.checkpoint();
   if (!spec::HasModel(assignment.job)) {

@@ -23,6 +23,7 @@
 
 #include "artifacts/artifact_store.h"
 #include "cyxwiz/protocol/agent.grpc.pb.h"
+#include "node/cgroup.h"
 #include "node/hardware.h"
 #include "security/job_token.h"
 #include "wire/deterministic.h"
@@ -100,6 +101,7 @@ class FakeServer final {
   std::map<std::string, protocol::Checkpoint> checkpoints;  // newest that was reported, by job
   std::vector<protocol::ReportProgressRequest> progress;
   std::map<std::string, protocol::ReportCompletionRequest> completions;  // by job
+  std::set<std::string> refused_completions;                             // jobs
   std::map<std::string, std::string> uploads;                            // content by model_id
   std::map<std::string, std::string> stored;  // the same of parts of checkpoints
   int downloads = 0, cancelled_downloads = 0, gathered_downloads = 0;
@@ -174,6 +176,8 @@ class FakeServer final {
       std::lock_guard lock(fake_->mutex);
       if (fake_->refuse_completions > 0) {
         --fake_->refuse_completions;
+        fake_->refused_completions.insert(request->job_id());
+        fake_->changed.notify_all();
         return grpc::Status(grpc::StatusCode::UNAVAILABLE, "not now");
       }
       fake_->completions[request->job_id()] = *request;
@@ -408,6 +412,27 @@ TEST_F(NodeTest, RegistersWithWhatItHas) {
   EXPECT_GT(info.ram_total(), 0);
   EXPECT_EQ(info.libtorch_version(), "none");
   EXPECT_TRUE(info.limits() == "cgroup" || info.limits() == "rlimit") << info.limits();
+  EXPECT_TRUE(info.cpu_limits() == "cgroup" || info.cpu_limits() == "not enforced")
+      << info.cpu_limits();
+}
+
+TEST_F(NodeTest, AnAttemptIsHeldToItsCoresWhereTheHostLetsTheNode) {
+  {
+    std::lock_guard lock(server_->mutex);
+    if (server_->registrations.at(0).info().cpu_limits() != "cgroup")
+      GTEST_SKIP() << "no groups with a limit of CPU can be made here";
+  }
+  protocol::AssignJobRequest request = Assignment("job-1", "burn");
+  request.mutable_resources()->set_cpu_millis(250);
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  const double cores = Completion("job-1").result().final_metrics().at("cores");
+  EXPECT_LT(cores, 0.4) << "of one that it could have had";
+  StopNode();
+  const std::string group =
+      FindCgroup("cpu")->folder + "/cyxwiz-node-" + std::to_string(::getpid());
+  EXPECT_FALSE(std::filesystem::exists(group)) << "it leaves nothing behind";
 }
 
 TEST_F(NodeTest, RunsAJobUploadsItsFilesAndReports) {
@@ -1034,6 +1059,30 @@ TEST_F(NodeTest, ACheckpointIsUploadedAndReported) {
   EXPECT_TRUE(server_->uploads.empty()) << "results and checkpoints are kept apart";
 }
 
+TEST_F(NodeTest, ACheckpointLargerThanTheJobsLimitIsNotKept) {
+  protocol::AssignJobRequest request = Assignment("job-1", "checkpoints");
+  request.mutable_job()->mutable_limits()->set_checkpoint_bytes(17);
+  Sign(&request);
+  protocol::AssignJobResponse response;
+  ASSERT_TRUE(Assign(request, &response).ok());
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->yield_jobs.insert("job-1");
+  }
+  protocol::ReportCompletionRequest done = Completion("job-1");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_CANCELLED);
+  EXPECT_FALSE(done.has_checkpoint());
+  StopNode();
+  std::string log = *ReadFile(folder_ + "/data/attempts/job-1/1/log.txt");
+  EXPECT_NE(
+      log.find("the checkpoint has 18 bytes, more than limits.checkpoint, 17 bytes: none is kept"),
+      std::string::npos)
+      << log;
+  EXPECT_TRUE(server_->checkpoints.empty());
+  EXPECT_TRUE(server_->stored.empty());
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/data/checkpoints/job-1"));
+}
+
 TEST_F(NodeTest, AnAttemptThatYieldsBringsItsCheckpointBeforeItsEnd) {
   Begin("job-1", "checkpoints");
   ASSERT_TRUE(server_->Wait([&] { return server_->checkpoints.count("job-1") > 0; }));
@@ -1198,6 +1247,72 @@ TEST_F(NodeTest, ReportsAndUploadsAreTriedUntilTheyArrive) {
   }
   Begin("job-1", "succeed");
   EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_COMPLETED);
+}
+
+class EndOfAnEarlierRun : public NodeTest {
+ protected:
+  // The attempts end, and the node goes before the server has heard of it.
+  void EndUnheard(const std::vector<std::string>& what) {
+    {
+      std::lock_guard lock(server_->mutex);
+      server_->refuse_completions = 1'000'000;
+    }
+    for (const std::string& one : what) Begin("job-" + one, one);
+    ASSERT_TRUE(server_->Wait([&] { return server_->refused_completions.size() == what.size(); }));
+    StopNode();
+    std::lock_guard lock(server_->mutex);
+    server_->refuse_completions = 0;
+    server_->uploads.clear();
+    server_->session.clear();
+  }
+};
+
+TEST_F(EndOfAnEarlierRun, IsToldToTheServer) {
+  EndUnheard({"succeed", "crash"});
+  StartNode();
+  protocol::ReportCompletionRequest done = Completion("job-succeed");
+  EXPECT_EQ(done.attempt(), 1);
+  EXPECT_FALSE(done.authorization_token().empty());
+  EXPECT_EQ(done.result().status(), protocol::STATUS_COMPLETED);
+  EXPECT_EQ(done.result().final_metrics().at("train_loss"), 0.125);
+  EXPECT_EQ(done.result().artifacts_size(), 2);
+  done = Completion("job-crash");
+  EXPECT_EQ(done.cause(), protocol::CAUSE_RUNNER_CRASHED);
+  EXPECT_EQ(done.exit_signal(), SIGABRT);
+  EXPECT_NE(done.log_tail().find("doing crash"), std::string::npos) << done.log_tail();
+  {
+    std::lock_guard lock(server_->mutex);
+    EXPECT_EQ(server_->registrations.back().active_attempts_size(), 2) << "so they are kept for it";
+    EXPECT_TRUE(server_->uploads.contains(
+        "sha256:" + server_->completions["job-succeed"].result().model_weights_hash()));
+  }
+  ASSERT_TRUE(server_->Wait([&] { return server_->active.empty(); }));
+  StopNode();
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/data/attempts/job-succeed/1/end.json"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/data/attempts/job-crash/1/end.json"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/data/attempts/job-crash/1/log.txt"));
+}
+
+TEST_F(EndOfAnEarlierRun, WhoseResultIsNotThereAnyMoreIsLostAndNotBelieved) {
+  EndUnheard({"succeed"});
+  ASSERT_TRUE(WriteFileAtomically(folder_ + "/data/attempts/job-succeed/1/weights.safetensors",
+                                  std::string(1 << 20, 'v'))
+                  .ok());
+  StartNode();
+  protocol::ReportCompletionRequest done = Completion("job-succeed");
+  EXPECT_EQ(done.result().status(), protocol::STATUS_FAILED);
+  EXPECT_EQ(done.cause(), protocol::CAUSE_NODE_LOST) << "not the job's failure";
+  EXPECT_EQ(done.result().error().message(), "its result did not survive the restart of the node");
+}
+
+TEST_F(EndOfAnEarlierRun, ThatCannotBeReadIsForgotten) {
+  EndUnheard({"succeed"});
+  ASSERT_TRUE(WriteFileAtomically(folder_ + "/data/attempts/job-succeed/1/end.json", "{").ok());
+  StartNode();
+  ASSERT_TRUE(server_->Wait([&] { return server_->registrations.size() >= 2; }));
+  std::lock_guard lock(server_->mutex);
+  EXPECT_EQ(server_->registrations.back().active_attempts_size(), 0);
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/data/attempts/job-succeed/1/end.json"));
 }
 
 TEST_F(NodeTest, ARestartedServerGetsTheRunningAttemptsBack) {

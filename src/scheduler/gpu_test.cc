@@ -102,14 +102,13 @@ TEST_F(GpuTest, ExplainTellsTheLargestFreePiece) {
 }
 
 TEST_F(GpuTest, WhatNoGpuHasIsRefusedWithNumbers) {
-  std::string why;
-  EXPECT_TRUE(CouldEverRun(LineFor(Ask(1000, 80)).request, fleet_.nodes(), &why));
-  EXPECT_FALSE(CouldEverRun(LineFor(Ask(500, 81)).request, fleet_.nodes(), &why));
+  EXPECT_TRUE(CouldEverRun(LineFor(Ask(1000, 80)).request, fleet_.nodes()).ok());
+  const std::string why = CouldEverRun(LineFor(Ask(500, 81)).request, fleet_.nodes()).message();
   EXPECT_NE(why.find("0.5 GPU with 81.0 GiB"), std::string::npos) << why;
   EXPECT_NE(why.find("the most memory of a GPU is 80.0 GiB"), std::string::npos) << why;
-  EXPECT_FALSE(CouldEverRun(LineFor(Ask(0, 81)).request, fleet_.nodes(), &why));
-  EXPECT_FALSE(CouldEverRun(LineFor(Ask(3000)).request, fleet_.nodes(), &why));
-  EXPECT_FALSE(CouldEverRun(LineFor(Ask(1500)).request, fleet_.nodes(), &why));
+  EXPECT_FALSE(CouldEverRun(LineFor(Ask(0, 81)).request, fleet_.nodes()).ok());
+  EXPECT_FALSE(CouldEverRun(LineFor(Ask(3000)).request, fleet_.nodes()).ok());
+  EXPECT_FALSE(CouldEverRun(LineFor(Ask(1500)).request, fleet_.nodes()).ok());
 }
 
 TEST_F(GpuTest, AsManyAsFitAreLookedFor) {
@@ -206,19 +205,18 @@ TEST(GpuShares, CountExactlyForQuotasAndFairShare) {
   EXPECT_EQ(quotas.Of(line), Standing::kBlocked);
   EXPECT_EQ(quotas.Explain(line),
             "user 'ann' holds 1 GPU of a quota of 1 GPU, and this needs 0.25 GPU");
-  std::string why;
   line = LineFor(Ask(0, 10));
   line.account = "ann";
-  EXPECT_FALSE(quotas.CouldEverRun(line, &why)) << "it would be had beside the quota";
-  EXPECT_NE(why.find("gpu_share"), std::string::npos) << why;
+  const Status beside = quotas.CouldEverRun(line);
+  EXPECT_NE(beside.message().find("gpu_share"), std::string::npos) << beside;
 
   Shares shares;
   Resources total{100'000, 1000 * kGiB};
   shares.SetTotal(total.WithGpus(4, 80 * kGiB));
-  shares.Take("ann", Ask(400), {});
-  EXPECT_DOUBLE_EQ(shares.Of("ann", {}), 0.1);
-  shares.Take("bob", Ask(0, 80), {});
-  EXPECT_DOUBLE_EQ(shares.Of("bob", {}), 0.25) << "of the memory of all GPUs";
+  shares.Take("ann", "", Ask(400), {});
+  EXPECT_DOUBLE_EQ(shares.Of("ann", "", {}).of_project, 0.1);
+  shares.Take("bob", "", Ask(0, 80), {});
+  EXPECT_DOUBLE_EQ(shares.Of("bob", "", {}).of_project, 0.25) << "of the memory of all GPUs";
 }
 
 }  // namespace

@@ -110,15 +110,17 @@ std::string Quotas::Explain(const LineKey& line) const {
   return text.empty() ? "no quota is meant for it" : text;
 }
 
-bool Quotas::CouldEverRun(const LineKey& line, std::string* reason) const {
-  bool could = true;
+Status Quotas::CouldEverRun(const LineKey& line) const {
+  Status status;
   ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
-    if (!could || owner.quota.borrow || Fits(owner.quota, {}, TotalOf(line.request))) return;
-    could = false;
-    *reason = "the job needs " + Needed(owner.quota, TotalOf(line.request)) +
-              ", and the quota of " + owner.name + " is " + ToString(owner.quota);
+    const Resources total = TotalOf(line.request);
+    if (!status.ok() || owner.quota.borrow || Fits(owner.quota, {}, total)) return;
+    status =
+        FailedPrecondition("the job needs " + Needed(owner.quota, total) + ", and the quota of " +
+                               owner.name + " is " + ToString(owner.quota),
+                           "ask for less in \"resources\"");
   });
-  return could;
+  return status;
 }
 
 }  // namespace cyxwiz::scheduler

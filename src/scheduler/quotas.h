@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/resources.h"
+#include "base/status.h"
 #include "scheduler/request.h"
 
 namespace cyxwiz::scheduler {
@@ -43,8 +44,9 @@ class Quotas {
   bool IsBorrowing(const std::string& user, const std::string& project) const;
   // Why the line's standing is not kWithin, with numbers.
   std::string Explain(const LineKey& line) const;
-  // Whether the line could start if its owners held nothing. reason tells the numbers when not.
-  bool CouldEverRun(const LineKey& line, std::string* reason) const;
+  // Whether the line could start if its owners held nothing. FAILED_PRECONDITION, with the
+  // numbers, when not.
+  Status CouldEverRun(const LineKey& line) const;
 
   auto Fields() { return std::tie(owners_); }
 

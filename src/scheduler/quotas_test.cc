@@ -54,11 +54,10 @@ TEST(Quotas, OnlyWhatIsAskedForCounts) {
 TEST(Quotas, WhatExceedsAHardOneAloneCanNeverRun) {
   Quotas quotas({{"user:ann", {.cpu_millis = 2000, .gpu_millis = 1000, .borrow = false}},
                  {"user:bob", Cores(1)}});
-  std::string why;
-  EXPECT_TRUE(quotas.CouldEverRun(Of("ann", 2), &why));
-  EXPECT_FALSE(quotas.CouldEverRun(Of("ann", 3), &why));
-  EXPECT_EQ(why, "the job needs 3 cores, 0 GPUs, and the quota of user 'ann' is 2 cores, 1 GPU");
-  EXPECT_TRUE(quotas.CouldEverRun(Of("bob", 3), &why)) << "it may borrow";
+  EXPECT_TRUE(quotas.CouldEverRun(Of("ann", 2)).ok());
+  EXPECT_EQ(quotas.CouldEverRun(Of("ann", 3)).message(),
+            "the job needs 3 cores, 0 GPUs, and the quota of user 'ann' is 2 cores, 1 GPU");
+  EXPECT_TRUE(quotas.CouldEverRun(Of("bob", 3)).ok()) << "it may borrow";
 }
 
 // ---- Within a pass of the scheduler

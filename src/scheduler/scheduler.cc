@@ -196,9 +196,9 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
                                 MonotonicTime now, Quotas* quotas) {
   // Heads of the lines; the top is the one that is served next.
   struct Head {
-    bool borrows;  // both only grow within a pass: this, and the share of its account
+    bool borrows;  // both only grow within a pass: this, and the share
     int32_t priority;
-    double share;
+    Share share;
     int64_t sequence;
     size_t line;
     size_t position;
@@ -218,7 +218,8 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     Standing standing = standing_of(line);
     if (standing == Standing::kBlocked) return;
     heads.push({standing == Standing::kBorrows, job.priority,
-                shares->Of(lines[line].key.account, now), job.job, line, position});
+                shares->Of(lines[line].key.account, lines[line].key.project, now), job.job, line,
+                position});
   };
   for (size_t i = 0; i < lines.size(); ++i) {
     if (!lines[i].jobs.empty()) push(i, 0);
@@ -336,7 +337,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
       std::erase(waiting, head.line);
       continue;
     }
-    if (shares->Of(line.key.account, now) > head.share ||
+    if (shares->Of(line.key.account, line.key.project, now) > head.share ||
         (standing == Standing::kBorrows && !head.borrows)) {  // it has got something meanwhile
       push(head.line, head.position);
       continue;
@@ -355,7 +356,7 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     if (chosen.empty() || last) std::erase(waiting, head.line);
     if (chosen.empty()) continue;
     const Resources total = line.key.request.resources * std::ssize(chosen);
-    shares->Take(line.key.account, total, now);
+    shares->Take(line.key.account, line.key.project, total, now);
     if (quotas != nullptr) quotas->Take(line.key, total);
     if (const Hold* hold = fleet->HoldFor(nodes[chosen.front()], line.key)) {
       for (const Hold::Place& place : hold->places) kept.push_back(place.node);
@@ -833,7 +834,7 @@ std::optional<Forecast> ForecastStart(
       Resources held = ends.top().resources;
       fleet.GiveBack(ends.top().node, held);
       held.gpus = {};
-      shares.GiveBack(ends.top().account, held, now + passed);
+      shares.GiveBack(ends.top().account, ends.top().project, held, now + passed);
       quotas.GiveBack(ends.top().account, ends.top().project, held);
       ends.pop();
     }
@@ -841,10 +842,9 @@ std::optional<Forecast> ForecastStart(
   return std::nullopt;
 }
 
-bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
-                  std::string* reason) {
+Status CouldEverRun(const Request& request, const std::vector<NodeState>& nodes) {
   // Which nodes there will be is not known; but a gang waits for no nodes that take ranks.
-  if (nodes.empty() && !IsGang(request)) return true;
+  if (nodes.empty() && !IsGang(request)) return OkStatus();
   Resources largest;
   int64_t largest_gpu_bytes = 0;
   bool device = false, labels = false, pool = false, gangs = false;
@@ -860,7 +860,7 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
     gangs = true;
     if (HasRoom(node.capacity, node.capacity, request.resources) &&
         ++large_enough == LeastNodes(request))
-      return true;
+      return OkStatus();
     largest.cpu_millis = std::max(largest.cpu_millis, node.capacity.cpu_millis);
     largest.memory_bytes = std::max(largest.memory_bytes, node.capacity.memory_bytes);
     largest.gpu_millis = std::max(largest.gpu_millis, node.capacity.gpu_millis);
@@ -871,30 +871,49 @@ bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes,
       largest.SetNamed(n.name, std::max(largest.Named(n.name), n.amount));
   }
   if (nodes.empty()) {
-    *reason = "the job needs " + NodesOf(request) + " at once, and none is registered";
-  } else if (!device) {
-    *reason = std::string("no registered node has a device of type ") + DeviceName(request.device);
-  } else if (!labels) {
-    *reason = "no registered node has the labels that it asks for";
-    for (const auto& [name, value] : request.labels) *reason += " " + name + "=" + value;
-  } else if (!pool) {
-    *reason = "all registered nodes are in pools, and the job names none";
-  } else if (!gangs) {
-    *reason = "the job needs " +
-              (IsGang(request) ? NodesOf(request) + " at once"
-                               : std::to_string(request.processes) + " processes") +
-              ", and no registered node takes ranks of gangs";
-  } else if (large_enough > 0) {
-    *reason = "the job needs " + NodesOf(request) + " with " + ToString(request.resources) +
-              " each, and of " + std::to_string(nodes.size()) + " registered " +
-              std::to_string(large_enough) + " can hold that";
-  } else {
-    *reason = "the job needs " + ToString(request.resources) +
-              ", and no registered node can hold that: the most a node has is " + ToString(largest);
-    if (request.resources.gpu_memory_bytes > 0)
-      *reason += "; the most memory of a GPU is " + FormatBytes(largest_gpu_bytes);
+    return FailedPrecondition(
+        "the job needs " + NodesOf(request) + " at once, and none is registered",
+        "start them first");
   }
-  return false;
+  if (!device) {
+    return FailedPrecondition(
+        std::string("no registered node has a device of type ") + DeviceName(request.device),
+        "ask for another \"device\", or add a node that has one");
+  }
+  if (!labels) {
+    std::string reason = "no registered node has the labels that it asks for";
+    for (const auto& [name, value] : request.labels) reason += " " + name + "=" + value;
+    return FailedPrecondition(std::move(reason),
+                              "ask for other \"node_labels\" or another \"pool\", or start a node "
+                              "with them: 'cyxwiz-server-node --labels NAME=VALUE'");
+  }
+  if (!pool) {
+    return FailedPrecondition("all registered nodes are in pools, and the job names none",
+                              "name one of them as its \"pool\"");
+  }
+  if (!gangs) {
+    return FailedPrecondition(
+        "the job needs " +
+            (IsGang(request) ? NodesOf(request) + " at once"
+                             : std::to_string(request.processes) + " processes") +
+            ", and no registered node takes ranks of gangs",
+        "start nodes with a port where ranks meet: 'cyxwiz-server-node --rendezvous-ports "
+        "29500-29599'");
+  }
+  if (large_enough > 0) {
+    return FailedPrecondition("the job needs " + NodesOf(request) + " with " +
+                                  ToString(request.resources) + " each, and of " +
+                                  std::to_string(nodes.size()) + " registered " +
+                                  std::to_string(large_enough) + " can hold that",
+                              "ask for fewer nodes or less of each in \"resources\", or add nodes");
+  }
+  std::string reason = "the job needs " + ToString(request.resources) +
+                       ", and no registered node can hold that: the most a node has is " +
+                       ToString(largest);
+  if (request.resources.gpu_memory_bytes > 0)
+    reason += "; the most memory of a GPU is " + FormatBytes(largest_gpu_bytes);
+  return FailedPrecondition(std::move(reason),
+                            "ask for less in \"resources\", or add a larger node");
 }
 
 }  // namespace cyxwiz::scheduler

@@ -13,6 +13,7 @@
 #include "base/ids.h"
 #include "base/labels.h"
 #include "base/resources.h"
+#include "base/status.h"
 #include "scheduler/fleet.h"
 #include "scheduler/quotas.h"
 #include "scheduler/request.h"
@@ -58,16 +59,16 @@ struct Reason {
 };
 inline constexpr size_t kMostNodesNamed = 100;
 
-// Those within a quota first, then the highest priority, then the account with the smallest share,
-// then the oldest; each to the node that it leaves with the least room to spare, of those that
-// keep what it reads if it fits on one; a gang to as many as it needs, all at once or none, and an
-// elastic one to as many as it asks for of those that fit, but for none by which it would borrow
-// from a quota, or go beyond one, that it keeps with its least. A job
-// that does not fit now does not hold up later ones that do, unless nodes are kept for it (Hold) or
-// attempts make room for it (Claim). Takes what it places from the fleet and counts it to the
-// shares, and does away with the marks of what has changed: what it leaves in the lines fits
-// nowhere. quotas: nullptr: there are none. A line that its quota stops is left as it is, also
-// where nodes could take it: it must be given as fresh next time.
+// Those within a quota first, then the highest priority, then the smallest share (shares.h), then
+// the oldest; each to the node that it leaves with the least room to spare, of those that keep what
+// it reads if it fits on one; a gang to as many as it needs, all at once or none, and an elastic
+// one to as many as it asks for of those that fit, but for none by which it would borrow from a
+// quota, or go beyond one, that it keeps with its least. A job that does not fit now does not hold
+// up later ones that do, unless nodes are kept for it (Hold) or attempts make room for it (Claim).
+// Takes what it places from the fleet and counts it to the shares, and does away with the marks of
+// what has changed: what it leaves in the lines fits nowhere. quotas: nullptr: there are none. A
+// line that its quota stops is left as it is, also where nodes could take it: it must be given as
+// fresh next time.
 std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Shares* shares,
                                 MonotonicTime now, Quotas* quotas = nullptr);
 
@@ -77,7 +78,7 @@ struct Occupant {
   Resources resources;                              // that it holds
   MonotonicTime end = MonotonicTime::Never();       // at the latest, by its limit
   MonotonicTime expected = MonotonicTime::Never();  // Never(): not known
-  bool owes = false;  // its account has had clearly more than that of the line which waits
+  bool owes = false;  // its share is clearly more than that of the line which waits
 };
 // The nodes on which a job of the line would start first, of those that are not kept for others,
 // and what may go there meanwhile. present: the hold that this one shall replace; then only its
@@ -136,7 +137,7 @@ std::optional<Forecast> ForecastStart(
     size_t most_steps = 1000);
 
 // Whether some node, online or not, could hold the request if it were empty; for a gang, whether as
-// many as it needs could. reason tells the numbers when not.
-bool CouldEverRun(const Request& request, const std::vector<NodeState>& nodes, std::string* reason);
+// many as it needs could. FAILED_PRECONDITION, with the numbers, when not.
+Status CouldEverRun(const Request& request, const std::vector<NodeState>& nodes);
 
 }  // namespace cyxwiz::scheduler

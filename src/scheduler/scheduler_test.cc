@@ -148,9 +148,9 @@ TEST(Scheduler, AJobGoesOnlyWhereItsLabelsAre) {
   ASSERT_EQ(reasons.size(), 1u);
   EXPECT_EQ(reasons[0].code, "NO_SUCH_LABEL");
   EXPECT_EQ(reasons[0].message, "2 nodes without the labels disk=slow, zone=east");
-  std::string why;
-  EXPECT_FALSE(CouldEverRun(line.key.request, {a, b}, &why));
-  EXPECT_NE(why.find("disk=slow"), std::string::npos) << why;
+  const Status refused = CouldEverRun(line.key.request, {a, b});
+  EXPECT_NE(refused.message().find("disk=slow"), std::string::npos) << refused;
+  EXPECT_NE(refused.hint().find("--labels"), std::string::npos) << refused;
 }
 
 TEST(Scheduler, NodesOfAPoolTakeOnlyJobsThatNameIt) {
@@ -166,10 +166,10 @@ TEST(Scheduler, NodesOfAPoolTakeOnlyJobsThatNameIt) {
   EXPECT_EQ(reasons[0].code, "OTHER_POOL");
   EXPECT_EQ(SmallestChange(none.key.request, {pooled}),
             "add a node that is in no pool, or name the pool 'gpu' in the job");
-  std::string reason;
-  EXPECT_FALSE(CouldEverRun(none.key.request, {pooled}, &reason));
-  EXPECT_EQ(reason, "all registered nodes are in pools, and the job names none");
-  EXPECT_TRUE(CouldEverRun(named.key.request, {pooled}, &reason));
+  const Status refused = CouldEverRun(none.key.request, {pooled});
+  EXPECT_EQ(refused.message(), "all registered nodes are in pools, and the job names none");
+  EXPECT_NE(refused.hint().find("\"pool\""), std::string::npos) << refused;
+  EXPECT_TRUE(CouldEverRun(named.key.request, {pooled}).ok());
 }
 
 TEST(Scheduler, JobsOfAnAntiAffinityGroupNeverShareANode) {
@@ -258,8 +258,8 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
         fleet.GiveBack(node, amount);
         reference.GiveBack(node, amount);
         amount.gpus = {};
-        shares.GiveBack(account, amount, now);
-        reference_shares.GiveBack(account, amount, now);
+        shares.GiveBack(account, "", amount, now);
+        reference_shares.GiveBack(account, "", amount, now);
         quotas.GiveBack(account, "", amount);
         reference_quotas.GiveBack(account, "", amount);
         running.erase(running.begin() + static_cast<ptrdiff_t>(which));
@@ -285,13 +285,13 @@ TEST(Scheduler, PassesThatLookAtChangesAloneDoTheSameAsWholeOnes) {
       std::set<int64_t> tried;
       for (;;) {  // the first of those that were not tried, by what their accounts have now
         const std::pair<const Key, std::pair<Request, std::set<int64_t>>>* first = nullptr;
-        std::tuple<bool, int32_t, double, int64_t> first_rank;
+        std::tuple<bool, int32_t, Share, int64_t> first_rank;
         for (const auto& one : queue) {
           for (int64_t job : one.second.second) {
             if (tried.count(job) > 0) continue;
-            std::tuple<bool, int32_t, double, int64_t> rank(
+            std::tuple<bool, int32_t, Share, int64_t> rank(
                 reference_quotas.Of(key_of(one.first, one.second.first)) != Standing::kWithin,
-                -std::get<0>(one.first), reference_shares.Of(std::get<2>(one.first), now), job);
+                -std::get<0>(one.first), reference_shares.Of(std::get<2>(one.first), "", now), job);
             if (first == nullptr || rank < first_rank) {
               first = &one;
               first_rank = rank;
@@ -332,7 +332,7 @@ TEST(Scheduler, TheAccountThatHasHadLeastGoesFirst) {
   Fleet fleet({MakeNode("a", 3, 8)});
   Shares shares(std::chrono::hours(24), {{"vip", 2.0}});
   shares.SetTotal({8000, 16 * kGiB, 0});
-  shares.Take("ann", {1000, kGiB, 0}, {});
+  shares.Take("ann", "", {1000, kGiB, 0}, {});
   Line ann = MakeLine(1, 1, 1, {1, 2, 3}), bob = MakeLine(1, 1, 1, {4, 5, 6});
   ann.key.account = "ann";
   bob.key.account = "bob";
@@ -356,19 +356,47 @@ TEST(Shares, HoldThePastHalfAsMuchAfterEachHalfLife) {
   Shares shares(hours(24), {{"vip", 4.0}});
   shares.SetTotal({10'000, 100, 0});
   auto after = [](int h) { return MonotonicTime{} + hours(h); };
-  shares.Take("ann", {5000, 20, 0}, after(0));
-  EXPECT_DOUBLE_EQ(shares.Of("ann", after(0)), 0.5) << "the largest part of any resource";
-  EXPECT_DOUBLE_EQ(shares.Of("ann", after(24)), 0.5 + 0.25) << "the average is half way there";
-  shares.GiveBack("ann", {5000, 20, 0}, after(24));
-  EXPECT_DOUBLE_EQ(shares.Of("ann", after(48)), 0.125);
-  EXPECT_DOUBLE_EQ(shares.Of("nobody", after(48)), 0);
-  shares.Take("vip", {5000, 20, 0}, after(48));
-  EXPECT_DOUBLE_EQ(shares.Of("vip", after(48)), 0.125) << "a weight of four";
+  shares.Take("ann", "", {5000, 20, 0}, after(0));
+  EXPECT_DOUBLE_EQ(shares.Of("ann", "", after(0)).of_project, 0.5)
+      << "the largest part of any resource";
+  EXPECT_DOUBLE_EQ(shares.Of("ann", "", after(24)).of_project, 0.5 + 0.25)
+      << "the average is half way there";
+  shares.GiveBack("ann", "", {5000, 20, 0}, after(24));
+  EXPECT_DOUBLE_EQ(shares.Of("ann", "", after(48)).of_project, 0.125);
+  EXPECT_DOUBLE_EQ(shares.Of("nobody", "", after(48)).of_project, 0);
+  shares.Take("vip", "", {5000, 20, 0}, after(48));
+  EXPECT_DOUBLE_EQ(shares.Of("vip", "", after(48)).of_project, 0.125) << "a weight of four";
   // What is remembered at a start is what would have been there without one.
   Shares again(hours(24));
   again.SetTotal({10'000, 100, 0});
-  again.Remember("ann", {5000, 20, 0}, hours(48), hours(24), after(0));
-  EXPECT_DOUBLE_EQ(again.Of("ann", after(0)), 0.125);
+  again.Remember("ann", "", {5000, 20, 0}, hours(48), hours(24), after(0));
+  EXPECT_DOUBLE_EQ(again.Of("ann", "", after(0)).of_project, 0.125);
+}
+
+TEST(Shares, OfProjectsCountFirstAndWithinOneThoseOfItsUsers) {
+  Shares shares(std::chrono::hours(24), {{"project:big", 3.0}, {"bob", 2.0}});
+  shares.SetTotal({12'000, 100, 0});
+  shares.Take("ann", "big", {3000, 1, 0}, {});
+  shares.Take("bob", "small", {1000, 1, 0}, {});
+  shares.Take("eve", "", {600, 1, 0}, {});
+  auto expect = [&](const char* user, const char* project, double of_project, double of_user) {
+    const Share share = shares.Of(user, project, {});
+    EXPECT_DOUBLE_EQ(share.of_project, of_project) << user << " of " << project;
+    EXPECT_DOUBLE_EQ(share.of_user, of_user) << user << " of " << project;
+  };
+  expect("ann", "big", 0.25 / 3, 0.25);
+  expect("bob", "big", 0.25 / 3, 0);
+  expect("bob", "small", 1.0 / 12, 0.5 / 12);
+  expect("ann", "small", 1.0 / 12, 0);
+  expect("eve", "", 0.05, 0.05);
+  expect("big", "", 0, 0);
+  EXPECT_LT(shares.Of("bob", "big", {}), shares.Of("ann", "big", {}));
+  EXPECT_LT(shares.Of("eve", "", {}), shares.Of("bob", "big", {})) << "the project's counts first";
+  EXPECT_TRUE(shares.Of("ann", "big", {}).Exceeds(shares.Of("eve", "", {}), 1.5));
+  EXPECT_FALSE(shares.Of("bob", "big", {}).Exceeds(shares.Of("ann", "big", {}), 1));
+  EXPECT_TRUE(shares.Of("ann", "big", {}).Exceeds(shares.Of("bob", "big", {}), 2));
+  shares.GiveBack("ann", "big", {3000, 1, 0}, {});
+  expect("ann", "big", 0, 0);
 }
 
 TEST(Shares, AreBoundedThoughNamesComeFromClients) {
@@ -377,8 +405,8 @@ TEST(Shares, AreBoundedThoughNamesComeFromClients) {
   MonotonicTime now;
   for (int i = 0; i < 30'000; ++i) {
     now = now + std::chrono::seconds(1);
-    shares.Take("u" + std::to_string(i), {1000, 1, 0}, now);
-    shares.GiveBack("u" + std::to_string(i), {1000, 1, 0}, now + std::chrono::seconds(1));
+    shares.Take("u" + std::to_string(i), "", {1000, 1, 0}, now);
+    shares.GiveBack("u" + std::to_string(i), "", {1000, 1, 0}, now + std::chrono::seconds(1));
   }
   EXPECT_LE(shares.size(), 10'001u);
 }
@@ -555,13 +583,14 @@ TEST(Explain, NamesEveryObstacleWithNumbers) {
 }
 
 TEST(CouldEverRun, GivesTheNumbersWhenNot) {
-  std::string reason;
-  EXPECT_TRUE(CouldEverRun({{1000000, kGiB, 0}}, {}, &reason));
-  EXPECT_FALSE(CouldEverRun({{64000, kGiB, 0}}, {MakeNode("a", 4, 8)}, &reason));
-  EXPECT_NE(reason.find("64 cores"), std::string::npos);
-  EXPECT_NE(reason.find("4 cores, 8.0 GiB"), std::string::npos);
-  EXPECT_FALSE(CouldEverRun({{1000, kGiB, 0}, 2}, {MakeNode("a", 4, 8)}, &reason));
-  EXPECT_NE(reason.find("CUDA"), std::string::npos);
+  EXPECT_TRUE(CouldEverRun({{1000000, kGiB, 0}}, {}).ok());
+  const Status large = CouldEverRun({{64000, kGiB, 0}}, {MakeNode("a", 4, 8)});
+  EXPECT_NE(large.message().find("64 cores"), std::string::npos) << large;
+  EXPECT_NE(large.message().find("4 cores, 8.0 GiB"), std::string::npos) << large;
+  EXPECT_NE(large.hint().find("ask for less"), std::string::npos) << large;
+  const Status device = CouldEverRun({{1000, kGiB, 0}, 2}, {MakeNode("a", 4, 8)});
+  EXPECT_NE(device.message().find("CUDA"), std::string::npos) << device;
+  EXPECT_NE(device.hint().find("\"device\""), std::string::npos) << device;
 }
 
 NodeState GangNode(const std::string& id, int64_t cores) {
@@ -624,7 +653,7 @@ TEST(Gangs, AnElasticOneGoesBeyondNoQuotaThatItsLeastKeeps) {
     auto plan = Schedule(&fleet, {line}, &shares, {}, &quotas);
     if (plan.empty()) return size_t{0};
     const auto nodes = static_cast<double>(NodesOf(plan[0]).size());
-    EXPECT_EQ(shares.Of("ann", {}), nodes / 3);
+    EXPECT_EQ(shares.Of("ann", "", {}).of_project, nodes / 3);
     return NodesOf(plan[0]).size();
   };
   EXPECT_EQ(nodes_of({.cpu_millis = 5000, .borrow = false}), 2u);
@@ -640,9 +669,8 @@ TEST(Gangs, ProcessesOfOneNodeNeedOneThatTakesRanks) {
   ASSERT_EQ(plan.size(), 1u);
   EXPECT_EQ(plan[0].node.value, "b");
   EXPECT_TRUE(plan[0].others.empty());
-  std::string reason;
-  EXPECT_FALSE(CouldEverRun(line.key.request, {MakeNode("a", 2, 64)}, &reason));
-  EXPECT_EQ(reason, "the job needs 2 processes, and no registered node takes ranks of gangs");
+  EXPECT_EQ(CouldEverRun(line.key.request, {MakeNode("a", 2, 64)}).message(),
+            "the job needs 2 processes, and no registered node takes ranks of gangs");
 }
 
 TEST(Gangs, OneThatDoesNotFitDoesNotHoldUpOthers) {
@@ -673,7 +701,7 @@ TEST(Gangs, CountWholeInSharesAndQuotas) {
   Line line = GangLine(2, 2, {1});
   line.key.account = "ann";
   ASSERT_EQ(Schedule(&fleet, {line}, &shares, {}, &quotas).size(), 1u);
-  EXPECT_EQ(shares.Of("ann", {}), 1.0);
+  EXPECT_EQ(shares.Of("ann", "", {}).of_project, 1.0);
   EXPECT_EQ(quotas.Of(MakeLine(1, 1, 1, {}).key), Standing::kBorrows);
   Line one = MakeLine(1, 1, 1, {2});
   one.key.account = "ann";
@@ -692,21 +720,18 @@ TEST(Gangs, AreToldHowManyNodesAreReady) {
   EXPECT_EQ(
       SmallestChange(request, nodes),
       "2 more nodes must be able to take a rank, first: node 'busy' must have 1 core more free");
-  std::string reason;
-  EXPECT_FALSE(CouldEverRun(request, nodes, &reason));
   EXPECT_EQ(
-      reason,
+      CouldEverRun(request, nodes).message(),
       "the job needs 3 nodes with 2 cores, 1.0 GiB each, and of 3 registered 2 can hold that");
-  EXPECT_TRUE(CouldEverRun(GangLine(2, 2, {}).key.request, nodes, &reason));
+  EXPECT_TRUE(CouldEverRun(GangLine(2, 2, {}).key.request, nodes).ok());
   EXPECT_TRUE(Explain(GangLine(2, 1, {}).key.request, nodes).empty());
   const Request elastic = ElasticLine(2, 5, {}).key.request;
-  EXPECT_TRUE(CouldEverRun(elastic, nodes, &reason));
+  EXPECT_TRUE(CouldEverRun(elastic, nodes).ok());
   EXPECT_TRUE(Explain(elastic, nodes)[0].message.starts_with("needs 2 to 5 nodes at once"));
   EXPECT_EQ(SmallestChange(elastic, nodes), "node 'busy' must have 1 core more free");
   EXPECT_TRUE(Explain(ElasticLine(1, 5, {}).key.request, nodes).empty());
-  EXPECT_FALSE(CouldEverRun(ElasticLine(3, 5, {}).key.request, nodes, &reason));
   EXPECT_EQ(
-      reason,
+      CouldEverRun(ElasticLine(3, 5, {}).key.request, nodes).message(),
       "the job needs 3 to 5 nodes with 2 cores, 1.0 GiB each, and of 3 registered 2 can hold that");
 }
 

@@ -38,7 +38,7 @@ int64_t ReadMoment(ObjectReader& reader, const Key& key) {
 int64_t ReadBytes(ObjectReader& reader, const Key& key) {
   const Json* value = reader.Find(key);
   if (value == nullptr) return 0;
-  if (!value->is_string()) return reader.Whole(key, 1, kMaxLogBytes).value_or(0);
+  if (!value->is_string()) return reader.Whole(key, 1, kMaxLimitBytes).value_or(0);
   auto bytes = ParseMemory(value->get_ref<const std::string&>());
   if (!bytes) reader.Refuse(key, "is no amount of bytes", "\"16MiB\", or a number of bytes");
   return bytes.value_or(0);
@@ -57,6 +57,7 @@ void ReadLimits(ObjectReader& reader, JobLimits* limits, Problems* problems) {
   limits->queue_seconds = ReadSeconds(inner, {"queue", "queue_seconds"});
   limits->deadline = ReadMoment(inner, {"deadline"});
   limits->log_bytes = ReadBytes(inner, {"log", "log_bytes"});
+  limits->checkpoint_bytes = ReadBytes(inner, {"checkpoint", "checkpoint_bytes"});
   inner.RefuseUnknown();
 }
 
@@ -140,7 +141,8 @@ void CheckJobTerms(const JobTerms& terms, Problems* problems) {
   check("$.limits.run", terms.limits.run_seconds, kMaxLimitSeconds);
   check("$.limits.queue", terms.limits.queue_seconds, kMaxLimitSeconds);
   check("$.limits.deadline", terms.limits.deadline, int64_t{1} << 40);
-  check("$.limits.log", terms.limits.log_bytes, kMaxLogBytes);
+  check("$.limits.log", terms.limits.log_bytes, kMaxLimitBytes);
+  check("$.limits.checkpoint", terms.limits.checkpoint_bytes, kMaxLimitBytes);
   if (terms.after.size() > kMaxDependencies) {
     problems->Add({"$.after", "too many jobs come before this one",
                    "at most " + std::to_string(kMaxDependencies),

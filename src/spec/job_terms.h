@@ -16,7 +16,7 @@
 namespace cyxwiz::spec {
 
 inline constexpr int64_t kMaxLimitSeconds = 10 * 366 * 24 * 3600;
-inline constexpr int64_t kMaxLogBytes = int64_t{1} << 40;
+inline constexpr int64_t kMaxLimitBytes = int64_t{1} << 40;
 inline constexpr size_t kMaxDependencies = 1000;
 inline constexpr size_t kMaxNamedResources = 16;
 inline constexpr int64_t kMaxNamedAmount = 1'000'000'000'000;
@@ -24,10 +24,11 @@ inline constexpr int64_t kMaxNodes = 64;
 
 // 0: no limit.
 struct JobLimits {
-  int64_t run_seconds = 0;    // of one attempt
-  int64_t queue_seconds = 0;  // from acceptance to the first start
-  int64_t deadline = 0;       // Unix seconds
-  int64_t log_bytes = 0;      // of one attempt's log; 0: as much as the node allows
+  int64_t run_seconds = 0;       // of one attempt
+  int64_t queue_seconds = 0;     // from acceptance to the first start
+  int64_t deadline = 0;          // Unix seconds
+  int64_t log_bytes = 0;         // of one attempt's log; 0: as much as the node allows
+  int64_t checkpoint_bytes = 0;  // of one checkpoint, all files together; a larger one is not kept
 };
 
 struct JobDependency {

@@ -39,7 +39,8 @@ TEST(JobTerms, AreReadFromAJobFile) {
   Problems problems;
   auto file = ParseJobFile(
       File(
-          R"("limits": {"run": "2h", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB"},
+          R"("limits": {"run": "2h", "queue": 60, "deadline": "2026-12-24T18:00:00Z", "log": "1MiB",
+                        "checkpoint": "2MiB"},
              "after": ["prepare", {"job": "cleanup", "condition": "end"}],
              "node_labels": {"zone": "west"}, "pool": "gpu", "anti_affinity": "web", "project": "vision",
              "resources": {"disk": "10GiB", "named": {"licence": 2}, "nodes": 4,
@@ -50,6 +51,7 @@ TEST(JobTerms, AreReadFromAJobFile) {
   EXPECT_EQ(file->terms.limits.queue_seconds, 60);
   EXPECT_EQ(file->terms.limits.deadline, 1798135200);
   EXPECT_EQ(file->terms.limits.log_bytes, 1 << 20);
+  EXPECT_EQ(file->terms.limits.checkpoint_bytes, 2 << 20);
   ASSERT_EQ(file->terms.after.size(), 2u);
   EXPECT_EQ(file->terms.after[0].job_id, "prepare");
   EXPECT_FALSE(file->terms.after[0].any_end);

@@ -76,6 +76,8 @@ protocol::JobConfig ConfigFromJobFile(const spec::JobFile& file) {
   if (limits.queue_seconds != 0) config.mutable_limits()->set_queue_seconds(limits.queue_seconds);
   if (limits.deadline != 0) config.mutable_limits()->set_deadline(limits.deadline);
   if (limits.log_bytes != 0) config.mutable_limits()->set_log_bytes(limits.log_bytes);
+  if (limits.checkpoint_bytes != 0)
+    config.mutable_limits()->set_checkpoint_bytes(limits.checkpoint_bytes);
   for (const spec::JobDependency& one : file.terms.after) {
     protocol::Dependency* wire = config.add_after();
     wire->set_job_id(one.job_id);
@@ -107,7 +109,7 @@ spec::JobTerms TermsFromConfig(const protocol::JobConfig& config) {
   spec::JobTerms terms;
   const protocol::JobLimits& limits = config.limits();
   terms.limits = {limits.run_seconds(), limits.queue_seconds(), limits.deadline(),
-                  limits.log_bytes()};
+                  limits.log_bytes(), limits.checkpoint_bytes()};
   for (const protocol::Dependency& one : config.after())
     terms.after.push_back({one.job_id(), one.condition() == protocol::AFTER_ANY_END});
   terms.project = config.project();

@@ -271,6 +271,26 @@ def test_a_log_is_read_from_an_offset(shared):
     assert len(whole) > 10 and read(10) == whole[10:] and read(len(whole)) == b""
 
 
+def test_the_last_lines_of_a_log_outlive_its_node(make_cluster):
+    cluster = make_cluster()
+    node = cluster.add_node()
+    good = cluster.submit(job()).job_id
+    cluster.succeed(good)
+    request = log_pb2.ReadLogRequest(job_id=good)
+    whole = b"".join(c.data for c in cluster.log_service.ReadLog(request))
+    node.kill()
+    cluster.server.kill()
+    cluster.start_server()
+    (chunk,) = cluster.log_service.ReadLog(request)
+    assert chunk.kept_by_server and chunk.data and chunk.offset == chunk.dropped
+    assert whole[chunk.offset:] == chunk.data, "where it begins is told"
+    request.offset = chunk.offset + 5
+    (rest,) = cluster.log_service.ReadLog(request)
+    assert rest.data == chunk.data[5:] and rest.dropped == 0
+    read = cluster.cli("logs", good)
+    assert read.stdout.encode() == chunk.data and "which the server has kept" in read.stderr, read.stderr
+
+
 # ---- restarts ----
 
 def test_a_restarted_server_adopts_the_running_attempt(cluster):
@@ -318,6 +338,40 @@ def test_a_killed_node_finishes_its_job_when_it_is_back(make_cluster):
     done = cluster.succeed(response.job_id)
     assert done.status.attempt == 2 and done.status.retries == 0, "a lost node is not the job's failure"
     assert done.status.current_node_id == node.id, "it is still the same node"
+
+
+@pytest.mark.parametrize("place", ["node.upload.after", "node.completion.before", "node.completion.after"])
+def test_what_ended_before_its_node_was_killed_is_not_done_again(make_cluster, place):
+    cluster = make_cluster(lease_ms=60_000)
+    node = cluster.add_node(env={"CYXWIZ_FAILPOINT": f"{place}:1"})
+    response = cluster.submit(job())
+    assert node.program.process.wait(30) == -signal.SIGKILL
+    node.env = {}
+    node.start()
+    done = cluster.succeed(response.job_id)
+    assert done.status.attempt == 1 and done.result.artifacts
+
+
+def test_jobs_of_nodes_that_went_together_wait_for_them(make_cluster):
+    cluster = make_cluster(lease_ms=2000, heartbeat_interval_ms=200)
+    nodes = [cluster.add_node(cpus=1) for _ in range(4)]
+    ids = [cluster.submit(long_job(resources={"cpus": 1})).job_id for _ in nodes]
+    on = {cluster.wait_running(id).current_node_id: id for id in ids}
+    for node in nodes[1:]:
+        node.program.process.kill()
+    waiting = on[nodes[1].id]
+    status = cluster.wait(waiting, until=lambda s: s.state == job_pb2.JOB_STATE_QUEUED, timeout=20)
+    assert "3 of 4 nodes were lost at once" in status.message, status.message
+    explained = json.loads(cluster.cli("explain", waiting, "--json").stdout)
+    assert explained["reasons"][0]["code"] == "MASS_LOSS"
+    assert "cyxwiz_mass_loss 1" in cluster.rest("GET", "/metrics")[2]
+    assert "were lost at once" in cluster.cli("events").stdout
+    assert "were lost at once" in cluster.server.log()
+    for node in nodes[1:]:
+        node.start()
+    for id in ids:
+        assert cluster.wait_running(id).retries == 0
+    assert "cyxwiz_mass_loss 0" in cluster.rest("GET", "/metrics")[2]
 
 
 def test_another_node_finishes_the_job_of_a_killed_one(make_cluster):

@@ -26,7 +26,8 @@ bool WindsUp(const Job& job) {
 std::string Describe(const control::Terms& terms) {
   std::ostringstream out;
   out << " limits=" << terms.limits.run.count() << "," << terms.limits.queue.count() << ","
-      << terms.limits.deadline.ms << "," << terms.limits.log_bytes;
+      << terms.limits.deadline.ms << "," << terms.limits.log_bytes << ","
+      << terms.limits.checkpoint_bytes;
   for (const control::Dependency& one : terms.after)
     out << " after " << one.job << (one.any_end ? " (any end)" : "");
   for (const auto& [name, value] : terms.labels) out << " label " << name << "=" << value;
@@ -44,11 +45,11 @@ std::string Describe(const Job& job) {
       << job.max_retries << " pause=" << job.pause_requested << " retry_of=" << *job.retry_of
       << " cancel=" << job.cancel_requested << " '" << *job.cancel_reason
       << "' cause=" << CauseName(job.cause) << " error=" << job.error->code << " '"
-      << job.error->message << "' '" << job.error->details << "' message='" << job.message
-      << "' name=" << job.name << " user=" << job.user << " type=" << job.type
-      << " priority=" << job.priority << " body=" << job.body
-      << " resources=" << ToString(job.resources) << " device=" << job.device
-      << " epochs=" << job.current_epoch << "/" << job.total_epochs
+      << job.error->message << "' '" << job.error->details << "' log=" << job.log_tail->offset
+      << " '" << job.log_tail->text << "' message='" << job.message << "' name=" << job.name
+      << " user=" << job.user << " type=" << job.type << " priority=" << job.priority
+      << " body=" << job.body << " resources=" << ToString(job.resources)
+      << " device=" << job.device << " epochs=" << job.current_epoch << "/" << job.total_epochs
       << " times=" << job.created_at.ms << "," << job.started_at.ms << "," << job.ended_at.ms << ","
       << job.attempt_started_at.ms << "," << job.not_before.ms << " lost=" << job.nodes_lost
       << " limit_hit=" << CauseName(job.limit_hit) << " progress=" << job.progress
@@ -169,8 +170,13 @@ std::string Describe(const control::Gang& gang) {
   const control::AttemptEnd& end = gang.end;
   out << " end=" << static_cast<int>(end.kind) << " " << CauseName(end.cause) << " "
       << end.error.code << " '" << end.error.message << "' '" << end.error.details
-      << "' wait=" << end.wait.count() << " took=" << end.took_node << " yields=" << end.yields;
+      << "' wait=" << end.wait.count() << " took=" << end.took_node << " yields=" << end.yields
+      << " log=" << end.log_tail.offset << " '" << end.log_tail.text << "'";
   return out.str();
+}
+
+std::string LastLineOf(const AttemptId& attempt) {
+  return "attempt " + std::to_string(attempt.attempt) + " of " + attempt.job.value + " ends";
 }
 
 void Checker::Fold(std::string_view text) { hash_ = HashOf(text, hash_ * 31 + 1); }
@@ -249,8 +255,12 @@ void Checker::CheckChange(const Job& before, const Job& after) const {
   if (after.attempt < before.attempt) broken("attempts grow", "an attempt number went back");
   if (before.cancel_requested && !after.cancel_requested)
     broken("cancel is durable", "a cancel was forgotten");
-  if (before.cancel_requested && after.attempt > before.attempt)
+  // Members of an array that ran when only those that waited were cancelled may be tried again.
+  if (before.cancel_requested && before.array == nullptr && after.attempt > before.attempt)
     broken("cancel is durable", "a cancelled job was started again");
+  if (before.cancel_requested && before.array != nullptr &&
+      after.array->started > before.array->started)
+    broken("cancel is durable", "a member of a cancelled array was started");
   if (after.state == JobState::kQueued && before.state != JobState::kQueued &&
       after.message.find(" failed (") != std::string::npos && after.retries <= before.retries)
     broken("retries", "a failure was not counted");
@@ -328,6 +338,9 @@ void Checker::Apply(const Record& record) {
     if (ended && job.state == JobState::kSucceeded && job.array == nullptr &&
         job.artifacts->empty())
       Break("effects once", "no result: " + Describe(job));
+    if (ended && job.state == JobState::kSucceeded && job.array == nullptr &&
+        job.log_tail->text != LastLineOf({job.id, job.attempt}))
+      Break("effects once", "the end of its log is not stored with its own: " + Describe(job));
     // Of a gang the result is there before the attempt is over.
     if (!job.artifacts->empty() &&
         (found == state_.jobs.end() || found->second.artifacts->empty())) {
@@ -358,6 +371,7 @@ void Checker::Apply(const Record& record) {
   if (auto* r = std::get_if<control::PutEvent>(&record)) {
     Fold(Describe(r->event));
     if (r->event.kind == control::EventKind::kNodeQuarantined) Reach(Place::kQuarantined);
+    if (r->event.kind == control::EventKind::kMassLoss) Reach(Place::kMassLoss);
     if (r->event.kind == control::EventKind::kNodeReleased) Reach(Place::kReleased);
     if (r->event.kind == control::EventKind::kNodeUncordoned && r->event.message == "as planned")
       Reach(Place::kWindowEnded);
@@ -387,7 +401,8 @@ void Checker::CheckPreemption(const Job& victim) const {
     Break("preemption", Describe(victim) + "\n  makes room for\n  " +
                             (job != nullptr ? Describe(*job) : "nobody"));
   }
-  if (job != nullptr && job->terms != nullptr && job->terms->nodes > 1) Reach(Place::kPreemptedForGang);
+  if (job != nullptr && job->terms != nullptr && job->terms->nodes > 1)
+    Reach(Place::kPreemptedForGang);
 }
 
 void Checker::CheckArrays() const {

@@ -28,6 +28,8 @@ struct Broken {
 
 // "gang=node1,node0(ended)"
 std::string Describe(const control::Gang& gang);
+// What an attempt's log ends with.
+std::string LastLineOf(const AttemptId& attempt);
 
 // A runner that executes now.
 struct Execution {

@@ -162,6 +162,7 @@ void Client::Try(const Action& action, int tries) {
       control::CancelJobs cancel{.reason = "all of them"};
       cancel.filter.user = "user" + std::to_string(action.n % 2);
       if (action.n % 3 == 0) cancel.filter.states = {control::JobState::kQueued};
+      if (action.n % 3 == 1) cancel.filter.states = {control::JobState::kRunning};
       return Call<control::CancelJobsReply>(std::move(cancel), action, tries);
     }
     case ActionKind::kExplain:

@@ -348,6 +348,7 @@ void Node::SendCompletion(const AttemptId& attempt, Report& report) {
     command.cause = end.cause;
     command.error = {13, end.message, ""};
   }
+  command.log_tail = {attempt.attempt, LastLineOf(attempt)};
   CallServer<control::ReportReply>(
       std::move(command), kCallTimeout, [this, attempt](Result<control::ReportReply> answer) {
         auto found = reports_.find(attempt);

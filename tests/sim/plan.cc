@@ -162,6 +162,7 @@ Plan MakePlan(uint64_t seed) {
                                        : random.Between(Duration(milliseconds(1)), lease / 2);
     plan.actions.push_back(action);
   }
+  plan.control.mass_loss_hold = sometimes(0.5, seconds(2), seconds(300));
   std::stable_sort(plan.actions.begin(), plan.actions.end(),
                    [](const Action& a, const Action& b) { return a.at < b.at; });
   return plan;

@@ -55,6 +55,7 @@ enum class Place {
   kReplayed,
   kGpuShared,
   kNoSingleGpu,
+  kMassLoss,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -105,6 +106,7 @@ inline constexpr const char* kPlaceNames[] = {
     "a segment of history replayed",
     "a GPU shared by several attempts",
     "a job that waits because no single GPU has room for it",
+    "most nodes lost at once",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 

@@ -66,6 +66,7 @@ std::string WriteTerms(const control::Job& job) {
     if (limits.queue != Duration::zero()) json["queue_ns"] = limits.queue.count();
     if (limits.deadline.ms != 0) json["deadline_ms"] = limits.deadline.ms;
     if (limits.log_bytes != 0) json["log_bytes"] = limits.log_bytes;
+    if (limits.checkpoint_bytes != 0) json["checkpoint_bytes"] = limits.checkpoint_bytes;
     for (const control::Dependency& one : job.terms->after)
       json["after"].push_back({one.job.value, one.any_end});
     if (!job.terms->labels.empty()) json["labels"] = job.terms->labels;
@@ -88,6 +89,7 @@ Status ReadTerms(std::string_view text, control::Job* job) {
     terms.limits.queue = Duration(json.value("queue_ns", int64_t{0}));
     terms.limits.deadline.ms = json.value("deadline_ms", int64_t{0});
     terms.limits.log_bytes = json.value("log_bytes", int64_t{0});
+    terms.limits.checkpoint_bytes = json.value("checkpoint_bytes", int64_t{0});
     const Json after = json.value("after", Json::array());
     for (const Json& one : after)
       terms.after.push_back({{one.at(0).get<std::string>()}, one.at(1).get<bool>()});
@@ -267,6 +269,8 @@ std::string WriteGang(const control::Job& job) {
     if (end.wait != Duration::zero()) out["wait_ns"] = end.wait.count();
     if (end.took_node) out["took_node"] = true;
     if (end.yields) out["yields"] = true;
+    if (end.log_tail != control::LogTail())
+      out["log_tail"] = {end.log_tail.offset, end.log_tail.text};
   }
   return Dump(json);
 }
@@ -293,6 +297,8 @@ Status ReadGang(std::string_view text, control::Job* job) {
       end.wait = Duration(found->value("wait_ns", int64_t{0}));
       end.took_node = found->value("took_node", false);
       end.yields = found->value("yields", false);
+      if (auto tail = found->find("log_tail"); tail != found->end())
+        end.log_tail = {tail->at(0).get<int64_t>(), tail->at(1).get<std::string>()};
     }
   } catch (const Json::exception&) {
     return NotOurs("gang", text);

@@ -78,7 +78,8 @@ TEST(Columns, TermsAndRareResourcesRoundTrip) {
   control::Job job, read;
   EXPECT_EQ(WriteTerms(job), "") << "most jobs have none";
   control::Terms terms;
-  terms.limits = {std::chrono::seconds(7), std::chrono::hours(2), {1'800'000'000'000}, 4096};
+  terms.limits = {std::chrono::seconds(7), std::chrono::hours(2), {1'800'000'000'000}, 4096, 512};
+  terms.project = "vision";
   terms.after = {{{"a"}, true}, {{"b"}, false}};
   terms.labels = {{"zone", "west"}};
   terms.nodes = 4;
@@ -142,7 +143,8 @@ TEST(Columns, RanksOfAGangAndHowItEndsRoundTrip) {
               .error = {14, "node b was lost", "details"},
               .wait = std::chrono::seconds(2),
               .took_node = true,
-              .yields = true};
+              .yields = true,
+              .log_tail = {99, "last words"}};
   job.gang = std::make_shared<const control::Gang>(gang);
   ASSERT_TRUE(ReadGang(WriteGang(job), &read).ok());
   EXPECT_EQ(*read.gang, gang);

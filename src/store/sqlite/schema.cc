@@ -140,6 +140,11 @@ constexpr Migration kMigrations[] = {
       ALTER TABLE nodes RENAME COLUMN gpus TO gpu_millis;
       UPDATE nodes SET gpu_millis = gpu_millis * 1000 WHERE gpu_millis > 0;
     )sql",
+    // 11 -> 12
+    R"sql(
+      ALTER TABLE jobs ADD COLUMN log_tail TEXT NOT NULL DEFAULT '';
+      ALTER TABLE jobs ADD COLUMN log_tail_offset INTEGER NOT NULL DEFAULT 0;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

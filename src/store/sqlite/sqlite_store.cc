@@ -85,7 +85,9 @@ constexpr std::string_view kJobColumns[] = {"sequence",
                                             "member_number",
                                             "gang",
                                             "data",
-                                            "gpus"};
+                                            "gpus",
+                                            "log_tail",
+                                            "log_tail_offset"};
 
 std::string JobColumns() {
   std::string text;
@@ -549,6 +551,8 @@ class SqliteStore : public JobStore {
     s.bindNoCopy(++i, gang);
     s.bind(++i, static_cast<int64_t>(job.data));
     s.bindNoCopy(++i, gpus);
+    s.bindNoCopy(++i, job.log_tail->text);
+    s.bind(++i, job.log_tail->offset);
   }
 
   static Result<Job> ReadJob(SQLite::Statement& s) {
@@ -609,6 +613,10 @@ class SqliteStore : public JobStore {
     RETURN_IF_ERROR(ReadGang(s.getColumn(i++).getString(), &job));
     job.data = static_cast<ContentKey>(s.getColumn(i++).getInt64());
     ASSIGN_OR_RETURN(job.gpus, ReadGpus(s.getColumn(i++).getString()));
+    control::LogTail tail;
+    tail.text = s.getColumn(i++).getString();
+    tail.offset = s.getColumn(i++).getInt64();
+    job.log_tail = std::move(tail);
     if (state < static_cast<int>(control::JobState::kQueued) ||
         state > static_cast<int>(control::JobState::kCancelled)) {
       return DataLoss("column state holds " + std::to_string(state) + ", expected 1 to 7");
@@ -739,7 +747,7 @@ class SqliteStore : public JobStore {
     SQLite::Statement past(*database_,
                            "SELECT user, cpu_millis, memory_bytes, gpu_millis, started_at, "
                            "ended_at, terms, gang, node "
-                           "FROM jobs WHERE state >= 5 AND started_at > 0 "
+                           "FROM jobs WHERE state >= 5 AND started_at > 0 AND array = '' "
                            "ORDER BY sequence DESC LIMIT " +
                                std::to_string(kMostPastUses));
     while (past.executeStep()) {
@@ -751,6 +759,7 @@ class SqliteStore : public JobStore {
                      past.getColumn(3).getInt64()};
       each.gpu_memory_bytes = job.resources.gpu_memory_bytes;
       snapshot.past.push_back({past.getColumn(0).getString(),
+                               job.terms != nullptr ? job.terms->project : "",
                                each * (job.gang != nullptr ? std::ssize(job.gang->ranks) : 1),
                                {past.getColumn(4).getInt64()},
                                {past.getColumn(5).getInt64()}});

@@ -49,6 +49,7 @@ Job JobWithEveryField() {
   job.retry_of = JobId{"job-0"};
   job.cause = control::Cause::kOutOfMemory;
   job.error = control::ErrorInfo{8, "out of memory", "line 1\nline 2"};
+  job.log_tail = control::LogTail{int64_t{1} << 40, "epoch 17\n"};
   job.progress = 0.1 + 0.2;
   job.current_epoch = 17;
   job.metrics = std::map<std::string, double>{{"train_loss", 1.0 / 3}, {"train_accuracy", 0.875}};
@@ -107,6 +108,7 @@ void ExpectSame(const Job& a, const Job& b) {
   EXPECT_EQ(*a.cancel_reason, *b.cancel_reason);
   EXPECT_EQ(a.cause, b.cause);
   EXPECT_EQ(*a.error, *b.error);
+  EXPECT_EQ(*a.log_tail, *b.log_tail);
   EXPECT_EQ(a.progress, b.progress);
   EXPECT_EQ(a.current_epoch, b.current_epoch);
   EXPECT_EQ(*a.metrics, *b.metrics);
@@ -231,6 +233,8 @@ TEST(SqliteStore, JobsThatHaveEndedAreNotLoadedButFound) {
   EXPECT_EQ(snapshot.ended[0].user, "ann");
   EXPECT_EQ(snapshot.ended[0].jobs, 1);
   ASSERT_EQ(snapshot.past.size(), 1u);
+  EXPECT_EQ(snapshot.past[0].user, "ann");
+  EXPECT_EQ(snapshot.past[0].project, "");
   EXPECT_EQ(snapshot.past[0].ended_at.ms, 1500);
   EXPECT_EQ(snapshot.last_sequence, 2);
   EXPECT_EQ(snapshot.last_body, 'b');
@@ -244,6 +248,23 @@ TEST(SqliteStore, JobsThatHaveEndedAreNotLoadedButFound) {
     ASSERT_TRUE(other.ok());
     EXPECT_FALSE(other->has_value()) << id;
   }
+}
+
+TEST(SqliteStore, WhatJobsHadOfTheFleetIsLoadedWithTheirUserAndProject) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  Job of_project = EndedJob(1, "ann"), array = EndedJob(2, "bob"), member = EndedJob(3, "bob");
+  of_project.terms = std::make_shared<const control::Terms>(control::Terms{.project = "vision"});
+  array.array = std::make_shared<const control::Array>(control::Array{.size = 1, .started = 1});
+  member.member = std::make_shared<const control::Member>(control::Member{array.id, 2, 0});
+  std::vector<Record> records = {StoreBody('a'), PutJob{of_project}, PutJob{array}, PutJob{member}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  std::vector<control::PastUse> past = LoadAll(*store).past;
+  ASSERT_EQ(past.size(), 2u) << "an array has nothing but what its members have";
+  EXPECT_EQ(past[0].user, "bob");
+  EXPECT_EQ(past[0].started_at.ms, 3000);
+  EXPECT_EQ(past[1].user, "ann");
+  EXPECT_EQ(past[1].project, "vision");
 }
 
 TEST(SqliteStore, EndedJobsAreListedNewestFirstByEveryFilter) {
