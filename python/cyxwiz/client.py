@@ -431,6 +431,8 @@ class Client:
     def logs(self, job: JobRef, *, follow: bool = False, attempt: int = 0, rank: int = 0) -> Iterator[str]:
         """The log of an attempt, line by line without the line ends.
 
+        When the node that keeps it is away, the last lines of an attempt that has ended, which the server has kept.
+
         Args:
             follow: go on with what is written until the attempt has ended.
             attempt: its number; 0 means the current or last one.

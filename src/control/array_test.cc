@@ -69,6 +69,21 @@ TEST(Arrays, AFilterOfThoseThatWaitLetsTheMembersGoOnThatRun) {
   EXPECT_EQ(b.Get("a").array->succeeded, 2);
 }
 
+TEST(Arrays, MembersThatPausedWhileTheRestWasCancelledAreResumedWithTheirArray) {
+  Bench b;
+  b.Register("n", 1);
+  SubmitArray(b, "a", 2);
+  b.Progress("a.0", 1, "n");
+  b.Do(PauseJob{.job = {"a"}});
+  b.Do(CancelJobs{.filter = {.states = kPending}});
+  b.Complete("a.0", 1, "n", Outcome::kCancelled);
+  ASSERT_EQ(b.StateOf("a.0"), "Paused");
+  b.Do(ResumeJob{.job = {"a"}});
+  EXPECT_EQ(b.StateOf("a.0"), "Assigned");
+  b.Complete("a.0", 2, "n");
+  EXPECT_EQ(b.StateOf("a"), "Cancelled");
+}
+
 TEST(Arrays, AFilterOfThoseThatRunLetsTheMembersStartThatWait) {
   Bench b;
   b.Register("n", 2);

@@ -175,7 +175,6 @@ void Control::State::PauseArray(JobEntry& array) {
 
 Status Control::State::ResumeArray(JobEntry& array) {
   Job& job = array.job;
-  if (job.state != JobState::kPaused) return OkStatus();
   std::vector<JobEntry*> live = LiveMembers(array);
   for (const JobEntry* member : live) {
     if (!member->job.pause_requested) continue;
@@ -183,7 +182,8 @@ Status Control::State::ResumeArray(JobEntry& array) {
                               "resume it once it is paused");
   }
   bool waits = job.array->started < job.array->size;
-  SetState(array, waits ? JobState::kQueued : JobState::kRunning, "");
+  if (job.state == JobState::kPaused)
+    SetState(array, waits ? JobState::kQueued : JobState::kRunning, "");
   for (JobEntry* member : live) {
     if (member->job.state == JobState::kPaused) SetState(*member, JobState::kQueued, "");
   }

@@ -158,17 +158,19 @@ void Control::State::Lose(JobEntry& entry, const AttemptEnd& end, const JobId& p
     return;
   }
   job.not_before = {end.wait > Duration::zero() ? now.unix.ms + Milliseconds(end.wait) : 0};
-  if (mass_loss.lasts() && job.cause == Cause::kNodeLost && end.wait == Duration::zero())
-    held_back.insert(job.sequence);
+  if (mass_loss.lasts() && end.with_most) held_back.insert(job.sequence);
   SetState(entry, JobState::kQueued,
            "queued again: " + (job.cause == Cause::kPreempted
                                    ? "it made room for job '" + preempted_for.value + "'"
                                    : why));
 }
 
-void Control::State::LoseWithNode(JobEntry& entry, NodeEntry& node, const std::string& why) {
+void Control::State::LoseWithNode(JobEntry& entry, NodeEntry& node, const std::string& why,
+                                  bool together) {
   AttemptEnd end = Lost(Cause::kNodeLost, why);
-  end.took_node = entry.job.state == JobState::kRunning && !entry.adopted && !mass_loss.lasts();
+  const bool ran = entry.job.state == JobState::kRunning;
+  end.took_node = ran && !entry.adopted && !mass_loss.lasts();
+  end.with_most = ran && together;
   EndRank(entry, node, std::move(end));
 }
 

@@ -67,8 +67,9 @@ struct NodeEntry {
 
 // Most nodes went silent at once.
 struct MassLoss {
-  int64_t lost = 0, of = 0;  // how many of how many; 0: there is none
-  MonotonicTime until;       // when what ran there waits no longer
+  int64_t lost = 0, of = 0;      // how many of how many; 0: there is none
+  MonotonicTime together_until;  // of these nodes no lease ends later
+  MonotonicTime until;           // when what ran there waits no longer
 
   bool lasts() const { return lost > 0; }
 };

@@ -156,6 +156,36 @@ TEST_F(MassLossTest, WhatRanOnMostNodesWaitsUntilHalfOfThemAnswerAgain) {
   EXPECT_EQ(bench_.StateOf("on-e"), "Assigned");
 }
 
+TEST_F(MassLossTest, NodesThatAnswerAgainWithinTheirLeasesEndIt) {
+  Time(seconds(2), {"b", "c", "d", "e"});
+  Time(seconds(8), {});  // the lease of a ends first
+  ASSERT_EQ(Told(EventKind::kMassLoss), 1);
+  EXPECT_EQ(bench_.StateOf("on-a"), "Queued");
+  Time(seconds(1), {"b", "c", "d", "e"});
+  EXPECT_EQ(Told(EventKind::kMassLossOver), 1);
+  EXPECT_EQ(Told(EventKind::kNodeLost), 1);
+}
+
+TEST_F(MassLossTest, OnlyWhatRanOnTheNodesThatWentIsHeld) {
+  Time(seconds(15), {"a", "b"});
+  bench_.Register("a", 1);  // restarted by its operator, without what it ran
+  EXPECT_EQ(bench_.StateOf("on-a"), "Assigned");
+  bench_.Progress("on-a", 2, "a");
+  EXPECT_EQ(ReasonOf("on-c").substr(0, 9), "MASS_LOSS");
+  Time(seconds(15), {"a"});
+  EXPECT_EQ(Told(EventKind::kNodeLost), 4);
+  bench_.Do(CancelJob{.job = JobId{"on-a"}});
+  bench_.Complete("on-a", 2, "a", Outcome::kCancelled);
+  EXPECT_EQ(bench_.Get("on-b").node.value, "a") << "b went later, by itself";
+}
+
+TEST_F(MassLossTest, NodesThatWereSentAwayDoNotCount) {
+  for (const char* id : {"c", "d", "e"}) bench_.Do(CordonNode{.node = NodeId{id}, .drain = true});
+  Time(seconds(15), {"a", "b"});
+  EXPECT_EQ(Told(EventKind::kNodeLost), 3);
+  EXPECT_EQ(Told(EventKind::kMassLoss), 0);
+}
+
 TEST_F(MassLossTest, AfterAWhileItGoesOnWithoutThem) {
   Time(seconds(15), {"a", "b"});
   EXPECT_EQ(bench_.StateOf("on-c"), "Queued");

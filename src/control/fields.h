@@ -72,7 +72,7 @@ inline auto Fields(Terms& t) {
 }
 inline auto Fields(LogTail& t) { return std::tie(t.offset, t.text); }
 inline auto Fields(AttemptEnd& e) {
-  return std::tie(e.kind, e.cause, e.error, e.wait, e.took_node, e.yields, e.log_tail);
+  return std::tie(e.kind, e.cause, e.error, e.wait, e.took_node, e.with_most, e.yields, e.log_tail);
 }
 inline auto Fields(Gang::Rank& r) { return std::tie(r.node, r.ended, r.gpus); }
 inline auto Fields(Gang& g) { return std::tie(g.ranks, g.end); }

@@ -15,14 +15,15 @@ void Control::State::RenewLease(NodeEntry& node) {
     node.online = true;
     counters.nodes_online++;
     UpdateFleet(node);
-    FollowMassLoss();
   }
+  FollowMassLoss();
 }
 
 void Control::State::EndLease(const Timer& timer) {
   NodeEntry* node = FindNode(NodeId{timer.id});
   if (node == nullptr || node->lease_end != timer.at) return;
   LookForMassLoss(*node);
+  const bool together = mass_loss.lasts() && node->lease_end <= mass_loss.together_until;
   if (node->online) {
     counters.nodes_online--;
     Tell(*node, EventKind::kNodeLost, "no heartbeat within its lease");
@@ -31,7 +32,8 @@ void Control::State::EndLease(const Timer& timer) {
   node->lease_end = MonotonicTime::Never();
   EndSession(*node);
   std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
-  for (const JobId& id : here) LoseWithNode(*jobs.at(id), *node, "node " + timer.id + " was lost");
+  for (const JobId& id : here)
+    LoseWithNode(*jobs.at(id), *node, "node " + timer.id + " was lost", together);
 }
 
 void Control::State::EndSession(NodeEntry& node) {

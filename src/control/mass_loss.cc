@@ -20,11 +20,14 @@ void Control::State::LookForMassLoss(const NodeEntry& node) {
   const MonotonicTime silent = now.monotonic + options.lease / 2;
   MassLoss loss;
   for (const auto& [id, one] : nodes) {
-    if (one.lease_end == MonotonicTime::Never()) continue;
+    // Nodes that were sent away are expected to go.
+    const bool sent_away = one.node.draining || (one.node.cordoned && one.jobs.empty());
+    if (one.lease_end == MonotonicTime::Never() || sent_away) continue;
     loss.of++;
     loss.lost += one.lease_end <= silent;
   }
   if (loss.lost < kFewestLost || 2 * loss.lost <= loss.of) return;
+  loss.together_until = silent;
   loss.until = now.monotonic + options.mass_loss_hold;
   mass_loss = loss;
   counters.mass_loss = 1;

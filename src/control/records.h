@@ -137,6 +137,7 @@ struct AttemptEnd {
   ErrorInfo error;         // kFailed and kLost: why
   Duration wait = {};      // kLost: before the next try
   bool took_node = false;  // kLost: its node went while it ran
+  bool with_most = false;  // kLost: together with most of the others
   bool yields = false;     // of a gang: the ranks that are left still write a checkpoint
   LogTail log_tail;        // of a gang: of the rank that decided it
   bool operator==(const AttemptEnd&) const = default;

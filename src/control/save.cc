@@ -44,7 +44,7 @@ static auto Fields(Counters& c) {
   return std::tie(c.jobs_by_state, c.nodes_online, c.nodes_known, c.submitted, c.succeeded,
                   c.failed, c.cancelled, c.attempts_started, c.attempts_lost, c.mass_loss);
 }
-static auto Fields(MassLoss& m) { return std::tie(m.lost, m.of, m.until); }
+static auto Fields(MassLoss& m) { return std::tie(m.lost, m.of, m.together_until, m.until); }
 static_assert(kNamesAllMembers<RankEntry> && kNamesAllMembers<Average> &&
               kNamesAllMembers<BodyEntry> && kNamesAllMembers<NodeEntry> &&
               kNamesAllMembers<LineJobs> && kNamesAllMembers<MassLoss>);

@@ -335,7 +335,9 @@ struct Control::State {
   static AttemptEnd Lost(Cause cause, std::string why, Duration wait = {});
   // The node is gone with what ran there. Not held against the job when this server was gone too:
   // then more than the node has failed.
-  void LoseWithNode(JobEntry& entry, NodeEntry& node, const std::string& why);
+  // together: with most of the others.
+  void LoseWithNode(JobEntry& entry, NodeEntry& node, const std::string& why,
+                    bool together = false);
   // After so many failures in a row.
   Duration Backoff(int32_t failures) const;
   // Doubled at each failure, and then between three quarters and five quarters of that.

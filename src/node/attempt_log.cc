@@ -141,19 +141,23 @@ Result<LogPiece> AttemptLog::Read(int64_t offset, size_t max) const {
   return LogPiece{std::max(offset, size_), {}, std::max<int64_t>(0, size_ - offset)};
 }
 
-std::string AttemptLog::Tail(size_t max) const {
-  std::string text;
+LogPiece AttemptLog::Tail(size_t max) const {
   int64_t offset = std::max<int64_t>(0, size_ - static_cast<int64_t>(max));
-  bool cut = offset > 0;
+  LogPiece tail{offset, {}, 0};
   while (offset < size_) {
     Result<LogPiece> piece = Read(offset, max);
     if (!piece.ok() || piece->data.empty()) break;
-    text += piece->data;
+    if (piece->dropped > 0) tail = {piece->offset, {}, 0};
+    tail.data += piece->data;
     offset = piece->offset + static_cast<int64_t>(piece->data.size());
   }
-  size_t line = text.find('\n');
-  if (cut && line != std::string::npos && line + 1 < text.size()) text.erase(0, line + 1);
-  return ToUtf8(text);
+  const size_t line = tail.data.find('\n');
+  if (tail.offset > 0 && line != std::string::npos && line + 1 < tail.data.size()) {
+    tail.data.erase(0, line + 1);
+    tail.offset += static_cast<int64_t>(line + 1);
+  }
+  tail.data = ToUtf8(tail.data);
+  return tail;
 }
 
 void AttemptLog::Wait(std::function<void()> wake) {

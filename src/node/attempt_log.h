@@ -45,8 +45,9 @@ class AttemptLog {
 
   // At most `max` bytes at or after `offset`, from one file.
   Result<LogPiece> Read(int64_t offset, size_t max) const;
-  // The last bytes, beginning at a line where one begins among them; valid UTF-8.
-  std::string Tail(size_t max) const;
+  // The last bytes that are there without a gap, beginning at a line where one begins among them;
+  // valid UTF-8.
+  LogPiece Tail(size_t max) const;
   // Calls `wake` once, at the next Append or Close; at once when closed.
   void Wait(std::function<void()> wake);
 

@@ -39,7 +39,9 @@ TEST(AttemptLog, KeepsEverythingWhileThereIsRoom) {
   EXPECT_EQ(ReadAll(*log, 0, &dropped), "one\ntwo\n");
   EXPECT_EQ(ReadAll(*log, 4, &dropped), "two\n");
   EXPECT_EQ(dropped, 0);
-  EXPECT_EQ(log->Tail(100), "one\ntwo\n");
+  EXPECT_EQ(log->Tail(100).data, "one\ntwo\n");
+  EXPECT_EQ(log->Tail(100).offset, 0);
+  EXPECT_EQ(log->Tail(6).offset, 4);
 }
 
 TEST(AttemptLog, KeepsHeadAndTailAndCountsWhatIsDropped) {
@@ -61,7 +63,11 @@ TEST(AttemptLog, KeepsHeadAndTailAndCountsWhatIsDropped) {
   EXPECT_GE(kept.size(), 3000u);
   EXPECT_TRUE(kept.starts_with("line 0\nline 1\n"));
   EXPECT_TRUE(kept.ends_with("line 999\n"));
-  EXPECT_EQ(log->Tail(20), "line 998\nline 999\n");
+  EXPECT_EQ(log->Tail(20).data, "line 998\nline 999\n");
+  // Where the beginning was dropped meanwhile, what is left of it is not glued to the end.
+  const LogPiece most = log->Tail(8800);
+  EXPECT_EQ(most.offset + static_cast<int64_t>(most.data.size()), log->size());
+  EXPECT_EQ(most.data.find("line 20\n"), std::string::npos);
 }
 
 TEST(AttemptLog, IsReadFromDiskAsItWasWritten) {

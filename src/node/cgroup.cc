@@ -94,10 +94,12 @@ Status WeighCpu(const std::string& folder, bool v2, int64_t millis) {
                          std::to_string(std::clamp<int64_t>(millis * 1024 / 1000, 2, 1 << 18)));
 }
 
+constexpr int64_t kLeastCpuMillis = 10;  // the kernel's: 1 ms of each 100
+
 // So much time of a core in each tenth of a second.
 Status LimitCpu(const std::string& folder, bool v2, int64_t millis) {
-  constexpr int64_t kPeriod = 100'000, kLeast = 1000;  // microseconds; the kernel's least
-  const std::string quota = std::to_string(std::max(kLeast, millis * kPeriod / 1000)),
+  constexpr int64_t kPeriod = 100'000;  // microseconds
+  const std::string quota = std::to_string(std::max(kLeastCpuMillis, millis) * kPeriod / 1000),
                     period = std::to_string(kPeriod);
   RETURN_IF_ERROR(WeighCpu(folder, v2, millis));
   if (v2) return WriteValue(folder + "/cpu.max", quota + " " + period);
@@ -233,7 +235,9 @@ AttemptLimits::Parent AttemptLimits::MakeParent(const char* controller,
     ::rmdir(entry.path().c_str());
   }
   const std::string folder = place->folder + "/" + kGroupPrefix + std::to_string(::getpid());
-  if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) {
+  // With version 2 it may be there for another controller.
+  const bool made = ::mkdir(folder.c_str(), 0755) == 0;
+  if (!made && errno != EEXIST) {
     parent.why = ErrnoStatus("cannot make the group '" + folder + "'", errno).message();
     return parent;
   }
@@ -254,7 +258,7 @@ AttemptLimits::Parent AttemptLimits::MakeParent(const char* controller,
     parent.folder = folder;
   } else {
     parent.why = ready.message();
-    ::rmdir(folder.c_str());  // with version 2 it may be another controller's too, and then stays
+    if (made) ::rmdir(folder.c_str());
   }
   return parent;
 }
@@ -264,8 +268,10 @@ std::unique_ptr<AttemptLimits> AttemptLimits::Open() {
   limits->memory_ = MakeParent("memory", [](const std::string& folder, bool v2) {
     return LimitMemory(folder, v2, int64_t{1} << 30);
   });
-  limits->cpu_ = MakeParent(
-      "cpu", [](const std::string& folder, bool v2) { return LimitCpu(folder, v2, 1000); });
+  limits->cpu_ = MakeParent("cpu", [](const std::string& folder, bool v2) {
+    return LimitCpu(folder, v2, kLeastCpuMillis);
+  });
+  limits->most_cpu_millis_ = CgroupCpuMillis();
   if (limits->hold_cpu()) {
     // Else all attempts together would weigh as much as one thread of another program.
     const int64_t cores = static_cast<int64_t>(std::thread::hardware_concurrency());
@@ -298,8 +304,13 @@ std::unique_ptr<AttemptCgroup> AttemptLimits::Create(const std::string& name, in
     group->oom_file_ = folder + (memory_.v2 ? "/memory.events" : "/memory.oom_control");
   }
   if (hold_cpu() && cpu_millis > 0) {
+    // With version 1 a group may not be given more than those above it.
+    const int64_t millis = std::min(cpu_millis, most_cpu_millis_.value_or(cpu_millis));
     const std::string folder = folder_in(cpu_);
-    if (folder.empty() || !LimitCpu(folder, cpu_.v2, cpu_millis).ok()) return nullptr;
+    Status limited = folder.empty() ? ErrnoStatus("cannot make a group", errno)
+                                    : LimitCpu(folder, cpu_.v2, millis);
+    // Its memory is limited all the same.
+    if (!limited.ok()) spdlog::warn("{} is not held to its cores: {}", name, limited.message());
   }
   return group->folders_.empty() ? nullptr : std::move(group);
 }

@@ -83,6 +83,7 @@ class AttemptLimits {
                            Status (*try_limit)(const std::string& folder, bool v2));
 
   Parent memory_, cpu_;
+  std::optional<int64_t> most_cpu_millis_;  // that the groups above allow
   int64_t next_ = 1;
 };
 

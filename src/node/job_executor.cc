@@ -879,8 +879,9 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
   attempt->cgroup.reset();
   capacity_.Release(id);
   if (attempt->log != nullptr) {
-    facts.log_tail = attempt->log->Tail(kLogTailBytes);
-    facts.log_tail_offset = attempt->log->size() - std::ssize(facts.log_tail);
+    LogPiece tail = attempt->log->Tail(kLogTailBytes);
+    facts.log_tail = std::move(tail.data);
+    facts.log_tail_offset = tail.offset;
     attempt->log = nullptr;
     logs_->CloseLog(id);
   }

@@ -623,7 +623,9 @@ void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
   std::string folder = executor_->FolderOf(attempt);
   // A large file takes a while to read: not on the executor thread.
   UnreportedEnd unreported{executor_->TokenOf(attempt), *report.end, {}};
-  boost::asio::post(hashing_, [this, attempt, folder, unreported]() mutable {
+  // Of an earlier run it is written down already, with the hashes that its files had then.
+  const bool fresh = !report.left;
+  boost::asio::post(hashing_, [this, attempt, folder, unreported, fresh]() mutable {
     Status status;
     std::vector<StoredFile> files;
     for (const std::string& name : unreported.end.files) {
@@ -644,7 +646,7 @@ void NodeClient::HashFiles(const AttemptId& attempt, Report& report) {
       files.push_back(std::move(file));
     }
     unreported.files = files;
-    if (status.ok()) Remember(folder, unreported);
+    if (status.ok() && fresh) Remember(folder, unreported);
     boost::asio::post(io_, [this, attempt, status, files = std::move(files)] {
       auto found = reports_.find(attempt);
       if (!stopped_ && found != reports_.end()) {

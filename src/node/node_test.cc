@@ -1305,6 +1305,22 @@ TEST_F(EndOfAnEarlierRun, WhoseResultIsNotThereAnyMoreIsLostAndNotBelieved) {
   EXPECT_EQ(done.result().error().message(), "its result did not survive the restart of the node");
 }
 
+TEST_F(EndOfAnEarlierRun, WhoseResultIsGoneIsNotBelievedAfterAnotherRestartEither) {
+  EndUnheard({"succeed"});
+  const std::string folder = folder_ + "/data/attempts/job-succeed/1/";
+  const std::string told = *ReadFile(folder + "end.json");
+  ASSERT_TRUE(WriteFileAtomically(folder + "weights.safetensors", "torn").ok());
+  {
+    std::lock_guard lock(server_->mutex);
+    server_->refuse_completions = 1'000'000;
+    server_->refused_completions.clear();
+  }
+  StartNode();
+  ASSERT_TRUE(server_->Wait([&] { return server_->refused_completions.size() == 1; }));
+  StopNode();
+  EXPECT_EQ(*ReadFile(folder + "end.json"), told);
+}
+
 TEST_F(EndOfAnEarlierRun, ThatCannotBeReadIsForgotten) {
   EndUnheard({"succeed"});
   ASSERT_TRUE(WriteFileAtomically(folder_ + "/data/attempts/job-succeed/1/end.json", "{").ok());

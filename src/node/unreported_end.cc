@@ -11,7 +11,7 @@ namespace {
 
 using Outcome = AttemptEnd::Outcome;
 
-constexpr size_t kMostBytes = 1 << 20;
+constexpr size_t kMostBytes = 16 << 20;  // a message of a runner has at most 1 MiB
 constexpr std::pair<Outcome, const char*> kOutcomes[] = {{Outcome::kSucceeded, "succeeded"},
                                                          {Outcome::kFailed, "failed"},
                                                          {Outcome::kCancelled, "cancelled"}};

@@ -170,7 +170,8 @@ std::string Describe(const control::Gang& gang) {
   const control::AttemptEnd& end = gang.end;
   out << " end=" << static_cast<int>(end.kind) << " " << CauseName(end.cause) << " "
       << end.error.code << " '" << end.error.message << "' '" << end.error.details
-      << "' wait=" << end.wait.count() << " took=" << end.took_node << " yields=" << end.yields
+      << "' wait=" << end.wait.count() << " took=" << end.took_node
+      << " with_most=" << end.with_most << " yields=" << end.yields
       << " log=" << end.log_tail.offset << " '" << end.log_tail.text << "'";
   return out.str();
 }

@@ -268,6 +268,7 @@ std::string WriteGang(const control::Job& job) {
       out["error"] = {end.error.code, end.error.message, end.error.details};
     if (end.wait != Duration::zero()) out["wait_ns"] = end.wait.count();
     if (end.took_node) out["took_node"] = true;
+    if (end.with_most) out["with_most"] = true;
     if (end.yields) out["yields"] = true;
     if (end.log_tail != control::LogTail())
       out["log_tail"] = {end.log_tail.offset, end.log_tail.text};
@@ -296,6 +297,7 @@ Status ReadGang(std::string_view text, control::Job* job) {
       }
       end.wait = Duration(found->value("wait_ns", int64_t{0}));
       end.took_node = found->value("took_node", false);
+      end.with_most = found->value("with_most", false);
       end.yields = found->value("yields", false);
       if (auto tail = found->find("log_tail"); tail != found->end())
         end.log_tail = {tail->at(0).get<int64_t>(), tail->at(1).get<std::string>()};

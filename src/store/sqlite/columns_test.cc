@@ -143,6 +143,7 @@ TEST(Columns, RanksOfAGangAndHowItEndsRoundTrip) {
               .error = {14, "node b was lost", "details"},
               .wait = std::chrono::seconds(2),
               .took_node = true,
+              .with_most = true,
               .yields = true,
               .log_tail = {99, "last words"}};
   job.gang = std::make_shared<const control::Gang>(gang);
