@@ -217,6 +217,7 @@ void Committer::NoteUncommitted() {
   for (const control::Record& record : output_.records) {
     if (auto* put = std::get_if<control::PutJob>(&record)) uncommitted_.insert(put->job.id);
     if (auto* gone = std::get_if<control::DeleteJob>(&record)) uncommitted_.insert(gone->id);
+    node_uncommitted_ |= std::holds_alternative<control::PutNode>(record);
   }
 }
 
@@ -231,6 +232,7 @@ Status Committer::TryDiskAgain(Now now) {
     RETURN_IF_ERROR(status);
     clock_lag_ += now.monotonic - frozen_at_;
     uncommitted_.clear();
+    node_uncommitted_ = false;
     disk_ = Disk::kLow;
     spdlog::warn("the server goes on: what waited for space on the disk is stored");
     Send();
@@ -271,6 +273,7 @@ void Committer::HandleFrozen(Item& item, Now now) {
   };
   auto read = [this, &item, now](auto&) { ReadFrozen(item, now); };
   auto beat = [this, &item](control::Heartbeat& c) {
+    if (Status current = control().CheckSession(c); !current.ok()) return Answer(item, current);
     Answer(item, OkStatus(), control::HeartbeatReply{});
     beats_.insert_or_assign(c.node.value, std::move(c));
   };
@@ -336,14 +339,11 @@ bool Committer::IsDurable(const Command& read, const Reply& reply) const {
       std::holds_alternative<control::CountWaiting>(read)) {
     return uncommitted_.empty();
   }
-  auto attempts_durable = [this](const control::NodeView& node) {
-    return std::none_of(node.attempts.begin(), node.attempts.end(),
-                        [this](const AttemptId& a) { return uncommitted_.contains(a.job); });
-  };
-  if (auto* node = std::get_if<control::NodeReply>(&reply.content))
-    return attempts_durable(node->view);
-  if (auto* nodes = std::get_if<control::NodesReply>(&reply.content))
-    return std::all_of(nodes->nodes.begin(), nodes->nodes.end(), attempts_durable);
+  // Nor are attempts in it that have ended, or a node that is new.
+  if (std::holds_alternative<control::NodeReply>(reply.content) ||
+      std::holds_alternative<control::NodesReply>(reply.content)) {
+    return uncommitted_.empty() && !node_uncommitted_;
+  }
   return true;
 }
 

@@ -14,8 +14,10 @@
 //   - commands that need a record are refused without being applied: RESOURCE_EXHAUSTED for
 //     clients, UNAVAILABLE for nodes, which try again;
 //   - heartbeats and progress are answered "go on", so that nodes keep their attempts; the newest
-//     heartbeat of each is applied before control's clock goes on, as its node counts from it;
-//   - reads are answered unless they touch a job of the batch (a list touches all): UNAVAILABLE;
+//     heartbeat of each is applied before control's clock goes on, as its node counts from it.
+//     Heartbeats of sessions that have ended are refused as ever: control would not count them;
+//   - reads are answered unless they touch a job of the batch (a list touches all, what a node does
+//     any): UNAVAILABLE;
 //   - those who wait for the batch itself are told after five tries that its outcome is open
 //     (UNAVAILABLE).
 #pragma once
@@ -136,6 +138,7 @@ class Committer {
   MonotonicTime frozen_at_;
   int retries_ = 0;
   std::set<JobId> uncommitted_;
+  bool node_uncommitted_ = false;
   std::vector<Item> held_;
   std::map<std::string, control::Heartbeat> beats_;  // the newest that each node was answered
   // How long it has been frozen in all: control's clock is that much behind.

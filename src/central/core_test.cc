@@ -820,6 +820,14 @@ TEST_F(CoreFullDisk, NodesAreToldToGoOn) {
   EXPECT_TRUE(std::get<control::ReportReply>(report.content).continue_job);
 }
 
+TEST_F(CoreFullDisk, ANodeWhoseSessionHasEndedIsNotToldToGoOn) {
+  Freeze();
+  EXPECT_EQ(b.StatusOf(Heartbeat{.node = NodeId{"n"}, .session = "older"}).code(),
+            Code::kUnauthenticated);
+  EXPECT_EQ(b.StatusOf(Heartbeat{.node = NodeId{"m"}, .session = "session"}).code(),
+            Code::kNotFound);
+}
+
 TEST_F(CoreFullDisk, ReadsAreAnsweredUnlessTheyRestOnWhatIsNotStored) {
   Freeze();
   EXPECT_EQ(b.StateOf("old"), JobState::kRunning);
@@ -845,6 +853,28 @@ TEST_F(CoreFullDisk, AJobWhoseDeletionIsNotStoredIsNotCalledGone) {
   b.clock().Advance(seconds(1));
   EXPECT_TRUE(Bench::Get(std::move(removed)).status.ok());
   EXPECT_EQ(b.StatusOf(GetJob{.job = JobId{"old"}}).code(), Code::kNotFound);
+}
+
+TEST_F(CoreFullDisk, AnAttemptWhoseEndIsNotStoredIsNotCalledGoneFromItsNode) {
+  b.disk.FillUp();
+  std::future<Reply> reported = b.Post(Bench::Completion("old"));
+  b.clock().AwaitIdle();
+  EXPECT_EQ(b.StatusOf(GetNode{.node = NodeId{"n"}}).code(), Code::kUnavailable);
+  EXPECT_EQ(b.StatusOf(ListNodes{}).code(), Code::kUnavailable);
+  b.clock().Advance(seconds(1));
+  EXPECT_TRUE(Bench::Get(std::move(reported)).status.ok());
+  EXPECT_TRUE(b.StatusOf(ListNodes{}).ok());
+}
+
+TEST_F(CoreFullDisk, ANodeThatIsNotStoredIsNotListed) {
+  b.disk.FillUp();
+  std::future<Reply> registered = b.Post(Bench::Register("m"));
+  b.clock().AwaitIdle();
+  EXPECT_EQ(b.StateOf("old"), JobState::kRunning);
+  EXPECT_EQ(b.StatusOf(ListNodes{}).code(), Code::kUnavailable);
+  b.clock().Advance(seconds(1));
+  EXPECT_TRUE(Bench::Get(std::move(registered)).status.ok());
+  EXPECT_TRUE(b.StatusOf(GetNode{.node = NodeId{"m"}}).ok());
 }
 
 TEST_F(CoreFullDisk, ADeadlineThatCameDuringTheCommitWaitsToo) {

@@ -84,6 +84,8 @@ void Control::Apply(std::span<Command> batch, Now now, Output* output) {
 
 MonotonicTime Control::NextDeadline() const { return state_->timers.next(); }
 
+Status Control::CheckSession(const Heartbeat& beat) const { return state_->CheckSession(beat); }
+
 Counters Control::counters() const { return state_->counters; }
 
 std::vector<std::string> Control::checkpoint_files() const {

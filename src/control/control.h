@@ -103,6 +103,9 @@ class Control {
   // the same version.
   static Result<std::unique_ptr<Control>> Restore(std::string_view state, Archive* archive);
 
+  // What Apply would answer to the heartbeat: OK, or why its node has to register again.
+  Status CheckSession(const Heartbeat& beat) const;
+
   // When Apply must be called next though no command came; Never() when nothing is pending.
   MonotonicTime NextDeadline() const;
 

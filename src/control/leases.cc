@@ -111,18 +111,22 @@ void Control::State::Apply(RegisterNode& c) {
   Answer(c.reply_to, OkStatus(), RegisterReply{node.node.id, std::move(stop)});
 }
 
-void Control::State::Apply(Heartbeat& c) {
-  NodeEntry* node = FindNode(c.node);
-  if (node == nullptr || node->session.empty()) {
-    // Without a session the node registered with an earlier run of this server.
-    return Answer(c.reply_to,
-                  NotFound("node '" + c.node.value + "' is not registered", "register again"));
-  }
+Status Control::State::CheckSession(const Heartbeat& c) {
+  const NodeEntry* node = FindNode(c.node);
+  // Without a session the node registered with an earlier run of this server.
+  if (node == nullptr || node->session.empty())
+    return NotFound("node '" + c.node.value + "' is not registered", "register again");
   if (!c.session.empty() && c.session != node->session) {
-    return Answer(c.reply_to, Unauthenticated("the session of node '" + c.node.value +
-                                                  "' is not the current one",
-                                              "register again"));
+    return Unauthenticated("the session of node '" + c.node.value + "' is not the current one",
+                           "register again");
   }
+  return OkStatus();
+}
+
+void Control::State::Apply(Heartbeat& c) {
+  if (Status current = CheckSession(c); !current.ok())
+    return Answer(c.reply_to, std::move(current));
+  NodeEntry* node = FindNode(c.node);
   RenewLease(*node);
   if (!c.info.empty()) node->node.info = std::move(c.info);
   if (c.data) fleet.SetData(c.node, std::move(*c.data));

@@ -382,6 +382,8 @@ struct Control::State {
   // The node must register again before it is given anything; an AssignJob of the session that
   // ends here starts nothing any more.
   void EndSession(NodeEntry& node);
+  // Whether the heartbeat counts.
+  Status CheckSession(const Heartbeat& c);
   // Marks the attempts that a node says it runs as seen, and tells those it must stop.
   HeartbeatReply Claim(NodeEntry& node, const std::vector<AttemptId>& active);
   // The node may have taken the attempt all the same, now or when the call arrives late. Its next
