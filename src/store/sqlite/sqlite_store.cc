@@ -331,7 +331,16 @@ class SqliteStore : public JobStore {
   }
 
  private:
-  int SystemErrno() { return sqlite3_system_errno(database_->getHandle()); }
+  // Of what failed last. SQLite itself keeps none of what a COMMIT writes, but the log's file does.
+  int SystemErrno() {
+    sqlite3* handle = database_->getHandle();
+    sqlite3_file* log = nullptr;
+    int error = 0;
+    sqlite3_file_control(handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (log != nullptr && log->pMethods != nullptr)
+      log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error != 0 ? error : sqlite3_system_errno(handle);
+  }
 
   bool RollBack() {
     for (SQLite::Statement* statement :
