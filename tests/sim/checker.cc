@@ -241,6 +241,7 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
     if (WindsUp(job)) Reach(Place::kGangEndOverRestart);
   }
   removing_.clear();
+  answered_.clear();
   submitted_ = unseen_ = last_told_ = 0;
   for (int64_t& n : ended_) n = 0;
 }
@@ -549,6 +550,34 @@ void Checker::CheckView(const control::JobView& view) const {
   }
 }
 
+void Checker::CheckNodes(const std::vector<control::NodeView>& views) const {
+  std::map<NodeId, std::set<AttemptId>> placed;
+  for (const auto& [id, job] : state_.jobs) {
+    for (const NodeId& node : NodesWith(job)) placed[node].insert({id, job.attempt});
+  }
+  if (views.size() != state_.nodes.size()) {
+    Break("replies are durable", "a list has " + std::to_string(views.size()) +
+                                     " nodes, stored are " + std::to_string(state_.nodes.size()));
+  }
+  for (const control::NodeView& view : views) {
+    auto found = state_.nodes.find(view.node.id);
+    if (found == state_.nodes.end())
+      Break("replies are durable", "a list has a node that is not stored: " + Describe(view.node));
+    const control::Node& node = found->second;
+    if (std::set(view.attempts.begin(), view.attempts.end()) != placed[node.id])
+      Break("replies are durable", "of " + node.id.value + " not those attempts are told that " +
+                                       "are stored: " + std::to_string(view.attempts.size()) +
+                                       ", not " + std::to_string(placed[node.id].size()));
+    auto key = [](const control::Node& n) {
+      return std::tuple(n.capacity, n.cordoned, n.draining, n.quarantined);
+    };
+    if (key(view.node) != key(node)) {
+      Break("replies are durable",
+            "a reply says\n  " + Describe(view.node) + "\n  but stored is\n  " + Describe(node));
+    }
+  }
+}
+
 void Checker::Replied(const Command& command, const control::Reply& reply, bool alone,
                       bool unchanged) {
   Fold(reply.status.ToString());
@@ -562,7 +591,9 @@ void Checker::Replied(const Command& command, const control::Reply& reply, bool 
     }
     return;
   }
+  if (auto* beat = std::get_if<control::Heartbeat>(&command)) answered_[beat->node] = clock_;
   if (auto* r = std::get_if<control::RegisterReply>(&reply.content)) {
+    answered_[r->node] = clock_;
     if (std::get<control::RegisterNode>(command).active.size() > r->stop.size())
       Reach(Place::kAdopted);
   }
@@ -601,14 +632,8 @@ void Checker::Replied(const Command& command, const control::Reply& reply, bool 
       Break("replies are durable", "a list counts " + std::to_string(r->total) +
                                        " jobs, stored are " + std::to_string(stored));
   }
-  if (auto* r = std::get_if<control::NodesReply>(&reply.content); r != nullptr && unchanged) {
-    size_t placed = 0, listed = 0;
-    for (const auto& [id, job] : state_.jobs) placed += NodesWith(job).size();
-    for (const control::NodeView& view : r->nodes) listed += view.attempts.size();
-    if (placed != listed)
-      Break("replies are durable", "the nodes list " + std::to_string(listed) +
-                                       " attempts, stored are " + std::to_string(placed));
-  }
+  if (auto* r = std::get_if<control::NodesReply>(&reply.content); r != nullptr && unchanged)
+    CheckNodes(r->nodes);
   if (auto* r = std::get_if<control::ReportReply>(&reply.content)) {
     if (r->message.find("is not the current one") != std::string::npos) Reach(Place::kStaleReport);
     auto* report = std::get_if<control::ReportCompletion>(&command);
@@ -646,6 +671,13 @@ void Checker::Told(const control::Event& event) {
   auto found = state_.events.find(event.number);
   if (found == state_.events.end() || Describe(found->second) != Describe(event))
     Break("replies are durable", "told but not stored: " + Describe(event));
+}
+
+void Checker::CheckLost(const NodeId& node, bool has_lease) const {
+  if (has_lease) Break("leases", node.value + " was given up, but has its lease still");
+  auto answered = answered_.find(node);  // perhaps its registration was not
+  if (answered != answered_.end() && clock_ - answered->second < options_.lease)
+    Break("leases", node.value + " was given up before its lease was over");
 }
 
 void Checker::Counted(const control::Counters& counters) {

@@ -60,12 +60,18 @@ class Checker {
   // A server has begun, with this from the store; events: all.
   void Loaded(const control::Snapshot& snapshot, const std::vector<control::Event>& events);
 
+  // By control's clock, which stands still while the disk is full, a batch begins.
+  void Begin(MonotonicTime clock) { clock_ = clock; }
+
   // ---- What leaves the server. To be called after the commit that it rests on.
-  // alone: the command was the only one of its batch. unchanged: the batch has no records.
+  // alone: the command was the only one of its batch. unchanged: the batch has no records. Both:
+  // while the disk is full.
   void Replied(const control::Command& command, const control::Reply& reply, bool alone,
                bool unchanged);
   void Assigned(const control::AssignEffect& effect);
   void Told(const control::Event& event);
+  // The server has given up the node, which has its lease or not.
+  void CheckLost(const NodeId& node, bool has_lease) const;
   // After a batch that is durable.
   void Counted(const control::Counters& counters);
   // Something runs, so something must be pending.
@@ -87,6 +93,7 @@ class Checker {
   void Apply(const control::Record& record);
   void CheckChange(const control::Job& before, const control::Job& after) const;
   void CheckView(const control::JobView& view) const;
+  void CheckNodes(const std::vector<control::NodeView>& views) const;
   static void CheckGpus(const Resources& held, const control::Job& job);
   void CheckSold() const;
   void CheckArrays() const;
@@ -102,6 +109,8 @@ class Checker {
   int64_t last_told_ = 0;  // number of an event
   int64_t unseen_ = 0;     // removals that may have been of jobs which came and went in one batch
   std::set<JobId> removing_;  // in this run of the server
+  MonotonicTime clock_;
+  std::map<NodeId, MonotonicTime> answered_;  // when a heartbeat or registration was, last
   std::set<std::tuple<int64_t, AttemptNumber, NodeId>> assigned_;
   // Attempts of gangs of which some rank shall end, and since when.
   std::map<std::pair<int64_t, AttemptNumber>, MonotonicTime> winding_up_;

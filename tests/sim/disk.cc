@@ -53,8 +53,9 @@ struct VfsMethods {
     int error = disk.Begin(handle, Fault::kWrite, &part);
     if (error && !part) return error;
     Disk::File& file = **handle.file;
-    int64_t growth = offset + n - static_cast<int64_t>(file.current.size());
-    if (growth > 0 && disk.used() + growth > disk.capacity_) {
+    int64_t space =
+        disk.copies_on_write_ ? n : offset + n - static_cast<int64_t>(file.current.size());
+    if (space > 0 && disk.used() + space > disk.capacity_) {
       disk.errno_ = disk.quota_like_ ? EDQUOT : ENOSPC;
       disk.Trace("no space to write", file, offset, n, SQLITE_FULL);
       return disk.quota_like_ ? SQLITE_IOERR_WRITE : SQLITE_FULL;
@@ -111,7 +112,11 @@ struct VfsMethods {
     *result = 0;
     return SQLITE_OK;
   }
-  static int FileControl(sqlite3_file*, int, void*) { return SQLITE_NOTFOUND; }
+  static int FileControl(sqlite3_file* f, int code, void* argument) {
+    if (code != SQLITE_FCNTL_LAST_ERRNO) return SQLITE_NOTFOUND;
+    *static_cast<int*>(argument) = Of(f)->disk->errno_;
+    return SQLITE_OK;
+  }
   static int SectorSize(sqlite3_file*) { return 4096; }
   // As SQLite assumes of every file system of Unix.
   static int DeviceCharacteristics(sqlite3_file*) { return SQLITE_IOCAP_POWERSAFE_OVERWRITE; }
@@ -229,7 +234,6 @@ void Disk::Mount(Disk* disk) {
 int Disk::Begin(const Handle& handle, Fault kind, bool* part) {
   if (!alive_ || handle.process != process_) return SQLITE_IOERR;
   ++operations_;
-  errno_ = 0;
   if (kill_at_ > 0 && --kill_at_ == 0) {
     killed_ = true;
     KillProcess();
@@ -311,6 +315,8 @@ void Disk::Trace(const char* what, const File& file, int64_t a, int64_t b, int r
   trace_(std::string(what) + " " + file.name + " " + std::to_string(a) + " " + std::to_string(b) +
          (result == SQLITE_OK ? "" : " error " + std::to_string(result)));
 }
+
+bool Disk::out_of_space() const { return errno_ == ENOSPC || errno_ == EDQUOT; }
 
 int64_t Disk::used() const {
   int64_t bytes = taken_;

@@ -55,6 +55,10 @@ class Disk {
   void SetCapacity(int64_t bytes) { capacity_ = bytes; }
   // A full disk shows as an exceeded quota (an I/O error with errno EDQUOT), not as "full".
   void SetQuotaLike(bool on) { quota_like_ = on; }
+  // What is written over something else takes space of its own, too.
+  void SetCopiesOnWrite(bool on) { copies_on_write_ = on; }
+  // Whether what failed last did so for want of space.
+  bool out_of_space() const;
   int64_t used() const;
   int64_t operations() const { return operations_; }
 
@@ -99,9 +103,9 @@ class Disk {
   Fault fail_ = Fault::kNone;
   int64_t fail_at_ = 0;
   int64_t capacity_ = INT64_MAX;
-  bool quota_like_ = false;
+  bool quota_like_ = false, copies_on_write_ = false;
   int64_t taken_ = 0;
-  int errno_ = 0;
+  int errno_ = 0;  // of the last operation that failed, as errno
   std::function<void(const std::string&)> trace_;
 };
 

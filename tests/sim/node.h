@@ -56,6 +56,8 @@ class Node {
   // it goes on.
   void AddExecutions(std::vector<Execution>* executions) const;
   bool idle() const;
+  // By its own clock.
+  bool has_lease() const;
 
  private:
   enum class State { kIdle, kRegistering, kRegistered };
@@ -79,7 +81,6 @@ class Node {
   void Heartbeat();
   void HeartbeatAfter(Duration wait);
   void RenewLease(MonotonicTime sent_at);
-  bool has_lease() const;
   Report& ReportOf(const AttemptId& attempt);
   void Advance(const AttemptId& attempt);
   void RetryLater(const AttemptId& attempt);

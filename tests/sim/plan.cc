@@ -33,6 +33,13 @@ constexpr Weight kFaults[] = {
     {kClockJump, 1},
 };
 
+// What clients do just when something breaks: they look, most of all.
+constexpr Weight kMeanwhile[] = {{kGet, 12},   {kListNodes, 3}, {kList, 2},   {kSubmit, 4},
+                                 {kCancel, 2}, {kPause, 1},     {kRemove, 1}, {kCordon, 1}};
+// Faults that begin just when another one begins or ends.
+constexpr Weight kMeeting[] = {{kCut, 6},        {kNodeKill, 2},  {kNodeFreeze, 1},
+                               {kServerKill, 1}, {kPowerLoss, 1}, {kDiskFull, 2}};
+
 template <size_t n>
 ActionKind Pick(Random& random, const Weight (&weights)[n], uint64_t allowed) {
   int64_t sum = 0;
@@ -43,6 +50,50 @@ ActionKind Pick(Random& random, const Weight (&weights)[n], uint64_t allowed) {
     if ((at -= w.weight) < 0) return w.kind;
   }
   return weights[0].kind;
+}
+
+Duration LengthOf(Random& random, Duration lease) {
+  return random.Chance(0.5) ? random.Between(lease / 2, lease * 3)
+                            : random.Between(Duration(milliseconds(1)), lease / 2);
+}
+
+// Many bugs need two faults that meet, or somebody who asks just then; by chance alone both are
+// rare.
+void AddMeetings(int64_t ids, Plan* plan) {
+  Random random(plan->seed, "meetings");
+  const Duration lease = plan->control.lease;
+  plan->copies_on_write = random.Chance(0.5);
+  if (random.Chance(0.5)) return;
+  std::vector<Action> faults;
+  if (random.Chance(0.5)) {
+    faults.push_back({random.Between(Duration::zero(), plan->chaos), kDiskFull});
+    faults[0].n = static_cast<int64_t>(random.Next() >> 16);
+    faults[0].length = LengthOf(random, lease);
+    plan->actions.push_back(faults[0]);
+  }
+  for (const Action& action : plan->actions) {
+    if (IsFault(action.kind) && faults.size() < 4) faults.push_back(action);
+  }
+  for (const Action& fault : faults) {
+    for (int64_t i = random.Below(3); i > 0; --i) {
+      Action other{fault.at + (random.Chance(0.5) ? fault.length : Duration::zero()) +
+                   random.Between(-lease, lease)};
+      other.at = std::clamp(other.at, Duration::zero(), plan->chaos);
+      other.kind = Pick(random, kMeeting, ~uint64_t{0});
+      other.who = random.Below(std::ssize(plan->nodes));
+      other.n = static_cast<int64_t>(random.Next() >> 16);
+      other.length = LengthOf(random, lease);
+      plan->actions.push_back(other);
+    }
+    for (int64_t i = random.Below(10); i > 0; --i) {
+      Action meanwhile{fault.at + random.Between(Duration::zero(), fault.length + lease / 2)};
+      meanwhile.kind = Pick(random, kMeanwhile, ~uint64_t{0});
+      meanwhile.who = random.Below(plan->clients);
+      meanwhile.target = random.Below(ids);
+      meanwhile.n = random.Below(1000);
+      plan->actions.push_back(meanwhile);
+    }
+  }
 }
 
 }  // namespace
@@ -157,12 +208,11 @@ Plan MakePlan(uint64_t seed) {
     action.kind = Pick(random, kFaults, allowed);
     action.who = random.Below(nodes);
     action.n = static_cast<int64_t>(random.Next() >> 16);
-    Duration lease = plan.control.lease;
-    action.length = random.Chance(0.5) ? random.Between(lease / 2, lease * 3)
-                                       : random.Between(Duration(milliseconds(1)), lease / 2);
+    action.length = LengthOf(random, plan.control.lease);
     plan.actions.push_back(action);
   }
   plan.control.mass_loss_hold = sometimes(0.5, seconds(2), seconds(300));
+  AddMeetings(ids, &plan);
   std::stable_sort(plan.actions.begin(), plan.actions.end(),
                    [](const Action& a, const Action& b) { return a.at < b.at; });
   return plan;

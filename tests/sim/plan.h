@@ -90,6 +90,7 @@ struct Plan {
   int64_t reserve_bytes = 0;
   int64_t body_bytes = 0;
   bool quota_like = false;
+  bool copies_on_write = false;
   std::vector<Resources> nodes;
   int64_t clients = 1;
   NetworkOptions network;

@@ -12,6 +12,8 @@ enum class Place {
   kDiskLow,        // the reserve was given up
   kDiskFull,       // even that was not enough: the server stands still
   kDiskFineAgain,
+  kBeatOnFullDisk,
+  kReadRefused,
   kOutcomeOpen,  // a client is told that nobody knows
   kKilledInCommit,
   kBatchSurvived,  // ... and the batch was there afterwards
@@ -63,6 +65,8 @@ inline constexpr const char* kPlaceNames[] = {
     "disk low",
     "disk full: the server stands still",
     "disk fine again",
+    "a heartbeat answered while the disk is full",
+    "a read refused because it rests on what is not stored",
     "outcome told to be open",
     "killed within a commit",
     "a batch survived its commit's end",

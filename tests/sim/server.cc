@@ -128,7 +128,12 @@ class Server::Sink final : public central::EffectSink {
         [server = server_, effect = std::move(effect)] { server->Stop(effect); });
   }
   void Update(const control::UpdateEffect&) override {}
-  void Tell(const control::Event& event) override { server_->world_->checker.Told(event); }
+  void Tell(const control::Event& event) override {
+    World* world = server_->world_;
+    world->checker.Told(event);
+    if (event.kind == control::EventKind::kNodeLost)
+      world->checker.CheckLost(event.node, Node::At(world, event.node.value)->has_lease());
+  }
 
  private:
   Server* const server_;
@@ -254,6 +259,7 @@ void Server::End() {
   store_.reset();
   reserve_.reset();
   busy_until_ = {};
+  stood_still_ = Duration::zero();
 }
 
 void Server::StopInOrder() {
@@ -283,10 +289,16 @@ void Server::Post(Command command, Committer::OnReply on_reply) {
     Code code = reply.status.code();
     if (reply.status.message().find("whether this is carried out") != std::string::npos)
       Reach(Place::kOutcomeOpen);
+    if (reply.status.message().find("could not be stored yet") != std::string::npos)
+      Reach(Place::kReadRefused);
+    // What is stored stays as it is meanwhile.
+    const bool full = committer_->disk() == Committer::Disk::kFull;
+    const bool alone = batch_is_alone_ || full;
     bool decided =
         code == Code::kOk || code == Code::kNotFound || code == Code::kFailedPrecondition;
-    if (decided)
-      world_->checker.Replied(command, reply, batch_is_alone_, batch_is_alone_ && !committed_);
+    if (full && reply.status.ok() && std::holds_alternative<control::Heartbeat>(command))
+      Reach(Place::kBeatOnFullDisk);
+    if (decided) world_->checker.Replied(command, reply, alone, full || (alone && !committed_));
     if (on_reply) {
       outbox_.push_back([on_reply, reply = std::move(reply)] { on_reply(reply); });
     }
@@ -320,9 +332,16 @@ void Server::Work() {
   batch_is_alone_ = count <= 1 && committer_->disk() == Committer::Disk::kFine;
   committed_ = false;
   Committer::Disk before = committer_->disk();
+  const MonotonicTime now = process_.now().monotonic;
+  world_->checker.Begin((before == Committer::Disk::kFull ? full_since_ : now) - stood_still_);
   Status status = committer_->Step(std::move(items), process_.now());
-  if (!status.ok() && !world_->disk.killed()) Reach(Place::kStoreFailed);
+  if (!status.ok() && !world_->disk.killed()) {
+    Reach(Place::kStoreFailed);
+    if (world_->disk.out_of_space()) Break("full disks", "the server ends: " + status.ToString());
+  }
   if (committer_->disk() != before) {
+    if (before == Committer::Disk::kFull) stood_still_ += now - full_since_;
+    full_since_ = now;
     Reach(committer_->disk() == Committer::Disk::kFine  ? Place::kDiskFineAgain
           : committer_->disk() == Committer::Disk::kLow ? Place::kDiskLow
                                                         : Place::kDiskFull);

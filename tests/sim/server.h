@@ -88,6 +88,8 @@ class Server {
   std::vector<central::Committer::Item> queue_;
   std::vector<Loop::Action> outbox_;  // effects of the commit in work
   MonotonicTime busy_until_;
+  MonotonicTime full_since_;                 // while the disk is
+  Duration stood_still_ = Duration::zero();  // control's clock, for full disks before
   Timer timer_;
   bool batch_is_alone_ = false, committed_ = false;  // of the batch in work
   uint64_t sessions_ = 0;

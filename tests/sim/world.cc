@@ -21,6 +21,7 @@ constexpr Duration kSettleWithin = minutes(10);
 World::World(const Plan& p, std::FILE* trace)
     : plan(p), network(&loop, p.seed, p.network), disk(p.seed), checker(p.control), trace_(trace) {
   disk.SetQuotaLike(plan.quota_like);
+  disk.SetCopiesOnWrite(plan.copies_on_write);
   if (tracing()) disk.SetTrace([this](const std::string& what) { Trace("disk", what); });
   server = std::make_unique<Server>(this);
   for (size_t i = 0; i < plan.nodes.size(); ++i)
@@ -121,7 +122,9 @@ void World::Do(const Action& action) {
     case ActionKind::kServerFreeze:
       return server->FreezeFor(action.length);
     case ActionKind::kDiskFull:
-      disk.SetCapacity(disk.used() + action.n / 2 % (action.n % 2 ? 40'000 : 2'000));
+      // Sometimes the reserve does not help.
+      disk.SetCapacity(disk.used() + action.n / 2 % (action.n % 2 ? 40'000 : 2'000) -
+                       (action.n / 2 % 2 ? plan.reserve_bytes : 0));
       loop.After(action.length + plan.control.lease / 2, [this] { disk.SetCapacity(INT64_MAX); });
       return;
     case ActionKind::kDiskError:
