@@ -310,7 +310,11 @@ void Checker::Apply(const Record& record) {
         if (says("the node is drained")) Reach(Place::kDrained);
       }
     } else {
-      if (state_.removed.count(job.id) > 0) Reach(Place::kIdUsedAgain);
+      if (auto gone = state_.removed.find(job.id); gone != state_.removed.end()) {
+        Reach(Place::kIdUsedAgain);
+        if (job.attempt < gone->second.attempt)
+          Break("attempts grow", "the id has had later attempts than these: " + Describe(job));
+      }
       ++submitted_;
       for (const auto& [id, other] : state_.jobs) {
         if (other.sequence >= job.sequence)
@@ -326,6 +330,8 @@ void Checker::Apply(const Record& record) {
     if (ended && job.cause == control::Cause::kQueueTimeLimit) Reach(Place::kWaitedTooLong);
     if (ended && job.cause == control::Cause::kDependencyFailed) Reach(Place::kDependencyFailed);
     if (ended && job.cause == control::Cause::kKillsNodes) Reach(Place::kKillsNodes);
+    if (ended && job.state == JobState::kFailed && job.cause == control::Cause::kCancelled)
+      Break("stopping is no failure", Describe(job));
     if (job.retries > job.max_retries) Break("retries", "too many: " + Describe(job));
     if (job.member != nullptr && found == state_.jobs.end()) Reach(Place::kMemberStarted);
     if (job.array != nullptr && ended) Reach(Place::kArrayEnded);

@@ -447,6 +447,8 @@ Status Node::Assign(const Assignment& assignment) {
   } else if (random.Chance(options.fail)) {
     attempt->planned.outcome = Outcome::kFailed;
     attempt->planned.cause = static_cast<control::Cause>(random.Between(0, 10));
+    if (attempt->planned.cause == control::Cause::kCancelled)  // who fails was not stopped
+      attempt->planned.cause = control::Cause::kInternal;
     if (in_gang && random.Chance(0.3)) attempt->planned.cause = control::Cause::kPeerLost;
     attempt->planned.message = "failed";
   } else {
