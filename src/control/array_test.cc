@@ -198,6 +198,7 @@ TEST(Arrays, AFailedMemberFailsTheArrayAtItsEnd) {
   Job job = b.Get("a");
   EXPECT_EQ(job.state, JobState::kFailed);
   EXPECT_EQ(job.error->message, "of 2 members 1 failed and 0 were cancelled");
+  EXPECT_EQ(job.cause, Cause::kUserError) << "that of the member that failed last";
   b.Do(RetryJob{.job = {"a"}, .new_job = {"again"}});
   EXPECT_EQ(b.Get("again").array->size, 2);
   EXPECT_EQ(b.StateOf("again.0"), "Assigned");
