@@ -491,7 +491,7 @@ def fetching_section(measured):
 
 def memory_section(examples):
     return ["## Memory of a training, estimated and measured", "",
-            "What the specification of each example estimates, which is what a job that names no memory asks for, and the most that its runner had resident, libtorch included, with "
+            "What the specification of each example estimates, from which follows what a job that names no memory asks for, and the most that its runner had resident, libtorch included, with "
             "evaluations and checkpoints on the way (`bench/train/memory.py`; goal: within 25 %).", "",
             "| example | estimated MiB | measured MiB | ratio | met |", "| --- | ---: | ---: | ---: | --- |",
             *(f"| {e['name']} | {e['estimated_bytes'] >> 20:,} | {e['peak_bytes'] >> 20:,} | {e['ratio']:.2f} | {verdict(0.75 <= e['ratio'] <= 1.25)} |" for e in examples), ""]

@@ -39,6 +39,14 @@ void Fail(AttemptEnd* end, protocol::FailureCause cause, std::string message,
   end->error = Status(CodeOf(cause), std::move(message), std::move(hint));
 }
 
+// Who has not chosen a limit is told where it comes from.
+std::string MemoryHint(const EndFacts& facts, std::string otherwise) {
+  if (!facts.memory_estimated) return otherwise;
+  return "the job names no memory, and what it has was estimated: name more in resources.memory, "
+         "or "
+         "use a smaller batch_size or model";
+}
+
 }  // namespace
 
 protocol::FailureCause CauseFromName(const std::string& name) {
@@ -90,8 +98,9 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
   if (facts.final_message && facts.final_message->kind == Kind::kFailed) {
     const FinalMessage& said = *facts.final_message;
     std::string message = said.path.empty() ? said.message : said.path + ": " + said.message;
-    Fail(&end, CauseFromName(said.cause),
-         message.empty() ? "the runner gave no reason" : std::move(message), said.hint);
+    const protocol::FailureCause cause = CauseFromName(said.cause);
+    Fail(&end, cause, message.empty() ? "the runner gave no reason" : std::move(message),
+         cause == protocol::CAUSE_OUT_OF_MEMORY ? MemoryHint(facts, said.hint) : said.hint);
     return end;
   }
   if (!facts.node_trouble.empty()) {
@@ -110,7 +119,7 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
              ? "the kernel killed the runner: it reached its memory limit of " +
                    FormatBytes(facts.memory_limit_bytes)
              : "the kernel killed the runner for want of memory; it used " + used,
-         "give the job more memory in resources.memory_bytes, or a smaller batch_size");
+         MemoryHint(facts, "give the job more in resources.memory, or a smaller batch_size"));
     return end;
   }
   if (facts.exit && facts.exit->signal != 0) {

@@ -36,6 +36,7 @@ struct EndFacts {
   std::string trouble;                     // the runner broke the protocol
   std::string node_trouble;        // a fault of this node: the runner could not be started, say
   int64_t memory_limit_bytes = 0;  // 0: not enforced
+  bool memory_estimated = false;   // the job named none
   std::string log_tail;
   int64_t log_tail_offset = 0;
 };

@@ -286,6 +286,26 @@ TEST(AttemptEnd, SigkillIsOutOfMemoryOnlyWhenTheKernelDidIt) {
   EXPECT_EQ(JudgeEnd(facts).cause, protocol::CAUSE_RUNNER_CRASHED);
 }
 
+TEST(AttemptEnd, WhoNamedNoMemoryIsToldThatItWasEstimated) {
+  auto hint = [](EndFacts facts, bool estimated) {
+    facts.memory_estimated = estimated;
+    AttemptEnd end = JudgeEnd(facts);
+    EXPECT_EQ(end.cause, protocol::CAUSE_OUT_OF_MEMORY);
+    return end.error.hint();
+  };
+  EndFacts killed = Exited(-1, SIGKILL);
+  killed.oom_killed = true;
+  EndFacts refused = Exited(0, 0);
+  FinalMessage& said = refused.final_message.emplace();
+  said.kind = FinalMessage::Kind::kFailed;
+  said.cause = "out_of_memory";
+  said.hint = "ask for more memory";
+  for (const EndFacts& facts : {killed, refused})
+    EXPECT_NE(hint(facts, true).find("the job names no memory"), std::string::npos);
+  EXPECT_EQ(hint(killed, false), "give the job more in resources.memory, or a smaller batch_size");
+  EXPECT_EQ(hint(refused, false), "ask for more memory");
+}
+
 TEST(AttemptEnd, TheRunnersOwnReasonIsKept) {
   EndFacts facts = Exited(0, 0);
   FinalMessage& said = facts.final_message.emplace();

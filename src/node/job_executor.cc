@@ -885,6 +885,7 @@ void JobExecutor::Finish(const AttemptPtr& attempt) {
     attempt->log = nullptr;
     logs_->CloseLog(id);
   }
+  facts.memory_estimated = spec::NamedMemory(attempt->assignment.job) == 0;
   facts.rank = attempt->assignment.gang.has_value();
   AttemptEnd end = JudgeEnd(facts);
   const spec::JobDescription& job = attempt->assignment.job;

@@ -15,8 +15,6 @@
 namespace cyxwiz::spec {
 namespace {
 
-constexpr int64_t kMiB = 1 << 20;
-
 // Of a number from the wire, which may be any.
 std::string NameOf(std::span<const char* const> names, int number) {
   return number >= 0 && static_cast<size_t>(number) < names.size() ? names[number]
@@ -135,11 +133,6 @@ Estimate EstimateOf(const JobSpec& spec, const ModelSpec& model) {
              : EstimateUse(spec.type, spec.output, model, spec.training, dataset, gpu);
 }
 
-// What the job says that it may take; 0: nothing.
-int64_t MemoryOf(const JobDescription& job) {
-  return job.requested.memory_bytes > 0 ? job.requested.memory_bytes : job.estimated_memory;
-}
-
 // Whether the samples stay in files: where the URI says so, or, if it does not say, when they do
 // not fit into the memory of the job, or into that which data may take.
 void DecideStreaming(const JobDescription& job, const ModelSpec& model, JobSpec* spec,
@@ -154,7 +147,7 @@ void DecideStreaming(const JobDescription& job, const ModelSpec& model, JobSpec*
     }
     return;
   }
-  const int64_t allowed = MemoryOf(job);
+  const int64_t allowed = NamedMemory(job);
   DatasetInfo& dataset = *spec->dataset;
   const bool too_large = dataset.bytes_in_memory > kMaxInMemoryBytes,
              fits = allowed == 0 || EstimateOf(*spec, model).memory_bytes <= allowed,
@@ -181,7 +174,7 @@ void CheckDataFits(const JobDescription& job, const JobSpec& spec, Problems* pro
                    FormatBytes(dataset.bytes_in_memory), hint});
     return;
   }
-  const int64_t allowed = MemoryOf(job),
+  const int64_t allowed = NamedMemory(job),
                 needed = dataset.streams ? std::min(dataset.bytes_streamed, dataset.bytes_in_memory)
                                          : dataset.bytes_in_memory;
   if (allowed <= 0 || needed <= allowed) return;
@@ -213,10 +206,8 @@ Resources Needed(const JobDescription& job, const JobSpec& spec) {
   Resources needed = job.requested;
   if (needed.cpu_millis == 0)
     needed.cpu_millis = 1000 * std::max<int64_t>(1, spec.training.threads);
-  needed.memory_bytes = MemoryOf(job);
-  if (needed.memory_bytes == 0) {
-    needed.memory_bytes = (spec.estimate.memory_bytes + kMiB - 1) / kMiB * kMiB;
-  }
+  needed.memory_bytes = NamedMemory(job);
+  if (needed.memory_bytes == 0) needed.memory_bytes = MemoryToAskFor(spec.estimate);
   if (spec.device == Device::kCuda && !needed.AsksForGpu()) needed.gpu_millis = kWholeGpu;
   return needed;
 }

@@ -3,6 +3,7 @@
 #include <random>
 
 #include "spec/count.h"
+#include "spec/estimate.h"
 #include "spec/job_spec.h"
 #include "spec/test_support.h"
 
@@ -325,15 +326,29 @@ TEST(CheckJob, MemoryIsEstimatedFromDataWeightsAndActivations) {
   const int64_t activations = 4 * (784 + 128 + 10), base = 144 * kMiB;
   EXPECT_EQ(spec->estimate.memory_bytes,
             base + FashionMnist().bytes_in_memory + 7 * 4 * 101'770 + activations * 1024);
-  EXPECT_EQ(spec->resources.memory_bytes % kMiB, 0);
-  EXPECT_GE(spec->resources.memory_bytes, spec->estimate.memory_bytes);
-  EXPECT_LT(spec->resources.memory_bytes, spec->estimate.memory_bytes + kMiB);
   EXPECT_EQ(spec->resources.cpu_millis, 1000);
   EXPECT_FALSE(spec->resources.AsksForGpu());
   EXPECT_EQ(spec->estimate.flops, spec->model.flops * (3 * 60000 + 10000));
   EXPECT_EQ(spec->estimate.artifact_bytes, 4 * 101'770 + 3 * 512);
   job.hyperparameters["optimizer"] = "sgd";
   EXPECT_EQ(spec->estimate.memory_bytes - Check(job).spec->estimate.memory_bytes, 4 * 4 * 101'770);
+}
+
+TEST(CheckJob, MemoryThatIsNotNamedIsMoreThanTheEstimate) {
+  auto asked = [](int64_t estimated) {
+    Estimate estimate;
+    estimate.memory_bytes = estimated;
+    return MemoryToAskFor(estimate);
+  };
+  EXPECT_EQ(asked(160 * kMiB), (160 + 20 + 32) * kMiB);
+  EXPECT_EQ(asked(160 * kMiB + 1), (160 + 20 + 32 + 1) * kMiB) << "whole MiB";
+  EXPECT_EQ(asked(0), 32 * kMiB);
+  EXPECT_EQ(asked(kMaxMemoryBytes), kMaxMemoryBytes);
+  EXPECT_EQ(asked(std::numeric_limits<int64_t>::max()), kMaxMemoryBytes);
+
+  auto [spec, problems] = Check(Mlp());
+  ASSERT_TRUE(spec) << problems.ToString();
+  EXPECT_EQ(spec->resources.memory_bytes, asked(spec->estimate.memory_bytes));
 }
 
 TEST(CheckJob, RequestedPartsReplaceTheEstimate) {

@@ -327,8 +327,7 @@ void ChooseBatchSize(const JobDescription& job, const ModelSpec& model, const Da
                      Device device, TrainingSpec* training, Problems* problems) {
   if (!training->auto_batch_size) return;
   const char* path = "$.hyperparameters.batch_size";
-  const int64_t memory =
-      job.requested.memory_bytes > 0 ? job.requested.memory_bytes : job.estimated_memory;
+  const int64_t memory = NamedMemory(job);
   if (memory == 0) {
     problems->Add({path, "the batch size can be chosen only when the memory is known",
                    "resources.memory beside it", "nothing",

@@ -25,6 +25,8 @@ constexpr int64_t kMostForwardBytes = 32 * kMiB;
 constexpr int64_t kEvaluationBytes = 64 << 10, kCountBytes = 12;
 // Of a prediction in text, a value, and what stands before it in a row.
 constexpr int64_t kTextValueBytes = 16, kTextRowBytes = 64;
+// Asked for beyond the estimate, besides an eighth of it: of what does not grow with the job.
+constexpr int64_t kSpareBytes = 32 * kMiB;
 
 // Values that the optimizer keeps for each parameter.
 int64_t OptimizerValues(const TrainingSpec& training) {
@@ -170,6 +172,11 @@ Estimate EstimatePreprocessing(const DatasetInfo* dataset) {
   estimate.memory_bytes = Sum(kRunnerBytes, Product(2, bytes));
   estimate.artifact_bytes = Sum(bytes, kHeaderBytesPerLayer);
   return estimate;
+}
+
+int64_t MemoryToAskFor(const Estimate& estimate) {
+  const int64_t bytes = Sum(estimate.memory_bytes, estimate.memory_bytes / 8, kSpareBytes);
+  return (std::min(bytes, kMaxMemoryBytes) + kMiB - 1) / kMiB * kMiB;
 }
 
 int64_t ForwardBatch(const ModelSpec& model, int64_t batch_size) {

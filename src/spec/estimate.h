@@ -17,6 +17,10 @@ Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& mod
 // The same of a preprocessing.
 Estimate EstimatePreprocessing(const DatasetInfo* dataset);
 
+// What a job that names no memory asks for. An estimate is no exact science: it has been 0.97
+// to 1.17 of the peak (bench/RESULTS.md), and other processors have other kernels.
+int64_t MemoryToAskFor(const Estimate& estimate);
+
 // Samples of a batch when nothing is trained: forward passes alone need little memory, so it is
 // larger than that of a training.
 int64_t ForwardBatch(const ModelSpec& model, int64_t batch_size);

@@ -66,6 +66,11 @@ struct JobDescription {
   static Result<JobDescription> FromJson(const Json& json);
 };
 
+// What the job says that it may take; 0: nothing, and it is estimated.
+inline int64_t NamedMemory(const JobDescription& job) {
+  return job.requested.memory_bytes > 0 ? job.requested.memory_bytes : job.estimated_memory;
+}
+
 enum class Optimizer { kSgd, kAdam, kAdamW, kRmsprop, kAdagrad, kLbfgs, kLion, kMuon };
 // How muon's step grows with the shape of a weight.
 enum class MuonScale { kOriginal, kMatchRmsAdamW };
