@@ -9,6 +9,7 @@
 #include "central/dataset_source.h"
 #include "security/job_token.h"
 #include "spec/count.h"
+#include "spec/hyperparameters.h"
 #include "spec/job_spec.h"
 #include "spec/model_use.h"
 #include "wire/deterministic.h"
@@ -283,11 +284,12 @@ void JobChecker::Remember(std::shared_ptr<const Accepted> accepted) {
 // Each value of a sweep must be right, and what members need is what the largest of them does.
 // Values that are wrong only together are left to the node, which checks what it is given.
 void JobChecker::CheckMembers(const spec::JobDescription& job, const spec::JobArray& array,
-                              spec::JobSpec* spec, spec::Problems* problems) {
+                              int64_t ranks, spec::JobSpec* spec, spec::Problems* problems) {
   for (int64_t number : spec::MembersToCheck(array)) {
     spec::JobDescription member = job;
     spec::MakeMember(array, number, &member.hyperparameters);
     spec::Problems of_member;
+    spec::CheckSharing(member.hyperparameters, ranks, &of_member);
     auto checked = spec::CheckJob(member, inspector_, &of_member);
     for (spec::Problem problem : of_member.list()) {
       problem.message = "member " + std::to_string(number) + ": " + problem.message;
@@ -365,9 +367,11 @@ void JobChecker::CheckComplete(const protocol::JobConfig& config, spec::Problems
       if (auto uri = spec::ParseDatasetUri(description.dataset_uri, &unused))
         accepted->files = StateOfFiles(*uri);
     }
+    spec::CheckSharing(description.hyperparameters, terms.ranks(), &problems);
     auto spec = spec::CheckJob(description, inspector_, &problems);
     if (spec && spec->type != spec::JobType::kTraining) spec->training.epochs = 0;
-    if (spec && problems.empty()) CheckMembers(description, array, &*spec, &problems);
+    if (spec && problems.empty())
+      CheckMembers(description, array, terms.ranks(), &*spec, &problems);
     if (spec) CheckCheckpointLimit(terms.limits, *spec, &problems);
     if (!problems.empty() || !spec) return done(problems, std::move(job), nullptr, nullptr);
     accepted->sha256 = sha256;

@@ -62,7 +62,7 @@ class JobChecker {
   // Of a job that has its model and its data set, or of which `problems` say why not.
   void CheckComplete(const protocol::JobConfig& config, spec::Problems problems,
                      DatasetRegistry::Hold dataset, Done done);
-  void CheckMembers(const spec::JobDescription& job, const spec::JobArray& array,
+  void CheckMembers(const spec::JobDescription& job, const spec::JobArray& array, int64_t ranks,
                     spec::JobSpec* spec, spec::Problems* problems);
   std::shared_ptr<const Accepted> Remembered(const std::string& sha256);
   void Remember(std::shared_ptr<const Accepted> accepted);

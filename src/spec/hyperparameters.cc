@@ -67,6 +67,20 @@ void CheckHyperparameters(const JobDescription& description, TrainingSpec* train
   reader.RefuseUnknown();
 }
 
+void CheckSharing(const std::map<std::string, std::string>& hyperparameters, int64_t ranks,
+                  Problems* problems) {
+  auto found = hyperparameters.find("shard_optimizer");
+  if (ranks > 1 || found == hyperparameters.end()) return;
+  Problems told;  // of what it is when it is no truth value, by who reads it
+  const Json values{{found->first, found->second}};
+  ObjectReader reader(values, "$.hyperparameters", &told, ObjectReader::Values::kText);
+  if (!reader.Bool({"shard_optimizer"}).value_or(false)) return;
+  problems->Add({"$.hyperparameters.shard_optimizer",
+                 "has no effect: a single rank has nobody to share the optimizer's state with",
+                 "a job of several ranks", "1 rank",
+                 "leave it out, or set resources.nodes or resources.processes to 2 or more"});
+}
+
 bool TakesList(std::string_view name) {
   return name == kMetricsKey.name || name == kClassWeightsKey.name ||
          name == kClassWeightsKey.alias || name == kMilestonesKey.name;

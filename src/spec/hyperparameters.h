@@ -1,6 +1,7 @@
 // The hyperparameters of a training job: texts on the wire, typed and checked here.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,10 @@ namespace cyxwiz::spec {
 // unknown, misplaced or contradictory one becomes a problem and keeps its default.
 void CheckHyperparameters(const JobDescription& description, TrainingSpec* training,
                           Problems* problems);
+
+// Refuses shard_optimizer where there is no other rank to share with. ranks: at most so many.
+void CheckSharing(const std::map<std::string, std::string>& hyperparameters, int64_t ranks,
+                  Problems* problems);
 
 // Whether the hyperparameter of that name is a list: a text with commas, in a job file an array
 // too.

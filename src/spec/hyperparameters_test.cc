@@ -276,6 +276,22 @@ TEST(Hyperparameters, WrongValuesAreRefused) {
                        "$.hyperparameters.lr", "two names of the same thing"));
 }
 
+TEST(Hyperparameters, ARankAloneSharesItsOptimizerWithNobody) {
+  auto problems = [](const std::string& shard, int64_t ranks) {
+    Problems found;
+    CheckSharing({{"shard_optimizer", shard}}, ranks, &found);
+    return found;
+  };
+  EXPECT_TRUE(SaysOnly(problems("true", 1), "$.hyperparameters.shard_optimizer", "found 1 rank"));
+  EXPECT_TRUE(SaysOnly(problems("1", 1), "$.hyperparameters.shard_optimizer", "resources.nodes"));
+  EXPECT_TRUE(problems("true", 2).empty());
+  EXPECT_TRUE(problems("false", 1).empty());
+  EXPECT_TRUE(problems("perhaps", 1).empty()) << "another check says what is wrong with it";
+  Problems found;
+  CheckSharing({}, 1, &found);
+  EXPECT_TRUE(found.empty());
+}
+
 TEST(Hyperparameters, FieldsAndMapAgreeOrAreRefused) {
   EXPECT_EQ(Hyperparameters({}, 16, 7).training.batch_size, 16);
   EXPECT_EQ(Hyperparameters({}, 16, 7).training.epochs, 7);

@@ -46,6 +46,7 @@ struct JobTerms {
   int64_t min_nodes = 0;      // "resources.elastic.min_nodes": it makes do with; 0: no fewer
   int64_t processes = 1;      // "resources.processes": ranks on each of its nodes
 
+  int64_t ranks() const { return nodes * processes; }  // at most
   int64_t least_nodes() const { return min_nodes > 0 ? min_nodes : nodes; }
   // What all processes on a node need, when this is what each does.
   Resources OnNode(Resources each) const {

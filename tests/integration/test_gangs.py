@@ -216,6 +216,15 @@ def test_processes_of_one_node_train_what_one_trains(wide_node):
     assert "only trainings on CPUs have several processes" in refusal.problem("$.resources.processes").message
 
 
+def test_a_single_rank_cannot_share_its_optimizer(wide_node):
+    place = "$.hyperparameters.shard_optimizer"
+    problem = wide_node.refusal(trained(nodes=1, shard_optimizer="true")).problem(place)
+    assert (problem.expected, problem.found) == ("a job of several ranks", "1 rank")
+    problem = wide_node.refusal(job(sweep={"shard_optimizer": [False, True]})).problem(place)
+    assert problem.message.startswith("member 1: has no effect")
+    wide_node.succeed(wide_node.submit(trained(nodes=1, resources={"processes": 2}, shard_optimizer="true")).job_id)
+
+
 def test_a_process_that_is_killed_is_a_crash_of_the_attempt(wide_node):
     job_id = wide_node.submit(trained(nodes=1, epochs=40, resources={"processes": 2})).job_id
     wide_node.wait(job_id, until=lambda s: s.HasField("checkpoint"))
