@@ -51,10 +51,10 @@ bool SplitName(const std::string& name, std::string_view* key, std::string* endi
 class Indexer {
  public:
   Indexer(const spec::DatasetUri& uri, ShardFiles* files)
-      : json_label_(uri.json_label.starts_with('.') ? "" : uri.json_label),
-        ending_(!json_label_.empty()     ? "json"
-                : uri.json_label.empty() ? "cls"
-                                         : uri.json_label.substr(1)),
+      : json_member_(uri.label_source.starts_with('.') ? "" : uri.label_source),
+        ending_(!json_member_.empty()      ? "json"
+                : uri.label_source.empty() ? "cls"
+                                           : uri.label_source.substr(1)),
         labels_are_(uri.table.labels),
         files_(*files) {}
 
@@ -129,7 +129,7 @@ class Indexer {
   }
 
   Fault TakeLabel(const FileRange& file, const TarMember& member) {
-    const bool json = !json_label_.empty();
+    const bool json = !json_member_.empty();
     const int64_t most = json ? kMaxJsonBytes : kMaxTextBytes;
     if (member.size > most) {
       return TooLarge("'" + PathOf(member) + "' is too large for a label",
@@ -171,8 +171,8 @@ class Indexer {
   Fault TakeJson(const TarMember& member, const std::string& text) {
     Result<Json> json = ParseJson(text, "it");
     if (!json.ok()) return NoLabel(member, Shown(json.status().message(), 200));
-    const Json label = json->is_object() ? json->value(json_label_, Json()) : Json();
-    if (label.is_null()) return NoLabel(member, "no member '" + Shown(json_label_, 100) + "'");
+    const Json label = json->is_object() ? json->value(json_member_, Json()) : Json();
+    if (label.is_null()) return NoLabel(member, "no member '" + Shown(json_member_, 100) + "'");
     std::optional<double> number;
     if (label.is_number() && (!only_classes() || label.is_number_integer()))
       number = label.get<double>();
@@ -231,8 +231,8 @@ class Indexer {
     return {};
   }
 
-  const std::string json_label_;  // empty: the label is no member of a .json
-  const std::string ending_;      // of what the label is in
+  const std::string json_member_;  // empty: the label is no member of a .json
+  const std::string ending_;       // of what the label is in
   const Labels labels_are_;
   ShardFiles& files_;
   std::string shard_;

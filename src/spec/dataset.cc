@@ -251,7 +251,7 @@ class FileReader {
                        "such as .cls or .txt, or the name of a member of the .json");
       }
     }
-    uri_.json_label = std::move(label);
+    uri_.label_source = std::move(label);
   }
 
   void ReadTable() {

@@ -125,8 +125,9 @@ struct DatasetUri {
   std::string path;
   std::string labels_path;  // kIdxPair, kNpy
   TableOptions table;
-  ImageOptions images;     // kImageFolder, kWebDataset
-  std::string json_label;  // kWebDataset: the label: a member of .json, or ".txt"; empty: .cls
+  ImageOptions images;  // kImageFolder, kWebDataset
+  std::string
+      label_source;  // kWebDataset: where a label is: a member of .json, ".txt"; empty: .cls
   int64_t sequence_length = 128;  // kText
   // kNpz, kSafetensors: names of the arrays
   std::string features_name = "features", labels_name = "labels";

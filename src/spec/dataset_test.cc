@@ -127,12 +127,12 @@ TEST(DatasetUri, SplitsImagesAndTextTakeTheirs) {
   const DatasetUri shards =
       Parse("file:///d/x.tar?size=16&label=y&stream=true&window=100&stream_memory=2MiB");
   EXPECT_EQ(shards.images.width, 16);
-  EXPECT_EQ(shards.json_label, "y");
+  EXPECT_EQ(shards.label_source, "y");
   EXPECT_EQ(shards.stream.wanted, true);
   EXPECT_EQ(shards.stream.window, 100);
   EXPECT_EQ(shards.stream.memory_bytes, 2 << 20);
   EXPECT_FALSE(Parse("file:///d/x.tar").stream.wanted.has_value());
-  EXPECT_EQ(Parse("file:///d/x.tar?label=.TXT").json_label, ".txt");
+  EXPECT_EQ(Parse("file:///d/x.tar?label=.TXT").label_source, ".txt");
   EXPECT_EQ(Parse("file:///d/x.tar?label_type=numbers").table.labels,
             TableOptions::Labels::kNumbers);
   EXPECT_EQ(Parse("file:///d/a.npz?features=x&labels=y").labels_name, "y");
