@@ -167,6 +167,8 @@ std::vector<Training> Trainings() {
       Make("muon", kConvolutional, {{"optimizer", "muon"}}),
       Make("lbfgs", kDense,
            {{"optimizer", "lbfgs"}, {"max_iter", "3"}, {"history_size", "5"}, {"lr", "0.1"}}),
+      Make("lbfgs with dropout and batch normalisation", kConvolutional,
+           {{"optimizer", "lbfgs"}, {"max_iter", "4"}, {"lr", "0.01"}, {"epochs", "2"}}),
       Make("bfloat16", kConvolutional, {{"precision", "bfloat16"}}),
       Make("accumulation", kDenseWithDropout,
            {{"gradient_accumulation_steps", "2"}, {"clip_norm", "0.1"}}),

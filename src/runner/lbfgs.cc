@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <optional>
 
 #include "runner/optimizers.h"
 
@@ -25,15 +26,16 @@ class Lbfgs : public FlatOptimizer {
 
   bool searches() const override { return true; }
 
-  double Search(double learning_rate, const Evaluate& evaluate) override {
+  bool Search(double learning_rate, const Evaluate& evaluate) override {
     at::NoGradGuard no_grad;
     const int64_t most_evaluations = training_.max_iter * 5 / 4;
-    const double first_loss = evaluate();
-    double loss = first_loss;
+    std::optional<double> loss = evaluate();
+    if (!loss) return false;
     int64_t evaluations = 1;
     // Not written as > so that a gradient that is not a number ends the step.
     auto flat = [&] { return !(Largest(gradients_) > training_.tolerance_grad); };
-    if (flat()) return first_loss;
+    if (flat()) return true;
+    const Place before = Copy();
     for (int64_t i = 1; i <= training_.max_iter; ++i) {
       ++iterations_;
       if (iterations_ == 1) {
@@ -48,15 +50,19 @@ class Lbfgs : public FlatOptimizer {
       if (Dot(gradients_, direction_) > -training_.tolerance_change) break;
       parameters_.add_(direction_, step_length_);
       if (i == training_.max_iter) break;
-      const double loss_before = loss;
+      const double loss_before = *loss;
       loss = evaluate();
+      if (!loss) {
+        GoBack(before);
+        return false;
+      }
       if (++evaluations >= most_evaluations || flat() ||
           Largest(direction_) * step_length_ <= training_.tolerance_change ||
-          std::abs(loss - loss_before) < training_.tolerance_change) {
+          std::abs(*loss - loss_before) < training_.tolerance_change) {
         break;
       }
     }
-    return first_loss;
+    return true;
   }
 
   States state() const override {
@@ -98,6 +104,27 @@ class Lbfgs : public FlatOptimizer {
     at::Tensor gradient_change, move;
     double curvature = 1;  // their product
   };
+
+  // What a step changes. Pairs are replaced and never written to: they are shared.
+  struct Place {
+    at::Tensor parameters, direction, gradient_before;
+    std::deque<Pair> pairs;
+    double diagonal = 1, step_length = 0;
+    int64_t iterations = 0;
+  };
+  Place Copy() const {
+    return {parameters_.clone(), direction_.clone(), gradient_before_.clone(), pairs_, diagonal_,
+            step_length_,        iterations_};
+  }
+  void GoBack(const Place& place) {
+    parameters_.copy_(place.parameters);
+    direction_.copy_(place.direction);
+    gradient_before_.copy_(place.gradient_before);
+    pairs_ = place.pairs;
+    diagonal_ = place.diagonal;
+    step_length_ = place.step_length;
+    iterations_ = place.iterations;
+  }
 
   // What the last iteration tells of the Hessian.
   void Remember() {

@@ -155,7 +155,7 @@ class PlainSgd : public FlatOptimizer {
 }  // namespace
 
 void Optimizer::Step(double) { throw std::logic_error("this optimizer searches"); }
-double Optimizer::Search(double, const Evaluate&) {
+bool Optimizer::Search(double, const Evaluate&) {
   throw std::logic_error("this optimizer does not search");
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,16 +26,17 @@ inline constexpr bool kFusedOptimizers = false;
 
 class Optimizer {
  public:
-  // Sets the gradients to those of the batch at the present parameters and returns the loss.
-  using Evaluate = std::function<double()>;
+  // Sets the gradients to those of the batch at the present parameters and returns the loss;
+  // nullopt: the training is to end.
+  using Evaluate = std::function<std::optional<double>()>;
 
   virtual ~Optimizer() = default;
   // Changes the parameters by their gradients, which may be changed too. Throws c10::Error.
   virtual void Step(double learning_rate);
   // Whether it looks at the loss of a batch at several places: then Search stands for Step. Returns
-  // the loss at the first of them.
+  // whether it has made the step; when it is to end before, parameters and state are as they were.
   virtual bool searches() const { return false; }
-  virtual double Search(double learning_rate, const Evaluate& evaluate);
+  virtual bool Search(double learning_rate, const Evaluate& evaluate);
   // What the next step depends on besides parameters, gradients and the number of steps: tensors of
   // the parameters' size, by name, sharing memory with the optimizer, and single numbers. The same
   // names whether fused or not.

@@ -495,6 +495,28 @@ TEST(Parallel, AYieldOfOneRankEndsAllAtOneStepAndTheRestIsTheSameToTheBit) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Parallel, AYieldWithinASearchEndsAllBeforeThatStep) {
+  TemporaryFolder folder;
+  const Job job = MakeJob("[6]",
+                          R"({"type":"dense","units":16,"activation":"tanh"},
+                             {"type":"dropout","rate":0.5},{"type":"dense","units":2})",
+                          {{"batch_size", "100"}, {"optimizer", "lbfgs"}, {"max_iter", "6"}});
+  const std::vector<Outcome> whole = Trained(job, 2);
+  ASSERT_EQ(whole[0].end, End::kSucceeded) << whole[0].cause;
+  ASSERT_EQ(whole[0].steps, 6);
+  // Asked in the first evaluation of the third step.
+  for (const Outcome& rank :
+       Trained(job, 2,
+               {.rank = 1, .after_step = 2, .asks = Directive::kYield, .folder = folder.path()})) {
+    EXPECT_EQ(rank.end, End::kYielded) << rank.cause;
+    EXPECT_EQ(rank.steps, 2);
+  }
+  for (const Outcome& rank : Trained(job, 2, {.folder = folder.path()})) {
+    EXPECT_EQ(rank.end, End::kSucceeded) << rank.cause;
+    EXPECT_EQ(rank.weights, whole[0].weights);
+  }
+}
+
 TEST(Parallel, ATrainingGoesOnWithAnyNumberOfRanks) {
   for (const char* shard : {"false", "true"}) {
     SCOPED_TRACE(shard);

@@ -10,6 +10,7 @@
 #include "runner/format.h"
 #include "runner/permutation.h"
 #include "runner/sharded_optimizer.h"
+#include "runner/trainer_before.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -215,14 +216,27 @@ void Trainer::CheckTargets() const {
 
 // ---- the loop
 
-bool Trainer::RunStep(int64_t count) {
+bool Trainer::RunSearch(double rate) {
+  const double loss_sum = score_.loss_sum();
+  const int64_t correct = score_.correct();
+  Before before(*this);
+  bool first = true;
+  if (optimizer_->Search(rate, [&]() -> std::optional<double> {
+        if (!first && !GoOnTogether()) return std::nullopt;
+        at::AutoGradMode with_gradients(true);
+        return ComputeGradients(1, /*anew=*/true, /*counted=*/std::exchange(first, false));
+      })) {
+    return true;
+  }
+  score_.Resume(samples_, loss_sum, correct);
+  before.GoBack();
+  return false;
+}
+
+Trainer::Step Trainer::RunStep(int64_t count) {
   const double rate = schedule_->At(step_, epoch_);
   if (optimizer_->searches()) {
-    bool first = true;
-    (void)optimizer_->Search(rate, [&] {
-      at::AutoGradMode with_gradients(true);
-      return ComputeGradients(1, /*anew=*/true, /*counted=*/std::exchange(first, false));
-    });
+    if (!RunSearch(rate)) return Step::kGivenUp;
   } else if (training_.accumulation == 1) {
     (void)ComputeGradients(1, /*anew=*/true, /*counted=*/true);
     LimitGradients();
@@ -240,13 +254,13 @@ bool Trainer::RunStep(int64_t count) {
     } else {
       (void)ComputeGradients(part, /*anew=*/before == 0, /*counted=*/true);
     }
-    if (!ends_step) return false;
+    if (!ends_step) return Step::kNone;
     LimitGradients();
     optimizer_->Step(rate);
   }
   ++step_;
   UpdateAverage();
-  return true;
+  return Step::kMade;
 }
 
 double Trainer::ComputeGradients(double part, bool anew, bool counted) {
@@ -312,6 +326,12 @@ bool Trainer::GoOn() {
   return asked_ == Directive::kGoOn;
 }
 
+bool Trainer::GoOnTogether() {
+  if (group_ == nullptr) return GoOn();
+  asked_ = agreed_;
+  return asked_ == Directive::kGoOn;
+}
+
 void Trainer::TellStarted() {
   if (std::exchange(started_, true)) return;
   observer_->OnStarted({device_.str(), threads_, job_.model.parameters, resumed_});
@@ -350,12 +370,16 @@ bool Trainer::RunEpoch() {
   while (samples_ < samples_per_epoch_) {
     int64_t count = std::min(batch_size_, samples_per_epoch_ - samples_);
     LoadBatch(order.data() + samples_, count);
-    bool stepped = false;
+    Step step = Step::kNone;
     try {
-      stepped = RunStep(count);
+      step = RunStep(count);
     } catch (const BadInputError& error) {
       ThrowBadSample(error, "training",
                      order[static_cast<size_t>(samples_ + slice_.begin + error.sample())]);
+    }
+    if (step == Step::kGivenUp) {
+      count_seconds();
+      return false;
     }
     samples_ += count;
     TellStarted();
@@ -363,15 +387,15 @@ bool Trainer::RunEpoch() {
     bool end = samples_ >= samples_per_epoch_;
     bool report = now - last_report >= kBetweenReports && !end;
     if (!device_.is_cpu() && score_.Diverged(report || end)) ThrowDiverged();
-    if (stepped) observer_->OnStep(step_);
-    if (group_ != nullptr && !stepped)
+    if (step == Step::kMade) observer_->OnStep(step_);
+    if (group_ != nullptr && step == Step::kNone)
       continue;  // they agree, and their gradients are one, at steps
     if (StateWanted()) {
       count_seconds();
       optimizer_->GatherState();
       if (leads()) observer_->OnState(State());
     }
-    if (group_ == nullptr ? !GoOn() : (asked_ = agreed_) != Directive::kGoOn) {
+    if (!GoOnTogether()) {
       count_seconds();
       return false;
     }

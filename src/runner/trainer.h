@@ -49,9 +49,14 @@ class Trainer {
   // ---- the loop (trainer.cc)
   // From samples_ on. false: asked to end.
   bool RunEpoch();
-  // Trains on the batch of `count` samples of which feed_ has this rank's; whether that completed
-  // a step of the optimizer.
-  bool RunStep(int64_t count);
+  // Whether a batch completed a step of the optimizer; kGivenUp: it was asked to end within one.
+  enum class Step { kNone, kMade, kGivenUp };
+  // Trains on the batch of `count` samples of which feed_ has this rank's.
+  Step RunStep(int64_t count);
+  // The step of an optimizer that searches. false: it was asked to end, and all is as before.
+  bool RunSearch(double rate);
+  // What a pass of training changes besides gradients, to go back to.
+  class Before;
   // Adds `part` times the gradients of that batch to those there are, or with `anew` sets them.
   // Counts the batch in the score when `counted`; throws when its loss is no number.
   double ComputeGradients(double part, bool anew, bool counted);
@@ -61,6 +66,8 @@ class Trainer {
   bool EndEpoch();
   // Whether to go on; asked_ says why not.
   bool GoOn();
+  // The same of all ranks, which have agreed on it.
+  bool GoOnTogether();
   void TellStarted();
   void SendProgress(int64_t samples_of_epoch, bool end_of_epoch);
   std::string MetricsText() const;

@@ -253,7 +253,7 @@ TEST(Estimate, CountsWhatOptimizerAndAveragesKeep) {
   const int64_t sgd = memory({{"optimizer", "sgd"}});
   EXPECT_EQ(memory({{"optimizer", "adam"}}), sgd + 4 * weights);
   EXPECT_EQ(memory({{"optimizer", "lion"}}), sgd + 3 * weights);
-  EXPECT_EQ(memory({{"optimizer", "lbfgs"}, {"history_size", "5"}}), sgd + 26 * weights);
+  EXPECT_EQ(memory({{"optimizer", "lbfgs"}, {"history_size", "5"}}), sgd + 29 * weights);
   EXPECT_EQ(memory({{"optimizer", "sgd"}, {"ema_decay", "0.9"}}), sgd + 3 * weights);
   EXPECT_EQ(memory({{"optimizer", "sgd"}, {"keep", "best"}}), sgd + 2 * weights);
   EXPECT_EQ(memory({{"optimizer", "sgd"}, {"gradient_accumulation_steps", "2"}}), sgd + weights);

@@ -61,8 +61,9 @@ int64_t ScratchValues(const TrainingSpec& training) {
     case Optimizer::kLion:
       return 1;
     case Optimizer::kMuon:
-    case Optimizer::kLbfgs:
       return 2;
+    case Optimizer::kLbfgs:
+      return 5;  // three of them to go back to
   }
   return 0;
 }
