@@ -271,8 +271,8 @@ Status WriteResult(const spec::JobSpec& job, const data::Dataset& dataset,
 }
 
 void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spec::JobSpec& job,
-                 const data::Dataset& dataset, Clock::time_point begin, ProcessGroup* group,
-                 AttemptResult* result) {
+                 const data::Dataset& dataset, std::unique_ptr<Interruption> interruption,
+                 Clock::time_point begin, ProcessGroup* group, AttemptResult* result) {
   const bool leads = group == nullptr || group->leads();
   auto identity = [&] { return IdentityOf(job, dataset); };
   std::optional<TrainingState> state;
@@ -289,6 +289,7 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
   CheckpointWriter writer(start.folder + "/" + kCheckpointsFolder, identity,
                           job.training.checkpoints_kept);
   Observer observer(hooks, begin, job.training.checkpoint_seconds, &writer, result);
+  interruption.reset();
   // One that shall yield trains for one batch first: there is nothing to keep before.
   if (observer.Asked() == Directive::kStop) {
     result->end = End::kStopped;
@@ -323,9 +324,9 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   std::unique_ptr<ProcessGroup> group;
   if (start.gang) {
     Result<std::unique_ptr<ProcessGroup>> met = ProcessGroup::Connect(
-        *start.gang, [&hooks] { return hooks.asked && hooks.asked() == Directive::kStop; });
+        *start.gang, [&hooks] { return hooks.asked && hooks.asked() != Directive::kGoOn; });
     if (met.status().code() == Code::kCancelled) {
-      result->end = End::kStopped;
+      result->end = hooks.asked() == Directive::kYield ? End::kYielded : End::kStopped;
       return;
     }
     if (!met.ok()) {
@@ -334,6 +335,7 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
     }
     group = std::move(*met);
   }
+  std::unique_ptr<Interruption> interruption = Interruptible(hooks);
   LimitMemory(start.memory_bytes);
   if (!spec::HasModel(start.job)) {
     result->failure = {"user_error", "the model has not been looked up: only a server can",
@@ -377,12 +379,14 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   result->load_seconds = SecondsSince(begin);
   result->estimate = job->estimate;
   result->flops_per_sample = job->model.flops;
-  if (job->type == spec::JobType::kPreprocessing)
-    return RunPreprocessing(start, hooks, *job, *dataset, begin, result);
-  if (preparation) {
-    return RunModelAttempt(start, hooks, *job, *dataset, preparation->classes, begin, result);
+  if (job->type == spec::JobType::kPreprocessing) {
+    return RunPreprocessing(start, hooks, *job, *dataset, std::move(interruption), begin, result);
   }
-  RunTraining(start, hooks, *job, *dataset, begin, group.get(), result);
+  if (preparation) {
+    return RunModelAttempt(start, hooks, *job, *dataset, preparation->classes,
+                           std::move(interruption), begin, result);
+  }
+  RunTraining(start, hooks, *job, *dataset, std::move(interruption), begin, group.get(), result);
 }
 
 AttemptResult RunRank(const StartMessage& start, const AttemptHooks& hooks) {
@@ -450,6 +454,9 @@ int ServeAttempt(UniqueFd socket) {
     (void)(progress.end_of_epoch ? channel.Send(report) : channel.SendOrDrop(report));
   };
   hooks.asked = [&] { return stop.Asked(); };
+  if (!fault.hang_on_stop) {
+    hooks.interruptible = [&] { return std::make_unique<Interruption>(&channel, hooks.asked); };
+  }
   hooks.checkpoint = [&](const Checkpoint& checkpoint, double pause_ms, double write_ms) {
     (void)channel.Send(CheckpointLine(checkpoint, pause_ms, write_ms));
   };

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "runner/checkpoint.h"
 #include "runner/engine.h"
+#include "runner/interruption.h"
 #include "runner/protocol.h"
 
 namespace cyxwiz::runner {
@@ -21,6 +23,9 @@ struct AttemptHooks {
   std::function<void(const Started&, double load_ms, double first_step_ms)> started;
   std::function<void(const Progress&)> progress;
   std::function<Directive()> asked;
+  // As long as what it gives lives, an attempt that is asked to end does so by itself: for work
+  // that does not look, and leaves nothing to keep.
+  std::function<std::unique_ptr<Interruption>()> interruptible;
   // A checkpoint is on disk. pause_ms: how long training waited for it.
   std::function<void(const Checkpoint&, double pause_ms, double write_ms)> checkpoint;
 };

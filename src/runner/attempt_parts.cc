@@ -81,6 +81,10 @@ Failure NotKept(const Status& status) {
           status.hint(), ""};
 }
 
+std::unique_ptr<Interruption> Interruptible(const AttemptHooks& hooks) {
+  return hooks.interruptible ? hooks.interruptible() : nullptr;
+}
+
 int ThreadsAllowed(const StartMessage& start) {
   return static_cast<int>(std::clamp<int64_t>((start.cpu_millis + 999) / 1000, 1,
                                               std::max(1u, std::thread::hardware_concurrency())));

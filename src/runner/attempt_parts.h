@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,9 @@ Failure FailureOf(const Status& status, const std::string& path);
 // Of a result that cannot be written.
 Failure NotKept(const Status& status);
 
+// Of AttemptHooks::interruptible; nullptr when there is none.
+std::unique_ptr<Interruption> Interruptible(const AttemptHooks& hooks);
+
 // Cores of the attempt that this machine has.
 int ThreadsAllowed(const StartMessage& start);
 
@@ -44,13 +48,16 @@ Json ToJson(const ConfusionMatrix& matrix);
 
 // Runs the model of an evaluation or an inference, whose weights lie in the attempt's folder, and
 // writes the result; see RunAttempt. class_names: in the order of the outputs, or none.
+// interruption: ends before the model runs.
 void RunModelAttempt(const StartMessage& start, const AttemptHooks& hooks, const spec::JobSpec& job,
                      const data::Dataset& dataset, const std::vector<std::string>& class_names,
+                     std::unique_ptr<Interruption> interruption,
                      std::chrono::steady_clock::time_point begin, AttemptResult* result);
 
 // Writes the data set of a preprocessing into the attempt's folder; see RunAttempt.
 void RunPreprocessing(const StartMessage& start, const AttemptHooks& hooks,
                       const spec::JobSpec& job, const data::Dataset& dataset,
+                      std::unique_ptr<Interruption> interruption,
                       std::chrono::steady_clock::time_point begin, AttemptResult* result);
 
 }  // namespace cyxwiz::runner

@@ -93,6 +93,7 @@ Status WriteEvaluation(const spec::JobSpec& job, const ModelResult& evaluated,
 
 void RunModelAttempt(const StartMessage& start, const AttemptHooks& hooks, const spec::JobSpec& job,
                      const data::Dataset& dataset, const std::vector<std::string>& class_names,
+                     std::unique_ptr<Interruption> interruption,
                      std::chrono::steady_clock::time_point begin, AttemptResult* result) {
   auto fail = [result](Failure failure) {
     result->end = End::kFailed;
@@ -103,6 +104,7 @@ void RunModelAttempt(const StartMessage& start, const AttemptHooks& hooks, const
   result->load_seconds = SecondsSince(begin);
 
   Observer observer(hooks, begin, result->load_seconds);
+  interruption.reset();
   if (observer.Asked() == Directive::kStop) {
     result->end = End::kStopped;
     return;

@@ -7,11 +7,9 @@ using End = TrainingResult::End;
 
 void RunPreprocessing(const StartMessage& start, const AttemptHooks& hooks,
                       const spec::JobSpec& job, const data::Dataset& dataset,
+                      std::unique_ptr<Interruption> interruption,
                       std::chrono::steady_clock::time_point begin, AttemptResult* result) {
-  if (hooks.asked && hooks.asked() == Directive::kStop) {
-    result->end = End::kStopped;
-    return;
-  }
+  interruption.reset();  // for the line to the node
   LogLine("read " + dataset.info.description);
   if (hooks.started) {
     Started started;
@@ -19,6 +17,7 @@ void RunPreprocessing(const StartMessage& start, const AttemptHooks& hooks,
     started.threads = 1;
     hooks.started(started, result->load_seconds * 1e3, SecondsSince(begin) * 1e3);
   }
+  interruption = Interruptible(hooks);
   const auto write_begin = std::chrono::steady_clock::now();
   Status written = MakeFolder(start.folder);
   if (written.ok()) {

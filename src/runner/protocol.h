@@ -25,6 +25,7 @@ inline constexpr size_t kMaxLineBytes = 4u << 20;
 class Channel {
  public:
   explicit Channel(UniqueFd socket) : socket_(std::move(socket)) {}
+  int fd() const { return socket_.get(); }
 
   // Writes a line, waiting while the other side does not read. UNAVAILABLE when the other side is
   // gone.

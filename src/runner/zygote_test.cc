@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -310,6 +311,51 @@ TEST_F(ZygoteTest, YieldsOnRequestAndGoesOnFromTheCheckpoint) {
   EXPECT_EQ(lines[0]["resumed"]["step"], checkpoint["step"]) << lines[0];
   EXPECT_EQ(*ReadFile(folder_ + "/yielded/weights.safetensors"),
             *ReadFile(folder_ + "/alone/weights.safetensors"));
+}
+
+// Of a process that is being read into.
+int64_t ResidentBytes(pid_t pid) {
+  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
+  int64_t all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * ::getpagesize();
+}
+
+TEST_F(ZygoteTest, EndsInTheMidstOfItsDataWhenItIsAsked) {
+  Node node;
+  // Half a gigabyte of numbers that are drawn one after the other: much longer than a look.
+  const std::string data = "mock://random_data?samples=1000000&features=128&test_samples=0";
+  Json training = StartLine(1);
+  training["job"]["dataset_uri"] = data;
+  training["memory_bytes"] = int64_t{4} << 30;
+  Json preprocessing = training;
+  spec::JobDescription job;
+  job.type = spec::JobType::kPreprocessing;
+  job.dataset_uri = data;
+  job.output_dataset = "made@1";
+  preprocessing["job"] = job.ToJson();
+  for (const Json& start : {training, preprocessing}) {
+    for (const std::string asked : {"yield", "stop"}) {
+      SCOPED_TRACE(start["job"]["type"].dump() + " " + asked);
+      Fds fds = node.Fork("job/6");
+      const Json forked = node.Receive();
+      ASSERT_EQ(forked["type"], "forked");
+      Channel channel(std::move(fds.socket));
+      ASSERT_TRUE(channel.Send(start).ok());
+      EXPECT_EQ((*channel.Receive())["type"], "hello");
+      const pid_t child = forked["pid"];
+      while (ResidentBytes(child) < (int64_t{256} << 20)) {
+        ASSERT_EQ(::kill(child, 0), 0);
+        std::this_thread::yield();
+      }
+      ASSERT_TRUE(channel.Send({{"type", asked}}).ok());
+      const std::vector<Json> lines = ReadToEnd(&channel);
+      ASSERT_EQ(lines.size(), 1u) << "it had begun: " << lines[0];
+      EXPECT_EQ(lines[0], (Json{{"type", asked == "yield" ? "yielded" : "stopped"}}));
+      EXPECT_EQ(node.Receive()["code"], 0);
+      EXPECT_NE(ReadAll(fds.log.get()).find("while the data was made ready"), std::string::npos);
+    }
+  }
 }
 
 TEST_F(ZygoteTest, ReportsACrash) {

@@ -391,6 +391,20 @@ def test_a_training_on_prepared_data_is_that_on_its_source(cluster, tmp_path):
     assert measured(of_files) == measured(of_source)
 
 
+def test_a_preprocessing_that_is_paused_ends_at_once_and_starts_anew(cluster):
+    client = cluster.client()
+    # Reading it takes far longer than asking: a runner that did not look would be done instead of paused.
+    id = client.preprocess("mock://random_data?samples=600000&features=64", "large").job_id
+    cluster.wait(id, until=lambda s: s.state in (job_pb2.JOB_STATE_ASSIGNED, job_pb2.JOB_STATE_RUNNING))
+    client.pause(id)
+    cluster.wait(id, until=lambda s: s.state == job_pb2.JOB_STATE_PAUSED)
+    with pytest.raises(cyxwiz.NotFound):
+        client.list_datasets("large")
+    client.resume(id)
+    assert client.wait(id).metrics["train_samples"] == 600_000
+    assert client.list_datasets("large")[0].version == "1"
+
+
 def test_wrong_preprocessings_are_refused(server_only, tmp_path):
     cluster = server_only
 
