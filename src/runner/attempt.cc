@@ -245,11 +245,13 @@ Status WriteResult(const spec::JobSpec& job, const data::Dataset& dataset,
   metrics.erase("samples_per_second");
   metrics.erase("learning_rate");
   const bool bytes = std::holds_alternative<std::vector<uint8_t>>(dataset.train.features);
+  spec::TrainingSpec training = job.training;
+  training.precision = trained.precision;
   Json json{{"format", "cyxwiz-model"},
             {"version", 1},
             {"weights", weights},
             {"model", spec::ModelToJson(job.model)},
-            {"training", spec::TrainingToJson(job.training)},
+            {"training", spec::TrainingToJson(training)},
             {"dataset", job.dataset_uri.text},
             {"input",
              {{"type", bytes ? "uint8" : "float32"},

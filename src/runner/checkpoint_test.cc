@@ -287,6 +287,42 @@ TEST(Resume, GivesTheSameBitsAfterAnEndInEachBatch) {
   EXPECT_GT(lives, 3);
 }
 
+TEST(Resume, GoesOnInThePrecisionThatWasSettledOn) {
+  const Training open = Make("auto", kConvolutional, {{"precision", "auto"}});
+  TrainingObserver silent;
+  // Timing the passes has left nothing behind.
+  TrainingResult settled = Train(open.job, open.dataset, 1, &silent);
+  ASSERT_NE(settled.precision, spec::Precision::kAuto);
+  std::map<spec::Precision, std::string> expected;
+  for (const auto& [precision, name] : {std::pair(spec::Precision::kFloat32, "float32"),
+                                        std::pair(spec::Precision::kBfloat16, "bfloat16")}) {
+    const Training named = Make(name, kConvolutional, {{"precision", name}});
+    expected[precision] = Outcome(Train(named.job, named.dataset, 1, &silent));
+  }
+  EXPECT_NE(expected[spec::Precision::kFloat32], expected[spec::Precision::kBfloat16]);
+  EXPECT_EQ(Outcome(settled), expected[settled.precision]);
+
+  // Wherever it goes on: as if the first machine had settled on either.
+  for (const auto& [precision, name] : {std::pair(spec::Precision::kFloat32, "float32"),
+                                        std::pair(spec::Precision::kBfloat16, "bfloat16")}) {
+    SCOPED_TRACE(name);
+    const Training named = Make(name, kConvolutional, {{"precision", name}});
+    Interrupter first;
+    first.yield_at = 3;
+    (void)Train(named.job, named.dataset, 1, &first);
+    ASSERT_EQ(first.state->numbers.count("precision"), 0u);
+    first.state->numbers["precision"] = precision == spec::Precision::kBfloat16 ? 16 : 32;
+    TrainingResult resumed = Train(open.job, open.dataset, 1, &silent, std::move(first.state));
+    EXPECT_EQ(resumed.precision, precision);
+    EXPECT_EQ(Outcome(resumed), expected[precision]);
+  }
+  Interrupter yields;
+  yields.yield_at = 3;
+  (void)Train(open.job, open.dataset, 1, &yields);
+  EXPECT_EQ(yields.state->numbers.count("precision"), 1u);
+  EXPECT_TRUE(yields.Said("precision: "));
+}
+
 TEST(Resume, CountsTheTimeThatWasSpentBefore) {
   Training training = Make("dense", kDense, {});
   Interrupter first;

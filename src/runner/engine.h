@@ -40,6 +40,7 @@ struct TrainingState {
   // What else the rest depends on:
   //   optimizer.<name>, schedule.<name>  what these keep beside tensors
   //   keep.<name>, stop.<name>           best: the best value so far; waited: epochs since then
+  //   precision                          the one that was settled on, where that was left open
   //   best.epoch, best.metric.<name>     of the best epoch, when it is kept: its number, its
   //   metrics
   std::map<std::string, double> numbers;
@@ -120,6 +121,7 @@ struct TrainingResult {
   double training_cpu_seconds = 0;  // processor time of these steps
   std::optional<ConfusionMatrix> confusion_matrix;  // kSucceeded, when it was asked for
   std::vector<float> class_weights;  // that the loss gave to the classes; empty: all 1
+  spec::Precision precision = spec::Precision::kFloat32;  // kSucceeded: that it was trained in
   // kSucceeded: the weights, alive as long as weights_owner.
   std::vector<TensorView> weights;
   std::shared_ptr<const void> weights_owner;

@@ -5,6 +5,7 @@
 #include "runner/autocast.h"
 #include "runner/evaluation.h"
 #include "runner/format.h"
+#include "runner/processor.h"
 #include "runner/score.h"
 #include "spec/count.h"
 #include "spec/estimate.h"
@@ -31,13 +32,16 @@ at::Device ChooseDevice(const spec::JobSpec& job) {
   return at::Device(at::kCUDA, 0);
 }
 
-void CheckPrecision([[maybe_unused]] spec::Precision precision) {
+void CheckPrecision(spec::Precision precision, TrainingObserver* observer) {
+  if (precision != spec::Precision::kBfloat16) return;
 #if !CYXWIZ_AUTOCAST
-  if (precision == spec::Precision::kBfloat16) {
-    throw FailureError{{"internal", "this node's libtorch is too old for bfloat16",
-                        "set \"precision\" to \"float32\"", "$.hyperparameters.precision"}};
-  }
+  throw FailureError{{"internal", "this node's libtorch is too old for bfloat16",
+                      "set \"precision\" to \"float32\"", "$.hyperparameters.precision"}};
 #endif
+  if (ComputesBfloat16()) return;
+  observer->Log(
+      "precision: this machine's processors have no instructions for bfloat16 (avx512_bf16, "
+      "amx_bf16), so expect it to be slower here than float32");
 }
 
 at::Tensor Forward(Model* model, const at::Tensor& x, bool training, const LossFunction& loss,

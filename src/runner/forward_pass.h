@@ -22,8 +22,9 @@ struct FailureError {
 
 // Where the job computes. Throws FailureError when this runner cannot.
 at::Device ChooseDevice(const spec::JobSpec& job);
-// Throws FailureError when this libtorch cannot compute in it.
-void CheckPrecision(spec::Precision precision);
+// Throws FailureError when this libtorch cannot compute in it, and logs when this machine is slow
+// at it.
+void CheckPrecision(spec::Precision precision, TrainingObserver* observer);
 
 // The model's output in float32, logits where the loss takes them. Throws c10::Error and
 // BadInputError.

@@ -27,7 +27,7 @@ ModelRun::ModelRun(const spec::JobSpec& job, const data::Dataset& dataset, int t
       split_(whole_ ? dataset.train : dataset.test),  // the test part is what a model has not seen
       observer_(observer),
       device_(ChooseDevice(job)) {
-  CheckPrecision(job.training.precision);
+  CheckPrecision(job.training.precision, observer_);
   begin_ = last_report_ = Clock::now();
   // As at the training, so that sums have the same order.
   batch_size_ = std::min(job.training.batch_size, dataset.train.samples);

@@ -424,6 +424,18 @@ TEST(Parallel, AnOptimizerThatSearchesSeesTheWholeBatch) {
                        {"epochs", "2"}}));
 }
 
+TEST(Parallel, AllRanksSettleOnOnePrecision) {
+  const Job job = MakeJob("[1,8,8]", kConvolution, {{"batch_size", "30"}, {"precision", "auto"}});
+  const auto settled = RunRanks(3, [&](ProcessGroup* group) {
+    TrainingObserver observer;
+    TrainingResult result = Train(job.spec, job.dataset, 1, &observer, {}, group);
+    EXPECT_EQ(result.end, End::kSucceeded) << result.failure.message;
+    return result.precision == spec::Precision::kBfloat16 ? "bfloat16" : "float32";
+  });
+  EXPECT_FALSE(settled[0].empty());
+  for (const std::string& one : settled) EXPECT_EQ(one, settled[0]);
+}
+
 TEST(Parallel, EveryRankFollowsWhatRank0Measures) {
   Job job = MakeJob("[6]", kDense,
                     {{"batch_size", "20"},

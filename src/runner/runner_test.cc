@@ -16,6 +16,7 @@
 #include "runner/batches.h"
 #include "runner/engine.h"
 #include "runner/permutation.h"
+#include "runner/processor.h"
 #include "runner/protocol.h"
 #include "runner/sha256.h"
 #include "spec/job_file.h"
@@ -79,6 +80,15 @@ std::string WeightBytes(const TrainingResult& result) {
 // ---- permutation
 
 // The values come from a second implementation of the documented algorithm, in Python.
+TEST(Processor, TellsWhetherItComputesBfloat16) {
+  EXPECT_TRUE(
+      ComputesBfloat16("model name\t: AMD EPYC\nflags\t\t: fpu avx512f avx512_bf16 clzero\n"));
+  EXPECT_TRUE(ComputesBfloat16("flags\t\t: fpu avx512f amx_bf16\n"));
+  EXPECT_TRUE(ComputesBfloat16("Features\t: fp asimd i8mm bf16\n"));
+  EXPECT_FALSE(ComputesBfloat16("flags\t\t: fpu avx2 avx512f avx512_vnni\n"));
+  EXPECT_FALSE(ComputesBfloat16(""));
+}
+
 TEST(Permutation, IsTheDocumentedOne) {
   using P = std::vector<int64_t>;
   EXPECT_EQ(Permutation(10, 0, 1), (P{4, 8, 1, 3, 7, 0, 2, 6, 5, 9}));

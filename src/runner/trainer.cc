@@ -27,7 +27,7 @@ Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int thr
                  TrainingObserver* observer, std::optional<TrainingState> resume,
                  ProcessGroup* group)
     : job_(job),
-      training_(job.training),
+      training_(job_.training),
       dataset_(dataset),
       observer_(observer),
       resume_(std::move(resume)),
@@ -36,11 +36,12 @@ Trainer::Trainer(const spec::JobSpec& job, const data::Dataset& dataset, int thr
       task_(spec::TaskOf(job.training, job.model)),
       wants_accuracy_(WantsMetric(job.training, spec::Metric::Kind::kAccuracy)),
       positions_(PositionsOf(job)),
+      settles_precision_(job.training.precision == spec::Precision::kAuto),
       kept_(training_.monitor_greater, 0),
       stopping_(training_.monitor_greater, training_.min_delta),
       score_(NewScore()) {
   batch_size_ = std::min(training_.batch_size, dataset.train.samples);
-  CheckPrecision(training_.precision);
+  CheckPrecision(training_.precision, observer_);
   if (group_ != nullptr) CheckGang();
   const int64_t ranks = group_ == nullptr ? 1 : group_->size();
   threads_ = ChooseThreads(3 * job.model.flops * (batch_size_ / ranks), training_.threads,
@@ -60,11 +61,6 @@ TrainingResult Trainer::Run() {
     optimizer_ = MakeOptimizer(training_, model_->parameters(), model_->gradients(),
                                [this](const at::Tensor& flat) { return model_->PartsOf(flat); });
   }
-  if (group_ != nullptr) {
-    buckets_ = std::make_unique<GradientBuckets>(
-        *model_, [this](const at::Tensor& bucket) { group_->BeginSum(bucket); },
-        GradientBuckets::Limits());
-  }
   if (wants_average()) average_ = at::zeros_like(model_->parameters());
   SplitSamples();
   const int64_t batches = (samples_per_epoch_ + batch_size_ - 1) / batch_size_;
@@ -73,11 +69,13 @@ TrainingResult Trainer::Run() {
   loss_.emplace(training_, ClassWeights(training_, dataset_.train, train_indices_,
                                         job_.model.output_shape.back(), device_));
   feed_.emplace(job_, dataset_.train, device_, batch_size_);
-  // It writes gradients where autograd adds to them, and takes labels of one class.
-  if (loss_->plain() && job_.dataset_uri.augmentation.mixup == 0 && training_.accumulation == 1 &&
-      training_.precision == spec::Precision::kFloat32) {
-    dense_network_ = DenseNetwork::TryMake(&*model_, training_.loss, batch_size_);
+  SettlePrecision();
+  if (group_ != nullptr) {
+    buckets_ = std::make_unique<GradientBuckets>(
+        *model_, [this](const at::Tensor& bucket) { group_->BeginSum(bucket); },
+        GradientBuckets::Limits());
   }
+  if (training_.precision == spec::Precision::kFloat32) dense_network_ = TryDenseNetwork();
   if (resume_) Resume(*resume_);
   resume_.reset();  // its memory
   if (group_ != nullptr) BeginTogether();
@@ -113,9 +111,17 @@ TrainingResult Trainer::Run() {
   result.end = TrainingResult::End::kSucceeded;
   result.metrics = metrics_;
   result.confusion_matrix = confusion_matrix_;
+  result.precision = training_.precision;
   ExportWeights(&result);
   observer_->Log("finished:" + MetricsText());
   return result;
+}
+
+std::unique_ptr<DenseNetwork> Trainer::TryDenseNetwork() {
+  // It writes gradients where autograd adds to them, and takes labels of one class.
+  if (!loss_->plain() || job_.dataset_uri.augmentation.mixup > 0 || training_.accumulation > 1)
+    return nullptr;
+  return DenseNetwork::TryMake(&*model_, training_.loss, batch_size_);
 }
 
 void Trainer::LogSummary() {

@@ -38,6 +38,8 @@ class Trainer {
   using Clock = std::chrono::steady_clock;
 
   void LogSummary();
+  // What trains without autograd, in float32; nullptr: this training needs it.
+  std::unique_ptr<DenseNetwork> TryDenseNetwork();
   // Sets the validation samples aside.
   void SplitSamples();
   // Refuses what the loss cannot take, and only the data tells.
@@ -75,6 +77,15 @@ class Trainer {
   [[noreturn]] void ThrowDiverged();
   // Of the batch in feed_.
   at::Tensor ForwardTraining();
+
+  // ---- the precision (trainer_precision.cc)
+  // Settles job_.training.precision where the machine is to choose it.
+  void SettlePrecision();
+  // The shortest of some passes of the first batch in each; infinite where there is none.
+  struct PassSeconds {
+    double float32 = 0, bfloat16 = 0;
+  };
+  PassSeconds MeasurePasses();
 
   // ---- one of several ranks (trainer_gang.cc)
   bool leads() const { return group_ == nullptr || group_->leads(); }
@@ -133,8 +144,8 @@ class Trainer {
 
   Score NewScore() const { return Score(device_, task_, wants_accuracy_, positions_); }
 
-  const spec::JobSpec& job_;
-  const spec::TrainingSpec& training_;
+  spec::JobSpec job_;
+  const spec::TrainingSpec& training_;  // of it
   const data::Dataset& dataset_;
   TrainingObserver* observer_;
   std::optional<TrainingState> resume_;  // until it is taken over
@@ -142,7 +153,8 @@ class Trainer {
   const at::Device device_;
   const spec::Task task_;
   const bool wants_accuracy_;
-  const int64_t positions_;  // labels of a sample that are classes
+  const int64_t positions_;       // labels of a sample that are classes
+  const bool settles_precision_;  // the job leaves it open
   int64_t batch_size_ = 0, samples_per_epoch_ = 0;
   int threads_ = 1;
   std::vector<int64_t> train_indices_, validation_indices_;

@@ -67,6 +67,9 @@ TrainingState Trainer::State() {
     add_numbers("best.", {{"epoch", static_cast<double>(best_epoch_)}});
     add_numbers("best.metric.", best_metrics_);
   }
+  if (settles_precision_) {
+    state.numbers["precision"] = training_.precision == spec::Precision::kBfloat16 ? 16 : 32;
+  }
   state.compute_seconds =
       compute_seconds_before_ + std::chrono::duration<double>(Clock::now() - begin_).count();
   state.training_seconds = training_seconds_;

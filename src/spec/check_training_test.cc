@@ -295,6 +295,9 @@ TEST(Precision, Bfloat16IsForTheCpu) {
   EXPECT_TRUE(Check(job).spec);
   job.required_device = Device::kCuda;
   EXPECT_TRUE(SaysOnly(Check(job).problems, "$.hyperparameters.precision", "for the CPU only"));
+  job.hyperparameters["precision"] = "auto";
+  ASSERT_TRUE(Check(job).spec) << "which is float32 there";
+  EXPECT_EQ(Check(job).spec->training.precision, Precision::kAuto);
 }
 
 }  // namespace

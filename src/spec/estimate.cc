@@ -113,7 +113,7 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
   // Beside it: gradients, where they are not in it, what a step needs, and the weights that wait
   // while the averaged ones are evaluated, weights and gradients in bfloat16.
   const int64_t beside = (training.accumulation > 1 ? 0 : 1) + ScratchValues(training) + average +
-                         (training.precision == Precision::kBfloat16 ? 1 : 0);
+                         (training.precision == Precision::kFloat32 ? 0 : 1);
 
   Estimate estimate;
   // At least a quarter more than the activations, for memory of the kernels and what the allocator

@@ -78,7 +78,8 @@ enum class MuonScale { kOriginal, kMatchRmsAdamW };
 enum class Schedule { kConstant, kStep, kMultiStep, kExponential, kCosine, kOneCycle, kPlateau };
 enum class Interval { kEpoch, kStep };
 // Of products in forward and backward passes; weights, sums and losses stay float32.
-enum class Precision { kFloat32, kBfloat16 };
+// kAuto: whichever the machine is faster in; the runner finds out.
+enum class Precision { kFloat32, kBfloat16, kAuto };
 // Of which epoch the weights are that become the result.
 enum class Keep { kLast, kBest };
 // kCrossEntropy and kKl work on logits, so when the model ends with a softmax, on that softmax's

@@ -15,6 +15,7 @@ constexpr Choice kKeeps[] = {
 constexpr Choice kPrecisions[] = {
     {"float32", static_cast<int>(Precision::kFloat32)},
     {"bfloat16", static_cast<int>(Precision::kBfloat16)},
+    {"auto", static_cast<int>(Precision::kAuto)},
     {"fp32", static_cast<int>(Precision::kFloat32), true},
     {"bf16", static_cast<int>(Precision::kBfloat16), true},
 };
