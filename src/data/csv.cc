@@ -7,9 +7,10 @@
 
 namespace cyxwiz::data {
 
-Fault RecordReader::Open(const std::string& path) {
+Fault RecordReader::Open(const std::string& path, int64_t most_bytes) {
+  most_bytes_ = most_bytes;
   RETURN_IF_FAULT(source_.Open(path));
-  if (!source_.compressed() && source_.file_bytes() > kMaxCsvTextBytes)
+  if (!source_.compressed() && source_.file_bytes() > most_bytes_)
     return TooLargeText(FormatBytes(source_.file_bytes()));
   // Room for a whole record after the longest rest of a buffer, so that one refill completes any
   // record.
@@ -45,12 +46,12 @@ Fault RecordReader::Fill() {
   RETURN_IF_FAULT(source_.Read(buffer_.get() + end_, kBufferBytes - end_, &got));
   at_end_ = got < kBufferBytes - end_;
   end_ += got;
-  return source_.bytes_read() > kMaxCsvTextBytes ? TooLargeText("more") : Fault();
+  return source_.bytes_read() > most_bytes_ ? TooLargeText("more") : Fault();
 }
 
 Fault RecordReader::TooLargeText(std::string found) const {
   return TooLarge("CSV file '" + source_.path() + "' is too large to be kept in memory",
-                  "at most " + FormatBytes(kMaxCsvTextBytes) + " of text", std::move(found),
+                  "at most " + FormatBytes(most_bytes_) + " of text", std::move(found),
                   "write its numbers as arrays of NumPy (.npy), which are read as they are wanted");
 }
 

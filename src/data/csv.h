@@ -30,8 +30,8 @@ class RecordReader {
  public:
   explicit RecordReader(char delimiter) : delimiter_(delimiter) {}
 
-  // `path` is a resolved one.
-  Fault Open(const std::string& path);
+  // `path` is a resolved one. most_bytes: of text, unpacked.
+  Fault Open(const std::string& path, int64_t most_bytes = kMaxCsvTextBytes);
 
   // The next record that is not an empty line; *done at the end. The cells are valid until the next
   // call; quoted ones are unescaped.
@@ -59,6 +59,7 @@ class RecordReader {
   Fault TooLargeText(std::string found) const;
 
   const char delimiter_;
+  int64_t most_bytes_ = kMaxCsvTextBytes;
   ByteSource source_;
   std::unique_ptr<char[]> buffer_;
   size_t begin_ = 0, end_ = 0;

@@ -304,6 +304,27 @@ TEST_F(TableTest, FilesThatNoMemoryHoldsAreRefusedAtOnce) {
               {"at most 4.0 GiB of text", "found 10.0 GiB", ".npy"});
 }
 
+TEST_F(TableTest, ABombIsStoppedAtTheLimit) {
+  // Members of a gzip file follow each other: 512 MiB from less than 1, of lines that hold nothing.
+  const std::string member = Gzip(std::string(32 << 20, '\n'));
+  std::string bomb = Gzip("a,b\n1,0\n");
+  for (int i = 0; i < 16; ++i) bomb += member;
+  ASSERT_LT(bomb.size(), 1u << 20);
+  const std::string path = Write("table.csv.gz", bomb);
+  RecordReader reader(',');
+  ASSERT_TRUE(reader.Open(path, int64_t{100} << 20).ok());
+  std::vector<std::string_view> cells;
+  bool done = false;
+  Fault fault;
+  int records = 0;
+  for (; fault.ok() && !done; ++records) fault = reader.Next(&cells, &done);
+  EXPECT_EQ(records, 3) << "the header, a record, and what ends it";
+  EXPECT_EQ(fault.code, Code::kResourceExhausted);
+  const std::string told = fault.ToStatus().ToString();
+  for (const char* part : {"table.csv.gz", "at most 100 MiB of text", "found more", ".npy"})
+    EXPECT_NE(told.find(part), std::string::npos) << told;
+}
+
 TEST_F(TableTest, FeaturesBehindTheCheckedTextAreLeftToLoading) {
   const std::string path = Write("table.csv", "a,b\n1,0\nx,1\n");
   Raw raw;
