@@ -154,6 +154,33 @@ Fault ReadFeatures(ArraySource* array, int64_t values, Split* split) {
   return {};
 }
 
+// Of features that are only looked at.
+Fault LookAtFeatures(ArraySource* array, int64_t values, spec::DatasetInfo::Seen* seen) {
+  const int64_t size = SizeOf(array->type), width = values / array->shape[0];
+  std::vector<char> buffer(kChunkBytes);
+  std::vector<float> floats(kChunkBytes / static_cast<size_t>(size));
+  seen->least = std::numeric_limits<double>::infinity();
+  seen->greatest = -seen->least;
+  const int64_t looked_at = std::min(values, kCheckedArrayBytes / size);
+  for (int64_t first = 0; first < looked_at;) {
+    const int64_t count = std::min(looked_at - first, static_cast<int64_t>(kChunkBytes) / size);
+    const size_t want = static_cast<size_t>(count * size);
+    size_t got = 0;
+    RETURN_IF_FAULT(array->bytes->Read(buffer.data(), want, &got));
+    if (got < want) return CutOff(*array, values * size, first * size + static_cast<int64_t>(got));
+    RETURN_IF_FAULT(
+        ToFloats(array->place, array->type, buffer.data(), count, first, width, floats.data()));
+    for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
+      const double value = static_cast<double>(floats[i]);
+      seen->least = std::min(seen->least, value);
+      seen->greatest = std::max(seen->greatest, value);
+      if (value != std::floor(value)) seen->fraction = value;
+    }
+    first += count;
+  }
+  return {};
+}
+
 // Fills in classes, or of numbers their range. Where only is looked (split is null), none is kept.
 Fault ReadLabels(ArraySource* array, int64_t values, spec::DatasetInfo* info, Split* split) {
   const bool whole = array->type != ElementType::kFloat32 && array->type != ElementType::kFloat64;
@@ -279,6 +306,8 @@ Fault ReadArrays(ArraySource features, ArraySource labels, int64_t stream_bytes,
   if (split != nullptr) {
     split->samples = info.train_samples;
     RETURN_IF_FAULT(stays ? LeaveInFile(features, split) : ReadFeatures(&features, values, split));
+  } else if (!bytes) {
+    RETURN_IF_FAULT(LookAtFeatures(&features, values, &info.seen.emplace()));
   }
   RETURN_IF_FAULT(ReadLabels(&labels, label_values, &info, split));
   info.label_shape.assign(labels.shape.begin() + 1, labels.shape.end());

@@ -9,6 +9,9 @@
 // Features that lie in their file as they are, not compressed, can stay there and be read when they
 // are wanted.
 //
+// Where a data set is only looked into, the first 64 MiB of its features are: numbers that are not
+// taken are told then, others by who reads them.
+//
 // Limits: 4 GiB of features in memory, 2^50 values in files, 2^28 labels. Sizes are checked against
 // the file before memory is taken.
 #pragma once
@@ -29,6 +32,7 @@ inline constexpr int64_t kMaxArrayValues = int64_t{1} << 50;
 inline constexpr int64_t kMaxArrayLabels = int64_t{1} << 28;
 inline constexpr int64_t kMaxArrayClasses = 65536;
 inline constexpr size_t kMaxArrayRank = 8;
+inline constexpr int64_t kCheckedArrayBytes = int64_t{64} << 20;
 
 enum class ElementType { kUint8, kInt32, kInt64, kFloat32, kFloat64 };
 int64_t SizeOf(ElementType type);

@@ -1,6 +1,8 @@
 #include "data/arrays.h"
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include "data/testing.h"
@@ -148,17 +150,45 @@ TEST_F(ArraysTest, OtherVersionsAndGzipAreRead) {
 TEST_F(ArraysTest, NotANumberIsNamedByRowAndColumn) {
   std::vector<float> values = kSix;
   values[3] = std::nanf("");
-  WriteNpy(Npy("<f4", "(3, 2)", Packed(values)), good_y_);
-  auto dataset = Load(NpyUri(), roots());
-  ASSERT_FALSE(dataset.ok());
-  EXPECT_NE(dataset.status().message().find("row 2, column 2"), std::string::npos)
-      << dataset.status();
+  ExpectNpyWrong(Npy("<f4", "(3, 2)", Packed(values)), good_y_, {"row 2, column 2"});
   ExpectNpyWrong(good_x_, Npy("<f8", "(3,)", Packed<double>({0, 1e300, 2})),
                  {"y.npy', row 2 is not a number that fits a 32-bit float"});
-  WriteNpy(Npy("<i8", "(3, 1)", Packed<int64_t>({1, 1 << 24, (1 << 24) + 1})), good_y_);
-  dataset = Load(NpyUri(), roots());
+  ExpectNpyWrong(Npy("<i8", "(3, 1)", Packed<int64_t>({1, 1 << 24, (1 << 24) + 1})), good_y_,
+                 {"row 3 is too large to be exact"});
+}
+
+TEST_F(ArraysTest, FeaturesAreLookedAtUpToALimit) {
+  auto seen = [&](const std::string& features) {
+    WriteNpy(features, good_y_);
+    spec::Problems problems;
+    auto info = FileInspector(roots(), true).Inspect(NpyUri(), &problems);
+    EXPECT_TRUE(info) << problems.ToString();
+    return info ? info->seen : std::nullopt;
+  };
+  auto numbers = seen(good_x_);
+  ASSERT_TRUE(numbers);
+  EXPECT_EQ(std::pair(numbers->least, numbers->greatest), std::pair(1.0, 6.5));
+  EXPECT_EQ(numbers->fraction, 6.5);
+  numbers = seen(Npy("<i8", "(3, 1)", Packed<int64_t>({-3, 7, 0})));
+  ASSERT_TRUE(numbers);
+  EXPECT_EQ(std::pair(numbers->least, numbers->greatest), std::pair(-3.0, 7.0));
+  EXPECT_FALSE(numbers->fraction);
+  EXPECT_FALSE(seen(Npy("|u1", "(3, 2)", "abcdef"))) << "bytes are what they are";
+
+  // The rest is left to who reads it: zeros that take no disk, and one value behind the limit.
+  const int64_t width = (kCheckedArrayBytes / 4 + 3) / 3;
+  const std::string header = Npy("<f4", "(3, " + std::to_string(width) + ")", "");
+  ASSERT_GT(3 * width * 4, kCheckedArrayBytes);
+  Write("x.npy", header);
+  std::filesystem::resize_file(folder_ + "/x.npy",
+                               header.size() + static_cast<uint64_t>(3 * width * 4 - 4));
+  std::ofstream(folder_ + "/x.npy", std::ios::app | std::ios::binary)
+      << Packed(std::vector<float>{std::nanf("")});
+  spec::Problems problems;
+  EXPECT_TRUE(FileInspector(roots(), true).Inspect(NpyUri(), &problems)) << problems.ToString();
+  auto dataset = Load(NpyUri(), roots());
   ASSERT_FALSE(dataset.ok());
-  EXPECT_NE(dataset.status().message().find("row 3 is too large to be exact"), std::string::npos);
+  EXPECT_NE(dataset.status().message().find("row 3, column"), std::string::npos);
 }
 
 TEST_F(ArraysTest, HostileNpyHeadersAreRefused) {

@@ -71,10 +71,11 @@ class Roots {
 };
 
 // Inspects headers, sizes and labels: labels and the whole of a table are read, but a table's
-// features are checked to be numbers only in its first 64 MiB of text, and of a folder of images
-// the first one is looked at. What was found out, good or bad, is remembered for the last 256 data
-// sets, folders of images left out, until one of their files changes (path, inode, size, times).
-// Any number of threads; reading happens outside the lock.
+// features are checked to be numbers only in its first 64 MiB of text, those of an array of numbers
+// to be finite in its first 64 MiB, and of a folder of images the first one is looked at. What was
+// found out, good or bad, is remembered for the last 256 data sets, folders of images left out,
+// until one of their files changes (path, inode, size, times). Any number of threads; reading
+// happens outside the lock.
 class FileInspector : public spec::DatasetInspector {
  public:
   // must_see: whether data that is not there or not below a root is an error here (nodes, and a

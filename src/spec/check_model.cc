@@ -1,7 +1,10 @@
 #include "spec/check_model.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
+#include <string>
+#include <variant>
 
 #include "spec/count.h"
 #include "spec/layer_families.h"
@@ -108,7 +111,7 @@ class Inference {
                           "put it first");
       return;
     }
-    if (kind.traits.takes_whole_numbers && !CheckWholeNumbers(reader)) return;
+    if (kind.traits.takes_whole_numbers && !CheckWholeNumbers(written.options, reader)) return;
     if (step.residual && inputs[0] != inputs[1]) {
       reader.RefuseObject("a residual block must keep the shape of its input",
                           spec::ToString(inputs[1]), spec::ToString(inputs[0]),
@@ -136,11 +139,31 @@ class Inference {
     AddLayer(step, std::move(inputs), *output);
   }
 
+  bool CheckSeen(const DatasetInfo::Seen& seen, const LayerOptions& options,
+                 ObjectReader& reader) const {
+    const auto* embedding = std::get_if<EmbeddingOptions>(&options);
+    if (embedding == nullptr) return true;
+    const double end = static_cast<double>(embedding->input_dim);
+    if (!seen.fraction && seen.least >= 0 && seen.greatest < end) return true;
+    char found[64];
+    if (seen.fraction) {
+      std::snprintf(found, sizeof found, "%.9g", *seen.fraction);
+    } else {
+      std::snprintf(found, sizeof found, "%.9g to %.9g", seen.least, seen.greatest);
+    }
+    reader.RefuseObject("the data has numbers that the layer does not take",
+                        "whole numbers from 0 to " + std::to_string(embedding->input_dim - 1),
+                        found,
+                        seen.fraction || seen.least < 0 ? "correct the data" : "raise input_dim");
+    return false;
+  }
+
   // What the data holds, as far as that is known.
-  bool CheckWholeNumbers(ObjectReader& reader) const {
+  bool CheckWholeNumbers(const LayerOptions& options, ObjectReader& reader) const {
     using Values = DatasetInfo::Values;
     const Values values = dataset_ == nullptr ? Values::kAny : dataset_->values;
-    if (values != Values::kParts && values != Values::kAround) return true;
+    if (values != Values::kParts && values != Values::kAround)
+      return dataset_ == nullptr || !dataset_->seen || CheckSeen(*dataset_->seen, options, reader);
     reader.RefuseObject(
         "the layer takes whole numbers, which the data does not have",
         "text, or a table or an array of whole numbers that is not normalised",

@@ -177,6 +177,12 @@ struct DatasetInfo {
     kAround,  // real numbers on both sides of 0: scaled ones, and those of kMock
   };
   Values values = Values::kAny;
+  // Of features that are numbers, as far as they have been looked at; nullopt: they have not.
+  struct Seen {
+    double least = 0, greatest = 0;
+    std::optional<double> fraction;  // one that is not whole
+  };
+  std::optional<Seen> seen;
   // The least and the greatest label, of real numbers that have been read.
   std::optional<std::pair<double, double>> label_range;
   int64_t bytes_in_memory = 0;  // loaded, as the runner keeps it

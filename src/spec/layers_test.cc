@@ -487,6 +487,24 @@ TEST(Layers, AnEmbeddingTakesTheDatasNumbersOnly) {
                        "whole numbers"));
 }
 
+TEST(Layers, AnEmbeddingIsRefusedForNumbersThatHaveBeenSeenAndItDoesNotTake) {
+  const JobDescription job = ImageJob(
+      R"({"type": "embedding", "input_dim": 9, "output_dim": 4}, {"type": "flatten"},
+         {"type": "dense", "units": 10})");
+  auto check = [&](double least, double greatest, std::optional<double> fraction = {}) {
+    DatasetInfo info = FashionMnist();
+    info.values = DatasetInfo::Values::kAny;
+    info.seen = {least, greatest, fraction};
+    return Check(job, info).problems;
+  };
+  EXPECT_TRUE(check(0, 8).empty());
+  const char* path = "$.model.layers[0]";
+  EXPECT_TRUE(
+      SaysOnly(check(0, 9), path, "whole numbers from 0 to 8, found 0 to 9 (raise input_dim)"));
+  EXPECT_TRUE(SaysOnly(check(-1, 8), path, "found -1 to 8 (correct the data)"));
+  EXPECT_TRUE(SaysOnly(check(0, 8, 2.5), path, "found 2.5 (correct the data)"));
+}
+
 TEST(Layers, AnEmbeddingIsRefusedWhereTheDataHasNoWholeNumbers) {
   const JobDescription job = ImageJob(
       R"({"type": "embedding", "input_dim": 9, "output_dim": 4}, {"type": "flatten"},
