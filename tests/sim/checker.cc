@@ -266,10 +266,9 @@ void Checker::CheckChange(const Job& before, const Job& after) const {
   if (after.state == JobState::kQueued && before.state != JobState::kQueued &&
       after.message.find(" failed (") != std::string::npos && after.retries <= before.retries)
     broken("retries", "a failure was not counted");
-  const bool gave_way = after.state == JobState::kQueued && before.state != JobState::kQueued &&
-                        after.cause == control::Cause::kPreempted;
-  if (gave_way && after.preemptions != before.preemptions + 1)
-    broken("preemption", "an attempt that made room was not counted");
+  if (before.cause != control::Cause::kPreempted && after.cause == control::Cause::kPreempted &&
+      after.preemptions != before.preemptions + 1)
+    broken("preemption", "that an attempt made room was not counted");
   bool made_room = after.preemptions > before.preemptions;
   if (made_room && (after.retries != before.retries || before.preempted_for->empty()))
     broken("preemption", "an attempt that made room was counted wrong");
