@@ -94,6 +94,15 @@ void AddMeetings(int64_t ids, Plan* plan) {
       plan->actions.push_back(meanwhile);
     }
   }
+  // What a failed sync has lost shows when the power goes after it.
+  if (random.Chance(0.3)) {
+    Action error{random.Between(Duration::zero(), plan->chaos), kDiskError};
+    error.n = 2 + 3 * random.Below(30);  // of a sync
+    Action loss{error.at + random.Between(Duration::zero(), lease), kPowerLoss};
+    loss.length = LengthOf(random, lease);
+    plan->actions.push_back(error);
+    plan->actions.push_back(loss);
+  }
 }
 
 }  // namespace
