@@ -243,6 +243,7 @@ int Disk::Begin(const Handle& handle, Fault kind, bool* part) {
   if (kind != Fault::kNone && kind == fail_ && --fail_at_ <= 0) {
     fail_ = Fault::kNone;
     errno_ = EIO;
+    sync_failed_ |= kind == Fault::kSync;
     return kind == Fault::kRead    ? SQLITE_IOERR_READ
            : kind == Fault::kWrite ? SQLITE_IOERR_WRITE
                                    : SQLITE_IOERR_FSYNC;

@@ -17,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "central/disk_reserve.h"
@@ -59,6 +60,8 @@ class Disk {
   void SetCopiesOnWrite(bool on) { copies_on_write_ = on; }
   // Whether what failed last did so for want of space.
   bool out_of_space() const;
+  // Whether a sync has failed since this was asked last.
+  bool TakeFailedSync() { return std::exchange(sync_failed_, false); }
   int64_t used() const;
   int64_t operations() const { return operations_; }
 
@@ -102,6 +105,7 @@ class Disk {
   bool killed_ = false, power_fails_ = false;
   Fault fail_ = Fault::kNone;
   int64_t fail_at_ = 0;
+  bool sync_failed_ = false;
   int64_t capacity_ = INT64_MAX;
   bool quota_like_ = false, copies_on_write_ = false;
   int64_t taken_ = 0;

@@ -334,7 +334,11 @@ void Server::Work() {
   Committer::Disk before = committer_->disk();
   const MonotonicTime now = process_.now().monotonic;
   world_->checker.Begin((before == Committer::Disk::kFull ? full_since_ : now) - stood_still_);
+  world_->disk.TakeFailedSync();
   Status status = committer_->Step(std::move(items), process_.now());
+  // What it has not written the disk will not write any more, though the next sync succeeds.
+  if (world_->disk.TakeFailedSync() && status.ok() && !world_->disk.killed())
+    Break("failed syncs", "the server goes on after one");
   if (!status.ok() && !world_->disk.killed()) {
     Reach(Place::kStoreFailed);
     if (world_->disk.out_of_space()) Break("full disks", "the server ends: " + status.ToString());
