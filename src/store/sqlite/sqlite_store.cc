@@ -253,8 +253,14 @@ namespace {
 class SqliteStore : public JobStore {
  public:
   // The schema must be the present one. Throws SQLite::Exception.
-  SqliteStore(std::string path, UniqueFd lock, std::unique_ptr<SQLite::Database> database)
-      : path_(std::move(path)), lock_(std::move(lock)), database_(std::move(database)) {}
+  SqliteStore(std::string path, UniqueFd lock, std::unique_ptr<SQLite::Database> database,
+              const SqliteOptions& options)
+      : path_(std::move(path)),
+        lock_(std::move(lock)),
+        database_(std::move(database)),
+        checkpoint_pages_(options.checkpoint_pages) {
+    sqlite3_wal_hook(database_->getHandle(), &AfterCommit, this);
+  }
 
   Result<control::Snapshot> Load() override {
     try {
@@ -331,6 +337,20 @@ class SqliteStore : public JobStore {
   }
 
  private:
+  // Moves what the log holds into the database once it is long, as SQLite does by itself; but that
+  // keeps to itself when the disk fails. An error becomes that of the commit, which has taken
+  // place.
+  static int AfterCommit(void* store, sqlite3* handle, const char* name, int pages) {
+    if (pages < static_cast<SqliteStore*>(store)->checkpoint_pages_) return SQLITE_OK;
+    const int result =
+        sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    if ((result & 0xff) != SQLITE_IOERR) return SQLITE_OK;  // it is tried again after the next one
+    const int error = sqlite3_system_errno(handle);
+    const bool no_space = sqlite3_extended_errcode(handle) == SQLITE_IOERR_WRITE &&
+                          (error == ENOSPC || error == EDQUOT);
+    return no_space ? SQLITE_OK : result;
+  }
+
   // Of what failed last. SQLite itself keeps none of what a COMMIT writes, but the log's file does.
   int SystemErrno() {
     sqlite3* handle = database_->getHandle();
@@ -827,6 +847,7 @@ class SqliteStore : public JobStore {
   const std::string path_;
   UniqueFd lock_;  // released after the database is closed
   std::unique_ptr<SQLite::Database> database_;
+  const int64_t checkpoint_pages_;
   bool broken_ = false;
   int64_t max_sequence_ =
       database_->execAndGet("SELECT ifnull(max(sequence), 0) FROM jobs").getInt64();
@@ -941,8 +962,7 @@ Status SetUp(SQLite::Database& database, const std::string& path, const SqliteOp
         "put it on a local file system");
   }
   database.exec("PRAGMA temp_store = MEMORY");
-  database.exec("PRAGMA cache_size = -32768");  // KiB
-  database.exec("PRAGMA wal_autocheckpoint = " + std::to_string(options.checkpoint_pages));
+  database.exec("PRAGMA cache_size = -32768");            // KiB
   database.exec("PRAGMA journal_size_limit = 67108864");  // bytes kept after a
                                                           // larger transaction
   if (options.max_pages > 0) {
@@ -1066,7 +1086,7 @@ Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path,
       if (lock) WriteHolder(lock.get(), ReadSmall(kBootId));
     }
     return std::unique_ptr<JobStore>(
-        std::make_unique<SqliteStore>(path, std::move(lock), std::move(database)));
+        std::make_unique<SqliteStore>(path, std::move(lock), std::move(database), options));
   } catch (const SQLite::Exception& e) {
     int error = database ? sqlite3_system_errno(database->getHandle()) : 0;
     return ErrorStatus(path, e, error);
