@@ -226,6 +226,15 @@ TEST_F(GangTest, WhatARankSeesOfAnothersEndIsNoCause) {
   EXPECT_EQ(g.retries, 1);
 }
 
+TEST_F(GangTest, ARankThatMissesOthersBeforeItIsToldOfThePauseDoesNotFailTheJob) {
+  Run();
+  b.Do(PauseJob{.job = {"g"}});
+  b.Complete("g", 1, "a", Outcome::kFailed, Cause::kPeerLost, "rank 1 does not answer");
+  EndAsTold({"b", "c"});
+  EXPECT_EQ(b.StateOf("g"), "Paused");
+  EXPECT_EQ(b.Get("g").retries, 0);
+}
+
 TEST_F(GangTest, AKilledNodeThatComesBackAtOnceIsTheCauseThoughOthersMissedItsRankFirst) {
   Run();
   b.Complete("g", 1, "a", Outcome::kFailed, Cause::kPeerLost, "rank 1 does not answer");

@@ -96,6 +96,9 @@ AttemptEnd Control::State::Judge(JobEntry& entry, NodeEntry& node, ReportComplet
   using Kind = AttemptEnd::Kind;
   // Stopped by the node's own decision: it shuts down, or its lease ended.
   bool stopped = c.outcome == Outcome::kCancelled && !job.cancel_requested;
+  // Another rank has left as it was told to, before this one was told.
+  stopped |= c.outcome == Outcome::kFailed && c.cause == Cause::kPeerLost && IsToStop(entry) &&
+             IsToYield(entry);
   // What fails on a node in quarantine is the node's failure.
   bool nodes_fault =
       c.outcome == Outcome::kFailed && node.node.quarantined && MayBeTheNodes(c.cause);

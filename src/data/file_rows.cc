@@ -9,6 +9,7 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -50,7 +51,11 @@ class WholeSplit {
   // The error is that of the first sample that cannot be read.
   Status Read() {
     std::vector<std::thread> others;
-    for (unsigned i = 1; i < ThreadsToRead(); ++i) others.emplace_back([this] { ReadPieces(); });
+    try {
+      for (unsigned i = 1; i < ThreadsToRead(); ++i) others.emplace_back([this] { ReadPieces(); });
+    } catch (const std::system_error&) {
+      // No room for a stack: fewer read.
+    }
     ReadPieces();
     for (std::thread& other : others) other.join();
     return status_;

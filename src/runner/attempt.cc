@@ -326,7 +326,8 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
   std::unique_ptr<ProcessGroup> group;
   if (start.gang) {
     Result<std::unique_ptr<ProcessGroup>> met = ProcessGroup::Connect(
-        *start.gang, [&hooks] { return hooks.asked && hooks.asked() != Directive::kGoOn; });
+        *start.gang, [&hooks] { return hooks.asked && hooks.asked() != Directive::kGoOn; },
+        [&hooks] { return hooks.asked && hooks.asked() == Directive::kStop; });
     if (met.status().code() == Code::kCancelled) {
       result->end = hooks.asked() == Directive::kYield ? End::kYielded : End::kStopped;
       return;

@@ -6,8 +6,10 @@
 
 #include <cstdio>
 #include <iterator>
+#include <new>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "runner/attempt_parts.h"
@@ -16,8 +18,12 @@ namespace cyxwiz::runner {
 
 Interruption::Interruption(Channel* channel, std::function<Directive()> asked)
     : channel_(channel), asked_(std::move(asked)), over_(::eventfd(0, EFD_CLOEXEC)) {
-  // Without it the attempt ends when it next looks.
-  if (over_) thread_ = std::thread([this] { Listen(); });
+  if (!over_) return;
+  try {
+    thread_ = std::thread([this] { Listen(); });
+  } catch (const std::system_error&) {
+    // Without it the attempt ends when it next looks.
+  }
 }
 
 Interruption::~Interruption() {
@@ -32,9 +38,13 @@ void Interruption::Listen() {
     const Directive asked = asked_();
     if (asked != Directive::kGoOn) {
       const bool yields = asked == Directive::kYield;
-      LogLine(std::string(yields ? "yielded" : "stopped") + " while the data was made ready");
-      std::fflush(nullptr);
-      (void)channel_->Send(yields ? YieldedLine(std::nullopt, OkStatus()) : StoppedLine());
+      try {
+        LogLine(std::string(yields ? "yielded" : "stopped") + " while the data was made ready");
+        std::fflush(nullptr);
+        (void)channel_->Send(yields ? YieldedLine(std::nullopt, OkStatus()) : StoppedLine());
+      } catch (const std::bad_alloc&) {
+        // Its end says enough.
+      }
       // Other threads are in the middle of things, which no destructor may find.
       ::_exit(0);
     }

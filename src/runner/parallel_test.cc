@@ -66,7 +66,8 @@ std::vector<std::string> RunRanks(int size, const std::function<std::string(Proc
         if (size == 1) {
           told = work(nullptr);
         } else {
-          auto group = ProcessGroup::Connect({rank, size, "127.0.0.1", port, "secret"}, Never);
+          auto group =
+              ProcessGroup::Connect({rank, size, "127.0.0.1", port, "secret"}, Never, Never);
           told = group.ok() ? work(group->get()) : group.status().ToString();
         }
       } catch (const std::exception& error) {
@@ -132,7 +133,9 @@ TEST(ProcessGroup, APortThatIsTakenIsTold) {
   ASSERT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
   auto told = RunRanks(1, [&](ProcessGroup*) {
     const int port = ntohs(address.sin_port);
-    return ProcessGroup::Connect({0, 2, "127.0.0.1", port, "secret"}, Never).status().ToString();
+    return ProcessGroup::Connect({0, 2, "127.0.0.1", port, "secret"}, Never, Never)
+        .status()
+        .ToString();
   });
   EXPECT_NE(told[0].find("ALREADY_EXISTS: cannot listen on 127.0.0.1:"), std::string::npos)
       << told[0];
@@ -140,8 +143,8 @@ TEST(ProcessGroup, APortThatIsTakenIsTold) {
 
 TEST(ProcessGroup, ARankThatWaitsForOthersEndsWhenAsked) {
   auto told = RunRanks(1, [&](ProcessGroup*) {
-    auto group =
-        ProcessGroup::Connect({0, 2, "127.0.0.1", FreePort(), "secret"}, [] { return true; });
+    auto group = ProcessGroup::Connect(
+        {0, 2, "127.0.0.1", FreePort(), "secret"}, [] { return true; }, Never);
     return std::string(CodeName(group.status().code()));
   });
   EXPECT_EQ(told[0], "CANCELLED");

@@ -130,11 +130,11 @@ struct ProcessGroup::Connection {
     throw PeerLostError("another rank is lost: " + FirstLine(error));
   }
 
-  void LoseIfOneFailed(const std::function<bool()>& stop_wanted) {
+  void LoseIfOneFailed(const std::function<bool()>& leave_wanted) {
     for (auto& work : begun) {
       if (!work->isCompleted() || work->isSuccess()) continue;
       broken = true;
-      if (stop_wanted()) throw StopAskedError();  // the others may only have been faster
+      if (leave_wanted()) throw StopAskedError();  // the others may only have been faster
       try {
         std::rethrow_exception(work->exception());
       } catch (const std::exception& error) {
@@ -185,6 +185,7 @@ struct ProcessGroup::Connection {
 bool ProcessGroup::Supported() { return true; }
 
 Result<std::unique_ptr<ProcessGroup>> ProcessGroup::Connect(const GangPlace& place,
+                                                            std::function<bool()> leave_wanted,
                                                             std::function<bool()> stop_wanted) {
   // Gloo writes to sockets of ranks that may be gone: an error of the write, not this rank's end.
   ::signal(SIGPIPE, SIG_IGN);
@@ -195,15 +196,15 @@ Result<std::unique_ptr<ProcessGroup>> ProcessGroup::Connect(const GangPlace& pla
   std::thread([place, promise] { promise->set_value(Connection::Make(place)); }).detach();
   const auto begin = std::chrono::steady_clock::now();
   while (made.wait_for(kBetweenQuestions) != std::future_status::ready) {
-    if (stop_wanted()) return Status(Code::kCancelled, "asked to stop before all ranks had met");
+    if (leave_wanted()) return Status(Code::kCancelled, "asked to stop before all ranks had met");
     if (std::chrono::steady_clock::now() - begin > kLongestMeeting) {
       return Unavailable("not all of " + std::to_string(place.size) + " ranks have come to " +
                          place.host + ":" + std::to_string(place.port) + " within 5 minutes");
     }
   }
   ASSIGN_OR_RETURN(std::shared_ptr<Connection> connection, made.get());
-  std::unique_ptr<ProcessGroup> group(
-      new ProcessGroup(place, std::move(stop_wanted), std::move(connection)));
+  std::unique_ptr<ProcessGroup> group(new ProcessGroup(
+      place, std::move(leave_wanted), std::move(stop_wanted), std::move(connection)));
   try {
     RETURN_IF_ERROR(group->CheckSecrets(place.secret));
   } catch (const StopAskedError& error) {
@@ -214,10 +215,12 @@ Result<std::unique_ptr<ProcessGroup>> ProcessGroup::Connect(const GangPlace& pla
   return group;
 }
 
-ProcessGroup::ProcessGroup(const GangPlace& place, std::function<bool()> stop_wanted,
+ProcessGroup::ProcessGroup(const GangPlace& place, std::function<bool()> leave_wanted,
+                           std::function<bool()> stop_wanted,
                            std::shared_ptr<Connection> connection)
     : rank_(place.rank),
       size_(place.size),
+      leave_wanted_(std::move(leave_wanted)),
       stop_wanted_(std::move(stop_wanted)),
       connection_(std::move(connection)) {}
 
@@ -263,7 +266,7 @@ void ProcessGroup::Wait() {
       } catch (const std::exception&) {
         // It has failed, or is not done yet. One that has failed may have left the others waiting
         // for ever: Gloo reads no further from a rank whose message was for it.
-        connection_->LoseIfOneFailed(stop_wanted_);
+        connection_->LoseIfOneFailed(leave_wanted_);
       }
       if (!stop_wanted_()) continue;
       connection_->broken = true;
@@ -319,7 +322,7 @@ std::vector<at::Tensor> ProcessGroup::Gather(const at::Tensor& tensor) {
 struct ProcessGroup::Connection {};
 
 bool ProcessGroup::Supported() { return false; }
-Result<std::unique_ptr<ProcessGroup>> ProcessGroup::Connect(const GangPlace&,
+Result<std::unique_ptr<ProcessGroup>> ProcessGroup::Connect(const GangPlace&, std::function<bool()>,
                                                             std::function<bool()>) {
   return Unimplemented("this runner was built without Gloo and cannot train over several nodes",
                        "install libgloo-dev and build it again with a libtorch that has Gloo");

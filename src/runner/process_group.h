@@ -41,7 +41,9 @@ struct StopAskedError : std::runtime_error {
 
 // One thread. All ranks call the same functions, with tensors of the same size and type, in the
 // same order. Each waits until all have, however long one of them evaluates: at most kLongestWait;
-// meanwhile it asks stop_wanted. After an error nothing more can be done with it.
+// meanwhile it asks stop_wanted. One that shall only leave goes on, so that all can agree where to;
+// but it leaves while they meet, and when another one is gone: leave_wanted. After an error nothing
+// more can be done with it.
 class ProcessGroup {
  public:
   static constexpr std::chrono::minutes kLongestWait{60}, kLongestMeeting{5};
@@ -50,9 +52,10 @@ class ProcessGroup {
   static bool Supported();
 
   // Meets the others. ALREADY_EXISTS: rank 0 cannot listen at the port; UNAVAILABLE: not all have
-  // come within kLongestMeeting, or one without the secret; CANCELLED: stop_wanted;
+  // come within kLongestMeeting, or one without the secret; CANCELLED: leave_wanted;
   // UNIMPLEMENTED: not Supported. From then on the process ignores SIGPIPE.
   static Result<std::unique_ptr<ProcessGroup>> Connect(const GangPlace& place,
+                                                       std::function<bool()> leave_wanted,
                                                        std::function<bool()> stop_wanted);
   ~ProcessGroup();
 
@@ -74,12 +77,12 @@ class ProcessGroup {
 
  private:
   struct Connection;
-  ProcessGroup(const GangPlace& place, std::function<bool()> stop_wanted,
-               std::shared_ptr<Connection> connection);
+  ProcessGroup(const GangPlace& place, std::function<bool()> leave_wanted,
+               std::function<bool()> stop_wanted, std::shared_ptr<Connection> connection);
   Status CheckSecrets(const std::string& secret);
 
   const int rank_, size_;
-  const std::function<bool()> stop_wanted_;
+  const std::function<bool()> leave_wanted_, stop_wanted_;
   std::shared_ptr<Connection> connection_;
 };
 

@@ -11,6 +11,7 @@
 
 #include "runner/autocast.h"
 #include "runner/format.h"
+#include "runner/forward_pass.h"
 #include "runner/processor.h"
 #include "runner/trainer.h"
 #include "runner/trainer_before.h"
@@ -47,7 +48,7 @@ void Trainer::SettlePrecision() {
   }
   const bool faster = seconds.bfloat16 < kMostPart * seconds.float32;
   job_.training.precision = faster ? Precision::kBfloat16 : Precision::kFloat32;
-  if (settled) return;
+  if (settled) return CheckPrecision(job_.training.precision, observer_);
   std::string line = std::string("precision: ") + (faster ? "bfloat16" : "float32");
   if (seconds.bfloat16 < kNever) {
     line += Format("; a pass of a batch takes %.3g ms in bfloat16 and %.3g ms in float32",
