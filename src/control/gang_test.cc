@@ -262,6 +262,22 @@ TEST_F(GangTest, RanksThatCannotReachEachOtherAreNotTriedForEver) {
   EXPECT_EQ(g.cause, Cause::kPeerLost);
 }
 
+TEST_F(GangTest, TheNextAttemptMeetsAtAnotherPort) {
+  const std::string first = b.effects<AssignEffect>().at(0).rendezvous;
+  Run();
+  b.Complete("g", 1, "a", Outcome::kFailed, Cause::kRunnerCrashed, "SIGSEGV");
+  EndAsTold({"b", "c"});
+  std::vector<AssignEffect> assigned;
+  for (int i = 0; i < 5 && assigned.empty(); ++i) {
+    for (const char* id : {"a", "b", "c"}) b.Beat(id);
+    b.Pass(seconds(1));
+    assigned = b.effects<AssignEffect>();
+  }
+  ASSERT_EQ(assigned.size(), 3u);
+  EXPECT_EQ(assigned[0].rendezvous.substr(0, 2), first.substr(0, 2)) << "the same node";
+  EXPECT_NE(assigned[0].rendezvous, first) << "the one before may still be taken";
+}
+
 TEST_F(GangTest, ARefusedRankTakesTheOthersBack) {
   b.Accepted("g", 1, "a");
   b.Do(AssignOutcome{{{"g"}, 1}, {"b"}, AssignOutcome::Kind::kRejected, "no room"});
