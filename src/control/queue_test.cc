@@ -156,7 +156,7 @@ TEST_F(Queue, NodesAreKeptForSeveralJobsUpToAQuarterOfTheFleet) {
   for (int i = 0; i < 16; ++i) SubmitFor("ann", "s" + std::to_string(i));
   for (const char* id : {"l0", "l1", "l2"}) SubmitFor("bob", id, 2);
   for (int i = 16; i < 40; ++i) SubmitFor("ann", "s" + std::to_string(i));
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 7; ++i) {
     End("s" + std::to_string(i));
     bench_.Pass(minutes(2));
   }
