@@ -102,9 +102,7 @@ struct LineJobs {
 };
 
 const Limits& LimitsOf(const Job& job);
-const std::string& ProjectOf(const Job& job);  // empty: none
-int32_t RanksOf(const Job& job);               // of its current or last attempt
-double EpochsOf(const Job& job);               // at least 1, as of jobs that do not train
+double EpochsOf(const Job& job);  // at least 1, as of jobs that do not train
 scheduler::Request RequestOf(const Job& job);
 // A new job of this id that asks for what `job` asks for; without its terms, and no array.
 Job AskedLike(const Job& job, JobId id);

@@ -253,6 +253,9 @@ std::vector<NodeId> NodesWith(const Job& job);
 Resources HeldOn(const Job& job, const NodeId& node);
 // The number of the rank that is, or was, on the node; -1: none. A job that is no gang has rank 0.
 int32_t RankOn(const Job& job, const NodeId& node);
+// How many ranks its current or last attempt has.
+int32_t RanksOf(const Job& job);
+const std::string& ProjectOf(const Job& job);  // empty: none
 
 // Which jobs are meant.
 struct JobFilter {

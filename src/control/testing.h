@@ -84,8 +84,8 @@ class Bench : public Archive {
       if (IsFinal(job->state)) {
         snapshot.ended.push_back({job->user, job->type, job->state, 1, job->member != nullptr});
         if (job->array == nullptr) {
-          snapshot.past.push_back({job->user, job->terms != nullptr ? job->terms->project : "",
-                                   job->resources, job->started_at, job->ended_at});
+          snapshot.past.push_back({job->user, ProjectOf(*job), job->resources * RanksOf(*job),
+                                   job->started_at, job->ended_at});
         }
       } else {
         snapshot.jobs.push_back(*job);

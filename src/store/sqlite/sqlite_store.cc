@@ -788,8 +788,8 @@ class SqliteStore : public JobStore {
                      past.getColumn(3).getInt64()};
       each.gpu_memory_bytes = job.resources.gpu_memory_bytes;
       snapshot.past.push_back({past.getColumn(0).getString(),
-                               job.terms != nullptr ? job.terms->project : "",
-                               each * (job.gang != nullptr ? std::ssize(job.gang->ranks) : 1),
+                               control::ProjectOf(job),
+                               each * control::RanksOf(job),
                                {past.getColumn(4).getInt64()},
                                {past.getColumn(5).getInt64()}});
     }
