@@ -215,6 +215,16 @@ Result<UniqueFd> LockToRead(const std::string& path) {
   return LockStore(path);
 }
 
+namespace {
+
+// A quota shows as an I/O error. A failed fsync is fatal whatever its reason: the kernel may have
+// dropped the pages.
+bool IsOutOfQuota(const SQLite::Exception& e, int error) {
+  return (error == ENOSPC || error == EDQUOT) && e.getExtendedErrorCode() == SQLITE_IOERR_WRITE;
+}
+
+}  // namespace
+
 Status ErrorStatus(const std::string& path, const SQLite::Exception& e, int error) {
   std::string what = "'" + path + "': " + e.what();
   switch (e.getErrorCode()) {
@@ -223,11 +233,7 @@ Status ErrorStatus(const std::string& path, const SQLite::Exception& e, int erro
     case SQLITE_IOERR:
       if (e.getExtendedErrorCode() == SQLITE_IOERR_DATA)
         return Damaged(path, "a page does not have the content that was written");
-      // A quota shows as an I/O error. A failed fsync is fatal whatever its
-      // reason: the kernel may have dropped the pages.
-      if ((error == ENOSPC || error == EDQUOT) && e.getExtendedErrorCode() == SQLITE_IOERR_WRITE) {
-        return FullDisk(path);
-      }
+      if (IsOutOfQuota(e, error)) return FullDisk(path);
       return Internal(what + (error != 0 ? ": " + ErrnoStatus("errno", error).message() : ""),
                       "check the disk and the kernel's log");
     case SQLITE_CORRUPT:
@@ -259,7 +265,7 @@ class SqliteStore : public JobStore {
         lock_(std::move(lock)),
         database_(std::move(database)),
         checkpoint_pages_(options.checkpoint_pages) {
-    sqlite3_wal_hook(database_->getHandle(), &AfterCommit, this);
+    sqlite3_wal_hook(database_->getHandle(), &NoteLog, this);
   }
 
   Result<control::Snapshot> Load() override {
@@ -320,12 +326,12 @@ class SqliteStore : public JobStore {
       }
       commit_.exec();
       commit_.reset();
-      return OkStatus();
     } catch (const SQLite::Exception& e) {
       Status status = ErrorStatus(path_, e, SystemErrno());
       broken_ = status.code() != Code::kResourceExhausted || !RollBack();
       return status;
     }
+    return ShortenLog();
   }
 
   Result<std::unique_ptr<Backup>> BeginBackup(const std::string& path) override {
@@ -337,18 +343,25 @@ class SqliteStore : public JobStore {
   }
 
  private:
+  // Told by SQLite after each commit: how many pages the log has.
+  static int NoteLog(void* store, sqlite3*, const char*, int pages) {
+    static_cast<SqliteStore*>(store)->log_pages_ = pages;
+    return SQLITE_OK;
+  }
+
   // Moves what the log holds into the database once it is long, as SQLite does by itself; but that
-  // keeps to itself when the disk fails. An error becomes that of the commit, which has taken
-  // place.
-  static int AfterCommit(void* store, sqlite3* handle, const char* name, int pages) {
-    if (pages < static_cast<SqliteStore*>(store)->checkpoint_pages_) return SQLITE_OK;
+  // keeps to itself when the disk fails. For want of space it is tried again after the next commit.
+  Status ShortenLog() {
+    if (std::exchange(log_pages_, 0) < checkpoint_pages_) return OkStatus();
+    sqlite3* handle = database_->getHandle();
     const int result =
-        sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-    if ((result & 0xff) != SQLITE_IOERR) return SQLITE_OK;  // it is tried again after the next one
+        sqlite3_wal_checkpoint_v2(handle, "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    if ((result & 0xff) != SQLITE_IOERR) return OkStatus();
+    const SQLite::Exception failure(handle, result);
     const int error = sqlite3_system_errno(handle);
-    const bool no_space = sqlite3_extended_errcode(handle) == SQLITE_IOERR_WRITE &&
-                          (error == ENOSPC || error == EDQUOT);
-    return no_space ? SQLITE_OK : result;
+    if (IsOutOfQuota(failure, error)) return OkStatus();
+    broken_ = true;
+    return ErrorStatus(path_, failure, error);
   }
 
   // Of what failed last. SQLite itself keeps none of what a COMMIT writes, but the log's file does.
@@ -848,6 +861,7 @@ class SqliteStore : public JobStore {
   UniqueFd lock_;  // released after the database is closed
   std::unique_ptr<SQLite::Database> database_;
   const int64_t checkpoint_pages_;
+  int64_t log_pages_ = 0;  // after the last commit; 0: it has been seen to
   bool broken_ = false;
   int64_t max_sequence_ =
       database_->execAndGet("SELECT ifnull(max(sequence), 0) FROM jobs").getInt64();
