@@ -25,18 +25,25 @@ Fault CutOff(const ArraySource& array, int64_t expected, int64_t found) {
                Count(found, "byte"), "copy or write the file again");
 }
 
-// Reads `bytes` bytes in chunks, gives each to use(chunk, bytes), and checks that nothing follows.
+// Reads the first `some` of `bytes` bytes in chunks and gives each to use(chunk, bytes).
 template <typename Use>
-Fault ReadChunks(ArraySource* array, int64_t bytes, Use use) {
+Fault ReadFirst(ArraySource* array, int64_t some, int64_t bytes, Use use) {
   std::vector<char> buffer(kChunkBytes);
-  for (int64_t left = bytes; left > 0;) {
+  for (int64_t left = some; left > 0;) {
     const size_t want = static_cast<size_t>(std::min<int64_t>(left, kChunkBytes));
     size_t got = 0;
     RETURN_IF_FAULT(array->bytes->Read(buffer.data(), want, &got));
-    if (got < want) return CutOff(*array, bytes, bytes - left + static_cast<int64_t>(got));
+    if (got < want) return CutOff(*array, bytes, some - left + static_cast<int64_t>(got));
     RETURN_IF_FAULT(use(buffer.data(), want));
     left -= static_cast<int64_t>(want);
   }
+  return {};
+}
+
+// Reads all of the `bytes` bytes so, and checks that nothing follows.
+template <typename Use>
+Fault ReadChunks(ArraySource* array, int64_t bytes, Use use) {
+  RETURN_IF_FAULT(ReadFirst(array, bytes, bytes, use));
   char beyond;
   size_t got = 0;
   RETURN_IF_FAULT(array->bytes->Read(&beyond, 1, &got));
@@ -157,19 +164,13 @@ Fault ReadFeatures(ArraySource* array, int64_t values, Split* split) {
 // Of features that are only looked at.
 Fault LookAtFeatures(ArraySource* array, int64_t values, spec::DatasetInfo::Seen* seen) {
   const int64_t size = SizeOf(array->type), width = values / array->shape[0];
-  std::vector<char> buffer(kChunkBytes);
   std::vector<float> floats(kChunkBytes / static_cast<size_t>(size));
   seen->least = std::numeric_limits<double>::infinity();
   seen->greatest = -seen->least;
-  const int64_t looked_at = std::min(values, kCheckedArrayBytes / size);
-  for (int64_t first = 0; first < looked_at;) {
-    const int64_t count = std::min(looked_at - first, static_cast<int64_t>(kChunkBytes) / size);
-    const size_t want = static_cast<size_t>(count * size);
-    size_t got = 0;
-    RETURN_IF_FAULT(array->bytes->Read(buffer.data(), want, &got));
-    if (got < want) return CutOff(*array, values * size, first * size + static_cast<int64_t>(got));
-    RETURN_IF_FAULT(
-        ToFloats(array->place, array->type, buffer.data(), count, first, width, floats.data()));
+  int64_t first = 0;
+  auto look = [&](const char* chunk, size_t bytes) -> Fault {
+    const int64_t count = static_cast<int64_t>(bytes) / size;
+    RETURN_IF_FAULT(ToFloats(array->place, array->type, chunk, count, first, width, floats.data()));
     for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
       const double value = static_cast<double>(floats[i]);
       seen->least = std::min(seen->least, value);
@@ -177,8 +178,9 @@ Fault LookAtFeatures(ArraySource* array, int64_t values, spec::DatasetInfo::Seen
       if (value != std::floor(value)) seen->fraction = value;
     }
     first += count;
-  }
-  return {};
+    return {};
+  };
+  return ReadFirst(array, std::min(values, kCheckedArrayBytes / size) * size, values * size, look);
 }
 
 // Fills in classes, or of numbers their range. Where only is looked (split is null), none is kept.

@@ -31,6 +31,11 @@ struct [[nodiscard]] Fault {
   spec::Problem ToProblem() const { return {"$.dataset", message, expected, found, hint}; }
 };
 
+// The same in the parts that a Status has.
+inline Fault FaultOf(const Status& status) {
+  return {status.code(), status.message(), "", "", status.hint()};
+}
+
 inline Fault Wrong(std::string message, std::string expected, std::string found,
                    std::string hint = "") {
   return {Code::kInvalidArgument, std::move(message), std::move(expected), std::move(found),

@@ -119,8 +119,7 @@ Fault ForEachRow(const Split& split, int64_t row_bytes,
                    static_cast<int>(ThreadsToRead()));
   for (int64_t i = 0; i < split.samples; ++i) {
     const uint8_t* row = nullptr;
-    if (Status read = stream.Next(&row); !read.ok())
-      return {read.code(), read.message(), "", "", read.hint()};
+    if (Status read = stream.Next(&row); !read.ok()) return FaultOf(read);
     use(row);
   }
   return {};
@@ -155,7 +154,7 @@ Fault ReadIntoMemory(Dataset* dataset) {
           return WholeSplit(*split, row_bytes, reinterpret_cast<uint8_t*>(values.data())).Read();
         },
         split->features);
-    if (!read.ok()) return {read.code(), read.message(), "", "", read.hint()};
+    if (!read.ok()) return FaultOf(read);
     split->files.reset();
     split->rows = {};
   }

@@ -149,8 +149,7 @@ bool TakePart(const Json& parts, const char* name, Part* part) {
 
 Fault ReadDescription(const std::string& path, Raw* raw, Description* description) {
   Result<std::string> text = ReadFile(path, kMaxJsonBytes);
-  if (!text.ok())
-    return {text.status().code(), text.status().message(), "", "", text.status().hint()};
+  if (!text.ok()) return FaultOf(text.status());
   Result<Json> json = ParseJson(*text, "it");
   if (!json.ok()) return Broken(path, "is not read", "JSON", json.status().message());
   if (!json->is_object() || json->value("format", Json()) != kFormat ||
