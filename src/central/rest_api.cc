@@ -98,6 +98,19 @@ int HttpStatusOfBody(const Status& status) {
   return status.code() == Code::kUnimplemented ? 415 : 0;
 }
 
+// The event after which to go on, as `name` has it; empty: left as it is.
+Status ReadAfter(const std::string& name, const std::string& text,
+                 protocol::ListEventsRequest* request) {
+  if (text.empty()) return OkStatus();
+  auto number = ParseInt(text);
+  if (!number) {
+    return InvalidArgument(name + ": expected the number of an event, found '" +
+                           text.substr(0, 100) + "'");
+  }
+  request->set_after(*number);
+  return OkStatus();
+}
+
 Status ReadMessage(const HttpRequest& request, google::protobuf::Message* message) {
   Result<Json> body = ReadBody(request);
   return body.ok() ? wire::FromJson(*body, message) : body.status();
@@ -396,13 +409,7 @@ void RestApi::ExplainJob(Call& call) {
 
 Status RestApi::ReadEventQuery(const Call& call, protocol::ListEventsRequest* request) {
   const Parameters& given = call.request.query;
-  std::string after = ReadText(given, "after");
-  auto number = after.empty() ? std::optional<int64_t>(0) : ParseInt(after);
-  if (!number) {
-    return InvalidArgument("after: expected the number of an event, found '" +
-                           after.substr(0, 100) + "'");
-  }
-  request->set_after(*number);
+  RETURN_IF_ERROR(ReadAfter("after", ReadText(given, "after"), request));
   request->set_job_id(ReadText(given, "job_id"));
   request->set_node_id(ReadText(given, "node_id"));
   return OkStatus();
@@ -422,14 +429,7 @@ void RestApi::FollowEvents(Call& call) {
   protocol::ListEventsRequest request;
   Status status = ReadEventQuery(call, &request);
   // Who comes back goes on where it was, whatever it asked for at first.
-  const std::string& last = call.request.last_event_id;
-  if (auto number = ParseInt(last); status.ok() && !last.empty()) {
-    if (!number) {
-      status = InvalidArgument("Last-Event-ID: expected the number of an event, found '" +
-                               last.substr(0, 100) + "'");
-    }
-    request.set_after(number.value_or(0));
-  }
+  if (status.ok()) status = ReadAfter("Last-Event-ID", call.request.last_event_id, &request);
   if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
   if (call.request.method == "HEAD")
     return call.exchange->Respond(TextResponse("text/event-stream", ""));

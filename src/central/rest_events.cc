@@ -1,5 +1,9 @@
 #include "central/rest_events.h"
 
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "wire/json.h"
@@ -17,32 +21,45 @@ std::string ToText(const std::string& id, const char* name, const Message& messa
   return "id: " + id + "\nevent: " + name + "\ndata: " + wire::ToJsonText(message) + "\n\n";
 }
 
-}  // namespace
+// Between the Api's follower (any thread) and one HTTP connection (its thread). Holds at most
+// kMostWaiting messages: when the client does not read, the follower is told to wait.
+template <typename Message>
+class MessageEvents : public BodySource {
+ public:
+  static constexpr size_t kMostWaiting = 8;
+  // One message as a server-sent event. Called by the connection's thread, in order.
+  using Write = std::function<std::string(const Message&)>;
+  // on_begin: the stream may begin before its first message.
+  using Follow = std::function<std::unique_ptr<Api::Follower>(
+      std::function<bool(const Message&)> on_message, std::function<void(Status)> on_end,
+      std::function<void()> on_begin)>;
 
-void FollowJobUpdates(Api* api, const std::string& job_id, const std::string& path,
-                      const std::shared_ptr<HttpExchange>& exchange) {
-  auto write = [sent = int64_t{0}](const protocol::JobUpdateStream& update) mutable {
-    ++sent;
-    return ToText(IsFinal(update.status().state()) ? "final" : std::to_string(sent), "update",
-                  update);
-  };
-  MessageEvents<protocol::JobUpdateStream>::Begin(
-      path, exchange, write, [&](auto on_update, auto on_end, auto /*on_begin*/) {
-        return api->Follow(job_id, std::move(on_update), std::move(on_end));
-      });
-}
+  static void Begin(const std::string& path, const std::shared_ptr<HttpExchange>& exchange,
+                    Write write, const Follow& follow);
 
-void FollowEventHistory(Api* api, const protocol::ListEventsRequest& request,
-                        const std::string& path, const std::shared_ptr<HttpExchange>& exchange) {
-  auto write = [](const protocol::Event& event) {
-    return ToText(std::to_string(event.number()), "event", event);
-  };
-  MessageEvents<protocol::Event>::Begin(
-      path, exchange, write, [&](auto on_event, auto on_end, auto on_begin) {
-        return api->FollowEvents(request, std::move(on_event), std::move(on_end),
-                                 std::move(on_begin));
-      });
-}
+  MessageEvents(std::string path, std::shared_ptr<HttpExchange> exchange, Write write)
+      : path_(std::move(path)), exchange_(std::move(exchange)), write_(std::move(write)) {}
+
+  void OnWake(std::function<void()> wake) override;
+  std::optional<std::string> Next() override;
+  std::string Heartbeat() override { return ": heartbeat\n\n"; }
+
+ private:
+  void OnBegin();
+  bool OnMessage(const Message& message);
+  void OnEnd(Status status);
+
+  const std::string path_;
+  const std::shared_ptr<HttpExchange> exchange_;
+  const Write write_;
+  std::mutex mutex_;
+  std::deque<Message> waiting_;
+  std::function<void()> wake_;
+  Status end_;
+  bool started_ = false, ended_ = false, full_ = false;
+  // Last, so that it is destroyed first: no callback runs afterwards.
+  std::unique_ptr<Api::Follower> follower_;
+};
 
 template <typename Message>
 void MessageEvents<Message>::Begin(const std::string& path,
@@ -126,6 +143,33 @@ std::optional<std::string> MessageEvents<Message>::Next() {
   // Not under the lock: it may call OnMessage.
   if (resume) follower_->Resume();
   return write_(message);
+}
+
+}  // namespace
+
+void FollowJobUpdates(Api* api, const std::string& job_id, const std::string& path,
+                      const std::shared_ptr<HttpExchange>& exchange) {
+  auto write = [sent = int64_t{0}](const protocol::JobUpdateStream& update) mutable {
+    ++sent;
+    return ToText(IsFinal(update.status().state()) ? "final" : std::to_string(sent), "update",
+                  update);
+  };
+  MessageEvents<protocol::JobUpdateStream>::Begin(
+      path, exchange, write, [&](auto on_update, auto on_end, auto /*on_begin*/) {
+        return api->Follow(job_id, std::move(on_update), std::move(on_end));
+      });
+}
+
+void FollowEventHistory(Api* api, const protocol::ListEventsRequest& request,
+                        const std::string& path, const std::shared_ptr<HttpExchange>& exchange) {
+  auto write = [](const protocol::Event& event) {
+    return ToText(std::to_string(event.number()), "event", event);
+  };
+  MessageEvents<protocol::Event>::Begin(
+      path, exchange, write, [&](auto on_event, auto on_end, auto on_begin) {
+        return api->FollowEvents(request, std::move(on_event), std::move(on_end),
+                                 std::move(on_begin));
+      });
 }
 
 }  // namespace cyxwiz::central
