@@ -23,17 +23,11 @@ class LogPrinter {
 
   void Print(const protocol::LogChunk& chunk) {
     if (chunk.kept_by_server()) {
-      Finish();
-      console_.out.flush();
-      console_.err
-          << "cyxwiz: the node that keeps the log is away; these are the last lines, which "
-             "the server has kept"
-          << std::endl;
+      Remark(
+          "the node that keeps the log is away; these are the last lines, which the server has "
+          "kept");
     } else if (chunk.dropped() > 0) {
-      Finish();
-      console_.out.flush();
-      console_.err << "cyxwiz: " << FormatBytes(chunk.dropped())
-                   << " of the log were dropped here, over its size limit" << std::endl;
+      Remark(FormatBytes(chunk.dropped()) + " of the log were dropped here, over its size limit");
     }
     if (!console_.json) {
       console_.out << chunk.data() << std::flush;
@@ -61,6 +55,13 @@ class LogPrinter {
   }
 
  private:
+  // Between what was printed and what follows.
+  void Remark(const std::string& text) {
+    Finish();
+    console_.out.flush();
+    console_.err << "cyxwiz: " << text << std::endl;
+  }
+
   void PrintLine(const std::string& line, int64_t offset) {
     console_.PrintJson({{"attempt", attempt_}, {"offset", offset}, {"data", line}});
   }
