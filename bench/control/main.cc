@@ -79,7 +79,11 @@ int Run(const std::vector<std::string>& a) {
 
 int main(int argc, char** argv) {
   try {
-    return Run(std::vector<std::string>(argv + 1, argv + argc));
+    const int result = Run(std::vector<std::string>(argv + 1, argv + argc));
+    // gRPC ends its last thread after the last answer, and now and then it crashes in the
+    // destructors of static objects.
+    std::fflush(stdout);
+    std::_Exit(result);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bench_control: %s\n", error.what());
     return 1;
