@@ -11,12 +11,12 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Set
 
 import grpc
 
-from cluster import BIN, Cluster, job
-from cyxwiz.protocol import job_pb2
+from cluster import BIN, FINAL as FINAL_STATES, Cluster, job
+from cyxwiz.protocol import control_pb2, job_pb2
 
 FINAL = {"Succeeded", "Failed", "Cancelled"}
 LEGAL = {
@@ -37,6 +37,8 @@ class History:
         self._lock = threading.Lock()
         self.submits: Dict[str, str] = {}
         self.cancels: Dict[str, str] = {}
+        self.pauses: Dict[str, str] = {}
+        self.priorities: Dict[str, Set[int]] = {}  # which the job may have, by what was answered
         self._configs: Dict[str, job_pb2.JobConfig] = {}
 
     def submit(self, job_id: str, config: job_pb2.JobConfig = None, timeout: float = 5) -> str:
@@ -49,6 +51,22 @@ class History:
     def cancel(self, job_id: str, timeout: float = 5) -> str:
         return self._call(self.cancels, job_id, lambda: self.cluster.jobs.CancelJob(
             job_pb2.CancelJobRequest(job_id=job_id), timeout=timeout))
+
+    def pause(self, job_id: str, timeout: float = 5) -> str:
+        return self._call(self.pauses, job_id, lambda: self.cluster.control.PauseJob(
+            control_pb2.PauseJobRequest(job_id=job_id), timeout=timeout))
+
+    def resume(self, job_id: str, timeout: float = 5) -> str:
+        return self._call({}, job_id, lambda: self.cluster.control.ResumeJob(
+            control_pb2.ResumeJobRequest(job_id=job_id), timeout=timeout))
+
+    def set_priority(self, job_id: str, priority: int, timeout: float = 5) -> str:
+        """One thread at a time for a job, which must have been acknowledged."""
+        outcome = self._call({}, job_id, lambda: self.cluster.control.SetJobPriority(
+            control_pb2.SetJobPriorityRequest(job_id=job_id, priority=priority), timeout=timeout))
+        before = self.priorities.get(job_id, {self._configs[job_id].priority})
+        self.priorities[job_id] = {"ok": {priority}, "unknown": before | {priority}, "failed": before}[outcome]
+        return outcome
 
     def _call(self, outcomes: Dict[str, str], job_id: str, call) -> str:
         with self._lock:
@@ -73,9 +91,17 @@ class History:
                 left = deadline - time.monotonic()
                 assert left > 0, f"submitting {job_id} is never acknowledged"
                 grpc.channel_ready_future(self.cluster.channel).result(left)
+        for job_id in self.pauses:  # all at once: they need not wait for each other
+            self.resume(job_id)
         for job_id, outcome in self.submits.items():
-            if outcome == "ok":
-                self.cluster.wait(job_id, timeout=max(0.1, deadline - time.monotonic()))
+            if outcome != "ok":
+                continue
+            rests = FINAL_STATES | {job_pb2.JOB_STATE_PAUSED} if job_id in self.pauses else FINAL_STATES
+            while True:
+                left = max(0.1, deadline - time.monotonic())
+                if self.cluster.wait(job_id, lambda s: s.state in rests, timeout=left).state in FINAL_STATES:
+                    break
+                self.resume(job_id)
 
     def check(self, folder: Path) -> List[dict]:
         """Of a cluster whose jobs have all ended: compares the history of the server with this one. Returns its attempts."""
@@ -112,6 +138,9 @@ class History:
         for job_id, outcome in self.cancels.items():
             # One that was about to end when it was cancelled may have succeeded.
             assert outcome != "ok" or jobs[job_id]["state"] in ("Cancelled", "Succeeded"), f"the cancel of {job_id} was lost"
+        for job_id, priorities in self.priorities.items():
+            names = {job_pb2.JobPriority.Name(one) for one in priorities}
+            assert jobs[job_id]["priority"] in names, f"{jobs[job_id]}: its priority must be of {names}"
         last: Dict[str, dict] = {}
         for attempt in records["attempt"]:
             before = last.get(attempt["job"])

@@ -17,7 +17,7 @@ import pytest
 
 from cluster import BIN, BUILD, Program, StartFailed, channel, job, mounted
 from conftest import LEASE
-from cyxwiz.protocol import job_pb2, job_pb2_grpc
+from cyxwiz.protocol import control_pb2, job_pb2, job_pb2_grpc
 from history import History, tool
 from proxy import MODES, Proxy
 
@@ -76,6 +76,67 @@ def test_the_server_is_killed_at_each_of_its_failpoints(chaos, tmp_path):
         start_again(chaos)
         history.submit(f"after-{name}", work())
     finish(history, tmp_path)
+
+
+def pause(cluster, job_id):
+    cluster.control.PauseJob(control_pb2.PauseJobRequest(job_id=job_id), timeout=5)
+
+
+def resume(cluster, job_id):
+    cluster.control.ResumeJob(control_pb2.ResumeJobRequest(job_id=job_id), timeout=5)
+
+
+def set_priority(cluster, job_id):
+    cluster.control.SetJobPriority(control_pb2.SetJobPriorityRequest(
+        job_id=job_id, priority=job_pb2.PRIORITY_CRITICAL), timeout=5)
+
+
+def cancel(cluster, job_id):
+    cluster.jobs.CancelJob(job_pb2.CancelJobRequest(job_id=job_id), timeout=5)
+
+
+def cancel_many(cluster, job_id):
+    cluster.control.CancelJobs(control_pb2.CancelJobsRequest(user_id=job_id.replace("job", "user")), timeout=5)
+
+
+# A command of clients, what is done to the job before, and whether the job shows its effect.
+COMMANDS = [
+    (pause, None, lambda status: status.state == job_pb2.JOB_STATE_PAUSED),
+    (resume, pause, lambda status: status.state == job_pb2.JOB_STATE_QUEUED),
+    (set_priority, None, lambda status: status.priority == job_pb2.PRIORITY_CRITICAL),
+    (cancel, pause, lambda status: status.state == job_pb2.JOB_STATE_CANCELLED),
+    (cancel_many, None, lambda status: status.state == job_pb2.JOB_STATE_CANCELLED),
+]
+
+
+@pytest.mark.parametrize("command, prepare, is_done", COMMANDS, ids=lambda part: getattr(part, "__name__", ""))
+def test_a_command_of_a_client_outlives_a_server_that_is_killed_once_it_is_committed(chaos, command, prepare, is_done):
+    """Before the commit it has had no effect, after it the whole; told or not."""
+    for name in ("commit.before", "commit.after", "reply.before", "reply.after"):
+        job_id, bystander = f"job-{name}", f"bystander-{name}"
+        chaos.submit(job(job_id=job_id, user=f"user-{name}"))
+        chaos.submit(job(job_id=bystander))
+        if prepare is not None:
+            prepare(chaos, job_id)
+        before = chaos.status(job_id), chaos.status(bystander)
+        assert chaos.server.terminate() == 0
+        chaos.start_server({"CYXWIZ_FAILPOINT": f"server.{name}:1"})
+        try:
+            command(chaos, job_id)
+            assert name == "reply.after", "answered before the reply"
+        except grpc.RpcError as lost:
+            assert lost.code() == grpc.StatusCode.UNAVAILABLE, lost
+        wait_killed(chaos.server)
+        start_again(chaos)
+        after = chaos.status(job_id)
+        if name == "commit.before":
+            assert after == before[0]
+        else:
+            assert is_done(after), f"it was committed and is lost:\n{after}"
+        assert chaos.status(bystander) == before[1]
+        if name == "commit.before":
+            command(chaos, job_id)
+            assert is_done(chaos.status(job_id))
 
 
 def test_the_node_is_killed_at_each_of_its_failpoints(chaos, tmp_path):
@@ -265,8 +326,13 @@ def test_faults_in_random_order(chaos, tmp_path):
             job_id = f"client-{number}-{i}"
             i += 1
             history.submit(job_id, work(own.choice([0.1, 0.5, 1.5]), resources={"cpus": 1}))
-            if own.random() < 0.2:
+            command = own.random()
+            if command < 0.2:
                 history.cancel(job_id)
+            elif command < 0.4:
+                history.pause(job_id)
+            elif command < 0.6 and history.submits[job_id] == "ok":
+                history.set_priority(job_id, own.randrange(4))
             stop.wait(own.random())
 
     def end_server():
@@ -294,8 +360,8 @@ def test_faults_in_random_order(chaos, tmp_path):
         node.kill()
         name = dice.choice(NODE_FAILPOINTS + RUNNER_FAILPOINTS)
         node.env = {"CYXWIZ_FAILPOINT": f"{name}:1:{tmp_path / f'fired-{time.monotonic_ns()}'}"}
-        node.start()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(StartFailed, subprocess.TimeoutExpired):
+            node.start()
             node.program.process.wait(2)
         node.env = {}
         if not node.program.alive:

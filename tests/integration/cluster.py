@@ -24,6 +24,7 @@ import pytest
 import cyxwiz
 from cyxwiz.protocol import (
     agent_pb2_grpc,
+    control_pb2_grpc,
     deployment_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
@@ -269,6 +270,10 @@ class Cluster:
     @property
     def jobs(self) -> job_pb2_grpc.JobServiceStub:
         return job_pb2_grpc.JobServiceStub(self.channel)
+
+    @property
+    def control(self) -> control_pb2_grpc.JobControlServiceStub:
+        return control_pb2_grpc.JobControlServiceStub(self.channel)
 
     @property
     def node_service(self) -> node_pb2_grpc.NodeServiceStub:
