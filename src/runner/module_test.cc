@@ -144,7 +144,14 @@ TEST(Model, ConvolutionsRunWithTheChannelsLast) {
                {"type":"flatten"},{"type":"dense","units":5})")
                                .model;
     Model whole(spec, at::kCPU);
-    for (const auto& [name, tensor] : whole.state()) EXPECT_TRUE(tensor.is_contiguous()) << name;
+    for (const auto& parts :
+         {whole.PartsOf(whole.parameters()), whole.PartsOf(whole.gradients())}) {
+      for (const auto& [name, part] : parts) {
+        const auto format =
+            part.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+        EXPECT_TRUE(part.is_contiguous(format)) << name;
+      }
+    }
     at::Tensor x = at::rand(WithBatch(4, spec.input_shape));
     for (size_t n = 1; n <= 5; ++n) {
       spec::ModelSpec beginning = spec;
