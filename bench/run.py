@@ -434,6 +434,13 @@ def training_section(training):
     out += ["Work, as the specification counts it (three forward passes a sample), and what the machine does in products of 1024 x 1024 matrices in the same run; the share by processor time.", "",
             "| | GFLOP/s | products, GFLOP/s | share |", "| --- | ---: | ---: | ---: |",
             *(f"| {label(loop)} | {r['gigaflops']:.1f} | {r['sgemm_gigaflops']:.1f} | {r['share_of_sgemm']:.0%} |" for loop, r in loops.items()), ""]
+    profiled = {loop: r["processor_time"] for loop, r in loops.items() if "processor_time" in r}
+    if profiled:
+        kinds = sorted({kind for shares in profiled.values() for kind in shares}, key=lambda kind: -sum(s.get(kind, 0) for s in profiled.values()))
+        out += ["Where the processor's time goes in such a job, by `perf` (`bench/train/processor_time.py`): products and convolutions are those of MKL and oneDNN, with the copies "
+                "that they make of their operands; what else they do on the way, such as activations that oneDNN fuses, is in it.", "",
+                "| | " + " | ".join(kinds) + " |", "| --- |" + " ---: |" * len(kinds),
+                *(f"| {label(loop)} | " + " | ".join(f"{shares.get(kind, 0):.0%}" for kind in kinds) + " |" for loop, shares in profiled.items()), ""]
     whole = training.get("whole_job")
     if whole:
         out += [f"A whole job of {whole['epochs']} epochs of the MLP: {whole['training_seconds']} s of training steps, and beside them "

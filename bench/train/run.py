@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 
+import processor_time
+
 HERE = pathlib.Path(__file__).resolve().parent
 EXAMPLES = HERE.parent.parent / "examples"
 FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
@@ -62,8 +64,8 @@ def write_images(folder: pathlib.Path, count: int) -> pathlib.Path:
     return folder / "arrays.npy"
 
 
-def run_job(build: pathlib.Path, loop: dict, data: pathlib.Path, epochs: int, result: pathlib.Path) -> dict:
-    """One job by cyxwiz-runner --train; rates added to what it prints."""
+def job_command(build: pathlib.Path, loop: dict, data: pathlib.Path, epochs: int, result: pathlib.Path) -> list:
+    """That of one job by cyxwiz-runner --train."""
     job = json.loads((EXAMPLES / f"{loop['example']}.json").read_text())
     suffix = {".npy": f"?labels={data.with_name('labels.npy')}", "": "" if data.is_dir() else
               f"?format=text&sequence_length=64"}[data.suffix]
@@ -73,8 +75,13 @@ def run_job(build: pathlib.Path, loop: dict, data: pathlib.Path, epochs: int, re
     result.mkdir(parents=True, exist_ok=True)
     path = result / "job.json"
     path.write_text(json.dumps(job))
-    done = last_json([build / "bin/cyxwiz-runner", "--train", path, "--folder", result, "--data-root",
-                      data if data.is_dir() else data.parent, "--cpus", loop["threads"]])
+    return [build / "bin/cyxwiz-runner", "--train", path, "--folder", result, "--data-root",
+            data if data.is_dir() else data.parent, "--cpus", loop["threads"]]
+
+
+def run_job(build: pathlib.Path, loop: dict, data: pathlib.Path, epochs: int, result: pathlib.Path) -> dict:
+    """Runs it; rates added to what it prints."""
+    done = last_json(job_command(build, loop, data, epochs, result))
     samples = loop["samples"] * epochs
     done["samples_per_second"] = samples / done["training_seconds"]
     done["samples_per_cpu_second"] = samples / done["training_cpu_seconds"]
@@ -128,6 +135,8 @@ def measure(name: str, args: argparse.Namespace, python: str, folder: pathlib.Pa
             job["samples_per_cpu_second"] * flops / 1e9 / sgemm["gigaflops_per_cpu_second"]
             for job, sgemm in zip(jobs, runs["sgemm"])), 3),
     }
+    if processor_time.available():
+        result["processor_time"] = processor_time.measure(job_command(args.build, loop, data, loop["epochs"][0], folder / name))
     for form in ("plain", *FORMS):
         if form in runs:
             result[form] = {"absent": runs[form][-1]["absent"]} if "absent" in runs[form][-1] else beside(jobs, runs[form])
