@@ -228,7 +228,7 @@ TEST(Optimizer, IsPyTorchs) {
 }
 
 TEST(Schedule, IsPyTorchs) {
-  ASSERT_EQ(Golden()["schedules"].size(), 15u);
+  ASSERT_EQ(Golden()["schedules"].size(), 16u);
   for (const Json& golden : Golden()["schedules"]) {
     SCOPED_TRACE(golden["name"].get<std::string>());
     auto hyperparameters = golden["hyperparameters"].get<std::map<std::string, std::string>>();

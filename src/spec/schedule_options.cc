@@ -49,8 +49,6 @@ constexpr Key kSchedule = {"lr_schedule", "lr_scheduler", "lr_scheduler_type"},
               kWarmupEpochs = {"warmup_epochs"}, kWarmupStart = {"warmup_start_factor"};
 
 const std::vector<OwnedKey>& OwnedKeys() {
-  const std::vector<int> all_but_one_cycle{kConstant,    kStep,   kMultiStep,
-                                           kExponential, kCosine, kPlateau};
   static const std::vector<OwnedKey> keys{
       {kInterval, {kStep, kMultiStep, kExponential, kCosine}},
       {kStepSize, {kStep}},
@@ -64,9 +62,6 @@ const std::vector<OwnedKey>& OwnedKeys() {
       {kPatience, {kPlateau}},
       {kThreshold, {kPlateau}},
       {kCooldown, {kPlateau}},
-      {kWarmupSteps, all_but_one_cycle},
-      {kWarmupEpochs, all_but_one_cycle},
-      {kWarmupStart, all_but_one_cycle},
   };
   return keys;
 }

@@ -240,6 +240,8 @@ def schedules() -> list:
     run("warm-up before cosine",
         {"lr_schedule": "cosine", "lr_interval": "step", "warmup_epochs": "2", "warmup_start_factor": "0.1"},
         lambda o: lr_scheduler.CosineAnnealingLR(o, epochs * steps - 10), True, warmup=10, start=0.1)
+    run("warm-up before one cycle", {"lr_schedule": "one_cycle", "warmup_steps": "6"},
+        lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=epochs * steps - 6, cycle_momentum=False), True, warmup=6)
 
     values = [1.0, 0.9, 0.95, 0.95, 0.95, 0.95, 0.95, 0.9, 0.8, 0.8, 0.8, 0.7999, 0.8, 0.8, 0.8, 0.8, 0.8]
     for name, options, arguments in (
