@@ -58,8 +58,10 @@ void Write(const std::string& folder, const spec::ModelSpec& spec, const std::st
   at::Tensor y = model.Forward(x, /*training=*/false, /*logits=*/false).contiguous();
   Check(MakeFolder(folder));
   std::vector<TensorView> weights;
+  std::vector<at::Tensor> owners;
   for (const auto& [name, tensor] : model.state()) {
-    weights.push_back({name, DataTypeOf(tensor), tensor.sizes().vec(), tensor.data_ptr()});
+    const at::Tensor& values = owners.emplace_back(tensor.contiguous());
+    weights.push_back({name, DataTypeOf(values), values.sizes().vec(), values.data_ptr()});
   }
   Check(WriteSafetensors(folder + "/weights.safetensors", weights, {{"format", "pt"}}));
   Check(WriteSafetensors(folder + "/values.safetensors",
