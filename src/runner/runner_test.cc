@@ -574,17 +574,48 @@ TEST(Attempt, WritesWeightsAndModel) {
 
   EXPECT_EQ((*model)["input"], (Json{{"type", "float32"}, {"divisor", 1}}));
   ASSERT_EQ(result.files.size(), 3u);
-  Result<std::string> events = ReadFile(start.folder + "/" + result.files[2]);
-  ASSERT_TRUE(events.ok()) << events.status();
-  for (const char* name : {"train_loss", "learning_rate", "test_accuracy"}) {
-    EXPECT_NE(events->find(name), std::string::npos) << name;
-  }
 
   start.folder = folder / "b";
   ASSERT_EQ(RunAttempt(start, {}).end, End::kSucceeded);
   for (const char* name : {"/weights.safetensors", "/model.json"}) {
     EXPECT_EQ(*ReadFile(folder.path() + "/a" + name), *ReadFile(folder.path() + "/b" + name));
   }
+}
+
+// The steps of the records of an event file (event_file.h) that name a metric.
+std::vector<int64_t> StepsOf(const std::string& metric, const std::string& events) {
+  std::vector<int64_t> steps;
+  for (size_t at = 0; at < events.size();) {
+    uint64_t bytes = 0;
+    std::memcpy(&bytes, events.data() + at, sizeof bytes);
+    const std::string record = events.substr(at + 12, bytes);
+    at += 12 + bytes + 4;
+    if (record.find(metric) == std::string::npos) continue;
+    // A tag and the time, a tag and the step, of which each byte has seven bits.
+    int64_t step = 0, shift = 0;
+    for (size_t i = 10; i < bytes; ++i, shift += 7) {
+      step |= int64_t{record[i] & 0x7f} << shift;
+      if ((record[i] & 0x80) == 0) break;
+    }
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+TEST(Attempt, ItsEventsAreThoseOfEachEpochAndOfTheTest) {
+  TemporaryFolder folder;
+  StartMessage start;
+  start.job = MockJob();
+  start.job.dataset_uri = "mock://random_data?samples=4000&test_samples=100";
+  start.job.hyperparameters["batch_size"] = "40";
+  start.folder = folder.path();
+  const AttemptResult result = RunAttempt(start, {});
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  const auto events = ReadFile(folder / result.files.at(2));
+  ASSERT_TRUE(events.ok()) << events.status();
+  EXPECT_EQ(StepsOf("train_loss", *events), (std::vector<int64_t>{100, 200, 300}));
+  EXPECT_EQ(StepsOf("learning_rate", *events), (std::vector<int64_t>{100, 200, 300}));
+  EXPECT_EQ(StepsOf("test_accuracy", *events), std::vector<int64_t>{300});
 }
 
 TEST(Attempt, SaysWhetherTheUserOrTheNodeHasToAct) {
