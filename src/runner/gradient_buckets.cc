@@ -58,6 +58,7 @@ GradientBuckets::GradientBuckets(const Model& model, BeginSum begin_sum, const L
     bucket.begin = 0;
     close(&bucket);
   }
+  next_ = buckets_.size();
 }
 
 GradientBuckets::~GradientBuckets() = default;
@@ -71,11 +72,9 @@ std::vector<int64_t> GradientBuckets::begins() const {
 void GradientBuckets::Expect() {
   for (Bucket& bucket : buckets_) bucket.missing = bucket.parameters;
   next_ = 0;
-  expects_ = true;
 }
 
 void GradientBuckets::Ready(int64_t offset) {
-  if (!expects_) return;
   auto of = std::find_if(buckets_.begin(), buckets_.end(),
                          [offset](const Bucket& bucket) { return bucket.begin <= offset; });
   --of->missing;
@@ -85,7 +84,6 @@ void GradientBuckets::Ready(int64_t offset) {
 }
 
 void GradientBuckets::BeginRest() {
-  expects_ = false;
   while (next_ < buckets_.size()) begin_sum_(buckets_[next_++].values);
 }
 

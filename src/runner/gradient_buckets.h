@@ -55,8 +55,7 @@ class GradientBuckets {
 
   const BeginSum begin_sum_;
   std::vector<Bucket> buckets_;
-  size_t next_ = 0;  // whose sum begins next
-  bool expects_ = false;
+  size_t next_ = 0;  // whose sum begins next; behind the last: none is expected
   std::unique_ptr<Hooks> hooks_;
 };
 

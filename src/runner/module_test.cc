@@ -353,6 +353,8 @@ TEST(GradientBuckets, SumsBeginInTheirOrderWhateverIsMissing) {
   EXPECT_EQ(begun, std::vector<int64_t>{160});
   buckets.BeginRest();
   EXPECT_EQ(begun, (std::vector<int64_t>{160, 48, 0}));
+  for (int64_t offset : {160, 128, 112, 48, 32, 0}) buckets.Ready(offset);
+  EXPECT_EQ(begun.size(), 3u) << "none is expected any more";
 }
 
 TEST(Optimizer, FusedAndPlainDoTheSame) {
