@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@
 #include "runner/attempt.h"
 #include "runner/checkpoint.h"
 #include "runner/engine.h"
+#include "runner/local_ranks.h"
 #include "runner/process_group.h"
 #include "runner/sharded_optimizer.h"
 #include "runner/torch_headers.h"
@@ -146,6 +148,23 @@ TEST(ProcessGroup, ARankThatWaitsForOthersEndsWhenAsked) {
     auto group = ProcessGroup::Connect(
         {0, 2, "127.0.0.1", FreePort(), "secret"}, [] { return true; }, Never);
     return std::string(CodeName(group.status().code()));
+  });
+  EXPECT_EQ(told[0], "CANCELLED");
+}
+
+TEST(ProcessGroup, WhoDoesNotKnowTheSecretIsNotMet) {
+  const int port = FreePort();
+  auto told = RunRanks(1, [&](ProcessGroup*) {
+    const pid_t stranger = ::fork();
+    const bool knows = stranger != 0;
+    // Long enough for two that do know it.
+    int asked = 0;
+    auto group = ProcessGroup::Connect(
+        {knows ? 0 : 1, 2, "127.0.0.1", port, knows ? "secret" : "another"},
+        [&] { return ++asked == 10; }, Never);
+    if (!knows) ::_exit(0);
+    ::waitpid(stranger, nullptr, 0);
+    return group.ok() ? "met" : std::string(CodeName(group.status().code()));
   });
   EXPECT_EQ(told[0], "CANCELLED");
 }
@@ -363,8 +382,9 @@ TEST(Parallel, AModelOfSeveralBucketsIsTrainedAsByOneProcess) {
 }
 
 TEST(Parallel, PartsOfABatchMayDifferInSizeOrBeEmpty) {
-  // The last batches have 4 samples and 2.
+  // The last batches have 4 samples, 2 and 2.
   ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "7"}}));
+  ExpectAsOne(MakeJob("[6]", kDense, {{"batch_size", "3"}, {"epochs", "2"}}));
   ExpectAsOne(MakeJob("[1,8,8]", kConvolution, {{"batch_size", "3"}, {"epochs", "1"}}));
 }
 
@@ -460,24 +480,42 @@ TEST(Parallel, BatchStatisticsAreThoseOfARanksPart) {
   EXPECT_GT(ranks[0].metrics["test_accuracy"], 0.8);
 }
 
-TEST(Parallel, EachRankDropsValuesOfItsOwn) {
-  // Two samples, one a rank. A weight stays as it was where its input was dropped on both ranks: a
-  // quarter of 256, and half of them if both dropped the same.
+// Which of 256 weights two ranks have trained, of samples of ones, two a batch; a weight stays as
+// it was where its input was dropped on both ranks in every batch.
+at::Tensor TrainedBehindDropout(int64_t samples, Options options) {
+  options.insert(
+      {{"loss", "mse"}, {"batch_size", "2"}, {"epochs", "1"}, {"learning_rate", "0.01"}});
   Job job = MakeJob("[256]",
                     R"({"type":"dropout","rate":0.5},{"type":"dense","units":1,"use_bias":false})",
-                    {{"loss", "mse"}, {"batch_size", "2"}, {"epochs", "1"}});
-  job.dataset.train.samples = 2;
-  job.dataset.train.features = std::vector<float>(2 * 256, 1);
-  job.dataset.train.labels = std::vector<float>{7, 7};
+                    options);
+  job.dataset.train.samples = samples;
+  job.dataset.train.features = std::vector<float>(static_cast<size_t>(samples) * 256, 1);
+  job.dataset.train.labels = std::vector<float>(static_cast<size_t>(samples), 7);
   job.dataset.test = {};
   const std::vector<Outcome> ranks = Trained(job, 2);
-  ASSERT_EQ(ranks[0].end, End::kSucceeded) << ranks[0].cause;
-  ASSERT_EQ(ranks[0].steps, 1);
+  EXPECT_EQ(ranks[0].end, End::kSucceeded) << ranks[0].cause;
   job.spec.training.learning_rate = 1e-30;
   const std::vector<Outcome> before = Trained(job, 2);
-  const auto same = ranks[0].Weights().eq(before[0].Weights()).sum().item<int64_t>();
-  EXPECT_GT(same, 40);
-  EXPECT_LT(same, 90);
+  return ranks[0].Weights().ne(before[0].Weights());
+}
+
+int64_t Untrained(int64_t samples, const Options& options) {
+  return 256 - TrainedBehindDropout(samples, options).sum().item<int64_t>();
+}
+
+TEST(Parallel, EachRankDropsValuesOfItsOwn) {
+  // A quarter of them, and half if both dropped the same.
+  const int64_t untrained = Untrained(2, {});
+  EXPECT_GT(untrained, 40);
+  EXPECT_LT(untrained, 90);
+}
+
+TEST(Parallel, OtherValuesAreDroppedInEachBatchAndEpochAndWithEachSeed) {
+  // A sixteenth, and a quarter if they were the same as in the batch before.
+  EXPECT_LT(Untrained(4, {}), 40);
+  EXPECT_LT(Untrained(2, {{"epochs", "2"}}), 40);
+  EXPECT_FALSE(at::equal(TrainedBehindDropout(2, {{"seed", "1"}}),
+                         TrainedBehindDropout(2, {{"seed", "2"}})));
 }
 
 TEST(Parallel, AYieldOfOneRankEndsAllAtOneStepAndTheRestIsTheSameToTheBit) {
@@ -566,7 +604,7 @@ TEST(ShardedOptimizer, EachRankKeepsThePartThatItChanges) {
   for (int size : {2, 4}) {
     auto told = RunRanks(size, [](ProcessGroup* group) {
       spec::TrainingSpec training;
-      at::Tensor parameters = at::zeros({40}), gradients = at::ones({40});
+      at::Tensor parameters = at::zeros({33}), gradients = at::ones({33});
       ShardedOptimizer optimizer(training, parameters, gradients, group);
       optimizer.Step(0.1);
       const int64_t own = optimizer.state()[0].second.ne(0).sum().item<int64_t>();
@@ -577,9 +615,9 @@ TEST(ShardedOptimizer, EachRankKeepsThePartThatItChanges) {
       return Json{own, gathered, changed}.dump();
     });
     const std::vector<int> parts =
-        size == 2 ? std::vector<int>{32, 8} : std::vector<int>{16, 16, 8, 0};
+        size == 2 ? std::vector<int>{32, 1} : std::vector<int>{16, 16, 1, 0};
     for (size_t rank = 0; rank < told.size(); ++rank) {
-      EXPECT_EQ(told[rank], Json({parts[rank], rank == 0 ? 40 : parts[rank], 40}).dump());
+      EXPECT_EQ(told[rank], Json({parts[rank], rank == 0 ? 33 : parts[rank], 33}).dump());
     }
   }
 }
@@ -673,6 +711,28 @@ TEST(Parallel, ARankThatIsKilledEndsTheOthers) {
   }
 }
 
+TEST(Parallel, RanksBeginWithTheWeightsOfRank0) {
+  const Job job = MakeJob("[6]", kDense, {{"batch_size", "20"}});
+  auto told = RunRanks(2, [&](ProcessGroup* group) {
+    struct Yielder : TrainingObserver {
+      std::optional<TrainingState> state;
+      Directive Asked() override { return Directive::kYield; }
+      void OnState(TrainingState s) override { state = std::move(s); }
+    } yielder;
+    (void)Train(job.spec, job.dataset, 1, &yielder);
+    // As on a machine whose arithmetic differs.
+    if (!group->leads())
+      static_cast<float*>(const_cast<void*>(yielder.state->tensors[0].data))[0] += 1;
+    TrainingObserver silent;
+    TrainingResult result =
+        Train(job.spec, job.dataset, 1, &silent, std::move(yielder.state), group);
+    const TensorView& weights = result.weights.at(0);
+    return std::string(static_cast<const char*>(weights.data),
+                       static_cast<size_t>(weights.bytes()));
+  });
+  EXPECT_EQ(told[0], told[1]);
+}
+
 TEST(Parallel, RanksThatBeginAtDifferentStepsAreToldSo) {
   Job job = MakeJob("[6]", kDense, {{"batch_size", "20"}});
   auto told = RunRanks(2, [&](ProcessGroup* group) {
@@ -750,6 +810,34 @@ TEST(LocalRanks, TrainAsOneProcess) {
     EXPECT_TRUE(at::allclose(at::tensor(weights[0]), at::tensor(weights.back()), 1e-3, 1e-4));
   }
   EXPECT_NE(weights[0], weights[1]) << "sums of another order: it was not one process";
+}
+
+TEST(LocalRanks, ShareTheCoresAndTheMemoryOfTheAttempt) {
+  TemporaryFolder folder;
+  StartMessage start = AttemptOf(folder.path(), 2, kTenClasses, kMockData, {});
+  start.memory_bytes = 600;
+  auto told = RunRanks(1, [&](ProcessGroup*) {
+    const std::string other = folder / "other";
+    ::mkfifo(other.c_str(), 0600);  // to open it waits for the other end
+    std::string shares;
+    RunLocalRanks(start, [&](const StartMessage& rank) {
+      const std::string share =
+          Json{rank.gang->rank, rank.gang->size, rank.cpu_millis, rank.memory_bytes, rank.processes}
+              .dump();
+      if (rank.gang->rank == 1) {
+        std::ofstream(other) << share;
+      } else {
+        std::string line;
+        std::getline(std::ifstream(other) >> std::ws, line);
+        shares = share + line;
+      }
+      AttemptResult result;
+      result.end = End::kSucceeded;
+      return result;
+    });
+    return shares;
+  });
+  EXPECT_EQ(told[0], "[0,2,1000,300,1][1,2,1000,300,1]");
 }
 
 TEST(LocalRanks, OneThatIsKilledEndsTheAttemptLikewise) {
