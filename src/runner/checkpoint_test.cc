@@ -330,21 +330,26 @@ TEST(Resume, CountsTheTimeThatWasSpentBefore) {
   TrainingResult before = Train(training.job, training.dataset, 1, &first);
   first.state->compute_seconds = 1000;
   first.state->training_seconds = 900;
+  first.state->training_cpu_seconds = 800;
   Interrupter second;
   TrainingResult after = Train(training.job, training.dataset, 1, &second, std::move(first.state));
   EXPECT_GT(after.compute_seconds, 1000);
   EXPECT_GT(after.training_seconds, 900);
+  EXPECT_GT(after.training_cpu_seconds, 800);
   EXPECT_LT(before.compute_seconds, 1000);
 }
 
 TEST(Resume, BeginsAtTheBeginningWhenTheStateIsNotOfThisModel) {
-  Training training = Make("dense", kDense, {});
+  // What it had waited for and kept is forgotten, too.
+  Training training =
+      Make("dense", kDense,
+           {{"keep", "best"}, {"early_stopping_patience", "2"}, {"lr", "0.5"}, {"epochs", "5"}});
   Interrupter alone;
   const std::string expected = Outcome(Train(training.job, training.dataset, 1, &alone));
   for (const char* what : {"another shape", "a missing tensor", "another place"}) {
     SCOPED_TRACE(what);
     Interrupter first;
-    first.yield_at = 5;
+    first.yield_at = alone.asked - 1;
     (void)Train(training.job, training.dataset, 1, &first);
     TrainingState& state = *first.state;
     if (std::string(what) == "another shape") state.tensors[0].shape = {16, 5};
@@ -504,17 +509,55 @@ TEST(Checkpoint, IdentityIsOfModelHyperparametersAndData) {
   Training changed = Make("a", kDense, {});
   std::get<std::vector<float>>(changed.dataset.train.features)[3] += 1;
   EXPECT_TRUE(add(changed));
+  std::get<std::vector<int64_t>>(changed.dataset.train.labels)[3] ^= 1;
+  EXPECT_TRUE(add(changed));
+  std::get<std::vector<float>>(changed.dataset.test.features)[3] += 1;
+  EXPECT_TRUE(add(changed));
   Training images = Make("a", kConvolutional, {});
   EXPECT_TRUE(add(images));
   images.dataset.train.scale.mean = images.dataset.train.scale.deviation = {1, 1, 1};
   EXPECT_TRUE(add(images));
+  images.dataset.train.scale.deviation = {2, 1, 1};
+  EXPECT_TRUE(add(images));
   EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?flip=true")));
   EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?crop=1")));
-  EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?hue=0.1")));
-  EXPECT_TRUE(add(Make("a", kConvolutional, {}, "?mixup=0.1")));
+  for (const char* augmentation : {"brightness", "contrast", "saturation", "hue", "mixup"}) {
+    for (const char* much : {"=0.1", "=0.2"}) {
+      const std::string parameter = std::string("?") + augmentation + much;
+      EXPECT_TRUE(add(Make("a", kConvolutional, {}, parameter))) << parameter;
+    }
+  }
   // Neither what it is called nor how often it is saved.
   EXPECT_FALSE(add(Make("b", kDense, {{"checkpoint_seconds", "1"}})));
   EXPECT_FALSE(add(Make("b", kDense, {{"checkpoints_kept", "9"}})));
+}
+
+class RowsOfAnotherTime : public data::MemoryRows {
+ public:
+  using MemoryRows::MemoryRows;
+  std::string State() const override { return "of another time"; }
+};
+
+TEST(Checkpoint, IdentityOfSamplesInFilesIsOfWhatTellsThatTheyAreTheSame) {
+  Training training = Make("in files", kConvolutional, {});
+  auto identity = [&] { return IdentityOf(training.job, training.dataset); };
+  std::set<std::string> identities{identity()};
+  auto is_new = [&] { return identities.insert(identity()).second; };
+  EXPECT_FALSE(is_new());
+  std::swap(training.dataset.train.rows.front(), training.dataset.train.rows.back());
+  EXPECT_TRUE(is_new()) << "other rows";
+  training.job.dataset_uri.stream.window = 13;
+  EXPECT_TRUE(is_new()) << "they come in another order";
+  const auto later = std::make_shared<RowsOfAnotherTime>(std::vector<uint8_t>(70 * 192), 192, 9);
+  const auto earlier = std::exchange(training.dataset.train.files, later);
+  EXPECT_TRUE(is_new()) << "files were written to";
+  // With a manifest the files may be other copies, as those of another node are.
+  training.job.dataset_uri.manifest_sha256 = "of the content";
+  EXPECT_TRUE(is_new());
+  training.dataset.train.files = earlier;
+  EXPECT_FALSE(is_new());
+  training.job.dataset_uri.manifest_sha256 = "of other content";
+  EXPECT_TRUE(is_new());
 }
 
 TEST(CheckpointWriter, KeepsTheNewest) {
@@ -530,6 +573,18 @@ TEST(CheckpointWriter, KeepsTheNewest) {
   EXPECT_TRUE(writer.Take().empty());
   EXPECT_EQ(ListCheckpoints(folder / "checkpoints"),
             (std::vector<std::string>{"000000000004", "000000000003", "000000000002"}));
+}
+
+TEST(CheckpointWriter, WhatIsHalfWrittenGoesAndCountsForNone) {
+  TemporaryFolder folder;
+  ASSERT_TRUE(WriteCheckpoint(folder.path(), "id", SmallState(1)).ok());
+  ASSERT_TRUE(MakeFolder(folder / "000000000002").ok());
+  CheckpointWriter writer(
+      folder.path(), [] { return "id"; }, 2);
+  writer.Begin(SmallState(3));
+  writer.Wait();
+  EXPECT_EQ(ListCheckpoints(folder.path()),
+            (std::vector<std::string>{"000000000003", "000000000001"}));
 }
 
 TEST(CheckpointWriter, SaysWhyItCannotWrite) {
