@@ -8,7 +8,10 @@
 #include <filesystem>
 
 #include "export/test_support.h"
+#include "runner/data_type.h"
+#include "runner/module.h"
 #include "runner/torch_headers.h"
+#include "spec/check_model.h"
 
 namespace cyxwiz::runner {
 namespace {
@@ -66,6 +69,45 @@ TEST_F(TorchScript, IsReadInEvaluationAndCanBeTrainedFurther) {
   ASSERT_EQ(state.size(), 7u);
   EXPECT_EQ(state["b.num_batches_tracked"].item<int64_t>(), 5);
   EXPECT_FLOAT_EQ(state["b.running_mean"][0].item<float>(), 0.25f);
+}
+
+TEST(TorchScriptInTraining, ComputesWhatTheRunnerComputes) {
+  for (const char* layer :
+       {R"({"type": "batch_normalization", "momentum": 0.25})", R"({"type": "dropout"})",
+        R"({"type": "lstm", "units": 4, "num_layers": 2, "dropout": 0.5})",
+        R"({"type": "gru", "units": 4, "num_layers": 2, "dropout": 0.5})",
+        R"({"type": "multi_head_attention", "num_heads": 2, "dropout": 0.5})",
+        R"({"type": "transformer_encoder", "num_heads": 2, "feed_forward": 12, "dropout": 0.5})"}) {
+    SCOPED_TRACE(layer);
+    spec::Problems problems;
+    const spec::CheckedModel checked =
+        spec::CheckModel(R"({"input_shape": [6, 8], "layers": [)" + std::string(layer) +
+                             R"(, {"type": "dense", "units": 3}]})",
+                         nullptr, false, &problems);
+    ASSERT_TRUE(checked.complete) << problems.ToString();
+    Model model(checked.spec, at::kCPU);
+    exporting::TestFolder folder;
+    folder.WriteModel(spec::ModelToJson(checked.spec).dump(), exporting::kFloats);
+    std::vector<TensorView> weights;
+    for (const auto& [name, tensor] : model.state())
+      weights.push_back({name, DataTypeOf(tensor), tensor.sizes().vec(), tensor.data_ptr()});
+    ASSERT_TRUE(WriteSafetensors(folder / "weights.safetensors", weights, {}).ok());
+    const Status written = WriteTorchScript(folder.path(), folder / "model.pt");
+    ASSERT_TRUE(written.ok()) << written;
+    torch::jit::Module module = torch::jit::load(folder / "model.pt");
+    module.train();
+    at::NoGradGuard no_grad;
+    const at::Tensor x = at::randn({5, 6, 8});
+    // After the same seed both drop the same values.
+    at::manual_seed(2);
+    const at::Tensor expected = model.Forward(x, /*training=*/true, /*logits=*/false);
+    at::manual_seed(2);
+    const at::Tensor given = module.forward({x}).toTensor();
+    EXPECT_TRUE(at::allclose(given, expected, 1e-4, 1e-5)) << (given - expected).abs().max();
+    std::map<std::string, at::Tensor> state(model.state().begin(), model.state().end());
+    for (const auto& buffer : module.named_buffers())
+      EXPECT_TRUE(at::allclose(buffer.value, state.at(buffer.name))) << buffer.name;
+  }
 }
 
 TEST_F(TorchScript, LeavesNothingWhereItCannotBeWritten) {
