@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <new>
+#include <thread>
 
 #include "data/testing.h"
 
@@ -46,14 +48,28 @@ TEST(FileRows, ComeIntoMemoryInTheirOrder) {
   EXPECT_TRUE(dataset.train.rows.empty());
 }
 
+// Where several threads read, row 16 fails once those behind it are being read, and they after it:
+// it is read twice, alone at last.
 class BrokenRows : public MemoryRows {
  public:
   using MemoryRows::MemoryRows;
   Status Read(int64_t row, uint8_t* out) const override {
-    if (row == 16) return InvalidArgument("row 16 is broken");
-    if (row > 16) throw std::bad_alloc();
-    return MemoryRows::Read(row, out);
+    if (row < 16) return MemoryRows::Read(row, out);
+    if (row == 16) {
+      if (std::thread::hardware_concurrency() > 1) begun_behind_.wait(false);
+      ++reads_of_16_;
+      reads_of_16_.notify_all();
+      return InvalidArgument("row 16 is broken");
+    }
+    begun_behind_ = true;
+    begun_behind_.notify_all();
+    for (int reads; (reads = reads_of_16_) < 2;) reads_of_16_.wait(reads);
+    throw std::bad_alloc();
   }
+
+ private:
+  mutable std::atomic<bool> begun_behind_{false};
+  mutable std::atomic<int> reads_of_16_{0};
 };
 
 TEST(FileRows, TheFirstThatCannotBeReadIsTold) {

@@ -1,5 +1,6 @@
 #include "data/images.h"
 
+#include <chrono>
 #include <cmath>
 
 #include "data/picture.h"
@@ -77,11 +78,17 @@ TEST_F(ImagesTest, AnImageThatChangesWhileTheyAreReadIsTold) {
   const Result<Dataset> dataset = loader.Take(Images(), /*streams=*/true);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   const std::string before = dataset->train.files->State();
-  Write("set/a/2.png", Png(Gradient(2, 2, 1, 9)) + "x");
-  uint8_t row[4];
-  EXPECT_TRUE(dataset->train.files->Read(0, row).ok());
-  const Status read = dataset->train.files->Read(1, row);
-  EXPECT_NE(read.ToString().find("a/2.png' has changed since"), std::string::npos) << read;
+  // By its size alone, and by its time alone.
+  const std::string path = folder_ + "/set/a/2.png";
+  const auto time = std::filesystem::last_write_time(path);
+  for (const bool longer : {true, false}) {
+    Write("set/a/2.png", Png(Gradient(2, 2, 1)) + (longer ? "x" : ""));
+    std::filesystem::last_write_time(path, longer ? time : time + std::chrono::seconds(1));
+    uint8_t row[4];
+    EXPECT_TRUE(dataset->train.files->Read(0, row).ok());
+    const Status read = dataset->train.files->Read(1, row);
+    EXPECT_NE(read.ToString().find("a/2.png' has changed since"), std::string::npos) << read;
+  }
   EXPECT_NE(Loader(roots()).Take(Images(), /*streams=*/true)->train.files->State(), before);
 }
 

@@ -16,17 +16,22 @@ std::shared_ptr<const MemoryRows> Rows(int64_t count) {
 }
 
 TEST(RowStream, GivesTheRowsInOrderWhateverTheThreadsAndTheMemory) {
-  const std::vector<int64_t> wanted{5, 0, 99, 0, 7, 7, 8, 1, 2, 3, 4, 98, 50, 51, 52};
-  for (int threads : {1, 2, 3, 4}) {
-    for (int64_t memory : {1, 10, 1000}) {
-      RowStream stream(Rows(100), wanted, 2, memory, threads);
-      for (int64_t row : wanted) {
-        const uint8_t* bytes = nullptr;
-        ASSERT_TRUE(stream.Next(&bytes).ok());
-        EXPECT_EQ(bytes[0], 2 * row);
-        EXPECT_EQ(bytes[1], 2 * row + 1);
+  std::vector<int64_t> all(100);
+  std::iota(all.begin(), all.end(), 0);
+  for (const std::vector<int64_t>& wanted :
+       {std::vector<int64_t>{5, 0, 99, 0, 7, 7, 8, 1, 2, 3, 4, 98, 50, 51, 52}, all}) {
+    for (int threads : {1, 2, 3, 4}) {
+      // 22: of 11 places two are taken at a time, once the last and the first.
+      for (int64_t memory : {1, 10, 22, 1000}) {
+        RowStream stream(Rows(100), wanted, 2, memory, threads);
+        for (int64_t row : wanted) {
+          const uint8_t* bytes = nullptr;
+          ASSERT_TRUE(stream.Next(&bytes).ok());
+          EXPECT_EQ(bytes[0], 2 * row);
+          EXPECT_EQ(bytes[1], 2 * row + 1);
+        }
+        EXPECT_EQ(stream.left(), 0);
       }
-      EXPECT_EQ(stream.left(), 0);
     }
   }
 }
@@ -86,10 +91,13 @@ class BrokenRows : public MemoryRows {
 };
 
 TEST(RowStream, ARowThatCannotBeReadIsToldInItsTurn) {
+  // So many that a thread takes six at a time.
+  std::vector<int64_t> wanted(24);
+  std::iota(wanted.begin(), wanted.end(), 0);
   for (int threads : {1, 4}) {
-    RowStream stream(std::make_shared<BrokenRows>(std::vector<uint8_t>(12), 2, 10),
-                     {0, 1, 2, 3, 4, 5}, 2, 100, threads);
-    for (int64_t row = 0; row < 6; ++row) {
+    RowStream stream(std::make_shared<BrokenRows>(std::vector<uint8_t>(48), 2, 10), wanted, 2, 100,
+                     threads);
+    for (int64_t row : wanted) {
       const uint8_t* bytes = nullptr;
       const Status status = stream.Next(&bytes);
       EXPECT_EQ(status.code(), row == 3   ? Code::kInvalidArgument

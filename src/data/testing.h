@@ -223,11 +223,27 @@ class DataTest : public testing::Test {
               ASSERT_TRUE(read.ok()) << read;
               EXPECT_TRUE(std::equal(row.begin(), row.end(), values.data() + i * row.size())) << i;
             }
+            ExpectSameInRuns(split, values);
           },
           expected.features);
     }
   }
   void ExpectSameInFiles(const spec::DatasetUri& uri) { ExpectSameInFiles(uri, LoadOk(uri)); }
+
+  // Whether rows that follow each other are the same when they are read at once.
+  template <typename T>
+  static void ExpectSameInRuns(const Split& split, const std::vector<T>& values) {
+    const size_t width = values.size() / split.rows.size();
+    for (size_t first = 0, end = 1; first < split.rows.size(); first = end++) {
+      while (end < split.rows.size() && split.rows[end] == split.rows[end - 1] + 1) ++end;
+      std::vector<T> run((end - first) * width);
+      const Status read = split.files->ReadRun(split.rows[first], static_cast<int64_t>(end - first),
+                                               static_cast<int64_t>(width * sizeof(T)),
+                                               reinterpret_cast<uint8_t*>(run.data()));
+      ASSERT_TRUE(read.ok()) << read;
+      EXPECT_TRUE(std::equal(run.begin(), run.end(), values.data() + first * width)) << first;
+    }
+  }
 
   static const std::vector<uint8_t>& Bytes(const Split& split) {
     return std::get<std::vector<uint8_t>>(split.features);

@@ -1,5 +1,6 @@
 #include "data/web_dataset.h"
 
+#include <chrono>
 #include <cmath>
 
 #include "data/picture_testing.h"
@@ -275,19 +276,46 @@ TEST_F(WebDatasetTest, SamplesThatStayInTheArchivesAreTheSame) {
 }
 
 TEST_F(WebDatasetTest, AnArchiveThatChangesWhileItIsReadIsTold) {
-  Write("x-0.tar", Tar(Samples()));
-  Write("x-1.tar", Tar(Samples()));
+  namespace fs = std::filesystem;
+  // By its size alone, and by its time alone.
+  for (const bool longer : {true, false}) {
+    Write("x-0.tar", Tar(Samples()));
+    const std::string path = Write("x-1.tar", Tar(Samples()));
+    const auto time = fs::last_write_time(path);
+    Loader loader(roots());
+    const Result<Dataset> dataset = loader.Take(Uri("file://{}/x-{0..1}.tar"), /*streams=*/true);
+    ASSERT_TRUE(dataset.ok()) << dataset.status();
+    Members members = Samples();
+    if (longer) members.emplace_back("a/0003.png", Png(Gradient(2, 3, 3)));
+    Write("x-1.tar", Tar(members));
+    fs::last_write_time(path, longer ? time : time + std::chrono::seconds(1));
+    std::vector<uint8_t> row(18);
+    EXPECT_TRUE(dataset->train.files->Read(1, row.data()).ok());
+    const Status read = dataset->train.files->Read(2, row.data());
+    EXPECT_EQ(read.code(), Code::kInvalidArgument);
+    EXPECT_NE(read.ToString().find("x-1.tar' has changed"), std::string::npos) << read;
+  }
+}
+
+TEST_F(WebDatasetTest, MoreArchivesAreReadThanAreOpenAtATime) {
+  const auto open_files = [] {
+    const std::filesystem::directory_iterator files("/proc/self/fd");
+    return std::distance(begin(files), end(files));
+  };
+  const std::string archive = Tar(Samples());
+  for (int i = 10; i < 60; ++i) Write("set/" + std::to_string(i) + ".tar", archive);
   Loader loader(roots());
-  const Result<Dataset> dataset = loader.Take(Uri("file://{}/x-{0..1}.tar"), /*streams=*/true);
+  const Result<Dataset> dataset =
+      loader.Take(Uri("file://{}/set?format=webdataset"), /*streams=*/true);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
-  Members longer = Samples();
-  longer.emplace_back("a/0003.png", Png(Gradient(2, 3, 3)));
-  Write("x-1.tar", Tar(longer));
+  const auto before = open_files();
   std::vector<uint8_t> row(18);
-  EXPECT_TRUE(dataset->train.files->Read(1, row.data()).ok());
-  const Status read = dataset->train.files->Read(2, row.data());
-  EXPECT_EQ(read.code(), Code::kInvalidArgument);
-  EXPECT_NE(read.ToString().find("x-1.tar' has changed"), std::string::npos) << read;
+  for (int64_t i = 0; i < dataset->train.samples; ++i)
+    ASSERT_TRUE(dataset->train.files->Read(i, row.data()).ok());
+  EXPECT_LT(open_files() - before, 40);
+  std::filesystem::remove(folder_ + "/set/59.tar");
+  EXPECT_TRUE(dataset->train.files->Read(dataset->train.samples - 1, row.data()).ok())
+      << "the one that was read last is open";
 }
 
 TEST_F(WebDatasetTest, LinksMustStayBelowTheRoots) {

@@ -2,15 +2,20 @@
 // optimizers, schedules; and whole trainings with the options that change their course.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <mutex>
+#include <numeric>
 
 #include "base/json.h"
 #include "base/testing.h"
+#include "data/testing.h"
 #include "runner/engine.h"
 #include "runner/evaluation.h"
 #include "runner/improvement.h"
 #include "runner/loss.h"
 #include "runner/optimizer.h"
+#include "runner/permutation.h"
 #include "runner/schedule.h"
 #include "spec/hyperparameters.h"
 #include "spec/job_spec.h"
@@ -550,6 +555,58 @@ TEST(Training, TheLearningRateIsReported) {
                            {"lr_gamma", "0.5"}});
   (void)Train(job.spec, job.dataset, 1, &recorder);
   EXPECT_EQ(recorder.Of("learning_rate"), (std::vector<double>{0.1, 0.05, 0.025, 0.0125}));
+}
+
+// Notes which rows are read.
+class NotedRows : public data::MemoryRows {
+ public:
+  using MemoryRows::MemoryRows;
+  Status Read(int64_t row, uint8_t* out) const override {
+    std::lock_guard lock(mutex_);
+    read_.push_back(row);
+    return MemoryRows::Read(row, out);
+  }
+  std::vector<int64_t> Take() const {
+    std::lock_guard lock(mutex_);
+    return std::exchange(read_, {});
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::vector<int64_t> read_;
+};
+
+TEST(Training, SamplesInFilesComeInTheOrderOfTheirFilesAndWindow) {
+  // Rows 5 to 44 of files of 10 rows, as where a test part was taken out; a quarter validates.
+  Job job = MakeJob(kTwo, {{"epochs", "2"}, {"validation_split", "0.25"}});
+  job.spec.dataset_uri.stream.window = 4;
+  job.dataset.test = {};
+  data::Split& split = job.dataset.train;
+  split.samples = 40;
+  split.labels = std::vector<int64_t>(40, 1);
+  split.features = std::vector<uint8_t>();
+  const auto files = std::make_shared<NotedRows>(std::vector<uint8_t>(100, 7), 2, 10);
+  split.files = files;
+  split.rows.resize(40);
+  std::iota(split.rows.begin(), split.rows.end(), 5);
+  Trained(job);
+  const std::vector<int64_t> read = files->Take();
+
+  std::vector<int64_t> order = Permutation(40, 1, 0);
+  const auto validation = order.end() - 10;
+  std::sort(order.begin(), validation);
+  std::sort(validation, order.end());
+  std::vector<int64_t> trained(order.begin(), validation), first_of_file, expected;
+  for (size_t i = 0; i < trained.size(); ++i) {
+    const auto file_of = [&](size_t place) { return (trained[place] + 5) / 10; };
+    if (i == 0 || file_of(i) != file_of(i - 1)) first_of_file.push_back(static_cast<int64_t>(i));
+  }
+  for (uint64_t epoch : {1, 2}) {
+    for (int64_t place : WindowPermutation(first_of_file, 30, 4, 1, epoch))
+      expected.push_back(trained[static_cast<size_t>(place)] + 5);
+    for (auto sample = validation; sample != order.end(); ++sample) expected.push_back(*sample + 5);
+  }
+  EXPECT_EQ(read, expected);
 }
 
 TEST(Training, TheAverageIsThatOfTheStepsWeights) {
