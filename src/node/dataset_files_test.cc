@@ -206,6 +206,33 @@ TEST_F(DatasetFilesTest, WhatCannotBeHadIsTold) {
   EXPECT_EQ(odd->status->code(), Code::kInvalidArgument);
 }
 
+TEST_F(DatasetFilesTest, TellsWhichAreHereTheLastOneFirst) {
+  auto key = [](const spec::DatasetFrom& from) { return ContentKeyOf(from.manifest_sha256); };
+  const auto one = Dataset({{"a", "one"}}), two = Dataset({{"a", "two"}});
+  EXPECT_TRUE(files_->Keys().empty());
+  int attempt = 0;
+  for (const auto& from : {one, two, one}) {
+    auto given = Give(++attempt, from);
+    RunUntil({given});
+  }
+  EXPECT_EQ(files_->Keys(), (std::vector<ContentKey>{key(one), key(two)}));
+  cache_->Drop(one.manifest_sha256);
+  EXPECT_EQ(files_->Keys(), std::vector<ContentKey>{key(two)});
+}
+
+TEST_F(DatasetFilesTest, TellsOfTheLastOnesAlone) {
+  Open(1 << 20);
+  spec::DatasetFrom from;
+  for (int i = 0; i <= static_cast<int>(DatasetFiles::kMostTold); ++i) {
+    from = Dataset({{"a", std::to_string(i)}});
+    auto given = Give(i, from);
+    RunUntil({given});
+  }
+  const auto keys = files_->Keys();
+  ASSERT_EQ(keys.size(), DatasetFiles::kMostTold);
+  EXPECT_EQ(keys.front(), ContentKeyOf(from.manifest_sha256));
+}
+
 TEST_F(DatasetFilesTest, AFullDiskIsTheNodesTrouble) {
   Open(1000, /*min_free_disk_bytes=*/int64_t{1} << 60);
   auto full = Give(1, Dataset({{"a", "one"}}));

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <filesystem>
 #include <fstream>
 
 #include "base/testing.h"
@@ -38,6 +40,26 @@ TEST(FetchRecords, WhatIsDamagedIsNotKnown) {
     std::ofstream(folder / ("fetched/" + kKey)) << text;
     EXPECT_TRUE(OpenIn(folder).Find(kKey).empty()) << text;
   }
+}
+
+TEST(FetchRecords, OnlyTheNewestAreKept) {
+  TemporaryFolder folder;
+  namespace fs = std::filesystem;
+  OpenIn(folder);
+  const auto begin = fs::file_time_type::clock::now();
+  for (size_t i = 0; i < FetchRecords::kMost + 2; ++i) {
+    const std::string path = folder / ("fetched/" + std::to_string(i));
+    std::ofstream(path) << "{}";
+    fs::last_write_time(path, begin + std::chrono::seconds(i));
+  }
+  FetchRecords records = OpenIn(folder);
+  auto has = [&](size_t i) { return fs::exists(folder / ("fetched/" + std::to_string(i))); };
+  EXPECT_FALSE(has(0) || has(1));
+  EXPECT_TRUE(has(2) && has(FetchRecords::kMost + 1));
+  // And as many again while the node runs.
+  for (size_t i = 0; i < FetchRecords::kMost + 1; ++i) records.Put("later" + std::to_string(i), {});
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder / "fetched"), fs::directory_iterator()),
+            static_cast<std::ptrdiff_t>(FetchRecords::kMost));
 }
 
 }  // namespace

@@ -59,6 +59,16 @@ TEST_F(FileCacheTest, TheLeastLatelyUsedGoesFirst) {
   EXPECT_FALSE(Has(cache.get(), "b"));
   EXPECT_TRUE(Has(cache.get(), "a") && Has(cache.get(), "c"));
   EXPECT_EQ(cache->bytes(), 80);
+  EXPECT_EQ(cache->counts().evictions, 1);
+}
+
+TEST_F(FileCacheTest, WhatIsHeldStaysAndTheNextOneGoes) {
+  auto cache = Open(100);
+  const FileCache::Hold oldest = Keep(cache.get(), "a", 40);
+  Keep(cache.get(), "b", 40);
+  Keep(cache.get(), "c", 40);
+  EXPECT_FALSE(Has(cache.get(), "b"));
+  EXPECT_TRUE(Has(cache.get(), "a") && Has(cache.get(), "c"));
 }
 
 TEST_F(FileCacheTest, WhatIsHeldMakesNoRoom) {

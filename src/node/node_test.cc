@@ -994,6 +994,23 @@ TEST_F(NodeModelTest, WeightsThatTheServerHasNotFailTheAttempt) {
   EXPECT_EQ(server_->downloads, 1);
 }
 
+TEST_F(NodeModelTest, WeightsThatArriveOtherThanToldAreNotUsed) {
+  const std::string sha256 = Store("good weights");
+  for (const auto& [job, sent, said] :
+       {std::tuple("job-1", "baad weights", "arrived altered: expected SHA-256 " + sha256),
+        std::tuple("job-2", "good weights and more", std::string("more than the 12 bytes"))}) {
+    {
+      std::lock_guard lock(server_->mutex);
+      server_->uploads["sha256:" + sha256] = sent;
+    }
+    BeginEvaluation(job, sha256, 12);
+    const protocol::ReportCompletionRequest done = Completion(job);
+    EXPECT_EQ(done.cause(), protocol::CAUSE_DATA_UNAVAILABLE);
+    EXPECT_NE(done.result().error().message().find(said), std::string::npos)
+        << done.result().error().message();
+  }
+}
+
 TEST_F(NodeModelTest, AnAttemptThatIsStoppedStopsItsDownload) {
   const std::string sha256 = Store("good weights");
   server_->hold_downloads = true;
