@@ -179,9 +179,17 @@ def test_what_no_other_try_would_change_is_the_users_error(add_node, web, code, 
 def test_a_server_in_trouble_is_asked_again(add_node, web):
     cluster = add_node()
     data = table(20000)
-    url = web.route("/t.csv", status(503), status(429, Retry_After="1"), cut(data, 0), cut(data, 1000, etag=None), status(500),
-                    content(data))
+    asked = []
+
+    def timed(answer):
+        def answer_and_note(handler):
+            asked.append(time.monotonic())
+            answer(handler)
+        return answer_and_note
+    url = web.route("/t.csv", *map(timed, (status(503), status(429, Retry_After="1"), cut(data, 0), cut(data, 1000, etag=None),
+                                           status(500), content(data))))
     text = log_of(cluster, train(cluster, url))
+    assert asked[2] - asked[1] > 1, "sooner than the server wanted"
     assert text.count("trying again") == 5 and "the answer is 503" in text and "the answer is 429" in text, text
     assert not any("Range" in headers for _, headers in web.requests)  # nothing says that it is still the same
 
@@ -202,6 +210,14 @@ def test_a_server_that_stays_in_trouble_is_data_that_is_not_there(add_node, web)
     assert cause(state) == "CAUSE_DATA_UNAVAILABLE" and "no-such-host.invalid" in state.error.message
 
 
+def test_a_transfer_that_comes_no_further_is_given_up(add_node, web):
+    cluster = add_node()
+    url = web.route("/t.csv", cut(table(30000), 1000))
+    state = fail(cluster, url, retries=0)
+    assert cause(state) == "CAUSE_DATA_UNAVAILABLE"
+    assert "6 times in a row" in state.error.message and len(web.requests) == 6, state.error
+
+
 def test_a_broken_transfer_goes_on_where_it_broke(add_node, web):
     cluster = add_node()
     data = table(30000)
@@ -217,7 +233,7 @@ def test_a_broken_transfer_goes_on_where_it_broke(add_node, web):
 
 def test_two_contents_are_never_joined(add_node, web, tmp_path):
     cluster = add_node()
-    old, new, other, third, fourth = (table(30000, start=i) for i in range(5))  # what is kept is not fetched
+    old, new, other, third, fourth, fifth, sixth = (table(30000, start=i) for i in range(7))  # what is kept is not fetched
     # A server that minds If-Range sends all of the new one.
     url = web.route("/a.csv", cut(old, 100_000), content(new))
     train(cluster, f"{url}#sha256={sha256(new)}")
@@ -236,12 +252,10 @@ def test_two_contents_are_never_joined(add_node, web, tmp_path):
 
     # Nor is a part that begins elsewhere, or a weak ETag, which says nothing of bytes.
     def elsewhere(handler):
-        if "Range" in handler.headers:
-            handler.begin(206, 10, ETag=etag_of(old), Content_Range=f"bytes 0-9/{len(old)}")
-            handler.wfile.write(old[:10])
-        else:
-            content(old)(handler)
-    url = web.route("/c.csv", cut(old, 100_000), elsewhere)
+        first = int(handler.headers["Range"][len("bytes="):-1]) - 10
+        handler.begin(206, len(old) - first, ETag=etag_of(old), Content_Range=f"bytes {first}-{len(old) - 1}/{len(old)}")
+        handler.wfile.write(old[first:])
+    url = web.route("/c.csv", cut(old, 100_000), elsewhere, content(old))
     train(cluster, f"{url}#sha256={sha256(old)}")
     url = web.route("/d.csv", cut(old, 100_000, etag='W/"1"'), content(third, etag='W/"1"'))
     train(cluster, f"{url}#sha256={sha256(third)}")
@@ -249,6 +263,23 @@ def test_two_contents_are_never_joined(add_node, web, tmp_path):
     # 416, as some servers answer when the file has become shorter.
     url = web.route("/e.csv", cut(old, 100_000), status(416), content(fourth))
     train(cluster, f"{url}#sha256={sha256(fourth)}")
+
+    # Nor a part of a file that has grown under the ETag that it had.
+    def grown(handler):
+        first = int(handler.headers["Range"][len("bytes="):-1])
+        handler.begin(206, len(fifth) - first, ETag='"same"', Content_Range=f"bytes {first}-{len(fifth) - 1}/{len(fifth)}")
+        handler.wfile.write(fifth[first:])
+    url = web.route("/f.csv", cut(fifth[:-10], 100_000, etag='"same"'), grown, content(fifth))
+    response = train(cluster, f"{url}#sha256={sha256(fifth)}")
+    assert "a part came that does not continue what is here" in log_of(cluster, response)
+
+    # And a part that ends before the file does is not all of it.
+    def ends_early(handler):
+        first = int(handler.headers["Range"][len("bytes="):-1])
+        handler.begin(206, 10, ETag=etag_of(sixth), Content_Range=f"bytes {first}-{len(sixth) - 1}/{len(sixth)}")
+        handler.wfile.write(sixth[first:first + 10])
+    url = web.route("/g.csv", cut(sixth, 100_000), ends_early, content(sixth))
+    train(cluster, f"{url}#sha256={sha256(sixth)}")
 
 
 @pytest.mark.parametrize("length", [True, False], ids=["told", "not-told"])
@@ -269,6 +300,9 @@ def test_the_cap_is_that_of_all_files_together(add_node, web):
     web.route("/y.npy", content(half))
     state = fail(cluster, web.url("/x.npy#labels=y.npy"))
     assert "too large for this node" in state.error.message
+    # What came before a transfer broke and began anew counts once.
+    data = table(7000)
+    train(cluster, web.route("/t.csv", cut(data, len(data) - 1, etag=None), content(data, etag=None)))
     nothing = add_node("--fetch-max-size", "0")
     state = fail(nothing, web.url("/x.npy#labels=y.npy"))
     assert cause(state) == "CAUSE_USER_ERROR" and "nothing is fetched by this node" in state.error.message
@@ -560,3 +594,52 @@ def test_images_below_a_prefix_are_listed_and_fetched(add_node, s3, tmp_path):
     (bucket / "photos" / "light" / "3.png").write_bytes(png(99))
     assert "1 of 40 files" in log_of(cluster, train(cluster, f"s3://data/photos/{options}", model=model))
     assert "is here already" in log_of(cluster, train(cluster, f"s3://data/photos/{options}", model=model))
+
+
+def listing(*pages):
+    """Answers a listing of a bucket, each page after the token of the one before. A page: pairs of key and content, or key and size."""
+    def answer(handler):
+        number = int(handler.path.partition("continuation-token=page")[2].partition("&")[0] or 0)
+        last = number + 1 == len(pages)
+        body = "".join(
+            f"<Contents><Key>{key}</Key><ETag>{'' if isinstance(data, int) else etag_of(data).strip(chr(34))}</ETag>"
+            f"<Size>{data if isinstance(data, int) else len(data)}</Size></Contents>" for key, data in pages[number])
+        body = (f"<ListBucketResult><IsTruncated>{'false' if last else 'true'}</IsTruncated>"
+                f"<NextContinuationToken>page{number + 1}</NextContinuationToken>{body}</ListBucketResult>").encode()
+        handler.begin(200, len(body))
+        handler.wfile.write(body)
+    return answer
+
+
+def test_a_listing_goes_on_over_its_pages(add_node, web):
+    cluster = add_node("--fetch-s3-endpoint", web.url(""), allow="")
+    pages = [[(f"photos/{kind}/{page}.png", png(low + page)) for kind, low in (("dark", 20), ("light", 180))] for page in range(2)]
+    for key, data in pages[0] + pages[1]:
+        web.route(f"/data/{key}", content(data))
+    web.route("/data", listing(*pages))
+    model = {"input_shape": [1, 6, 6], "layers": [{"type": "flatten"}, {"type": "dense", "units": 2}]}
+    first = train(cluster, "s3://data/photos/?format=images", model=model)
+    assert "4 of 4 files" in log_of(cluster, first)
+    assert len(web.asked("/data")) == 2
+    # ETags of a listing may come without their quotes; what they say is the same is not asked for.
+    before = len(web.requests)
+    assert "is here already" in log_of(cluster, train(cluster, "s3://data/photos/?format=images", model=model))
+    assert len(web.requests) == before + 2
+
+
+def test_what_a_listing_tells_is_checked_before_anything_is_fetched(add_node, web):
+    cluster = add_node("--fetch-s3-endpoint", web.url(""), "--fetch-max-size", "100KiB", allow="")
+    for page, said in (([("photos/a/1.png", 60 << 10), ("photos/b/1.png", 60 << 10)], "too large for this node"),
+                       ([("elsewhere/a/1.png", 100)], "an object outside of what was asked for")):
+        web.route("/data", listing(page))
+        assert said in fail(cluster, "s3://data/photos/?format=images", retries=0).error.message
+    assert {path.partition("?")[0] for path, _ in web.requests} == {"/data"}
+
+
+def test_a_connection_to_the_endpoint_is_not_open_to_other_urls(add_node, web):
+    cluster = add_node("--fetch-s3-endpoint", web.url(""), "--fetch-parallel", "1", allow="")
+    web.route("/data/t.csv", content(table()))
+    train(cluster, "s3://data/t.csv")
+    asked = len(web.requests)
+    assert "has a loopback address" in fail(cluster, web.url("/data/t.csv")).error.message
+    assert len(web.requests) == asked
