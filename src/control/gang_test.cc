@@ -461,6 +461,18 @@ TEST(Gang, AnElasticOneGoesOnWithFewerNodesAndGrowsAtItsNextStart) {
   EXPECT_EQ(b.Get("e").attempt, 4);
 }
 
+TEST(Gang, AnElasticOneIsPlannedWithWhatItMakesDoWith) {
+  Bench b;
+  b.Register("a");
+  auto plan = [&](int32_t least) {
+    b.Do(PlanJob{.request = {.resources = {2000, kGiB, 0}, .nodes = 3, .min_nodes = least}});
+    return b.reply<PlanReply>();
+  };
+  EXPECT_EQ(plan(1).node.value, "a");
+  EXPECT_EQ(plan(2).node.value, "");
+  EXPECT_FALSE(plan(2).could_ever_run);
+}
+
 TEST(Gang, QuotasCountAllRanks) {
   Options options;
   options.quotas["user:"] = {.cpu_millis = 3000, .borrow = false};

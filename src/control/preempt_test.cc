@@ -220,6 +220,22 @@ TEST(Preempt, AGangEndsOnceForAGang) {
   EXPECT_EQ(b.Get("low").preemptions, 1);
 }
 
+TEST(Preempt, AnElasticGangClaimsNoMoreThanItsLeast) {
+  Bench b(On());
+  for (const char* node : {"n", "m"}) b.Register(node);
+  Begin(b, "a", 2, kLow, "m");
+  Begin(b, "b", 2, kLow, "n");
+  SubmitJob elastic = Bench::GangCommand("high", 3, 2, kHigh);
+  Terms terms = *elastic.job.terms;
+  terms.min_nodes = 2;
+  elastic.job.terms = std::make_shared<const Terms>(terms);
+  b.Do(std::move(elastic));
+  for (const char* victim : {"a", "b"}) EXPECT_EQ(b.jobs.at(victim).preempted_for->value, "high");
+  b.Register("o");
+  b.Submit("late", 2, kLow);
+  EXPECT_EQ(b.StateOf("late"), "Assigned") << "the third node is nobody's";
+}
+
 TEST(Preempt, ARestartDoesNotGiveAwayWhatAGangHasClaimed) {
   Bench b(On());
   for (const char* node : {"n", "m", "o"}) b.Register(node);

@@ -195,6 +195,9 @@ def test_elastic_gangs_wait_for_their_least(training_fleet):
     assert re.search("needs 3 to 5 nodes with 1 core, .* each, and of 2 registered 2 can hold that", refusal.text()), refusal.text()
     refusal = training_fleet.refusal(trained(nodes=2, resources={"elastic": {"min_nodes": 3}}))
     assert refusal.problem("$.resources.elastic.min_nodes").expected == "1 to 2, the most that the job takes"
+    plan = training_fleet.client().plan(model={"layers": [{"type": "dense", "units": 10}]}, dataset="mock://random_data",
+                                          resources={"nodes": 5, "elastic": {"min_nodes": 2}, "cpus": 1})
+    assert plan.node_id and not plan.reasons, plan
 
 
 @pytest.fixture
