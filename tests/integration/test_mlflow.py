@@ -103,6 +103,11 @@ class Run:
             f"mlflow/metrics/get-history?run_id={self.info['run_id']}&metric_key={metric}"))
         return [(point["step"], point["value"]) for point in answer["metrics"]]
 
+    def times(self, metric):
+        answer = json.loads(self.server.ask(
+            f"mlflow/metrics/get-history?run_id={self.info['run_id']}&metric_key={metric}"))
+        return [point["timestamp"] for point in answer["metrics"]]
+
     def files(self):
         listed = json.loads(self.server.ask(f"mlflow/artifacts/list?run_id={self.info['run_id']}"))
         return {file["path"]: file["file_size"] for file in listed.get("files", [])}
@@ -131,13 +136,14 @@ def test_a_submitted_job_is_logged_when_it_has_ended(shared, mlflow, job_file, t
     job = final_status(done)
     run = mlflow.run_of(job["job_id"])
     assert run.info["status"] == "FINISHED" and run.info["run_name"] == "by cli"
-    assert run.info["end_time"] == job["end_time"] * 1000
+    assert (run.info["start_time"], run.info["end_time"]) == (job["start_time"] * 1000, job["end_time"] * 1000)
     assert run.tags["cyxwiz.state"] == "Succeeded" and run.tags["mlflow.user"] == "ada"
     assert run.params == {"epochs": "2", "learning_rate": "0.01", "optimizer": "adam", "dataset": "mock://random_data"}
 
     # Each epoch at its step, the final values in full.
     history = run.history("train_loss")
     assert len(history) == 2 and 0 < history[0][0] < history[1][0]
+    assert all(run.info["start_time"] <= time_ms <= run.info["end_time"] + 1000 for time_ms in run.times("train_loss"))
     final = job["result"]["final_metrics"]
     assert set(final) <= set(run.metrics)
     assert {name: run.metrics[name] for name in final} == final
@@ -147,6 +153,17 @@ def test_a_submitted_job_is_logged_when_it_has_ended(shared, mlflow, job_file, t
     assert run.files() == files and "weights.safetensors" in files
     for name in files:
         assert run.file(name) == (tmp_path / "files" / name).read_bytes()
+
+
+def test_a_long_training_is_logged_whole(shared, mlflow, job_file):
+    """More values than MLflow takes at once."""
+    epochs = 350
+    done = shared.cli("submit", job_file(hyperparameters={"epochs": epochs}), "--wait", "--json", "--mlflow", mlflow.uri)
+    assert done.returncode == 0, done.stderr
+    run = mlflow.run_of(final_status(done)["job_id"])
+    for metric in ("train_loss", "train_accuracy", "learning_rate"):
+        steps = [step for step, _ in run.history(metric)]
+        assert len(steps) == epochs and steps == sorted(set(steps)), metric
 
 
 def test_logging_again_changes_nothing(shared, mlflow, job_file):
