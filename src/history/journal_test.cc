@@ -138,6 +138,42 @@ TEST_F(JournalTest, KeepsNoMoreThanItMay) {
   EXPECT_TRUE(done.status.ok()) << done.status;
 }
 
+TEST_F(JournalTest, EndsASegmentSoEarlyThatTheOneBeforeCanStay) {
+  constexpr int64_t kMost = 4 << 20;
+  auto journal = Open(kMost);
+  RecordedCore core(journal.get(), {.lease = std::chrono::hours(2)});
+  core.Register("n", 2);
+  for (int i = 0; i < 40; ++i) {
+    control::Heartbeat heartbeat{.node = {"n"}, .session = "secret session of n"};
+    heartbeat.info = std::string(200 << 10, static_cast<char>('a' + i % 26));
+    core.Do(std::move(heartbeat));
+    journal->Flush();
+    auto segments = ListSegments(folder_);
+    ASSERT_TRUE(segments.ok());
+    int64_t bytes = 0;
+    for (const SegmentFile& segment : *segments) bytes += segment.bytes;
+    ASSERT_LE(bytes, kMost) << "after " << i + 1;
+    ASSERT_TRUE(segments->size() > 1 || segments->back().number == 1) << "after " << i + 1;
+  }
+}
+
+TEST_F(JournalTest, KeepsNothingLongerThanItMay) {
+  const auto run = [this] {
+    auto journal = Open();
+    RecordedCore core(journal.get(), {.lease = std::chrono::hours(2)});
+    core.Register("n", 2);
+  };
+  const auto first_after = [&](std::chrono::hours age) {
+    std::filesystem::last_write_time(ListSegments(folder_)->front().path,
+                                     std::filesystem::file_time_type::clock::now() - age);
+    run();
+    return ListSegments(folder_)->front().number;
+  };
+  run();
+  EXPECT_EQ(first_after(std::chrono::hours(24 * 6)), 1);
+  EXPECT_EQ(first_after(std::chrono::hours(24 * 8)), 2) << "a week is over";
+}
+
 TEST_F(JournalTest, GoesOnWithoutAFolder) {
   auto journal = Open();
   RecordedCore core(journal.get(), {.lease = std::chrono::hours(2)});
