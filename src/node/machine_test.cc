@@ -1,6 +1,12 @@
 // What the node finds out of its machine, and its settings.
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
 
 #include "node/cgroup.h"
 #include "node/hardware.h"
@@ -36,6 +42,64 @@ TEST(Cgroup, ReadsTheQuotaOfVersionTwo) {
   EXPECT_EQ(CpuMillisFromCpuMax("150000 100000"), 1500);
   EXPECT_EQ(CpuMillisFromCpuMax("max 100000"), std::nullopt);
   EXPECT_EQ(CpuMillisFromCpuMax("nonsense"), std::nullopt);
+}
+
+// What the kernel has in one of the files of the groups named `attempt-1`, of version 1 or 2.
+std::string OfAttempt(const char* controller, const std::string& v1, const std::string& v2) {
+  const CgroupPlace place = *FindCgroup(controller);
+  std::ifstream file(place.folder + "/cyxwiz-node-" + std::to_string(::getpid()) + "/attempt-1/" +
+                     (place.version == 1 ? v1 : v2));
+  std::string text;
+  std::getline(file, text);
+  return text;
+}
+
+TEST(AttemptLimits, HoldAnAttemptToItsCoresAndWeighItByThem) {
+  auto limits = AttemptLimits::Open();
+  if (!limits->hold_cpu()) GTEST_SKIP() << limits->why_no_cpu();
+  auto group = limits->Create("attempt", 0, 250);
+  ASSERT_NE(group, nullptr);
+  const std::string quota = OfAttempt("cpu", "cpu.cfs_quota_us", "cpu.max");
+  EXPECT_TRUE(quota == "25000" || quota == "25000 100000") << quota;
+  const std::string weight = OfAttempt("cpu", "cpu.shares", "cpu.weight");
+  EXPECT_TRUE(weight == "256" || weight == "25") << weight;
+  EXPECT_FALSE(group->limits_memory());
+}
+
+TEST(AttemptLimits, TheFewestCoresAreWhatTheKernelLets) {
+  auto limits = AttemptLimits::Open();
+  if (!limits->hold_cpu()) GTEST_SKIP() << limits->why_no_cpu();
+  auto group = limits->Create("attempt", 0, 1);
+  ASSERT_NE(group, nullptr);
+  const std::string quota = OfAttempt("cpu", "cpu.cfs_quota_us", "cpu.max");
+  EXPECT_TRUE(quota == "1000" || quota == "1000 100000") << quota;
+}
+
+TEST(AttemptLimits, LeaveNoGroupBehind) {
+  auto limits = AttemptLimits::Open();
+  if (!limits->hold_memory()) GTEST_SKIP() << limits->why_no_memory();
+  const std::string folder =
+      FindCgroup("memory")->folder + "/cyxwiz-node-" + std::to_string(::getpid());
+  auto group = limits->Create("attempt", 1 << 30, 0);
+  ASSERT_NE(group, nullptr);
+  EXPECT_TRUE(group->limits_memory());
+  EXPECT_TRUE(std::filesystem::exists(folder + "/attempt-1"));
+  group.reset();
+  EXPECT_FALSE(std::filesystem::exists(folder + "/attempt-1"));
+  limits.reset();
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST(AttemptLimits, RemoveTheGroupsOfANodeThatWasKilled) {
+  auto place = FindCgroup("memory");
+  if (!place || !AttemptLimits::Open()->hold_memory()) GTEST_SKIP() << "no groups can be made here";
+  const pid_t gone = ::fork();
+  if (gone == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(gone, nullptr, 0), gone);
+  const std::string left = place->folder + "/cyxwiz-node-" + std::to_string(gone);
+  std::filesystem::create_directories(left + "/attempt-1");
+  AttemptLimits::Open();
+  EXPECT_FALSE(std::filesystem::exists(left));
 }
 
 TEST(Hardware, ThisMachineHasCoresAndMemory) {
