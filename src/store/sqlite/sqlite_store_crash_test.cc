@@ -1,6 +1,7 @@
 // Full disks and sudden ends.
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,6 +90,40 @@ TEST(FullDisk, NothingAcknowledgedIsLostOnADiskThatRunsFull) {
   EXPECT_TRUE(store->Commit(JobsFrom(stored + 1, 50)).ok()) << "goes on once there is room";
   store.reset();
   EXPECT_EQ(LoadAll(*Open(disk.File("jobs.db"))).jobs.size(), static_cast<size_t>(stored + 50));
+}
+
+// Files of this process grow no larger than so much; what goes beyond is an error of the disk.
+class LargestFile {
+ public:
+  explicit LargestFile(rlim_t bytes) {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~LargestFile() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, SIG_DFL);
+  }
+
+ private:
+  rlimit before_ = {};
+};
+
+TEST(DiskError, AsTheLogIsMovedIntoTheFileIsToldAndNothingIsCommittedAfterIt) {
+  TempFolder folder;
+  SqliteOptions options;
+  options.checkpoint_pages = 20;  // so the log stays smaller than the file may become
+  auto store = Open(folder.File(), options);
+  Status failure;
+  {
+    LargestFile limit(500'000);
+    EXPECT_GT(FillUp(*store, &failure), 0);
+    EXPECT_EQ(failure.code(), Code::kInternal) << failure;
+    EXPECT_NE(failure.hint().find("check the disk"), std::string::npos) << failure;
+  }
+  EXPECT_EQ(store->Commit(JobsFrom(1'000'000, 1)).code(), Code::kInternal)
+      << "what it holds in memory may not be what the disk has";
 }
 
 TEST(SuddenEnd, AProcessKilledWhileItCommitsLosesNothingItAcknowledged) {
