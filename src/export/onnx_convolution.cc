@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "export/onnx_layers.h"
 
 namespace cyxwiz::exporting {
@@ -56,14 +58,30 @@ std::string Transposed(const spec::LayerSpec& layer, Inputs x, LayerWriter& writ
       output_padding[i] = over % 2;
     }
   }
-  const std::vector<int64_t> after = pads;
+  // ONNX Runtime takes an output padding below the stride alone. Another one is taken from what is
+  // cut off at the end; of what remains no kernel reaches anything, so there is the bias alone.
+  std::vector<int64_t> after = pads, beyond(pads.size());
+  for (size_t i = 0; i < pads.size(); ++i) {
+    if (output_padding[i] < conv.strides[i]) continue;
+    beyond[i] = std::max<int64_t>(output_padding[i] - pads[i], 0);
+    after[i] -= output_padding[i] - beyond[i];
+    output_padding[i] = 0;
+  }
   pads.insert(pads.end(), after.begin(), after.end());
-  return writer.Node("ConvTranspose", With(x[0], writer.Tensor("weight"), writer.Tensor("bias")),
-                     {{"strides", conv.strides},
-                      {"dilations", conv.dilation},
-                      {"pads", pads},
-                      {"output_padding", output_padding},
-                      {"group", conv.groups}});
+  const OnnxAttributes attributes = {{"strides", conv.strides},
+                                     {"dilations", conv.dilation},
+                                     {"pads", pads},
+                                     {"output_padding", output_padding},
+                                     {"group", conv.groups}};
+  const std::string weight = writer.Tensor("weight"), bias = writer.Tensor("bias");
+  if (beyond == std::vector<int64_t>(beyond.size()))
+    return writer.Node("ConvTranspose", With(x[0], weight, bias), attributes);
+  const std::string reached = writer.Node("ConvTranspose", {x[0], weight}, attributes);
+  const std::string all =
+      writer.Node("Pad", {reached, writer.Integers({0, 0, 0, 0, 0, 0, beyond[0], beyond[1]})});
+  if (bias.empty()) return all;
+  return writer.Node("Add",
+                     {all, writer.Node("Reshape", {bias, writer.Integers({conv.filters, 1, 1})})});
 }
 
 }  // namespace
