@@ -75,7 +75,7 @@ bool ForEachBatch(const Samples& samples, bool labels, Model* model, const LossF
     feed.Load(part);
     at::Tensor output;
     try {
-      output = Forward(model, feed.x(), /*training=*/false, loss, samples.job.training.precision);
+      output = Forward(model, feed.x(), /*training=*/false, loss, samples.precision);
     } catch (const BadInputError& error) {
       ThrowBadSample(error, samples.name, part.indices[error.sample()]);
     }

@@ -42,6 +42,7 @@ struct Samples {
   const std::vector<int64_t>& indices;
   int64_t batch_size;  // of the training; that of the pass follows from it
   at::Device device;
+  spec::Precision precision;  // kAuto: float32
 };
 
 // Told a batch, its output, and how many samples are done with it; false: no more.

@@ -27,7 +27,8 @@ class ModelRun {
   using Clock = std::chrono::steady_clock;
 
   Samples samples() const {
-    return {job_, split_, whole_ ? "whole" : "test", indices_, batch_size_, device_};
+    return {job_,        split_,  whole_ ? "whole" : "test", indices_,
+            batch_size_, device_, job_.training.precision};
   }
   // After each batch; false: asked to end.
   bool GoOn(int64_t done);

@@ -50,10 +50,12 @@ bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& ind
   TellStarted();
   at::NoGradGuard no_grad;
   Averaged averaged(*this);
-  const char* name = &split == &dataset_.test ? "test" : "training";
+  const bool test = &split == &dataset_.test;
+  // The test tells of the model as others will run it.
+  const spec::Precision precision = test ? spec::Precision::kFloat32 : training_.precision;
   return runner::Evaluate(
-      {job_, split, name, indices, batch_size_, device_}, part, &*model_, *loss_,
-      [this](int64_t) { return GoOn(); }, &metrics_, &confusion_matrix_);
+      {job_, split, test ? "test" : "training", indices, batch_size_, device_, precision}, part,
+      &*model_, *loss_, [this](int64_t) { return GoOn(); }, &metrics_, &confusion_matrix_);
 }
 
 bool Trainer::EvaluateEpoch() {

@@ -317,6 +317,10 @@ std::optional<JobSpec> Check(const JobDescription& description, DatasetInspector
     problems->Add({"$.hyperparameters.precision", "bfloat16 is for the CPU only so far", "float32",
                    "bfloat16", "leave it out"});
   }
+  if (!trains && spec.training.precision == Precision::kAuto) {
+    problems->Add({"$.hyperparameters.precision", "only a training finds out which is faster",
+                   "float32 or bfloat16", "auto", "leave it out"});
+  }
   if (trains && known("batch_size") && known("validation_split")) {
     CheckBatchNormalization(model, dataset, spec.training, problems);
     CheckWarmup(dataset, spec.training, problems);

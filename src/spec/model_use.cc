@@ -19,8 +19,8 @@ constexpr char kFormExpected[] =
 constexpr std::string_view kFormats[] = {"npy", "csv", "jsonl"};
 
 // What of a training's options an evaluation of its model depends on.
-constexpr std::string_view kTaken[] = {"loss",    "target",    "label_smoothing", "huber_delta",
-                                       "metrics", "precision", "batch_size"};
+constexpr std::string_view kTaken[] = {"loss",        "target",  "label_smoothing",
+                                       "huber_delta", "metrics", "batch_size"};
 
 // A list as one text with commas, as hyperparameters are.
 std::string TextOf(const Json& value) {
@@ -54,14 +54,15 @@ void CheckModelFrom(const JobDescription& job, Problems* problems) {
   }
 }
 
-// "metrics, batch_size and threads"
+// "metrics, batch_size, precision and threads"
 std::string Settable(JobType type) {
-  return type == JobType::kEvaluation ? "metrics, batch_size and threads"
-                                      : "batch_size and threads";
+  return type == JobType::kEvaluation ? "metrics, batch_size, precision and threads"
+                                      : "batch_size, precision and threads";
 }
 
 bool MayBeSet(JobType type, std::string_view hyperparameter) {
-  return hyperparameter == "batch_size" || hyperparameter == "threads" ||
+  return hyperparameter == "batch_size" || hyperparameter == "precision" ||
+         hyperparameter == "threads" ||
          (hyperparameter == "metrics" && type == JobType::kEvaluation);
 }
 

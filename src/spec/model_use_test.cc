@@ -130,7 +130,7 @@ TEST(ModelUse, TheTakenModelIsThatOfTheTraining) {
   EXPECT_EQ(spec->training.loss, Loss::kCrossEntropy);
   EXPECT_EQ(spec->training.label_smoothing, 0.1);
   EXPECT_EQ(spec->training.batch_size, 7);
-  EXPECT_EQ(spec->training.precision, Precision::kBfloat16);
+  EXPECT_EQ(spec->training.precision, Precision::kFloat32) << "whatever it was trained in";
   ASSERT_EQ(spec->training.metrics.size(), 2u);
   EXPECT_EQ(spec->training.metrics[1].top, 3);
   ASSERT_EQ(spec->training.class_weights.size(), 10u);
@@ -149,6 +149,27 @@ TEST(ModelUse, WhatTheJobSaysItselfStays) {
   EXPECT_EQ(spec->training.batch_size, 3);
   ASSERT_EQ(spec->training.metrics.size(), 1u);
   EXPECT_EQ(spec->training.metrics[0].name, "f1");
+}
+
+TEST(ModelUse, ThePrecisionIsFloat32UnlessTheJobSaysOtherwise) {
+  for (const auto& [said, expected] :
+       {std::pair("", Precision::kFloat32), std::pair("bfloat16", Precision::kBfloat16)}) {
+    JobDescription job = Evaluation();
+    if (*said != '\0') job.hyperparameters["precision"] = said;
+    Problems problems;
+    TakeOutMisplaced(&job, &problems);
+    TakeModel(ModelFile({{"precision", "bfloat16"}}).dump(), &job, &problems);
+    ASSERT_TRUE(problems.empty()) << problems.ToString();
+    auto [spec, wrong] = Check(job, std::nullopt);
+    ASSERT_TRUE(spec) << wrong.ToString();
+    EXPECT_EQ(spec->training.precision, expected) << said;
+  }
+  JobDescription job = Evaluation();
+  job.hyperparameters["precision"] = "auto";
+  Problems problems;
+  TakeModel(ModelFile({}).dump(), &job, &problems);
+  EXPECT_TRUE(SaysOnly(Check(job, std::nullopt).problems, "$.hyperparameters.precision",
+                       "only a training finds out"));
 }
 
 TEST(ModelUse, FilesThatAreNoModelAreRefusedAndChangeNothing) {
