@@ -38,17 +38,27 @@ class Model(nn.Module):
 
         taken = described["input"]
         self._divisor = float(taken["divisor"])
-        normalize = described.get("data", {}).get("normalize", {})
-        each = [-1, 1, 1] if len(model["input_shape"]) == 3 else [-1]
+        data = described.get("data", {})
+        self._is_table = isinstance(data.get("columns"), list)
+        if self._is_table:
+            fill, column, category = _columns(data)
+            self.register_buffer("_fill", torch.tensor(fill), persistent=False)
+            self.register_buffer("_column", torch.tensor(column), persistent=False)
+            self.register_buffer("_category", torch.tensor(category), persistent=False)
+        normalize = data.get("normalize", {})
+        # Channels where they come first, else the places of the last dimension.
+        each = [-1] + [1] * (len(model["input_shape"]) - 1) if len(model["input_shape"]) >= 3 else [-1]
         for name, default in (("mean", 0.0), ("deviation", 1.0)):
             scale = torch.tensor(normalize.get(name, [default])).reshape(each)
             self.register_buffer("_" + name, scale, persistent=False)
 
     def prepare(self, x: Any) -> torch.Tensor:
-        """What `forward` takes, made from values of the data set (bytes of images, features of a table).
+        """What `forward` takes, made from values of the data set: bytes of images; of a table a value a column, in
+        the order of `data.columns` in model.json: a number, or the place of a category in the column's `categories`;
+        NaN where it is missing.
 
         Args:
-            x: a tensor or NumPy array of batch x input_shape.
+            x: a tensor or NumPy array of batch x input_shape, of a table batch x columns.
 
         Raises:
             TypeError: it is neither, or an array of what are no numbers.
@@ -57,13 +67,42 @@ class Model(nn.Module):
             if not hasattr(x, "__array__"):
                 raise TypeError(f"prepare: expected a tensor or a NumPy array, found {type(x).__name__}")
             x = torch.tensor(x.__array__())
-        return (x.float() / self._divisor - self._mean) / self._deviation
+        x = x.float()
+        if self._is_table:
+            x = torch.where(x.isnan(), self._fill, x)[:, self._column]
+            x = torch.where(self._category.isnan(), x, (x == self._category).float())
+        return (x / self._divisor - self._mean) / self._deviation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         values = [x]
         for module, activation, places in self._steps:
             values.append(activation(module(*(values[place] for place in places))))
         return values[-1]
+
+
+def _columns(data: Dict[str, Any]) -> Tuple[List[float], List[int], List[float]]:
+    """How the columns of a table become features.
+
+    Args:
+        data: that of model.json.
+
+    Returns:
+        Of each column what stands for a missing value (NaN: nothing); of each feature the column that it comes from,
+        and the category that it is 1 for (NaN: it is the column's value).
+    """
+    fill: List[float] = []
+    column: List[int] = []
+    category: List[float] = []
+    for place, one in enumerate(data["columns"]):
+        names = one.get("categories")
+        if names is None:
+            fill.append(data["fill"][len(column)] if "fill" in data else math.nan)
+        else:
+            fill.append(names.index("") if "" in names else math.nan)
+        of_column = range(len(names)) if names is not None and one["encoding"] == "one_hot" else [math.nan]
+        column += [place] * len(of_column)
+        category += of_column
+    return fill, column, category
 
 
 def _put(parent: nn.Module, path: List[str], module: nn.Module) -> None:

@@ -14,11 +14,13 @@
 #include "data/random.h"
 #include "data/scaled_rows.h"
 #include "spec/count.h"
+#include "spec/scale_groups.h"
 
 namespace cyxwiz::data {
 namespace {
 
 using spec::DatasetInfo;
+using spec::ScaleGroups;
 using spec::TestSplit;
 
 // Of a sample in files: its place and row, and its places in the order of samples and in those of
@@ -166,25 +168,10 @@ void FillMeans(size_t width, Dataset* dataset) {
   dataset->details["fill"] = means;
 }
 
-// How the values of a sample fall into groups that are scaled alike: value i belongs to group
-// i / inner % groups.
-struct Groups {
-  explicit Groups(const std::vector<int64_t>& shape) {
-    if (shape.size() == 3) {  // channels first
-      count = static_cast<size_t>(shape[0]);
-      inner = static_cast<size_t>(shape[1] * shape[2]);
-    } else {
-      count = static_cast<size_t>(shape.back());
-    }
-  }
-  size_t count = 1, inner = 1;
-  size_t of(size_t i) const { return i / inner % count; }
-};
-
 // Mean and deviation of values as the model would see them: each times `unit`.
 class Measurement {
  public:
-  Measurement(const Groups& groups, double unit)
+  Measurement(const ScaleGroups& groups, double unit)
       : groups_(groups),
         unit_(unit),
         sums_(groups.count),
@@ -227,13 +214,13 @@ class Measurement {
       first_[g] = static_cast<double>(values[g * groups_.inner]) * unit_;
   }
 
-  const Groups groups_;
+  const ScaleGroups groups_;
   const double unit_;
   std::vector<double> sums_, squares_, first_;
   size_t count_ = 0;
 };
 
-void Scale(const Groups& groups, const std::vector<float>& mean,
+void Scale(const ScaleGroups& groups, const std::vector<float>& mean,
            const std::vector<float>& deviation, Dataset* dataset) {
   if (std::holds_alternative<std::vector<uint8_t>>(dataset->train.features)) {
     // The bytes stay: they are scaled as they are fed to the model.
@@ -259,7 +246,7 @@ void Scale(const Groups& groups, const std::vector<float>& mean,
 }
 
 Fault Normalize(const Raw& raw, Dataset* dataset) {
-  const Groups groups(raw.info.sample_shape);
+  const ScaleGroups groups(raw.info.sample_shape);
   std::vector<float> mean, deviation;
   RETURN_IF_FAULT(MeasureTraining(*dataset, &mean, &deviation));
   for (size_t g = 0; g < raw.is_category.size(); ++g) {
@@ -421,7 +408,7 @@ Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw
 
 Fault MeasureTraining(const Dataset& dataset, std::vector<float>* mean,
                       std::vector<float>* deviation) {
-  const Groups groups(dataset.info.sample_shape);
+  const ScaleGroups groups(dataset.info.sample_shape);
   const Split& train = dataset.train;
   Measurement measurement(groups, train.has_floats() ? 1 : 1.0 / 255);
   const auto width = static_cast<size_t>(ElementsOf(dataset.info.sample_shape));
@@ -459,7 +446,7 @@ Fault Adapt(const spec::DatasetUri& uri, const Preparation& prepared, Dataset* d
     }
     Fill(prepared.fill, dataset);
   }
-  const Groups groups(shape);
+  const ScaleGroups groups(shape);
   if (!prepared.mean.empty() && prepared.mean.size() != groups.count) {
     return Wrong("the samples cannot be scaled as those which the model was trained on",
                  Count(static_cast<int64_t>(prepared.mean.size()), "channel or feature"),

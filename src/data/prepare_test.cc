@@ -136,10 +136,30 @@ TEST_F(PrepareTest, ImagesAreNormalizedByChannelAsTheyAreFed) {
   EXPECT_EQ(scale.deviation[1], 1) << "of what is always the same";
 }
 
+TEST_F(PrepareTest, VolumesAreNormalizedByChannel) {
+  // Two samples of 2 channels, each 1 deep, 1 high and 2 wide.
+  const std::string header =
+      "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 2, 1, 1, 2), }\n";
+  Write("x.npy", std::string("\x93NUMPY\1\0", 8) + static_cast<char>(header.size()) + '\0' +
+                     header + std::string("\x00\x33\xff\xff\x33\x66\xff\xff", 8));
+  const std::string labels = "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }\n";
+  Write("y.npy", std::string("\x93NUMPY\1\0", 8) + static_cast<char>(labels.size()) + '\0' +
+                     labels + std::string("\0\1", 2));
+  Dataset dataset = LoadOk(Uri("file://{}/x.npy?labels={}/y.npy&normalize=true"));
+  ASSERT_EQ(dataset.info.sample_shape, (std::vector<int64_t>{2, 1, 1, 2}));
+  const ByteScale& scale = dataset.train.scale;
+  EXPECT_EQ(scale.inner, 2);
+  ASSERT_EQ(scale.mean.size(), 2u);
+  EXPECT_FLOAT_EQ(scale.mean[0], 0.2f);
+  EXPECT_FLOAT_EQ(scale.mean[1], 1);
+}
+
 TEST_F(PrepareTest, MeansOfMissingValuesAreThoseOfTheTrainingPart) {
   Write("table.csv", "a,y\n1,0\n3,1\n,0\n100,1\n");
   Dataset dataset = LoadTable("missing=mean&test_split=0.5&split=end");
   EXPECT_EQ(Floats(dataset.test), (std::vector<float>{2, 100}));
+  EXPECT_EQ(dataset.details["fill"], Json({2}));
+  EXPECT_EQ(LoadTable("missing=zero").details["fill"], Json({0}));
 }
 
 TEST_F(PrepareTest, FlipAndCropAreForImages) {

@@ -502,7 +502,7 @@ class TableReader {
     raw_.value_bytes = 4;
     raw_.label_bytes = info.classes > 0 ? 8 : 4;
     if (!loads()) return {};
-    Describe(encoded, class_names);
+    Describe(encoded, width, class_names);
     StoreFeatures(encoded, width);
     StoreLabels(class_places);
     return {};
@@ -517,7 +517,8 @@ class TableReader {
     int64_t width = 1;
   };
 
-  void Describe(const std::vector<Encoded>& encoded, const std::vector<std::string>& class_names) {
+  void Describe(const std::vector<Encoded>& encoded, int64_t width,
+                const std::vector<std::string>& class_names) {
     Json columns = Json::array();
     for (size_t k = 0; k < features_.size(); ++k) {
       Json column{{"name", columns_[features_[k]].name}};
@@ -531,6 +532,8 @@ class TableReader {
     details["columns"] = std::move(columns);
     details["label"] = columns_[label_].name;
     if (!class_names.empty()) details["classes"] = class_names;
+    if (options_.missing == TableOptions::Missing::kZero)
+      details["fill"] = std::vector<float>(static_cast<size_t>(width), 0);
   }
 
   void StoreFeatures(const std::vector<Encoded>& encoded, int64_t width) {

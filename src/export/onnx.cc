@@ -4,6 +4,7 @@
 
 #include "export/layer_kinds.h"
 #include "export/onnx_layers.h"
+#include "spec/scale_groups.h"
 
 namespace cyxwiz::exporting {
 namespace {
@@ -11,9 +12,20 @@ namespace {
 constexpr char kInput[] = "input";
 
 // Values of the data set -> values of the model.
-std::string Prepare(const Preprocessing& preprocessing, const spec::Shape& shape,
+std::string Prepare(const Preprocessing& preprocessing, const spec::Shape& input,
                     LayerWriter& writer) {
   std::string x = kInput;
+  if (!preprocessing.fill.empty()) {
+    const std::string fill = writer.Constant(preprocessing.shape, preprocessing.fill);
+    x = writer.Node("Where", {writer.Node("IsNaN", {x}), fill, x});
+  }
+  if (!preprocessing.column.empty()) {
+    const std::string category = writer.Constant(input, preprocessing.category);
+    x = writer.Node("Gather", {x, writer.Integers(preprocessing.column)}, {{"axis", int64_t{1}}});
+    const std::string is_it = writer.Node("Cast", {writer.Node("Equal", {x, category})},
+                                          {{"to", static_cast<int64_t>(ElementType::kFloat)}});
+    x = writer.Node("Where", {writer.Node("IsNaN", {category}), x, is_it});
+  }
   if (preprocessing.bytes) {
     x = writer.Node("Cast", {x}, {{"to", static_cast<int64_t>(ElementType::kFloat)}});
   }
@@ -21,8 +33,7 @@ std::string Prepare(const Preprocessing& preprocessing, const spec::Shape& shape
     x = writer.Node("Div", {x, writer.Constant(static_cast<float>(preprocessing.divisor))});
   }
   if (!preprocessing.mean.empty()) {
-    spec::Shape each = {static_cast<int64_t>(preprocessing.mean.size())};
-    if (shape.size() == 3) each.insert(each.end(), {1, 1});
+    const spec::Shape each = spec::ScaleGroups(input).shape;
     x = writer.Node("Sub", {x, writer.Constant(each, preprocessing.mean)});
     x = writer.Node("Div", {x, writer.Constant(each, preprocessing.deviation)});
   }
@@ -72,7 +83,7 @@ Result<std::string> ToOnnx(const SavedModel& saved) {
   if (values.back() != output) graph.Add({"Identity", {values.back()}, {output}, {}});
   return graph.Encode(
       {kInput, saved.preprocessing.bytes ? ElementType::kUint8 : ElementType::kFloat,
-       model.input_shape},
+       saved.preprocessing.shape},
       {output, ElementType::kFloat, model.output_shape});
 }
 

@@ -1,7 +1,8 @@
 // A trained model as an ONNX file: one graph that takes samples as the data set holds them
 // (preprocessing is its first part) and gives what the model gives. The batch may have any size.
 //
-//   input    "input": batch x input_shape; uint8 when the data set holds bytes, else float
+//   input    "input": batch x input_shape; uint8 when the data set holds bytes, else float; of a
+//            table batch x columns, see Preprocessing
 //   output   named like the model's last layer: batch x output_shape, float
 //
 // The weights have their names in weights.safetensors; those of lstm and gru, whose gates ONNX

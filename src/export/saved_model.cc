@@ -2,12 +2,15 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "spec/check_model.h"
 #include "spec/layers.h"
+#include "spec/scale_groups.h"
 
 namespace cyxwiz::exporting {
 namespace {
@@ -23,8 +26,9 @@ Status CheckFile(const std::string& path) {
                   "expected a folder as 'cyxwiz download ID' leaves it");
 }
 
-Result<std::vector<float>> Numbers(const std::string& path, const Json& json, const char* key,
-                                   size_t count) {
+// parent: where in the file json is.
+Result<std::vector<float>> Numbers(const std::string& path, const std::string& parent,
+                                   const Json& json, const char* key, size_t count) {
   std::vector<float> numbers;
   if (json.contains(key) && json[key].is_array()) {
     for (const Json& number : json[key]) {
@@ -32,11 +36,74 @@ Result<std::vector<float>> Numbers(const std::string& path, const Json& json, co
     }
   }
   if (numbers.size() != count) {
-    return Broken(path, "$.data.normalize." + std::string(key) + ": expected " +
-                            std::to_string(count) + " numbers, found " +
-                            std::to_string(numbers.size()));
+    return Broken(path, parent + "." + key + ": expected " + std::to_string(count) +
+                            " numbers, found " + std::to_string(numbers.size()));
   }
   return numbers;
+}
+
+// How many categories a column of a table has; 0: it holds numbers; -1: it is none.
+int64_t CategoriesOf(const Json& column) {
+  if (!column.is_object()) return -1;
+  auto categories = column.find("categories");
+  if (categories == column.end()) return 0;
+  const Json encoding = column.value("encoding", Json());
+  if (!categories->is_array() || categories->empty() ||
+      (encoding != "one_hot" && encoding != "index")) {
+    return -1;
+  }
+  return static_cast<int64_t>(categories->size());
+}
+
+// data: of a model of a table of features.
+Status ReadColumns(const std::string& path, const Json& data, int64_t features,
+                   Preprocessing* preprocessing) {
+  const float nothing = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> feature_fill(static_cast<size_t>(features), nothing);
+  if (data.contains("fill")) {
+    ASSIGN_OR_RETURN(feature_fill, Numbers(path, "$.data", data, "fill", feature_fill.size()));
+  }
+  std::vector<float> fill, category;
+  std::vector<int64_t> column;
+  for (const Json& one : data["columns"]) {
+    const auto place = static_cast<int64_t>(fill.size());
+    const int64_t categories = CategoriesOf(one);
+    if (categories < 0) {
+      return Broken(path, "$.data.columns[" + std::to_string(place) +
+                              "]: expected an object, with \"categories\" and \"encoding\" or "
+                              "without, found " +
+                              one.dump().substr(0, 200));
+    }
+    const bool one_hot = categories > 0 && one["encoding"] == "one_hot";
+    const int64_t width = one_hot ? categories : 1;
+    if (width > features - static_cast<int64_t>(column.size())) {
+      column.clear();  // too many
+      break;
+    }
+    if (categories == 0) {
+      fill.push_back(feature_fill[column.size()]);
+    } else {
+      auto missing = std::find(one["categories"].begin(), one["categories"].end(), Json(""));
+      fill.push_back(missing == one["categories"].end()
+                         ? nothing
+                         : static_cast<float>(missing - one["categories"].begin()));
+    }
+    for (int64_t i = 0; i < width; ++i) {
+      column.push_back(place);
+      category.push_back(one_hot ? static_cast<float>(i) : nothing);
+    }
+  }
+  if (static_cast<int64_t>(column.size()) != features) {
+    return Broken(path, "$.data.columns: expected columns of " + std::to_string(features) +
+                            " features altogether, as the model takes");
+  }
+  auto is_nothing = [](float value) { return std::isnan(value); };
+  preprocessing->shape = {static_cast<int64_t>(fill.size())};
+  if (!std::all_of(fill.begin(), fill.end(), is_nothing)) preprocessing->fill = std::move(fill);
+  if (std::all_of(category.begin(), category.end(), is_nothing)) return OkStatus();
+  preprocessing->column = std::move(column);
+  preprocessing->category = std::move(category);
+  return OkStatus();
 }
 
 Result<Preprocessing> ReadPreprocessing(const std::string& path, const Json& json,
@@ -52,11 +119,17 @@ Result<Preprocessing> ReadPreprocessing(const std::string& path, const Json& jso
   }
   preprocessing.bytes = values["type"] == "uint8";
   preprocessing.divisor = values["divisor"].get<double>();
-  if (json.contains("data") && json["data"].is_object() && json["data"].contains("normalize")) {
-    const Json& normalize = json["data"]["normalize"];
-    const size_t count = static_cast<size_t>(input.size() == 3 ? input[0] : input.back());
-    ASSIGN_OR_RETURN(preprocessing.mean, Numbers(path, normalize, "mean", count));
-    ASSIGN_OR_RETURN(preprocessing.deviation, Numbers(path, normalize, "deviation", count));
+  preprocessing.shape = input;
+  const Json data = json.value("data", Json::object());
+  if (!data.is_object()) return Broken(path, "$.data: expected an object");
+  if (input.size() == 1 && data.contains("columns") && data["columns"].is_array())
+    RETURN_IF_ERROR(ReadColumns(path, data, input[0], &preprocessing));
+  if (auto normalize = data.find("normalize"); normalize != data.end()) {
+    const size_t count = spec::ScaleGroups(input).count;
+    const std::string parent = "$.data.normalize";
+    ASSIGN_OR_RETURN(preprocessing.mean, Numbers(path, parent, *normalize, "mean", count));
+    ASSIGN_OR_RETURN(preprocessing.deviation,
+                     Numbers(path, parent, *normalize, "deviation", count));
   }
   return preprocessing;
 }

@@ -14,12 +14,21 @@ namespace cyxwiz::exporting {
 inline constexpr char kModelFile[] = "model.json";
 inline constexpr char kWeightsFile[] = "weights.safetensors";
 
-// From what the data set holds to what the model takes: (value / divisor - mean) / deviation.
+// From what the data set holds to what the model takes: columns become features, and of each value
+// (value / divisor - mean) / deviation.
 struct Preprocessing {
   bool bytes = false;  // the data set's values are bytes, else floats
+  spec::Shape shape;   // of a sample as the data set holds it: that of the model's, or [columns]
+  // Of a table, of which a sample is a value a column: a number, or the place of a category among
+  // those of the column; NaN where it is missing.
+  //   fill      of each column, what stands for a missing value; NaN: nothing; empty: of none
+  //   column    of each feature, where it comes from; empty: each column is a feature
+  //   category  of each feature, that which it is 1 for, else 0; NaN: it is the column's value
+  std::vector<float> fill;
+  std::vector<int64_t> column;
+  std::vector<float> category;
   double divisor = 1;
-  // One for each channel of an image, else for each value of the last dimension; empty: none.
-  std::vector<float> mean, deviation;
+  std::vector<float> mean, deviation;  // of each of spec::ScaleGroups; empty: none
 };
 
 struct SavedModel {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "export/test_support.h"
 
 namespace cyxwiz::exporting {
@@ -73,6 +75,64 @@ TEST(SavedModel, ReadsMeanAndDeviationOfEachFeature) {
   EXPECT_NE(Why(folder).find("$.data.normalize.mean: expected 3 numbers, found 2"),
             std::string::npos)
       << Why(folder);
+}
+
+TEST(SavedModel, VolumesAreScaledByChannel) {
+  TestFolder folder;
+  folder.WriteWeights({{"d.weight", {2, 16}}, {"d.bias", {2}}});
+  folder.WriteModel(
+      R"({"input_shape": [2, 1, 2, 4], "layers": [{"type": "flatten"}, {"type": "dense", "units": 2, "name": "d"}]})",
+      kFloats, {{"normalize", {{"mean", {1, 2}}, {"deviation", {1, 2}}}}});
+  EXPECT_EQ(Why(folder), "");
+}
+
+TEST(SavedModel, ColumnsOfATableBecomeFeatures) {
+  TestFolder folder;
+  folder.WriteWeights({{"d.weight", {2, 6}}, {"d.bias", {2}}});
+  const std::string model =
+      R"({"input_shape": [6], "layers": [{"type": "dense", "units": 2, "name": "d"}]})";
+  Json data = {{"columns",
+                {{{"name", "area"}},
+                 {{"name", "city"}, {"categories", {"", "oslo", "rome"}}, {"encoding", "one_hot"}},
+                 {{"name", "kind"}, {"categories", {"flat", "house"}}, {"encoding", "index"}},
+                 {{"name", "year"}}}},
+               {"fill", {7.5, 0.25, 0.5, 0.25, 0.5, 1990}}};
+  folder.WriteModel(model, kFloats, data);
+  Result<SavedModel> saved = ReadSavedModel(folder.path());
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  const Preprocessing& preprocessing = saved->preprocessing;
+  EXPECT_EQ(preprocessing.shape, (spec::Shape{4}));
+  auto text = [](const std::vector<float>& numbers) {
+    std::string all;
+    for (float number : numbers)
+      all += std::isnan(number) ? "- " : std::to_string(std::lround(10 * number)) + " ";
+    return all;
+  };
+  EXPECT_EQ(text(preprocessing.fill), "75 0 - 19900 ");
+  EXPECT_EQ(preprocessing.column, (std::vector<int64_t>{0, 1, 1, 1, 2, 3}));
+  EXPECT_EQ(text(preprocessing.category), "- 0 10 20 - - ");
+
+  data["columns"].erase(3);
+  folder.WriteModel(model, kFloats, data);
+  EXPECT_NE(Why(folder).find("$.data.columns: expected columns of 6 features"), std::string::npos);
+  data["columns"][1].erase("encoding");
+  folder.WriteModel(model, kFloats, data);
+  EXPECT_NE(Why(folder).find("$.data.columns[1]: expected an object"), std::string::npos);
+  data["fill"] = {1, 2};
+  folder.WriteModel(model, kFloats, data);
+  EXPECT_NE(Why(folder).find("$.data.fill: expected 6 numbers, found 2"), std::string::npos);
+}
+
+TEST(SavedModel, ATableOfNumbersIsTakenAsItIs) {
+  TestFolder folder;
+  folder.WriteWeights({{"d.weight", {2, 3}}, {"d.bias", {2}}});
+  folder.WriteModel(kDense, kFloats,
+                    {{"columns", {{{"name", "a"}}, {{"name", "b"}}, {{"name", "c"}}}}});
+  Result<SavedModel> saved = ReadSavedModel(folder.path());
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  EXPECT_EQ(saved->preprocessing.shape, (spec::Shape{3}));
+  EXPECT_TRUE(saved->preprocessing.fill.empty());
+  EXPECT_TRUE(saved->preprocessing.column.empty());
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
 #include "export/torchscript.h"
 
+#include <type_traits>
+
 #include "export/layer_kinds.h"
 #include "export/torchscript_layers.h"
+#include "spec/scale_groups.h"
 
 namespace cyxwiz::exporting {
 namespace {
@@ -9,22 +12,34 @@ namespace {
 constexpr char kFloat[] = "6";  // c10::ScalarType
 
 // Values of the data set -> values of the model.
-std::string Prepare(const Preprocessing& preprocessing, const spec::Shape& shape,
+std::string Prepare(const Preprocessing& preprocessing, const spec::Shape& input,
                     ScriptSource* source) {
+  auto add = [&](const char* name, const spec::Shape& shape, const auto& values) {
+    constexpr DataType kType =
+        std::is_same_v<decltype(values[0]), const int64_t&> ? DataType::kInt64 : DataType::kFloat32;
+    return source->AddTensor(name, {name, kType, shape, values.data()}, /*trainable=*/false);
+  };
   std::string x =
       source->Set("torch.to(" + std::string(ScriptSource::kInput) + ", " + kFloat + ")");
+  if (!preprocessing.fill.empty()) {
+    const std::string fill = add("input_fill", preprocessing.shape, preprocessing.fill);
+    x = source->Set("torch.where(torch.isnan(" + x + "), " + fill + ", " + x + ")");
+  }
+  if (!preprocessing.column.empty()) {
+    const std::string column = add("input_column", input, preprocessing.column);
+    const std::string category = add("input_category", input, preprocessing.category);
+    x = source->Set("torch.index_select(" + x + ", 1, " + column + ")");
+    const std::string is_it =
+        source->Set("torch.to(torch.eq(" + x + ", " + category + "), " + kFloat + ")");
+    x = source->Set("torch.where(torch.isnan(" + category + "), " + x + ", " + is_it + ")");
+  }
   if (preprocessing.divisor != 1) {
     x = source->Set("torch.div(" + x + ", " + ScriptNumber(preprocessing.divisor) + ")");
   }
   if (!preprocessing.mean.empty()) {
-    spec::Shape each = {static_cast<int64_t>(preprocessing.mean.size())};
-    if (shape.size() == 3) each.insert(each.end(), {1, 1});
-    auto add = [&](const char* name, const std::vector<float>& values) {
-      return source->AddTensor(name, {name, DataType::kFloat32, each, values.data()},
-                               /*trainable=*/false);
-    };
-    const std::string mean = add("input_mean", preprocessing.mean);
-    const std::string deviation = add("input_deviation", preprocessing.deviation);
+    const spec::Shape each = spec::ScaleGroups(input).shape;
+    const std::string mean = add("input_mean", each, preprocessing.mean);
+    const std::string deviation = add("input_deviation", each, preprocessing.deviation);
     x = source->Set("torch.div(torch.sub(" + x + ", " + mean + "), " + deviation + ")");
   }
   return x;

@@ -3,8 +3,8 @@
 // holds them (preprocessing is its first part) and gives what the model gives. The batch may have
 // any size.
 //
-//   forward(input)   input: batch x input_shape, numbers of any type; result: batch x output_shape,
-//                    float
+//   forward(input)   input: batch x input_shape, of a table batch x columns (see Preprocessing),
+//                    numbers of any type; result: batch x output_shape, float
 //
 // A module in training does what the model did in training: dropout, statistics of batches.
 #pragma once

@@ -61,6 +61,29 @@ TEST(TorchScript, SaysWhatTheModelComputes) {
   EXPECT_TRUE(script->tensors[0].trainable);
 }
 
+TEST(TorchScript, MakesFeaturesOfTheColumnsOfATable) {
+  TestFolder folder;
+  folder.WriteModel(kDense, kFloats,
+                    {{"columns",
+                      {{{"name", "area"}},
+                       {{"name", "city"}, {"categories", {"", "oslo"}}, {"encoding", "one_hot"}}}},
+                     {"fill", {7, 0.5, 0.5}}});
+  folder.WriteWeights({{"d.weight", {2, 3}}, {"d.bias", {2}}});
+  Result<SavedModel> saved = ReadSavedModel(folder.path());
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  Result<TorchScript> script = ToTorchScript(*saved);
+  ASSERT_TRUE(script.ok()) << script.status();
+  EXPECT_EQ(script->source,
+            "def forward(self, input: Tensor) -> Tensor:\n"
+            "  x1 = torch.to(input, 6)\n"
+            "  x2 = torch.where(torch.isnan(x1), self.input_fill, x1)\n"
+            "  x3 = torch.index_select(x2, 1, self.input_column)\n"
+            "  x4 = torch.to(torch.eq(x3, self.input_category), 6)\n"
+            "  x5 = torch.where(torch.isnan(self.input_category), x3, x4)\n"
+            "  x6 = torch.linear(x5, self.d.weight, self.d.bias)\n"
+            "  return x6\n");
+}
+
 TEST(ScriptSource, GivesEachTensorOfAModuleAPlaceThatTorchScriptCanHave) {
   ScriptSource source;
   auto add = [&](const std::string& name) { return source.AddTensor(name, {}, true); };

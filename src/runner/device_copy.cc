@@ -28,9 +28,7 @@ DeviceCopy::DeviceCopy(const spec::JobSpec& job, const data::Split& split, Targe
            ? to_device(*bytes, x_shape, at::kByte)
            : to_device(std::get<std::vector<float>>(split.features), x_shape, at::kFloat);
   if (!split.scale.mean.empty()) {
-    // Against a batch of samples: of channels, or of the last dimension.
-    std::vector<int64_t> shape = {static_cast<int64_t>(split.scale.mean.size())};
-    if (job.model.input_shape.size() == 3) shape.insert(shape.end(), 2, 1);
+    const std::vector<int64_t> shape = {static_cast<int64_t>(split.scale.mean.size()), 1};
     mean_ = to_device(split.scale.mean, shape, at::kFloat);
     deviation_ = to_device(split.scale.deviation, shape, at::kFloat);
   }
@@ -53,7 +51,10 @@ DeviceCopy::Batch DeviceCopy::Select(const int64_t* indices, int64_t count) cons
   batch.x = x_.index_select(0, index);
   if (batch.x.scalar_type() == at::kByte) {
     batch.x = batch.x.to(at::kFloat).div_(split_.scale.divisor);
-    if (mean_.defined()) batch.x = batch.x.sub_(mean_).div_(deviation_);
+    if (mean_.defined()) {
+      // Value i belongs to group i / inner modulo their number.
+      batch.x.view({count, -1, mean_.size(0), split_.scale.inner}).sub_(mean_).div_(deviation_);
+    }
   }
   if (kind_ == TargetKind::kSample) {
     std::vector<int64_t> shape = job_.model.output_shape;
