@@ -276,7 +276,7 @@ std::optional<DatasetInfo> FileInspector::Inspect(const DatasetUri& uri, spec::P
 }
 
 std::optional<DatasetInfo> Loader::Inspect(const DatasetUri& uri, spec::Problems* problems) {
-  dataset_.emplace();
+  dataset_.emplace().statistics = known_;
   const Preparation* prepared = preparation_ ? &*preparation_ : nullptr;
   Fault fault;
   if (uri.delivered() && !stored_folder_.empty()) {

@@ -43,6 +43,12 @@ struct Split {
   int64_t value_bytes() const { return has_floats() ? 4 : 1; }  // of a feature
 };
 
+// Mean and deviation of the training samples, which are scaled by them.
+struct Statistics {
+  std::string of;  // names the samples and their content: equal only where these are
+  std::vector<float> mean, deviation;
+};
+
 struct Dataset {
   spec::DatasetInfo info;
   Split train;
@@ -50,6 +56,9 @@ struct Dataset {
   // What a user of the model has to know of the data, for model.json: the columns and categories
   // of a table, the names of the classes in order, mean and deviation, what fills gaps.
   Json details = Json::object();
+  // Of samples in files that are scaled: what was measured, which takes reading all of them. Who
+  // loads the same data again can put it here before.
+  std::optional<Statistics> statistics;
 };
 
 // The folders below which file:// data may lie (configuration key data_roots). Any number of
@@ -102,11 +111,13 @@ class Loader : public spec::DatasetInspector {
  public:
   // preparation: how a model wants the data; nullopt: as the data's training samples say.
   // stored_folder: where the files of a stored or fetched data set are; empty: there are none.
+  // known: see Dataset.
   explicit Loader(Roots roots, std::optional<Preparation> preparation = {},
-                  std::string stored_folder = "")
+                  std::string stored_folder = "", std::optional<Statistics> known = {})
       : roots_(std::move(roots)),
         preparation_(std::move(preparation)),
-        stored_folder_(std::move(stored_folder)) {}
+        stored_folder_(std::move(stored_folder)),
+        known_(std::move(known)) {}
   std::optional<spec::DatasetInfo> Inspect(const spec::DatasetUri& uri,
                                            spec::Problems* problems) override;
   // Why Inspect found nothing; OK when it found the data set, or was not called.
@@ -119,6 +130,7 @@ class Loader : public spec::DatasetInspector {
   const Roots roots_;
   const std::optional<Preparation> preparation_;
   const std::string stored_folder_;
+  const std::optional<Statistics> known_;
   std::optional<Dataset> dataset_;
   Status status_;
 };

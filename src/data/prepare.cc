@@ -245,10 +245,32 @@ void Scale(const ScaleGroups& groups, const std::vector<float>& mean,
   });
 }
 
-Fault Normalize(const Raw& raw, Dataset* dataset) {
+// Statistics::of. The content is known by its manifest, or by sizes and times of files; which of
+// its samples are for training, and how they are read, follows from the URI.
+std::string SamplesOf(const spec::DatasetUri& uri, const Split& train) {
+  return uri.text + "\n" +
+         (uri.manifest_sha256.empty() ? train.files->State() : uri.manifest_sha256);
+}
+
+Fault Measure(const spec::DatasetUri& uri, Dataset* dataset, std::vector<float>* mean,
+              std::vector<float>* deviation) {
+  std::optional<Statistics> known = std::exchange(dataset->statistics, {});
+  if (dataset->train.files == nullptr) return MeasureTraining(*dataset, mean, deviation);
+  const std::string samples = SamplesOf(uri, dataset->train);
+  if (!known || known->of != samples) {
+    known.emplace().of = samples;
+    RETURN_IF_FAULT(MeasureTraining(*dataset, &known->mean, &known->deviation));
+  }
+  *mean = known->mean;
+  *deviation = known->deviation;
+  dataset->statistics = std::move(known);
+  return {};
+}
+
+Fault Normalize(const spec::DatasetUri& uri, const Raw& raw, Dataset* dataset) {
   const ScaleGroups groups(raw.info.sample_shape);
   std::vector<float> mean, deviation;
-  RETURN_IF_FAULT(MeasureTraining(*dataset, &mean, &deviation));
+  RETURN_IF_FAULT(Measure(uri, dataset, &mean, &deviation));
   for (size_t g = 0; g < raw.is_category.size(); ++g) {
     if (!raw.is_category[g]) continue;
     mean[g] = 0;
@@ -403,7 +425,9 @@ Fault Prepare(const spec::DatasetUri& uri, const Preparation* prepared, Raw* raw
   dataset->info = info;
   if (prepared != nullptr) return {};
   if (raw->fills_mean) FillMeans(static_cast<size_t>(ElementsOf(info.sample_shape)), dataset);
-  return uri.normalize ? Normalize(*raw, dataset) : Fault();
+  if (uri.normalize) return Normalize(uri, *raw, dataset);
+  dataset->statistics.reset();
+  return {};
 }
 
 Fault MeasureTraining(const Dataset& dataset, std::vector<float>* mean,

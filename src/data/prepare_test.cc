@@ -154,6 +154,33 @@ TEST_F(PrepareTest, VolumesAreNormalizedByChannel) {
   EXPECT_FLOAT_EQ(scale.mean[1], 1);
 }
 
+TEST_F(PrepareTest, KnownStatisticsOfTheSameFilesAreNotMeasuredAgain) {
+  Write("images", IdxHeader({2, 2, 1, 2}) + std::string("\x00\x33\xff\xff\x33\x66\xff\xff", 8));
+  Write("labels", Idx({2}));
+  const spec::DatasetUri uri = Uri("file://{}/images?labels={}/labels&normalize=true");
+  auto load = [&](const spec::DatasetUri& of, std::optional<Statistics> known) {
+    Result<Dataset> dataset = Loader(roots(), {}, "", std::move(known)).Take(of, /*streams=*/true);
+    EXPECT_TRUE(dataset.ok()) << dataset.status();
+    return dataset.ok() ? *std::move(dataset) : Dataset();
+  };
+  const Dataset first = load(uri, {});
+  ASSERT_TRUE(first.statistics);
+  EXPECT_EQ(first.statistics->mean, first.train.scale.mean);
+  Statistics known = *first.statistics;
+  known.mean = {7, 8};
+  const Dataset again = load(uri, known);
+  EXPECT_EQ(again.train.scale.mean, known.mean) << "not measured";
+  EXPECT_EQ(again.details["normalize"]["mean"], Json({7, 8}));
+  EXPECT_EQ(again.statistics->of, known.of);
+  // Of other samples, or other content, they say nothing.
+  EXPECT_NE(load(Uri("file://{}/images?labels={}/labels&normalize=true&test_split=0.5"), known)
+                .train.scale.mean,
+            known.mean);
+  Write("images", IdxHeader({2, 2, 1, 2}) + std::string("\x01\x33\xff\xff\x33\x66\xff\xff", 8));
+  EXPECT_NE(load(uri, known).train.scale.mean, known.mean);
+  EXPECT_FALSE(load(Uri("file://{}/images?labels={}/labels"), known).statistics);
+}
+
 TEST_F(PrepareTest, MeansOfMissingValuesAreThoseOfTheTrainingPart) {
   Write("table.csv", "a,y\n1,0\n3,1\n,0\n100,1\n");
   Dataset dataset = LoadTable("missing=mean&test_split=0.5&split=end");

@@ -102,18 +102,23 @@ Status FindData(const spec::JobDescription& job, const data::Roots& roots) {
 
 class Observer : public TrainingObserver {
  public:
-  // checkpoint_seconds: 0: only when the training yields.
+  // checkpoint_seconds: 0: only when the training yields. events: of the checkpoint that it goes on
+  // from.
   Observer(const AttemptHooks& hooks, Clock::time_point begin, double checkpoint_seconds,
-           CheckpointWriter* writer, AttemptResult* result)
+           const data::Dataset& dataset, std::string events, CheckpointWriter* writer,
+           AttemptResult* result)
       : hooks_(hooks),
         begin_(begin),
         checkpoint_seconds_(checkpoint_seconds),
+        dataset_(dataset),
+        earlier_(EventFile::From(std::move(events))),
         writer_(writer),
         result_(*result),
         fault_(InjectedFault::FromEnvironment()) {}
 
   void OnStarted(const Started& started) override {
     result_.resumed = started.resumed;
+    if (started.resumed && earlier_) events_ = std::move(*earlier_);
     if (!hooks_.started) return;
     hooks_.started(started, result_.load_seconds * 1e3, SecondsSince(begin_) * 1e3);
   }
@@ -138,6 +143,8 @@ class Observer : public TrainingObserver {
     return true;
   }
   void OnState(TrainingState state) override {
+    state.events = events_.bytes();
+    state.statistics = dataset_.statistics;
     writer_->Begin(std::move(state));
     pauses_.push_back(wanted_at_ ? SecondsSince(*wanted_at_) : 0);  // one that yields has no wait
     wanted_at_.reset();
@@ -166,7 +173,7 @@ class Observer : public TrainingObserver {
   void OnStep(int64_t step) override { fault_.Strike(step); }
   void Log(const std::string& line) override { LogLine(line); }
 
-  // What TensorBoard shows of this attempt. `tested`: what was measured after the last epoch.
+  // What TensorBoard shows of the training. `tested`: what was measured after the last epoch.
   const EventFile& EndEvents(const Metrics& tested) {
     Metrics metrics;
     for (const auto& [name, value] : tested) {
@@ -180,6 +187,8 @@ class Observer : public TrainingObserver {
   const AttemptHooks& hooks_;
   Clock::time_point begin_;
   const double checkpoint_seconds_;
+  const data::Dataset& dataset_;
+  std::optional<EventFile> earlier_;
   double last_write_seconds_ = 0;
   CheckpointWriter* writer_;
   AttemptResult& result_;
@@ -290,7 +299,8 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
   if (!state && leads) std::filesystem::remove_all(start.folder + "/" + kCheckpointsFolder, error);
   CheckpointWriter writer(start.folder + "/" + kCheckpointsFolder, identity,
                           job.training.checkpoints_kept);
-  Observer observer(hooks, begin, job.training.checkpoint_seconds, &writer, result);
+  Observer observer(hooks, begin, job.training.checkpoint_seconds, dataset,
+                    state ? std::move(state->events) : "", &writer, result);
   interruption.reset();
   // One that shall yield trains for one batch first: there is nothing to keep before.
   if (observer.Asked() == Directive::kStop) {
@@ -317,6 +327,15 @@ void RunTraining(const StartMessage& start, const AttemptHooks& hooks, const spe
     result->failure = NotKept(written);
   }
   result->write_seconds = SecondsSince(write_begin);
+}
+
+// Of the data that an attempt before has read, where it is scaled.
+std::optional<data::Statistics> KnownStatistics(const StartMessage& start) {
+  if (start.resume.empty()) return std::nullopt;
+  spec::Problems problems;
+  std::optional<spec::DatasetUri> uri = spec::ParseDatasetUri(start.job.dataset_uri, &problems);
+  if (!uri || !uri->normalize) return std::nullopt;
+  return ReadStatistics(start.folder + "/" + start.resume);
 }
 
 void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* result) {
@@ -365,8 +384,9 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
     return;
   }
   spec::Problems problems;
+  const std::optional<data::Statistics> known = KnownStatistics(start);
   data::Loader loader(roots, preparation,
-                      start.dataset.empty() ? "" : start.folder + "/" + start.dataset);
+                      start.dataset.empty() ? "" : start.folder + "/" + start.dataset, known);
   std::optional<spec::JobSpec> job = spec::CheckJob(start.job, &loader, &problems);
   if (!job) {
     result->failure = loader.status().ok() ? FailureOfProblems(problems)
@@ -379,6 +399,8 @@ void Run(const StartMessage& start, const AttemptHooks& hooks, AttemptResult* re
     result->failure = FailureOf(dataset.status(), "$.dataset");
     return;
   }
+  if (known && dataset->statistics && dataset->statistics->of == known->of)
+    LogLine("normalize: mean and deviation are those of the checkpoint");
   result->load_seconds = SecondsSince(begin);
   result->estimate = job->estimate;
   result->flops_per_sample = job->model.flops;

@@ -57,7 +57,8 @@ struct AttemptResult {
 //
 // weights.safetensors holds the tensors under PyTorch's names; model.json is the model in canonical
 // form, how it was trained, and its metrics. Neither holds a time: the same job gives the same
-// bytes. An event file for TensorBoard holds the metrics of each epoch of this attempt.
+// bytes. An event file for TensorBoard holds the metrics of each epoch, those before the checkpoint
+// that it went on from too.
 //
 // An evaluation leaves evaluation.json, an inference its predictions (runner/predictions.h); the
 // model's weights are the file start.weights of the folder, and are looked at before they are used.

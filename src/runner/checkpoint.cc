@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "cyxwiz-checkpoint";
 constexpr const char* kStateFile = "state.safetensors";
+constexpr const char* kEventsTensor = "events";
 constexpr const char* kManifestFile = "manifest.json";
 constexpr size_t kNameDigits = 12;
 constexpr size_t kMaxManifestBytes = 64 << 10;
@@ -64,18 +65,47 @@ Json NumbersToJson(const std::map<std::string, double>& numbers) {
   return json;
 }
 
+Json NumbersToJson(const std::vector<float>& numbers) {
+  Json json = Json::array();
+  for (float value : numbers) json.push_back(NumberToJson(static_cast<double>(value)));
+  return json;
+}
+
 std::string StateToText(const TrainingState& state) {
-  return Json{{"epoch", state.epoch},
-              {"samples", state.samples},
-              {"step", state.step},
-              {"loss_sum", state.loss_sum},
-              {"correct", state.correct},
-              {"metrics", NumbersToJson(state.metrics)},
-              {"numbers", NumbersToJson(state.numbers)},
-              {"compute_seconds", state.compute_seconds},
-              {"training_seconds", state.training_seconds},
-              {"training_cpu_seconds", state.training_cpu_seconds}}
-      .dump();
+  Json json{{"epoch", state.epoch},
+            {"samples", state.samples},
+            {"step", state.step},
+            {"loss_sum", state.loss_sum},
+            {"correct", state.correct},
+            {"metrics", NumbersToJson(state.metrics)},
+            {"numbers", NumbersToJson(state.numbers)},
+            {"compute_seconds", state.compute_seconds},
+            {"training_seconds", state.training_seconds},
+            {"training_cpu_seconds", state.training_cpu_seconds}};
+  if (const auto& statistics = state.statistics) {
+    json["statistics"] = {{"of", statistics->of},
+                          {"mean", NumbersToJson(statistics->mean)},
+                          {"deviation", NumbersToJson(statistics->deviation)}};
+  }
+  // A path may be no UTF-8.
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Result<data::Statistics> StatisticsFromJson(const Json& json) {
+  data::Statistics statistics;
+  if (!json.is_object() || !json.contains("of") || !json["of"].is_string())
+    return DataLoss("its statistics do not say of what they are");
+  statistics.of = json["of"].get<std::string>();
+  for (auto [key, numbers] :
+       {std::pair("mean", &statistics.mean), std::pair("deviation", &statistics.deviation)}) {
+    if (!json.contains(key) || !json[key].is_array())
+      return DataLoss(std::string("its statistics have no '") + key + "'");
+    for (const Json& number : json[key]) {
+      ASSIGN_OR_RETURN(double value, NumberFromJson(number));
+      numbers->push_back(static_cast<float>(value));
+    }
+  }
+  return statistics;
 }
 
 Status StateFromText(const std::string& text, TrainingState* state) {
@@ -112,6 +142,8 @@ Status StateFromText(const std::string& text, TrainingState* state) {
       ASSIGN_OR_RETURN((*numbers)[name], NumberFromJson(value));
     }
   }
+  if (!json.contains("statistics")) return OkStatus();
+  ASSIGN_OR_RETURN(state->statistics, StatisticsFromJson(json["statistics"]));
   return OkStatus();
 }
 
@@ -126,8 +158,8 @@ Json ManifestOf(const Checkpoint& checkpoint, const std::string& identity) {
           {"files", files}};
 }
 
-// Checks everything but the content of the files.
-Status CheckManifest(const Json& manifest, const std::string& identity) {
+// Checks everything but the content of the files. identity: nullptr: of any training.
+Status CheckManifest(const Json& manifest, const std::string* identity) {
   auto text = [&](const char* key) {
     return manifest.contains(key) && manifest[key].is_string() ? manifest[key].get<std::string>()
                                                                : std::string();
@@ -140,11 +172,11 @@ Status CheckManifest(const Json& manifest, const std::string& identity) {
     return FailedPrecondition("it has another format version, expected " +
                               std::to_string(kCheckpointVersion));
   }
-  if (text("identity") != identity) {
+  if (identity != nullptr && text("identity") != *identity) {
     return FailedPrecondition(
         "it belongs to another training (model, hyperparameters or data "
         "differ): expected identity " +
-        identity + ", found " + text("identity"));
+        *identity + ", found " + text("identity"));
   }
   if (!manifest.contains("files") || !manifest["files"].is_array() ||
       manifest["files"].size() != 1 || !manifest["files"][0].is_object()) {
@@ -237,8 +269,15 @@ Result<Checkpoint> WriteCheckpoint(const std::string& folder, const std::string&
   // where it has just been saved.
   fs::remove_all(path, error);
   RETURN_IF_ERROR(MakeFolder(path));
+  std::vector<TensorView> tensors = state.tensors;
+  if (!state.events.empty()) {
+    tensors.push_back({kEventsTensor,
+                       DataType::kUint8,
+                       {static_cast<int64_t>(state.events.size())},
+                       state.events.data()});
+  }
   RETURN_IF_ERROR(
-      WriteSafetensors(path + "/" + kStateFile, state.tensors, {{"state", StateToText(state)}}));
+      WriteSafetensors(path + "/" + kStateFile, tensors, {{"state", StateToText(state)}}));
   // Read back: what the manifest vouches for is what a reader will get.
   ASSIGN_OR_RETURN(FileHash hash, HashFile(path + "/" + kStateFile));
   checkpoint.files.push_back({kStateFile, hash.sha256, hash.size});
@@ -252,8 +291,11 @@ Result<Checkpoint> WriteCheckpoint(const std::string& folder, const std::string&
   return checkpoint;
 }
 
-Result<TrainingState> ReadCheckpoint(const std::string& folder, const std::string& name,
-                                     const std::string& identity) {
+namespace {
+
+// identity: as of CheckManifest.
+Result<TrainingState> Read(const std::string& folder, const std::string& name,
+                           const std::string* identity) {
   const std::string path = folder + "/" + name;
   Result<std::string> text = ReadFile(path + "/" + kManifestFile, kMaxManifestBytes);
   if (!text.ok()) return DataLoss("it is not complete: " + text.status().message());
@@ -274,10 +316,29 @@ Result<TrainingState> ReadCheckpoint(const std::string& folder, const std::strin
   RETURN_IF_ERROR(StateFromText(content.metadata["state"], &state));
   auto owner = std::make_shared<const SafetensorsFile>(std::move(content));
   for (const auto& [tensor, entry] : owner->entries) {
+    if (tensor == kEventsTensor) {
+      state.events.assign(static_cast<const char*>(owner->values(entry)), entry.end - entry.begin);
+      continue;
+    }
     state.tensors.push_back({tensor, entry.type, entry.shape, owner->values(entry)});
   }
   state.owner = owner;
   return state;
+}
+
+}  // namespace
+
+Result<TrainingState> ReadCheckpoint(const std::string& folder, const std::string& name,
+                                     const std::string& identity) {
+  return Read(folder, name, &identity);
+}
+
+std::optional<data::Statistics> ReadStatistics(const std::string& folder) {
+  for (const std::string& name : ListCheckpoints(folder)) {
+    Result<TrainingState> state = Read(folder, name, /*identity=*/nullptr);
+    if (state.ok()) return std::move(state->statistics);
+  }
+  return std::nullopt;
 }
 
 std::optional<TrainingState> ReadNewestCheckpoint(

@@ -2,9 +2,8 @@
 //
 //   checkpoints/                 of one attempt
 //     000000001234/              one checkpoint, named by the steps done (12 digits)
-//       state.safetensors        the tensors of TrainingState; the rest of it as JSON in the
-//       metadata
-//                                under "state"
+//       state.safetensors        the tensors of TrainingState; "events", its bytes, where it has
+//                                any; the rest of it as JSON in the metadata under "state"
 //       manifest.json            written last: a folder without one is no checkpoint
 //
 //   manifest := {"format": "cyxwiz-checkpoint", "version": 2,
@@ -60,6 +59,9 @@ Result<Checkpoint> WriteCheckpoint(const std::string& folder, const std::string&
 // it is of another training or another version; the message says what is wrong.
 Result<TrainingState> ReadCheckpoint(const std::string& folder, const std::string& name,
                                      const std::string& identity);
+
+// The statistics of the data that the newest whole checkpoint holds, of whatever training.
+std::optional<data::Statistics> ReadStatistics(const std::string& folder);
 
 // The names of the checkpoints in a folder, complete or not, newest first.
 std::vector<std::string> ListCheckpoints(const std::string& folder);

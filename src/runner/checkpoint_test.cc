@@ -377,6 +377,12 @@ TrainingState SmallState(int64_t step) {
   return state;
 }
 
+void Flip(const std::string& path, size_t at) {
+  std::string content = *ReadFile(path);
+  content[at % content.size()] ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(path, content).ok());
+}
+
 TEST(Checkpoint, GivesBackTheWholeState) {
   TemporaryFolder folder;
   TrainingState state = SmallState(17);
@@ -416,12 +422,38 @@ TEST(Checkpoint, GivesBackTheWholeState) {
   EXPECT_EQ(read->training_cpu_seconds, 1.25);
   ASSERT_EQ(read->tensors.size(), 1u);
   EXPECT_EQ(std::memcmp(read->tensors[0].data, state.tensors[0].data, 400), 0);
+  EXPECT_EQ(read->events, "");
+  EXPECT_FALSE(read->statistics);
 }
 
-void Flip(const std::string& path, size_t at) {
-  std::string content = *ReadFile(path);
-  content[at % content.size()] ^= 1;
-  ASSERT_TRUE(WriteFileAtomically(path, content).ok());
+TEST(Checkpoint, GivesBackWhatAnAttemptKeepsWithIt) {
+  TemporaryFolder folder;
+  TrainingState state = SmallState(17);
+  state.events = std::string("\0\xff bytes", 8);
+  state.statistics = {"uri\nstate", {0.1f, 3e38f}, {1.0f / 3, std::nanf("")}};
+  ASSERT_TRUE(WriteCheckpoint(folder.path(), "id", state).ok());
+  Result<TrainingState> read = ReadCheckpoint(folder.path(), "000000000017", "id");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->events, state.events);
+  EXPECT_EQ(read->tensors.size(), 1u);
+  ASSERT_TRUE(read->statistics);
+  EXPECT_EQ(read->statistics->of, "uri\nstate");
+  EXPECT_EQ(read->statistics->mean, state.statistics->mean);
+  EXPECT_EQ(read->statistics->deviation[0], 1.0f / 3);
+  EXPECT_TRUE(std::isnan(read->statistics->deviation[1]));
+}
+
+TEST(Checkpoint, TellsTheStatisticsOfTheNewestThatIsWhole) {
+  TemporaryFolder folder;
+  EXPECT_FALSE(ReadStatistics(folder / "none"));
+  for (int64_t step : {1, 2}) {
+    TrainingState state = SmallState(step);
+    state.statistics = {"data " + std::to_string(step), {1}, {1}};
+    ASSERT_TRUE(WriteCheckpoint(folder.path(), "id", state).ok());
+  }
+  EXPECT_EQ(ReadStatistics(folder.path())->of, "data 2");
+  Flip(folder / "000000000002/state.safetensors", 1000);
+  EXPECT_EQ(ReadStatistics(folder.path())->of, "data 1");
 }
 
 TEST(Checkpoint, NoFlippedBitOfTheTensorsIsOverlooked) {
@@ -657,6 +689,96 @@ TEST(Attempt, YieldsWithACheckpointAndGoesOnFromIt) {
   ASSERT_EQ(resumed.end, End::kSucceeded);
   ASSERT_TRUE(resumed.resumed);
   EXPECT_EQ(resumed.resumed->step, yielded.checkpoint->step);
+  EXPECT_EQ(ResultOf(folder / "resumed"), ResultOf(folder / "alone"));
+}
+
+// The steps of the records in an attempt's event file.
+std::vector<int> StepsInEvents(const AttemptResult& result, const std::string& folder) {
+  std::vector<int> steps;
+  EXPECT_EQ(result.files.size(), 3u);
+  const std::string bytes = *ReadFile(folder + "/" + result.files.back());
+  for (size_t place = 0; place < bytes.size();) {
+    uint64_t length = 0;
+    std::memcpy(&length, bytes.data() + place, sizeof length);
+    const std::string data = bytes.substr(place + 12, length);
+    place += 12 + length + 4;
+    if (data[9] != 0x10) continue;  // the version
+    int step = 0;
+    for (size_t i = 10, shift = 0;; ++i, shift += 7) {
+      step |= (data[i] & 0x7f) << shift;
+      if ((data[i] & 0x80) == 0) break;
+    }
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+TEST(Attempt, ItsEventFileHasEachEpochOnceHoweverOftenItYielded) {
+  TemporaryFolder folder;
+  AttemptResult alone = RunAttempt(WideJob(folder / "alone"), {});
+  ASSERT_EQ(alone.end, End::kSucceeded);
+  const std::vector<int> expected = StepsInEvents(alone, folder / "alone");
+  ASSERT_EQ(expected.size(), 7u) << "six epochs and the test";
+
+  StartMessage start = WideJob(folder / "resumed");
+  start.job.hyperparameters["checkpoint_seconds"] = "0";
+  start.resume = kCheckpointsFolder;
+  AttemptResult result;
+  int lives = 0;
+  do {
+    ASSERT_LT(++lives, 100);
+    int asked = 0;
+    AttemptHooks hooks;
+    hooks.asked = [&] { return ++asked == 41 ? Directive::kYield : Directive::kGoOn; };
+    result = RunAttempt(start, hooks);
+  } while (result.end == End::kYielded);
+  ASSERT_EQ(result.end, End::kSucceeded) << result.failure.message;
+  EXPECT_GT(lives, 3);
+  EXPECT_EQ(StepsInEvents(result, start.folder), expected);
+
+  // One that begins anew has nothing of the one before.
+  start.resume = "";
+  EXPECT_EQ(StepsInEvents(RunAttempt(start, {}), start.folder), expected);
+}
+
+TEST(Attempt, StatisticsOfStreamedDataAreMeasuredOnce) {
+  TemporaryFolder folder;
+  auto npy = [](const std::string& descr, const std::string& shape, const std::string& values) {
+    const std::string header =
+        "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shape + ", }\n";
+    return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(header.size()) + '\0' + header +
+           values;
+  };
+  std::string x, y;
+  for (int i = 0; i < 400; ++i) {
+    x += static_cast<char>(i * 37);
+    if (i % 4 == 0) y += static_cast<char>(i % 3);
+  }
+  ASSERT_TRUE(WriteFileAtomically(folder / "x.npy", npy("|u1", "(100, 4)", x)).ok());
+  ASSERT_TRUE(WriteFileAtomically(folder / "y.npy", npy("|u1", "(100,)", y)).ok());
+  StartMessage start;
+  start.job.model_definition = R"({"layers":[{"type":"dense","units":3}]})";
+  start.job.dataset_uri = "file://" + folder.path() + "/x.npy?labels=" + folder.path() +
+                          "/y.npy&normalize=true&stream=true&test_split=0.2";
+  start.job.hyperparameters = {{"epochs", "4"}, {"batch_size", "8"}, {"checkpoint_seconds", "0"}};
+  start.data_roots = {folder.path()};
+  start.folder = folder / "alone";
+  ASSERT_EQ(RunAttempt(start, {}).end, End::kSucceeded);
+
+  start.folder = folder / "resumed";
+  start.resume = kCheckpointsFolder;
+  constexpr char kTold[] = "mean and deviation are those of the checkpoint";
+  AttemptHooks hooks;
+  int asked = 0;
+  hooks.asked = [&] { return ++asked == 15 ? Directive::kYield : Directive::kGoOn; };
+  testing::internal::CaptureStderr();
+  ASSERT_EQ(RunAttempt(start, hooks).end, End::kYielded);
+  EXPECT_EQ(testing::internal::GetCapturedStderr().find(kTold), std::string::npos);
+  testing::internal::CaptureStderr();
+  AttemptResult resumed = RunAttempt(start, {});
+  EXPECT_NE(testing::internal::GetCapturedStderr().find(kTold), std::string::npos);
+  ASSERT_EQ(resumed.end, End::kSucceeded);
+  EXPECT_TRUE(resumed.resumed);
   EXPECT_EQ(ResultOf(folder / "resumed"), ResultOf(folder / "alone"));
 }
 

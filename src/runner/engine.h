@@ -55,6 +55,10 @@ struct TrainingState {
   //   random.<device>           libtorch's generator: cpu, cuda
   std::vector<TensorView> tensors;
   std::shared_ptr<const void> owner;
+
+  // What an attempt keeps with it, and the training itself does not look at.
+  std::string events;  // runner/event_file.h, of the epochs so far; empty: none
+  std::optional<data::Statistics> statistics;  // of the data, where they took reading it
 };
 
 // After the first step of training.

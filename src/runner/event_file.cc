@@ -1,6 +1,9 @@
 #include "runner/event_file.h"
 
 #include <array>
+#include <cmath>
+#include <cstring>
+#include <utility>
 
 #include "base/protobuf_writer.h"
 
@@ -44,6 +47,19 @@ EventFile::EventFile(double unix_seconds) : begin_(static_cast<int64_t>(unix_sec
   event.Double(1, unix_seconds);
   event.Bytes(3, "brain.Event:2");
   AddRecord(event.bytes());
+}
+
+std::optional<EventFile> EventFile::From(std::string bytes) {
+  constexpr size_t kTimeAt = 8 + 4 + 1;  // in the first record
+  if (bytes.size() < kTimeAt + sizeof(double)) return std::nullopt;
+  double unix_seconds = 0;
+  std::memcpy(&unix_seconds, bytes.data() + kTimeAt, sizeof unix_seconds);
+  // What is damaged may be any number, and its seconds none of an int64_t.
+  if (!(std::abs(unix_seconds) < 1e15)) return std::nullopt;
+  EventFile file(unix_seconds);
+  if (!bytes.starts_with(file.bytes_)) return std::nullopt;
+  file.bytes_ = std::move(bytes);
+  return file;
 }
 
 void EventFile::AddEpoch(double unix_seconds, const Progress& progress) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,8 @@ class EventFile {
   static constexpr int64_t kMostEpochs = 10'000;
 
   explicit EventFile(double unix_seconds);
+  // Goes on with one of which these are the bytes(). nullopt: they are none of it.
+  static std::optional<EventFile> From(std::string bytes);
 
   // The metrics at the end of an epoch, at the step of the optimizer that has been reached; of the
   // last epoch always.
@@ -36,7 +39,7 @@ class EventFile {
  private:
   void AddRecord(std::string_view data);
 
-  const int64_t begin_;
+  int64_t begin_;
   std::string bytes_;
 };
 

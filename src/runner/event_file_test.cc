@@ -48,6 +48,20 @@ TEST(EventFile, HasTheBytesThatTensorBoardWrites) {
   EXPECT_EQ(file.name(), "events.out.tfevents.1700000000.cyxwiz");
 }
 
+TEST(EventFile, GoesOnWhereAnotherEnded) {
+  EventFile whole(1700000000.5), first(1700000000.5);
+  for (EventFile* file : {&whole, &first}) file->Add(1700000001, 10, {{"train_loss", 1.5}});
+  std::optional<EventFile> second = EventFile::From(first.bytes());
+  ASSERT_TRUE(second);
+  for (EventFile* file : {&whole, &*second}) file->Add(1700000002, 20, {{"train_loss", 0.5}});
+  EXPECT_EQ(second->bytes(), whole.bytes());
+  EXPECT_EQ(second->name(), whole.name());
+
+  EXPECT_FALSE(EventFile::From(""));
+  EXPECT_FALSE(EventFile::From(first.bytes().substr(0, 20)));
+  EXPECT_FALSE(EventFile::From(std::string(200, '\xff')));
+}
+
 TEST(EventFile, LeavesEpochsOutOfAVeryLongTraining) {
   EventFile file(0);
   const int64_t epochs = 3 * EventFile::kMostEpochs + 1;
