@@ -8,7 +8,7 @@ What is compared is measured alternately within this one run, so that what else 
 PyTorch's loops need a Python that can import torch; without one their rows are left out, with a word. Give it in CYXWIZ_BENCH_PYTHON or with
 --python; otherwise python3 is tried. To have one of the release that the runner is built with:
 
-    python3 -m venv ~/torch && ~/torch/bin/pip install torch==2.15.0 numpy
+    python3 -m venv ~/torch && ~/torch/bin/pip install torch==2.15.0 torchvision numpy pandas
     CYXWIZ_BENCH_PYTHON=~/torch/bin/python make bench
 """
 
@@ -480,7 +480,7 @@ def scaling_section(measured):
 
 def data_section(kinds):
     names = {"table.csv": "CSV, 20 numbers a row", "images": "folder of PNG images, 28x28", "arrays.npy": "NPY, 784 bytes a sample"}
-    others = {"pandas": "pandas", "PIL": "Pillow", "numpy": "NumPy"}
+    others = {"pandas": "pandas", "torchvision": "torchvision (`ImageFolder`, `decode_png`)", "numpy": "NumPy"}
     return ["## Reading data", "",
             "From the page cache to numbers in memory, the checks of the job included, beside what reads them in Python with one thread; a job reads images and arrays with up to four (`bench/data/run.py`).", "",
             "| | job, samples/s | beside | samples/s | ratio |", "| --- | ---: | --- | ---: | ---: |",

@@ -4,7 +4,7 @@
     bench/data/run.py [--build DIR] [--rounds N] [--python PYTHON]
 
 A table, a folder of PNG images and an array of NumPy, made here; each is read from the page cache to numbers in memory by
-cyxwiz-runner --train (its load_seconds, checks of the job included), and by pandas, Pillow and NumPy (read_loop.py) where
+cyxwiz-runner --train (its load_seconds, checks of the job included), and by pandas, torchvision and NumPy (read_loop.py) where
 `--python` (CYXWIZ_BENCH_PYTHON, or python3) can import these. Rounds alternate; medians.
 """
 
@@ -27,7 +27,7 @@ from run import FASHION_MNIST, last_json, npy  # noqa: E402
 
 TABLE_ROWS, TABLE_COLUMNS, IMAGES = 200_000, 20, 10_000
 #: Of each kind: the URI's part behind the path, samples, and the module that reads it in Python.
-KINDS = {"table.csv": ("?label=label", TABLE_ROWS, "pandas"), "images": ("?format=images", IMAGES, "PIL"),
+KINDS = {"table.csv": ("?label=label", TABLE_ROWS, "pandas"), "images": ("?format=images", IMAGES, "torchvision"),
          "arrays.npy": ("?labels={folder}/labels.npy", 60_000, "numpy")}
 
 
