@@ -26,15 +26,16 @@ void Control::State::ArmLimits(JobEntry& entry) {
     Duration left = std::chrono::milliseconds(limits.deadline.ms - now.unix.ms);
     ArmLimit(job, TimerKind::kDeadline, std::max(left, Duration::zero()), {}, &entry.deadline);
   }
-  if (job.state == JobState::kRunning && job.array == nullptr) ArmRunLimit(entry);
+  if (!NodesWith(job).empty()) ArmRunLimit(entry);
 }
 
 void Control::State::ArmRunLimit(JobEntry& entry) {
   const Limits& limits = LimitsOf(entry.job);
-  if (limits.run > Duration::zero()) {
-    ArmLimit(entry.job, TimerKind::kRunLimit, limits.run, Since(entry.job.attempt_started_at),
-             &entry.run_end);
-  }
+  if (limits.run == Duration::zero()) return;
+  // Assigned by a release that did not note when: counted from now.
+  const UnixTime since = entry.job.attempt_started_at;
+  ArmLimit(entry.job, TimerKind::kRunLimit, limits.run,
+           since.ms > 0 ? Since(since) : Duration::zero(), &entry.run_end);
 }
 
 void Control::State::HitLimit(JobEntry& entry, Cause cause) {

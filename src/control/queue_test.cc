@@ -1,6 +1,8 @@
 // Who goes first: fair share, ageing, and nodes that are kept for jobs which others pass by.
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "control/testing.h"
 
 namespace cyxwiz::control {
@@ -149,6 +151,96 @@ TEST_F(Queue, ANodeIsKeptForTheJobThatOthersPassBy) {
   EXPECT_EQ(End("urgent"), std::vector<std::string>{});
   EXPECT_EQ(End("s2"), std::vector<std::string>{"large"});
   EXPECT_EQ(End("large"), std::vector<std::string>{"s3"});
+}
+
+// Attempts prepare for as long as they like, end at any time, and when they have reached their
+// limit as late as they may. What a large job was told once, it is told ever after, or something
+// earlier, and so it comes.
+TEST(Promises, AreKept) {
+  int told = 0;
+  for (uint32_t seed = 1; seed <= 100 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    auto draw = [&random](int from, int to) {
+      return from + static_cast<int>(random() % static_cast<uint32_t>(to - from + 1));
+    };
+    Options options = LongLeases();
+    options.hold_after = seconds(5);
+    Bench bench(options);
+    const int nodes = draw(1, 4);
+    for (int i = 0; i < nodes; ++i) bench.Register("n" + std::to_string(i), draw(3, 6));
+    const int ranks = draw(0, 2) == 0 ? draw(1, nodes) : 1;
+    struct Attempt {
+      std::string node;
+      int stop_in = -1;  // steps; -1: it was not told to
+      bool started = false;
+    };
+    std::map<std::string, Attempt> attempts;
+    std::optional<UnixTime> promised;
+    bool started = false;
+    auto look = [&] {
+      for (const AssignEffect& one : bench.effects<AssignEffect>()) {
+        started |= one.attempt.job.value == "large";
+        attempts[one.attempt.job.value] = {one.node.value};
+      }
+      for (const StopEffect& one : bench.effects<StopEffect>()) {
+        if (attempts.count(one.attempt.job.value) > 0)
+          attempts[one.attempt.job.value].stop_in = draw(0, 2);
+      }
+    };
+    for (int step = 0; step < 200 && !started; ++step) {
+      bench.Pass(seconds(5));
+      look();
+      const std::map<std::string, Attempt> now = attempts;
+      for (const auto& [id, attempt] : now) {
+        if (attempt.stop_in == 0 || draw(0, 40) == 0) {
+          const bool stopped = attempt.stop_in >= 0;
+          bench.Complete(
+              id, 1, attempt.node,
+              stopped ? ReportCompletion::Outcome::kCancelled : ReportCompletion::Outcome::kFailed,
+              stopped ? Cause::kNone : Cause::kUserError);
+          attempts.erase(id);
+        } else if (attempt.stop_in > 0) {
+          attempts[id].stop_in--;
+        } else if (!attempt.started && draw(0, 10) == 0) {
+          bench.Progress(id, 1, attempt.node, 0);  // nothing is forecast from it
+          attempts[id].started = true;
+        }
+        look();
+      }
+      for (int i = draw(0, 3); i > 0; --i) {
+        SubmitJob small =
+            Bench::SubmitCommand("s" + std::to_string(step) + "." + std::to_string(i), draw(1, 2));
+        small.job.resources.memory_bytes = 1;
+        if (draw(0, 4) > 0) {
+          small.job.terms =
+              std::make_shared<const Terms>(Terms{.limits = {.run = seconds(5 * draw(1, 24))}});
+        }
+        bench.Do(std::move(small));
+        look();
+      }
+      if (step == 5) {
+        SubmitJob large = Bench::GangCommand("large", ranks, 3);
+        large.job.resources.memory_bytes = 1;
+        bench.Do(std::move(large));
+        look();
+      }
+      if (step < 5 || started) continue;
+      if (promised) {
+        EXPECT_GE(promised->ms, bench.now().unix.ms) << "it still waits";
+      }
+      bench.Do(ExplainJob{.job = JobId{"large"}});
+      const PlanReply& plan = bench.reply<PlanReply>();
+      const bool sure = plan.estimate_basis.find("at the latest then") != std::string::npos;
+      if (promised) {
+        ASSERT_TRUE(sure);
+        EXPECT_LE(plan.estimated_start->ms, promised->ms) << "step " << step;
+      }
+      if (sure) promised = plan.estimated_start;
+    }
+    if (promised) ++told;
+  }
+  EXPECT_GT(told, 20) << "such promises are made";
 }
 
 TEST_F(Queue, NodesAreKeptForSeveralJobsUpToAQuarterOfTheFleet) {

@@ -96,7 +96,7 @@ struct ErrorInfo {
 
 // What ends a job though it is not done; 0: no limit.
 struct Limits {
-  Duration run = {};             // of one attempt
+  Duration run = {};             // of one attempt, from its assignment
   Duration queue = {};           // from acceptance to the first start
   UnixTime deadline;             // by which it must have ended
   int64_t log_bytes = 0;         // of one attempt's log; the node sees to it
@@ -215,7 +215,8 @@ struct Job {
   JobState state = JobState::kQueued;
   std::string message;                        // why it is in this state, for a person
   UnixTime created_at, started_at, ended_at;  // 0 while it has not happened
-  UnixTime attempt_started_at;                // of the attempt that runs
+  // When the current attempt was assigned and, once it runs, began to.
+  UnixTime attempt_started_at;
   UnixTime not_before;                        // backoff: not scheduled earlier
   AttemptNumber attempt = 0;                  // current or last; of an earlier job before the first
   NodeId node;                                // of the current or last attempt, or its rank 0

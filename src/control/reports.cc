@@ -49,7 +49,6 @@ void Control::State::Apply(ReportProgress& c) {
     job.attempt_started_at = now.unix;
     entry->running_since = entry->saved_at = now.monotonic;
     DisarmLimit(job, TimerKind::kQueueLimit, &entry->queue_end);
-    ArmRunLimit(*entry);
     SetState(*entry, JobState::kRunning,
              job.cancel_requested            ? "cancelling"
              : job.limit_hit != Cause::kNone ? LimitMessage(job, job.limit_hit) + ": stopping"
@@ -142,7 +141,7 @@ AttemptEnd Control::State::Judge(JobEntry& entry, NodeEntry& node, ReportComplet
 void Control::State::TakeResult(JobEntry& entry, ReportCompletion& c) {
   Job& job = entry.job;
   job.artifacts = std::move(c.artifacts);
-  if (job.attempt_started_at.ms == 0) return;
+  if (job.state != JobState::kRunning) return;
   double ran = static_cast<double>(now.unix.ms - job.attempt_started_at.ms) / 1e3;
   bodies.at(job.body).seconds.Add(std::max(0.0, ran));
   epoch_seconds.Add(std::max(0.0, ran) / EpochsOf(job));

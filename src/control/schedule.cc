@@ -7,9 +7,6 @@
 namespace cyxwiz::control {
 namespace {
 
-// What it may take at most to end an attempt that has reached its limit.
-constexpr Duration kTimeToStop = std::chrono::seconds(10);
-
 // Nodes are kept for so many jobs at most; beyond those of the first of them, one of so many nodes.
 constexpr size_t kMostHolds = 16;
 constexpr int64_t kOneNodeKeptOf = 4;
@@ -42,7 +39,8 @@ std::vector<scheduler::Occupant> Control::State::Occupants(const NodeId& id,
   for (const JobId& one : nodes.at(id).jobs) {
     const JobEntry& entry = *jobs.at(one);
     scheduler::Occupant occupant{entry.job.sequence, HeldOn(entry.job, id)};
-    if (entry.run_end != MonotonicTime::Never()) occupant.end = entry.run_end + kTimeToStop;
+    if (entry.run_end != MonotonicTime::Never())
+      occupant.end = entry.run_end + scheduler::kTimeToStop;
     if (auto left = Remaining(entry)) occupant.expected = now.monotonic + *left;
     occupant.owes =
         shares.Of(entry.job.user, ProjectOf(entry.job), now.monotonic).Exceeds(share, kClearlyMore);
@@ -147,7 +145,7 @@ void Control::State::PlaceJobs() {
       array.job.attempt = std::max(array.job.attempt, job.attempt);
       MarkChanged(array);
     }
-    job.attempt_started_at = {};
+    job.attempt_started_at = now.unix;
     job.node = placement.node;
     job.gpus = placement.gpus.empty() ? std::vector<GpuPart>() : placement.gpus.front();
     job.not_before = {};
@@ -155,6 +153,7 @@ void Control::State::PlaceJobs() {
     entry.adopted = false;
     BeginRanks(entry, {.last_seen = now.monotonic});
     timers.Arm(now.monotonic + options.assign_timeout, TimerKind::kAssign, job.id.value);
+    ArmRunLimit(entry);
     SetState(entry, JobState::kAssigned, "");
     Assign(entry, placement.node, 0);
     for (size_t i = 0; i < placement.others.size(); ++i)

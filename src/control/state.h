@@ -261,6 +261,8 @@ struct Control::State {
   void DisarmLimit(const Job& job, TimerKind kind, MonotonicTime* end);
   // Of a job that has not ended.
   void ArmLimits(JobEntry& entry);
+  // Of an attempt, from its assignment. After a restart that of one which runs is known no more: it
+  // is counted from its start here, and exactly by its node.
   void ArmRunLimit(JobEntry& entry);
   // A limit of the job is reached: it ends, at once or when its processes have.
   void HitLimit(JobEntry& entry, Cause cause);

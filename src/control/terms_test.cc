@@ -21,13 +21,13 @@ TEST(Limits, AnAttemptThatRunsTooLongIsStoppedAndTheJobFails) {
   b.Pass(seconds(5));
   b.Beat("n", {{JobId{"j"}, 1}});
   b.Progress("j", 1, "n");
-  for (int i = 0; i < 5; ++i) {  // the lease is 10 s
+  for (int i = 0; i < 4; ++i) {  // the lease is 10 s
     b.Pass(seconds(5));
     b.Beat("n", {{JobId{"j"}, 1}});
   }
   EXPECT_EQ(b.StateOf("j"), "Running");
   b.Pass(seconds(5));
-  ASSERT_EQ(b.effects<StopEffect>().size(), 1u) << "30 s after its start";
+  ASSERT_EQ(b.effects<StopEffect>().size(), 1u) << "30 s after its assignment";
   EXPECT_EQ(b.effects<StopEffect>()[0].reason, "it ran longer than its limit of 30 s");
   EXPECT_EQ(b.StateOf("j"), "Running") << "until its processes are gone";
   b.Restart();
@@ -51,6 +51,42 @@ TEST(Limits, TheTimeOfAnAttemptGoesOnOverARestartOfTheServer) {
     b.Pass(seconds(7));
     b.Beat("n", {{JobId{"j"}, 1}});
   }
+  EXPECT_TRUE(b.effects<StopEffect>().empty());
+  b.Pass(seconds(1));
+  EXPECT_EQ(b.effects<StopEffect>().size(), 1u);
+}
+
+TEST(Limits, TheTimeInWhichAnAttemptPreparesCounts) {
+  Bench b;
+  b.Register("n");
+  b.SubmitWith("j", {.limits = {.run = seconds(30)}});
+  b.Accepted("j", 1, "n");
+  auto pass = [&b](int times) {
+    for (int i = 0; i < times; ++i) {
+      b.Pass(seconds(5));
+      b.Beat("n", {{JobId{"j"}, 1}});
+    }
+  };
+  pass(3);
+  b.Restart();
+  b.Register("n", 2, {{JobId{"j"}, 1}});
+  pass(2);
+  EXPECT_EQ(b.StateOf("j"), "Assigned") << "it still fetches its data";
+  b.Pass(seconds(5));
+  ASSERT_EQ(b.effects<StopEffect>().size(), 1u);
+  EXPECT_EQ(b.effects<StopEffect>()[0].reason, "it ran longer than its limit of 30 s");
+  b.Complete("j", 1, "n", Outcome::kCancelled);
+  EXPECT_EQ(b.Get("j").cause, Cause::kTimeLimit);
+}
+
+TEST(Limits, OfAnAttemptThatAnEarlierReleaseHasAssignedTheTimeCountsFromTheStartOfTheServer) {
+  Bench b;
+  b.Register("n");
+  b.SubmitWith("j", {.limits = {.run = seconds(9)}});
+  b.jobs.at("j").attempt_started_at = {};  // as that wrote it
+  b.Restart();
+  b.Register("n", 2, {{JobId{"j"}, 1}});
+  b.Pass(seconds(8));
   EXPECT_TRUE(b.effects<StopEffect>().empty());
   b.Pass(seconds(1));
   EXPECT_EQ(b.effects<StopEffect>().size(), 1u);

@@ -201,6 +201,7 @@ Status JobExecutor::Assign(Assignment assignment) {
   auto attempt = std::make_shared<Attempt>(io_, std::move(assignment));
   attempt->assigned_at = ReadClocks().monotonic;
   attempts_[id] = attempt;
+  StartLimit(attempt);
   boost::asio::post(io_, [this, attempt] { Launch(attempt); });
   return OkStatus();
 }
@@ -581,7 +582,6 @@ void JobExecutor::OnLine(const AttemptPtr& attempt, std::string_view line) {
     if (progress.started_at.ms == 0) {
       Now now = ReadClocks();
       progress.started_at = now.unix;
-      StartLimit(attempt, now.monotonic);
       auto timings = json.find("timings");
       Json none = Json::object();
       const Json& parts = timings != json.end() && timings->is_object() ? *timings : none;
@@ -657,10 +657,10 @@ void JobExecutor::ExpectEnd(const AttemptPtr& attempt) {
   });
 }
 
-void JobExecutor::StartLimit(const AttemptPtr& attempt, MonotonicTime now) {
+void JobExecutor::StartLimit(const AttemptPtr& attempt) {
   const Duration limit = attempt->assignment.run_limit;
   if (limit <= Duration::zero()) return;
-  attempt->limit_timer.expires_at(ToTimerTime(now + limit));
+  attempt->limit_timer.expires_at(ToTimerTime(attempt->assigned_at + limit));
   attempt->limit_timer.async_wait([this, attempt, limit](const error_code& error) {
     if (error || attempt->ended || attempt->facts.stop_reason) return;
     attempt->facts.ran_too_long = true;

@@ -56,7 +56,7 @@ struct Assignment {
   std::string token;                // the job token; goes back with every report
   int64_t token_expires_at = 0;     // Unix seconds
   int64_t result_bytes = 0;         // about what it will leave in its folder; 0: not known
-  Duration run_limit = {};          // from its start, after which it is stopped; 0: none
+  Duration run_limit = {};          // from its assignment, after which it is stopped; 0: none
   int64_t log_bytes = 0;            // most that is kept of its log; 0: as the node's settings say
   int64_t checkpoint_bytes = 0;     // most that a checkpoint may have to be kept; 0: any
   protocol::Checkpoint checkpoint;  // where the server would have it go on; no files: nowhere
@@ -182,7 +182,7 @@ class JobExecutor {
   void OnLine(const AttemptPtr& attempt, std::string_view line);
   void Confine(const AttemptPtr& attempt);
   void SendStart(const AttemptPtr& attempt);
-  void StartLimit(const AttemptPtr& attempt, MonotonicTime now);
+  void StartLimit(const AttemptPtr& attempt);
   void BreakOff(const AttemptPtr& attempt, const std::string& trouble);
   void RunLadder(const AttemptPtr& attempt);
   void Signal(const AttemptPtr& attempt, int signal);

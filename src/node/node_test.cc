@@ -943,8 +943,9 @@ class NodeModelTest : public NodeTest {
     return sha256;
   }
   void BeginEvaluation(const std::string& job, const std::string& sha256, int64_t bytes,
-                       int attempt = 1) {
+                       int attempt = 1, int64_t run_seconds = 0) {
     protocol::AssignJobRequest request = Assignment(job, "model", attempt);
+    request.mutable_job()->mutable_limits()->set_run_seconds(run_seconds);
     request.mutable_job()->set_job_type(protocol::JOB_TYPE_EVALUATION);
     request.mutable_job()->set_model_definition(
         R"({"input_shape": [10], "layers": [{"type": "dense", "units": 10}]})");
@@ -1021,6 +1022,16 @@ TEST_F(NodeModelTest, AnAttemptThatIsStoppedStopsItsDownload) {
     server_->stop_jobs.insert("job-1");
   }
   EXPECT_EQ(Completion("job-1").result().status(), protocol::STATUS_CANCELLED);
+  EXPECT_TRUE(server_->Wait([&] { return server_->cancelled_downloads == 1; }));
+}
+
+TEST_F(NodeModelTest, TheTimeOfAFetchCountsToTheLimitOfAnAttempt) {
+  const std::string sha256 = Store("good weights");
+  server_->hold_downloads = true;
+  BeginEvaluation("job-1", sha256, 12, 1, /*run_seconds=*/1);
+  protocol::ReportCompletionRequest end = Completion("job-1");
+  EXPECT_EQ(end.cause(), protocol::CAUSE_TIME_LIMIT);
+  EXPECT_EQ(end.result().error().message(), "it ran longer than its limit of 1 s");
   EXPECT_TRUE(server_->Wait([&] { return server_->cancelled_downloads == 1; }));
 }
 

@@ -1,6 +1,7 @@
 // What one attempt asks for, and who asks. Jobs that are alike in that wait in the same line.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <tuple>
@@ -15,12 +16,15 @@ struct Request {
   Resources resources;      // on each node
   int32_t device = 0;       // wire DeviceType; 0 any
   Labels labels;            // that the node must have
-  Duration run_limit = {};  // after which it is ended; 0: no limit
+  Duration run_limit = {};  // after its assignment it is ended; 0: no limit
   int32_t nodes = 1;        // at once; more than one: it is a gang, with a rank on each
   int32_t min_nodes = 0;    // with which it makes do; 0: with no fewer
   int32_t processes = 1;    // ranks on each node
   bool operator==(const Request&) const = default;
 };
+
+// What it may take at most to end an attempt that has reached its limit.
+inline constexpr Duration kTimeToStop = std::chrono::seconds(10);
 
 // With how many nodes it starts at least.
 inline int32_t LeastNodes(const Request& request) {

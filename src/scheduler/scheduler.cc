@@ -101,7 +101,7 @@ Obstacle Check(const Request& request, const NodeState& node) {
 
 bool EndsBefore(const Hold& hold, const Request& request, MonotonicTime now) {
   return request.run_limit > Duration::zero() && hold.start != MonotonicTime::Never() &&
-         now + request.run_limit <= hold.start;
+         now + request.run_limit + kTimeToStop <= hold.start;
 }
 
 // What is free of the node, of its GPUs only what a job of the line may have that starts there now.

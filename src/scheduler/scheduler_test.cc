@@ -424,6 +424,11 @@ class HoldTest : public testing::Test {
   Request Ask(int64_t cores, int minutes) {
     return {{cores * 1000, kGiB, 0}, 0, {}, std::chrono::minutes(minutes)};
   }
+  // Of one that starts now, at the latest.
+  MonotonicTime EndOf(const Request& request) {
+    return request.run_limit > Duration::zero() ? now_ + request.run_limit + kTimeToStop
+                                                : MonotonicTime::Never();
+  }
   std::vector<Occupant> Occupants(const NodeId& node) {
     std::vector<Occupant> there;
     for (const auto& [sequence, job] : running_) {
@@ -433,8 +438,7 @@ class HoldTest : public testing::Test {
   }
   void Start(Fleet* fleet, int64_t sequence, const Request& request, const NodeId& node) {
     fleet->Take(node, request.resources);
-    running_[sequence] = {request, now_ + request.run_limit, node};
-    if (request.run_limit == Duration::zero()) running_[sequence].end = MonotonicTime::Never();
+    running_[sequence] = {request, EndOf(request), node};
   }
   static LineKey LineOf(const Request& request) { return {1, request, "", ""}; }
   std::optional<Hold> PlanFor(const Fleet& fleet, const Request& request) {
@@ -455,10 +459,10 @@ TEST_F(HoldTest, TakesTheNodeWhereTheJobStartsFirst) {
   auto hold = PlanFor(fleet, Ask(4, 10));
   ASSERT_TRUE(hold.has_value());
   EXPECT_EQ(hold->places[0].node.value, "b");
-  EXPECT_EQ(hold->start, At(40));
+  EXPECT_EQ(hold->start, At(40) + kTimeToStop);
   hold = PlanFor(fleet, Ask(2, 10));
   EXPECT_EQ(hold->places[0].node.value, "a");
-  EXPECT_EQ(hold->start, At(30));
+  EXPECT_EQ(hold->start, At(30) + kTimeToStop);
   EXPECT_FALSE(PlanFor(fleet, Ask(5, 10)).has_value()) << "too large for any";
 }
 
@@ -513,7 +517,7 @@ TEST_F(HoldTest, NoPromiseIsBroken) {
       now_ = At(minute);
       for (auto job = running_.begin(); job != running_.end();) {
         // At its limit, or any time before.
-        bool over = job->second.end <= now_ || draw(0, 40) == 0;
+        bool over = job->second.end <= now_ + kTimeToStop || draw(0, 40) == 0;
         if (over) fleet.GiveBack(job->second.node, job->second.request.resources);
         job = over ? running_.erase(job) : std::next(job);
       }
@@ -536,9 +540,7 @@ TEST_F(HoldTest, NoPromiseIsBroken) {
         lines.push_back({{1, request, "", ""}, {{sequence, 1}}, true});
       for (const Placement& one : Schedule(&fleet, lines, &shares, now_)) {
         const Request request = queue.at(one.job);
-        MonotonicTime end = request.run_limit > Duration::zero() ? now_ + request.run_limit
-                                                                 : MonotonicTime::Never();
-        running_[one.job] = {request, end, one.node};
+        running_[one.job] = {request, EndOf(request), one.node};
         queue.erase(one.job);
         if (one.job == large) started = now_;
       }
