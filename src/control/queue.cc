@@ -6,6 +6,7 @@ namespace cyxwiz::control {
 namespace {
 
 constexpr int32_t kHighestPriority = 3;
+constexpr size_t kMostFront = 8;
 
 }  // namespace
 
@@ -31,6 +32,7 @@ void Control::State::LeaveLine(const Job& job) {
   auto line = lines.find(LineOf(job));
   if (line == lines.end()) return;
   line->second.jobs.erase(job.sequence);
+  overtaken.erase(job.sequence);
   if (fleet.HoldOf(line->first) != nullptr) reschedule = true;
   if (!fleet.claims().empty()) reschedule = true;
   if (line->second.jobs.empty()) lines.erase(line);
@@ -86,21 +88,18 @@ const Job* Control::State::NextWithoutHold(const LineKey& key, const LineJobs& l
   return nullptr;
 }
 
-const Job* Control::State::First() const {
-  const Job* first = nullptr;
-  Rank best;
+std::vector<Control::State::Rank> Control::State::Front() const {
+  std::vector<Rank> front;
   for (const auto& [key, line] : lines) {
     const scheduler::Standing standing = quotas.Of(key);
     if (standing == scheduler::Standing::kBlocked) continue;
     const Job* next = NextWithoutHold(key, line);
     if (next == nullptr) continue;
-    const Job& head = *next;
-    Rank rank = RankOf(head, shares.Of(key.account, key.project, now.monotonic), standing);
-    if (first != nullptr && !(rank < best)) continue;
-    first = &head;
-    best = rank;
+    front.push_back(RankOf(*next, shares.Of(key.account, key.project, now.monotonic), standing));
   }
-  return first;
+  std::sort(front.begin(), front.end());
+  if (front.size() > kMostFront) front.resize(kMostFront);
+  return front;
 }
 
 bool Control::State::WaitsInLine(int64_t sequence) const {

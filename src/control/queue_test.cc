@@ -153,6 +153,43 @@ TEST_F(Queue, ANodeIsKeptForTheJobThatOthersPassBy) {
   EXPECT_EQ(End("large"), std::vector<std::string>{"s3"});
 }
 
+TEST_F(Queue, ALargeJobIsNotPassedByForEverByItsOwnUsersSmallJobsThoughOthersGoFirstNowAndThen) {
+  bench_.Register("n", 2);
+  std::vector<std::string> running;
+  auto small = [&](int i) {
+    for (const char* user : {"ann", "bob"}) SubmitFor(user, user + std::to_string(i));
+  };
+  small(0);
+  running = {"ann0", "bob0"};
+  SubmitFor("ann", "large", 2);
+  for (int i = 1; i <= 30; ++i) small(i);
+  int ended = 0;
+  while (bench_.StateOf("large") == "Queued" && ++ended < 40) {
+    bench_.Pass(seconds(10));
+    const std::string oldest = running.front();
+    running.erase(running.begin());
+    for (const std::string& id : End(oldest)) running.push_back(id);
+    ASSERT_FALSE(running.empty());
+  }
+  EXPECT_LE(ended, 12)
+      << "a minute until a node is kept for it, and then until both places are free";
+}
+
+TEST_F(Queue, AJobThatCanStartNowhereDoesNotKeepOthersFromBeingKeptANodeFor) {
+  bench_.Register("n", 2);
+  bench_.Register("gone", 8);
+  bench_.Do(CordonNode{.node = {"gone"}, .cordoned = true});
+  SubmitFor("ann", "s0");
+  SubmitFor("ann", "s1");
+  SubmitFor("bob", "never", 8);
+  SubmitFor("bob", "large", 2);
+  for (int i = 2; i < 8; ++i) SubmitFor("ann", "s" + std::to_string(i));
+  EXPECT_EQ(End("s0"), std::vector<std::string>{"s2"});
+  bench_.Pass(minutes(2));
+  EXPECT_EQ(End("s1"), std::vector<std::string>{}) << "the node is kept for 'large'";
+  EXPECT_EQ(End("s2"), std::vector<std::string>{"large"});
+}
+
 // Attempts prepare for as long as they like, end at any time, and when they have reached their
 // limit as late as they may. What a large job was told once, it is told ever after, or something
 // earlier, and so it comes.

@@ -54,7 +54,7 @@ static_assert(std::tuple_size_v<decltype(Fields(std::declval<JobEntry&>()))> + 1
 // Of what belongs to the batch in work only `reschedule` is set between two: by Load.
 auto Control::State::Fields() {
   return std::tie(options, now, nodes, bodies, removed, ended_counts, removed_lately, lines, fleet,
-                  shares, quotas, placed_by_class, overtaken, overtaken_since, nodes_quarantined,
+                  shares, quotas, placed_by_class, overtaken, next_hold, nodes_quarantined,
                   mass_loss, held_back, dependents, timers, unflushed, flush_armed, reschedule,
                   next_sequence, first_event, checkpoint_files, epoch_seconds, counters);
 }

@@ -10,6 +10,10 @@ namespace {
 // Nodes are kept for so many jobs at most; beyond those of the first of them, one of so many nodes.
 constexpr size_t kMostHolds = 16;
 constexpr int64_t kOneNodeKeptOf = 4;
+// At a time for so many jobs: each costs a look at all nodes.
+constexpr size_t kMostTries = 4;
+// So many jobs are known to have been passed by.
+constexpr size_t kMostOvertaken = 64;
 
 // Who has had so many times the share of the one that waits makes way for it. Who has had hardly
 // more keeps its room: jobs of different sizes never have quite the same (bench/fairness).
@@ -59,11 +63,13 @@ const scheduler::Hold* Control::State::HoldFor(const Job& job) const {
   return fleet.HoldOf(key, before);
 }
 
+std::optional<scheduler::Hold> Control::State::PlanHold(const LineKey& line,
+                                                        const scheduler::Hold* present) const {
+  return scheduler::PlanHold(fleet, line, present, now.monotonic,
+                             [&](const NodeId& id) { return Occupants(id, line); });
+}
+
 void Control::State::UpdateHolds() {
-  auto plan = [this](const LineKey& line, const scheduler::Hold* present) {
-    return scheduler::PlanHold(fleet, line, present, now.monotonic,
-                               [&](const NodeId& id) { return Occupants(id, line); });
-  };
   std::map<LineKey, int64_t> held;
   for (size_t i = 0; i < fleet.holds().size();) {
     const scheduler::Hold& present = fleet.holds()[i];
@@ -71,7 +77,7 @@ void Control::State::UpdateHolds() {
     std::optional<scheduler::Hold> hold;
     if (line != lines.end() && MoreWaitThan(held[present.line], line->second) &&
         quotas.Of(present.line) != scheduler::Standing::kBlocked)
-      hold = plan(present.line, &present);
+      hold = PlanHold(present.line, &present);
     if (hold) {
       held[hold->line]++;
       fleet.SetHold(i++, std::move(*hold));
@@ -79,12 +85,29 @@ void Control::State::UpdateHolds() {
       fleet.DropHold(present);
     }
   }
-  if (overtaken == 0 || now.monotonic - overtaken_since < options.hold_after) return;
-  const int64_t sequence = std::exchange(overtaken, 0);
-  if (!WaitsInLine(sequence)) return;
-  const LineKey key = LineOf(by_sequence.at(sequence)->job);
-  if (quotas.Of(key) == scheduler::Standing::kBlocked || !MayKeep(LeastNodes(key.request))) return;
-  if (auto hold = plan(key, nullptr)) fleet.AddHold(std::move(*hold));
+}
+
+void Control::State::AddHold() {
+  if (next_hold > now.monotonic) return;
+  std::vector<Rank> due;
+  for (const auto& [sequence, since] : overtaken) {
+    if (now.monotonic - since < options.hold_after) continue;
+    const Job& job = by_sequence.at(sequence)->job;
+    const LineKey key = LineOf(job);
+    if (quotas.Of(key) != scheduler::Standing::kBlocked && MayKeep(LeastNodes(key.request)))
+      due.push_back(RankOf(job));
+  }
+  std::sort(due.begin(), due.end());
+  if (due.size() > kMostTries) due.resize(kMostTries);
+  for (const Rank& rank : due) {
+    const int64_t sequence = std::get<int64_t>(rank);
+    overtaken.erase(sequence);
+    next_hold = now.monotonic + options.hold_after;
+    auto hold = PlanHold(LineOf(by_sequence.at(sequence)->job), nullptr);
+    if (!hold) continue;  // it can start nowhere, and lets the next one have its turn
+    fleet.AddHold(std::move(*hold));
+    return;
+  }
 }
 
 bool Control::State::MayKeep(int32_t more) const {
@@ -96,6 +119,7 @@ bool Control::State::MayKeep(int32_t more) const {
 
 void Control::State::Schedule() {
   UpdateHolds();
+  AddHold();
   CompleteClaims();
   size_t holds = 0, claims = 0;
   do {
@@ -125,19 +149,15 @@ void Control::State::PlaceJobs() {
     }
     waiting.push_back(std::move(one));
   }
-  int64_t last = 0;  // of the jobs that are placed, the newest of the lowest priority
-  int32_t lowest = INT32_MAX;
+  const std::vector<Rank> front = Front();
+  std::optional<Rank> last;  // of the jobs that are placed
   for (const scheduler::Placement& placement :
        scheduler::Schedule(&fleet, waiting, &shares, now.monotonic, &quotas)) {
     JobEntry& placed = *by_sequence.at(placement.job);
     JobEntry& entry = placed.job.array != nullptr ? StartMember(placed) : placed;
     Job& job = entry.job;
-    if (int32_t priority = EffectivePriority(job); priority < lowest) {
-      lowest = priority;
-      last = placement.job;
-    } else if (priority == lowest) {
-      last = std::max(last, placement.job);
-    }
+    const Rank rank{placement.borrows, -EffectivePriority(job), placement.share, placement.job};
+    if (!last || *last < rank) last = rank;
     job.attempt++;
     job.log_tail = {};
     if (job.member != nullptr) {
@@ -164,7 +184,7 @@ void Control::State::PlaceJobs() {
       if (quotas.Of(key) == scheduler::Standing::kBlocked) line.fresh = true;
     }
   }
-  if (last != 0) NoteOvertaken(lowest, last);
+  if (last) NoteOvertaken(front, *last);
 }
 
 void Control::State::Assign(JobEntry& entry, const NodeId& id, int32_t rank) {
@@ -191,14 +211,20 @@ void Control::State::Assign(JobEntry& entry, const NodeId& id, int32_t rank) {
   output->effects.push_back(std::move(effect));
 }
 
-void Control::State::NoteOvertaken(int32_t lowest, int64_t last) {
-  const Job* first = First();
-  if (first != nullptr && first->sequence == overtaken) return;
-  int32_t priority = first != nullptr ? EffectivePriority(*first) : 0;
-  bool passed =
-      first != nullptr && (priority > lowest || (priority == lowest && first->sequence < last));
-  overtaken = passed ? first->sequence : 0;
-  overtaken_since = now.monotonic;
+void Control::State::NoteOvertaken(const std::vector<Rank>& front, const Rank& last) {
+  for (const Rank& rank : front) {
+    const int64_t sequence = std::get<int64_t>(rank);
+    if (!(rank < last)) break;
+    if (!WaitsInLine(sequence) || overtaken.count(sequence) > 0) continue;
+    if (overtaken.size() == kMostOvertaken) {  // who would be kept a node for last makes way
+      Rank worst = rank;
+      for (const auto& [other, since] : overtaken)
+        worst = std::max(worst, RankOf(by_sequence.at(other)->job));
+      if (worst == rank) break;
+      overtaken.erase(std::get<int64_t>(worst));
+    }
+    overtaken[sequence] = now.monotonic;
+  }
 }
 
 }  // namespace cyxwiz::control

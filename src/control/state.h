@@ -66,10 +66,10 @@ struct Control::State {
   scheduler::Shares shares;
   scheduler::Quotas quotas;
   std::array<int64_t, 4> placed_by_class = {};  // attempts on nodes
-  // The job that goes first of those for which no node is kept, when it could not start and others
-  // have passed it by since.
-  int64_t overtaken = 0;
-  MonotonicTime overtaken_since;
+  // Since when others have passed by jobs that went before them and could not start: sequences of
+  // jobs for which no node is kept; not many.
+  std::map<int64_t, MonotonicTime> overtaken;
+  MonotonicTime next_hold;  // no further node is kept before
   int64_t nodes_quarantined = 0;
   MassLoss mass_loss;
   std::set<int64_t> held_back;  // sequences of queued jobs that wait for its end
@@ -241,9 +241,9 @@ struct Control::State {
   bool MoreWaitThan(int64_t number, const LineJobs& line) const;
   // The oldest of a line for which no node is kept; nullptr: one is for each.
   const Job* NextWithoutHold(const LineKey& key, const LineJobs& line) const;
-  // Of those that no quota stops and for which no node is kept, the one that goes first; nullptr:
-  // there is none.
-  const Job* First() const;
+  // Of each line that no quota stops the oldest job for which no node is kept: those that go first,
+  // not many.
+  std::vector<Rank> Front() const;
 
   // ---- dependencies.cc
   // Before the job is told of: what it waits for.
@@ -276,16 +276,18 @@ struct Control::State {
   void Assign(JobEntry& entry, const NodeId& id, int32_t rank);
   // As the line sees them that waits for their ends.
   std::vector<scheduler::Occupant> Occupants(const NodeId& id, const LineKey& line) const;
-  // Brings up to date what may go to nodes that are kept, or gives them up; and keeps some for the
-  // job that goes first of those without when others have passed it by for too long.
+  // Brings up to date what may go to nodes that are kept, or gives them up.
   void UpdateHolds();
+  // Keeps some for the job that goes first of those that others have passed by for too long.
+  void AddHold();
+  std::optional<scheduler::Hold> PlanHold(const LineKey& line,
+                                          const scheduler::Hold* present) const;
   // Whether so many more nodes may be kept.
   bool MayKeep(int32_t more) const;
   // Of a job in line. nullptr: no node is kept for it.
   const scheduler::Hold* HoldFor(const Job& job) const;
-  // Jobs were placed, the last of them as given: whether the first one that still waits stood
-  // before it.
-  void NoteOvertaken(int32_t lowest, int64_t last);
+  // Jobs were placed, up to this rank: those that stood before it, and still wait, were passed by.
+  void NoteOvertaken(const std::vector<Rank>& front, const Rank& last);
 
   // ---- preempt.cc: attempts make room for jobs of a higher class
   // For the lines whose jobs can start nowhere.

@@ -364,6 +364,8 @@ std::vector<Placement> Schedule(Fleet* fleet, const std::vector<Line>& lines, Sh
     }
     Placement& placement = placements.emplace_back();
     placement.job = job;
+    placement.borrows = head.borrows;
+    placement.share = head.share;
     placement.node = nodes[chosen.front()].id;
     const Claim* claim = nullptr;
     for (size_t index : chosen) {

@@ -44,6 +44,9 @@ struct Placement {
   std::vector<NodeId> others;  // of a gang: those of its ranks from 1 on
   // That it got on each of its nodes; empty: it needs none.
   std::vector<std::vector<GpuPart>> gpus;
+  // How its line stood then.
+  bool borrows = false;
+  Share share;
 };
 
 // One reason why a job waits.
