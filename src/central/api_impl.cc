@@ -402,7 +402,8 @@ class ApiImpl final : public Api {
   void CancelJobs(const protocol::CancelJobsRequest& request,
                   Done<protocol::CancelJobsResponse> done) override {
     using control::JobState;
-    control::JobFilter filter{.user = request.user_id(), .type = request.job_type()};
+    control::JobFilter filter{
+        .user = request.user_id(), .type = request.job_type(), .project = request.project()};
     switch (request.status()) {
       case protocol::STATUS_UNKNOWN:
         filter.states = {JobState::kQueued, JobState::kAssigned, JobState::kRunning,
@@ -425,8 +426,8 @@ class ApiImpl final : public Api {
                                   std::to_string(request.job_type())),
                   {});
     }
-    bool every = request.user_id().empty() && request.job_type() == 0 &&
-                 request.status() == protocol::STATUS_UNKNOWN;
+    bool every = request.user_id().empty() && request.project().empty() &&
+                 request.job_type() == 0 && request.status() == protocol::STATUS_UNKNOWN;
     if (every && !request.all()) {
       return done(InvalidArgument("this means every job of the server",
                                   "set a filter, or `all` when that is what you want"),
@@ -451,7 +452,6 @@ class ApiImpl final : public Api {
     auto tell = [](const control::PlanReply& reply, const Done<protocol::JobPlan>& done) {
       protocol::JobPlan plan;
       ToPlan(reply, &plan);
-      ToJobStatus(reply.view, plan.mutable_status());
       *plan.mutable_resources() = ResourcesToWire(reply.view.job.resources);
       done(OkStatus(), std::move(plan));
     };
@@ -481,26 +481,19 @@ class ApiImpl final : public Api {
         ToProblems(problems, response.mutable_problems());
         return done(RefusedStatus(problems), std::move(response));
       }
-      control::PlanJob command{.request = {.resources = job.resources, .device = job.device},
-                               .user = job.user,
-                               .priority = job.priority,
-                               .what_if = what_if};
-      if (job.terms != nullptr) {
-        command.request.labels = job.terms->labels;
-        command.request.run_limit = job.terms->limits.run;
-        command.project = job.terms->project;
-        command.request.nodes = job.terms->nodes;
-        command.request.min_nodes = job.terms->min_nodes;
-        command.request.processes = job.terms->processes;
-      }
-      Ask<control::PlanReply>(
-          core_, std::move(command), done,
-          [resources = job.resources](const control::PlanReply& reply, const auto& done) {
-            protocol::PlanJobResponse response;
-            ToPlan(reply, response.mutable_plan());
-            *response.mutable_plan()->mutable_resources() = ResourcesToWire(resources);
-            done(OkStatus(), std::move(response));
-          });
+      const bool fresh_id = job.id.empty();
+      if (fresh_id) job.id = NewJobId();
+      const Resources resources = job.resources;
+      control::PlanJob command{
+          .job = std::move(job), .body = std::move(body), .fresh_id = fresh_id, .what_if = what_if};
+      Ask<control::PlanReply>(core_, std::move(command), done,
+                              [resources](const control::PlanReply& reply, const auto& done) {
+                                protocol::PlanJobResponse response;
+                                ToPlan(reply, response.mutable_plan());
+                                *response.mutable_plan()->mutable_resources() =
+                                    ResourcesToWire(resources);
+                                done(OkStatus(), std::move(response));
+                              });
     });
   }
 
@@ -669,6 +662,8 @@ class ApiImpl final : public Api {
     what_if.resources = ResourcesFromWire(wire.resources());
     if (what_if.resources.IsNegative())
       return InvalidArgument("what_if.resources: amounts cannot be negative");
+    if (what_if.resources.gpu_millis % kWholeGpu != 0)
+      return InvalidArgument("what_if.resources: a node has whole GPUs, not a share of one");
     if (what_if.resources.gpu_millis > kMostGpusOfANode * kWholeGpu) {
       return InvalidArgument("what_if.resources.gpus: expected at most " +
                              std::to_string(kMostGpusOfANode));
@@ -677,6 +672,7 @@ class ApiImpl final : public Api {
   }
 
   static void ToPlan(const control::PlanReply& reply, protocol::JobPlan* plan) {
+    if (!reply.view.job.id.empty()) ToJobStatus(reply.view, plan->mutable_status());
     ToReasons(reply.reasons, plan->mutable_reasons());
     plan->set_smallest_change(reply.smallest_change);
     plan->set_queue_position(reply.queue_position);
@@ -725,6 +721,14 @@ class ApiImpl final : public Api {
     protocol::SubmitJobResponse response;
     response.set_job_id(job.id.value);
     response.set_status(ToStatusCode(job.state));
+    ToReasons(view.reasons, response.mutable_reasons());
+    if (view.outlook) {
+      if (!view.outlook->smallest_change.empty())
+        response.set_smallest_change(view.outlook->smallest_change);
+      if (view.outlook->queue_position > 0)
+        response.set_queue_position(view.outlook->queue_position);
+      if (view.outlook->start) response.set_estimated_start_time(view.outlook->start->seconds());
+    }
     if (!view.node_endpoint.empty()) {
       int64_t now = ReadClocks().unix.seconds();
       response.set_assigned_node_id(job.node.value);

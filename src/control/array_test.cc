@@ -293,5 +293,46 @@ TEST(Arrays, ItsPriorityIsThatOfItsMembers) {
   EXPECT_EQ(b.Get("a.1").priority, 3);
 }
 
+TEST(Arrays, AMemberThatHasNotStartedCannotBeChangedAndSaysWhatCan) {
+  Bench b;
+  b.Register("n", 1);
+  SubmitArray(b, "a", 10);
+  EXPECT_EQ(b.Get("a.5").attempt, 0);
+  auto expect_told = [&](const char* what) {
+    const Status& status = b.reply().status;
+    EXPECT_EQ(status.code(), Code::kFailedPrecondition) << what;
+    EXPECT_NE(status.message().find("member 5 of the array 'a' and has not started"),
+              std::string::npos)
+        << what << ": " << status;
+    EXPECT_NE(status.hint().find("name 'a' instead"), std::string::npos) << what << ": " << status;
+  };
+  b.Do(CancelJob{.job = {"a.5"}});
+  expect_told("cancel");
+  b.Do(PauseJob{.job = {"a.5"}});
+  expect_told("pause");
+  b.Do(ResumeJob{.job = {"a.5"}});
+  expect_told("resume");
+  b.Do(SetPriority{.job = {"a.5"}, .priority = 2});
+  expect_told("priority");
+  b.Do(RetryJob{.job = {"a.5"}, .new_job = {"again"}});
+  expect_told("retry");
+  b.Do(RemoveJob{.job = {"a.5"}});
+  expect_told("delete");
+  b.Do(CancelJob{.job = {"a.10"}});
+  EXPECT_EQ(b.reply().status.code(), Code::kNotFound) << "there is none of this number";
+}
+
+TEST(Arrays, NothingComesAfterAMemberThatHasNotStarted) {
+  Bench b;
+  b.Register("n", 1);
+  SubmitArray(b, "a", 10);
+  b.SubmitWith("later", {.after = {{JobId{"a.5"}}}});
+  EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition);
+  EXPECT_NE(b.reply().status.hint().find("after the array 'a'"), std::string::npos)
+      << b.reply().status;
+  b.SubmitWith("later", {.after = {{JobId{"a.0"}}}});
+  EXPECT_TRUE(b.reply().status.ok()) << b.reply().status;
+}
+
 }  // namespace
 }  // namespace cyxwiz::control

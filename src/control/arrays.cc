@@ -132,7 +132,8 @@ std::vector<JobEntry*> Control::State::ArraysWithMembers(const JobFilter& filter
     if (found == by_sequence.end()) continue;
     const Job& job = found->second->job;
     if (!IsFinal(job.state) && (filter.user.empty() || job.user == filter.user) &&
-        (filter.type == 0 || job.type == filter.type))
+        (filter.type == 0 || job.type == filter.type) &&
+        (filter.project.empty() || ProjectOf(job) == filter.project))
       arrays.push_back(found->second);
   }
   std::sort(arrays.begin(), arrays.end(),
@@ -219,12 +220,20 @@ std::optional<JobView> Control::State::ViewUnstarted(const JobId& id) {
   view.job.member =
       std::make_shared<const Member>(Member{(*found)->job.id, (*found)->job.sequence, *number});
   view.job.array = nullptr;
+  view.job.attempt = array.base_attempt;  // the array has the last of any member
   view.job.progress = 0;
   view.job.started_at = {};
   // Once the array stops, none of them will start.
   if (view.job.state == JobState::kRunning || view.job.state == JobState::kFailed)
     view.job.state = JobState::kCancelled;
   return view;
+}
+
+Result<JobEntry*> Control::State::RecallStarted(const JobId& id) {
+  auto found = Recall(id);
+  if (found.ok() || found.status().code() != Code::kNotFound) return found;
+  const auto view = ViewUnstarted(id);
+  return view ? HasNotStarted(id, *view->job.member) : found.status();
 }
 
 void Control::State::ListMembers(ListJobs& c) {

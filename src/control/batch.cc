@@ -147,13 +147,19 @@ void Control::State::Finish() {
     if (entry == nullptr) {
       Answer(reply.to, NoSuchJob(reply.job));
     } else if (reply.is_submit) {
-      auto view = views.find(entry);
-      Answer(reply.to, OkStatus(),
-             SubmitReply{
-                 view != views.end() ? view->second : std::make_shared<const JobView>(View(*entry)),
-                 reply.existed});
+      auto known = views.find(entry);
+      auto view =
+          known != views.end() ? known->second : std::make_shared<const JobView>(View(*entry));
+      if (auto outlook = OutlookOf(*entry)) {
+        auto own = std::make_shared<JobView>(*view);
+        own->outlook = std::move(outlook);
+        view = std::move(own);
+      }
+      Answer(reply.to, OkStatus(), SubmitReply{std::move(view), reply.existed});
     } else {
-      Answer(reply.to, OkStatus(), JobReply{View(*entry)});
+      JobView view = View(*entry);
+      view.outlook = OutlookOf(*entry);
+      Answer(reply.to, OkStatus(), JobReply{std::move(view)});
     }
   }
   if (auto files = checkpoint_files.TakeUnused(); !files.empty())
@@ -163,6 +169,7 @@ void Control::State::Finish() {
   removals.clear();
   changed_nodes.clear();
   pending.clear();
+  outlook_looks = 0;
 }
 
 }  // namespace cyxwiz::control

@@ -23,8 +23,8 @@ using ReplyTo = uint64_t;
 
 // Changes to the fleet that are only supposed.
 struct WhatIf {
-  int32_t more_nodes = 0;  // like the largest one that is known, or as `resources` says
-  Resources resources;     // of each of these nodes; all 0: as the largest known
+  int32_t more_nodes = 0;  // like the largest one that is known, but for `resources`
+  Resources resources;     // of each of these nodes; what is 0 is as of the largest known
 };
 
 // ---- Commands
@@ -107,12 +107,13 @@ struct CordonNode {
   std::string reason;
   UnixTime from, until;  // when it begins and ends; 0: now, and when somebody ends it
 };
-// What would become of this job if it were submitted now; changes nothing.
+// What would become of this job if it were submitted now, or why that would be refused; changes
+// nothing.
 struct PlanJob {
   ReplyTo reply_to = 0;
-  scheduler::Request request;
-  std::string user, project;
-  int32_t priority = 1;
+  Job job;  // as of SubmitJob
+  std::shared_ptr<const JobBody> body;
+  bool fresh_id = false;
   WhatIf what_if;
 };
 // Everything about a job's waiting: reasons, place in the queue, expected start.
@@ -195,11 +196,19 @@ struct NodeView {
   Resources available;
   std::vector<AttemptId> attempts;
 };
+// When a queued job may start.
+struct Outlook {
+  std::string smallest_change;    // that would start it now; empty: none is known
+  int64_t queue_position = 0;     // 1: it is next; 0: not known
+  std::optional<UnixTime> start;  // estimated; absent: not known
+};
 struct JobView {
   Job job;
   std::shared_ptr<const JobBody> body;
   std::string node_endpoint;               // of job.node while it is Assigned or Running
   std::vector<scheduler::Reason> reasons;  // while Queued: everything that holds it back
+  // While Queued, in replies about this job alone, where it costs little enough.
+  std::optional<Outlook> outlook;
 };
 
 struct SubmitReply {
@@ -215,12 +224,13 @@ struct CancelJobsReply {
 };
 // The answer of PlanJob and ExplainJob, computed by the scheduler's own code on a copy.
 struct PlanReply {
-  JobView view;  // ExplainJob only
+  JobView view;  // of ExplainJob; of PlanJob when the same job was accepted before
   std::vector<scheduler::Reason>
       reasons;                  // all that keeps it from starting now; empty: nothing does
   std::string smallest_change;  // that would start it now; empty: none is known
-  int64_t queue_position = 0;   // 1: it is next; 0: it does not wait
-  int64_t jobs_queued = 0;
+  // 1: it is next; 0: it does not wait. Of arrays before it each member counts that may start now.
+  int64_t queue_position = 0;
+  int64_t jobs_queued = 0;                  // in the same way
   NodeId node;                              // where it would start now; empty: nowhere
   std::optional<UnixTime> estimated_start;  // absent: not known
   std::string estimate_basis;               // how the estimate was made, or why there is none
@@ -244,9 +254,8 @@ struct NodesReply {
   std::vector<NodeView> nodes;
 };
 struct WaitingReply {
-  // By the code of a reason; a job counts for each of its reasons, an array once. NOT_DUE: it waits
-  // for other jobs, for its next try, or for members of its array. NOT_EXAMINED: asking for it
-  // would have taken too long.
+  // By the code of a reason; a job counts for each of its reasons, an array once. One that is not
+  // due counts for that alone. NOT_EXAMINED: asking for it would have taken too long.
   std::map<std::string, int64_t> jobs;
 };
 struct RegisterReply {

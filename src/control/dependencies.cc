@@ -25,6 +25,15 @@ void Control::State::StartWaiting(JobEntry& entry) {
   }
 }
 
+int32_t Control::State::Awaited(const Job& job) const {
+  if (job.terms == nullptr) return 0;
+  return static_cast<int32_t>(std::count_if(
+      job.terms->after.begin(), job.terms->after.end(), [&](const Dependency& dependency) {
+        const auto other = jobs.find(dependency.job);
+        return other != jobs.end() && IsAwaited(other->second->job, job);
+      }));
+}
+
 void Control::State::StopWaiting(JobEntry& entry) {
   for (const Dependency& dependency : entry.job.terms->after) {
     auto found = dependents.find(dependency.job);
@@ -77,6 +86,36 @@ std::string Control::State::WaitMessage(const JobEntry& entry) const {
             JobStateName(other->second->job.state) + ")";
   }
   return text;
+}
+
+std::string Control::State::AwaitedEnds(const JobEntry& entry) const {
+  constexpr int kMostNamed = 5;
+  std::string text;
+  int named = 0;
+  for (const Dependency& dependency : entry.job.terms->after) {
+    const auto other = jobs.find(dependency.job);
+    if (other == jobs.end() || !IsAwaited(other->second->job, entry.job)) continue;
+    if (named++ == kMostNamed) return text + ", ...";
+    text += (named > 1 ? ", and job '" : "job '") + dependency.job.value +
+            (dependency.any_end ? "' must end" : "' must succeed");
+  }
+  return text;
+}
+
+std::optional<Duration> Control::State::AwaitedIn(const JobEntry& entry) const {
+  Duration last = {};
+  for (const Dependency& dependency : entry.job.terms->after) {
+    const auto other = jobs.find(dependency.job);
+    if (other == jobs.end() || !IsAwaited(other->second->job, entry.job)) continue;
+    const JobEntry& awaited = *other->second;
+    const bool runs =
+        awaited.job.state == JobState::kAssigned || awaited.job.state == JobState::kRunning;
+    if (!runs || awaited.job.array != nullptr) return std::nullopt;
+    const auto left = Remaining(awaited);
+    if (!left) return std::nullopt;
+    last = std::max(last, *left);
+  }
+  return last;
 }
 
 }  // namespace cyxwiz::control

@@ -97,6 +97,7 @@ using scheduler::LineKey;
 // A line of the queue.
 struct LineJobs {
   std::set<int64_t> jobs;
+  std::set<int64_t> arrays;     // of these
   bool fresh = true;            // not there at the last pass of the scheduler
   MonotonicTime preempts_from;  // no room is made for it before: nothing was found to end
 };

@@ -136,7 +136,9 @@ static_assert(std::tuple_size_v<decltype(Fields(std::declval<Options&>()))> + 1 
 // ---- Commands
 
 inline auto Fields(WhatIf& w) { return std::tie(w.more_nodes, w.resources); }
-inline auto Fields(JobFilter& f) { return std::tie(f.user, f.type, f.states, f.array_id, f.array); }
+inline auto Fields(JobFilter& f) {
+  return std::tie(f.user, f.type, f.states, f.project, f.array_id, f.array);
+}
 inline auto Fields(SubmitJob& c) { return std::tie(c.reply_to, c.job, c.body, c.fresh_id); }
 inline auto Fields(CancelJob& c) { return std::tie(c.reply_to, c.job, c.reason); }
 inline auto Fields(CancelJobs& c) { return std::tie(c.reply_to, c.filter, c.reason); }
@@ -157,7 +159,7 @@ inline auto Fields(CordonNode& c) {
   return std::tie(c.reply_to, c.node, c.cordoned, c.drain, c.reason, c.from, c.until);
 }
 inline auto Fields(PlanJob& c) {
-  return std::tie(c.reply_to, c.request, c.user, c.project, c.priority, c.what_if);
+  return std::tie(c.reply_to, c.job, c.body, c.fresh_id, c.what_if);
 }
 inline auto Fields(ExplainJob& c) { return std::tie(c.reply_to, c.job, c.what_if); }
 inline auto Fields(RegisterNode& c) {

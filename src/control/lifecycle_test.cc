@@ -287,11 +287,11 @@ TEST(Explain, TellsPlaceChangeAndStart) {
   plan = b.reply<PlanReply>();
   EXPECT_EQ(plan.node.value, "what-if-2") << "'two' takes the first";
   EXPECT_EQ(b.StateOf("three"), "Queued") << "nothing was changed";
-  b.Do(PlanJob{.request = {{64'000, 1, 0}, 0}});
+  b.Do(Bench::PlanCommand(64));
   plan = b.reply<PlanReply>();
   EXPECT_FALSE(plan.could_ever_run);
   EXPECT_EQ(plan.reasons.at(0).code, "TOO_LARGE");
-  b.Do(PlanJob{.request = {{1000, 1, 0}, 0}, .priority = 3});
+  b.Do(Bench::PlanCommand(1, 3));
   EXPECT_EQ(b.reply<PlanReply>().queue_position, 1);
 }
 

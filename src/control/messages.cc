@@ -8,6 +8,14 @@ Status NoSuchJob(const JobId& id) {
   return NotFound("there is no job '" + id.value + "'", "list the jobs with 'cyxwiz ps'");
 }
 
+Status HasNotStarted(const JobId& id, const Member& member) {
+  const std::string& array = member.array.value;
+  return FailedPrecondition("'" + id.value + "' is member " + std::to_string(member.number) +
+                                " of the array '" + array +
+                                "' and has not started: until then only the array can be changed",
+                            "name '" + array + "' instead, or wait until the member has started");
+}
+
 std::string LimitMessage(const Job& job, Cause cause) {
   const Limits& limits = LimitsOf(job);
   auto seconds = [](Duration d) {

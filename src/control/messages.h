@@ -9,6 +9,8 @@
 namespace cyxwiz::control {
 
 Status NoSuchJob(const JobId& id);
+// Of a member of an array that is no job of its own yet.
+Status HasNotStarted(const JobId& id, const Member& member);
 Status NoSuchNode(const NodeId& id);
 // Of a job in a final state.
 Status HasEnded(const Job& job);

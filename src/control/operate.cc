@@ -7,7 +7,7 @@
 namespace cyxwiz::control {
 
 void Control::State::Apply(CancelJob& c) {
-  auto found = Recall(c.job);
+  auto found = RecallStarted(c.job);
   if (!found.ok()) return Answer(c.reply_to, found.status());
   JobEntry* entry = *found;
   Job& job = entry->job;
@@ -48,6 +48,7 @@ void Control::State::Apply(CancelJobs& c) {
     // Of an array that has begun each member's own state counts.
     const bool has_begun = entry.job.array != nullptr && members.count(sequence) > 0;
     if (IsFinal(entry.job.state) || (has_begun && !c.filter.states.empty())) continue;
+    if (!c.filter.project.empty() && ProjectOf(entry.job) != c.filter.project) continue;
     Cancel(entry, c.reason);
     (IsFinal(entry.job.state) ? reply.cancelled : reply.cancelling)++;
   }
@@ -61,7 +62,7 @@ void Control::State::Apply(CancelJobs& c) {
 }
 
 void Control::State::Apply(PauseJob& c) {
-  auto found = Recall(c.job);
+  auto found = RecallStarted(c.job);
   if (!found.ok()) return Answer(c.reply_to, found.status());
   JobEntry* entry = *found;
   Job& job = entry->job;
@@ -90,7 +91,7 @@ void Control::State::Pause(JobEntry& entry) {
 }
 
 void Control::State::Apply(ResumeJob& c) {
-  auto found = Recall(c.job);
+  auto found = RecallStarted(c.job);
   if (!found.ok()) return Answer(c.reply_to, found.status());
   JobEntry* entry = *found;
   Job& job = entry->job;
@@ -107,7 +108,7 @@ void Control::State::Apply(ResumeJob& c) {
 }
 
 void Control::State::Apply(SetPriority& c) {
-  auto found = Recall(c.job);
+  auto found = RecallStarted(c.job);
   if (!found.ok()) return Answer(c.reply_to, found.status());
   JobEntry* entry = *found;
   Job& job = entry->job;
@@ -140,7 +141,7 @@ void Control::State::ChangePriority(JobEntry& entry, int32_t priority) {
 }
 
 void Control::State::Apply(RemoveJob& c) {
-  auto found = Recall(c.job);
+  auto found = RecallStarted(c.job);
   if (!found.ok()) return Answer(c.reply_to, found.status());
   JobEntry* entry = *found;
   if (!IsFinal(entry->job.state)) {

@@ -19,6 +19,16 @@ bool Reclaims(const scheduler::Quotas& quotas, const LineKey& line) {
   return !quotas.empty() && quotas.Of(line) == scheduler::Standing::kWithin;
 }
 
+// " 'a', 'b'"
+template <typename Id>
+std::string Named(const std::vector<Id>& ids) {
+  constexpr size_t kMostNamed = 5;
+  std::string text;
+  for (size_t i = 0; i < std::min(ids.size(), kMostNamed); ++i)
+    text += (i > 0 ? ", '" : " '") + ids[i].value + "'";
+  return ids.size() > kMostNamed ? text + ", ..." : text;
+}
+
 }  // namespace
 
 void Control::State::CountPlaced(const Job& job, int64_t change) {
@@ -121,12 +131,6 @@ void Control::State::MakeRoom(const Job& job, const scheduler::Preemption& preem
 
 void Control::State::DropClaims() {
   const std::vector<scheduler::Claim>& claims = fleet.claims();
-  auto some_end = [&](const scheduler::Claim::Place& place) {
-    return std::any_of(claims.begin(), claims.end(), [&](const scheduler::Claim& claim) {
-      const scheduler::Claim::Place* there = claim.On(place.node);
-      return there != nullptr && !there->victims.empty();
-    });
-  };
   std::map<LineKey, size_t> used;  // jobs of the line that have one
   for (size_t i = 0; i < claims.size();) {
     const scheduler::Claim& claim = claims[i];
@@ -134,8 +138,7 @@ void Control::State::DropClaims() {
     size_t waiting = line == lines.end() ? 0 : line->second.jobs.size();
     // All have ended, and still the pass has not placed it: its place has gone to one that goes
     // before it, or the node is not to be used.
-    if (std::any_of(claim.places.begin(), claim.places.end(), some_end) &&
-        used[claim.line] < waiting) {
+    if (fleet.IsBeingMade(claim) && used[claim.line] < waiting) {
       used[claim.line]++;
       ++i;
       continue;
@@ -207,21 +210,21 @@ std::vector<JobId> Control::State::VictimsOf(const scheduler::Preemption& room) 
 }
 
 scheduler::Reason Control::State::PreemptingReason(const scheduler::Claim& claim) const {
-  auto list = [](const auto& ids) {
-    constexpr size_t kMostNamed = 5;
-    std::string text;
-    for (size_t i = 0; i < std::min(ids.size(), kMostNamed); ++i)
-      text += (i > 0 ? ", '" : " '") + ids[i].value + "'";
-    return ids.size() > kMostNamed ? text + ", ..." : text;
-  };
   scheduler::Reason reason{"PREEMPTING", "", {}};
   for (const scheduler::Claim::Place& place : claim.places) reason.nodes.push_back(place.node);
   const std::vector<JobId> victims = VictimsOf(RoomOf(claim));
   reason.message = std::to_string(victims.size()) +
                    (victims.size() == 1 ? " running job makes" : " running jobs make") +
                    " room for it on" + (reason.nodes.size() == 1 ? " node" : " nodes") +
-                   list(reason.nodes) + ":" + list(victims);
+                   Named(reason.nodes) + ":" + Named(victims);
   return reason;
+}
+
+std::string Control::State::RoomToBeMade(const scheduler::Claim& claim) const {
+  const std::vector<JobId> victims = VictimsOf(RoomOf(claim));
+  if (victims.empty()) return "";
+  return (victims.size() == 1 ? "job" : "jobs") + Named(victims) +
+         " must end, to make room for it as asked";
 }
 
 }  // namespace cyxwiz::control

@@ -283,11 +283,11 @@ TEST(Preempt, ExplainAndPlanSayWhoMakesRoom) {
   Bench b(On());
   b.Register("n");
   Begin(b, "low");
-  b.Do(PlanJob{.request = {{2000, kGiB, 0}, 0, {}, {}}, .priority = kHigh});
+  b.Do(Bench::PlanCommand(2, kHigh));
   EXPECT_EQ(b.reply<PlanReply>().preempts, std::vector<JobId>{{"low"}});
   EXPECT_EQ(b.reply<PlanReply>().preempts_on, std::vector<NodeId>{{"n"}});
   EXPECT_TRUE(b.jobs.at("low").preempted_for->value.empty()) << "asking changes nothing";
-  b.Do(PlanJob{.request = {{2000, kGiB, 0}, 0, {}, {}}, .priority = kLow});
+  b.Do(Bench::PlanCommand(2, kLow));
   EXPECT_TRUE(b.reply<PlanReply>().preempts.empty());
 
   b.Submit("high", 2, kHigh);

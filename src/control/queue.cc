@@ -24,6 +24,7 @@ void Control::State::EnterLine(JobEntry& entry) {
   }
   LineJobs& line = lines[LineOf(job)];
   line.jobs.insert(job.sequence);
+  if (job.array != nullptr) line.arrays.insert(job.sequence);
   // One that has joined others waits as they do until something changes, but may have room made.
   reschedule |= line.fresh || options.preemption.on;
 }
@@ -33,6 +34,7 @@ void Control::State::LeaveLine(const Job& job) {
   if (line == lines.end()) return;
   line->second.jobs.erase(job.sequence);
   overtaken.erase(job.sequence);
+  line->second.arrays.erase(job.sequence);
   if (fleet.HoldOf(line->first) != nullptr) reschedule = true;
   if (!fleet.claims().empty()) reschedule = true;
   if (line->second.jobs.empty()) lines.erase(line);

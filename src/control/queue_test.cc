@@ -346,9 +346,27 @@ TEST_F(Queue, WaitingJobsAreCountedByEachOfTheirReasons) {
   SubmitJob after = Bench::SubmitCommand("later", 1, 1);
   after.job.terms = std::make_shared<const Terms>(Terms{.after = {{JobId{"runs"}}}});
   bench_.Do(std::move(after));
-  EXPECT_EQ(waiting(), (Counts{{"NOT_ENOUGH_FREE", 3}, {"NOT_DUE", 1}}));
+  EXPECT_EQ(waiting(), (Counts{{"NOT_ENOUGH_FREE", 3}, {"DEPENDENCY", 1}}));
   bench_.Do(CordonNode{.node = {"n"}, .cordoned = true});
-  EXPECT_EQ(waiting(), (Counts{{"NODES_CORDONED", 3}, {"NOT_DUE", 1}}));
+  EXPECT_EQ(waiting(), (Counts{{"NODES_CORDONED", 3}, {"NOT_ENOUGH_FREE", 3}, {"DEPENDENCY", 1}}));
+}
+
+TEST_F(Queue, ThoseThatAreNotDueAreCountedByWhatTheyWaitFor) {
+  bench_.Register("n", 2);
+  SubmitFor("ann", "runs");
+  // It waits for two jobs, and counts once.
+  SubmitFor("ann", "crashes");
+  SubmitWith("ann", "later", 1, 1, {.after = {{JobId{"runs"}}, {JobId{"crashes"}}}});
+  const Job crashes = bench_.Get("crashes");
+  bench_.Complete("crashes", 1, crashes.node.value, ReportCompletion::Outcome::kFailed,
+                  Cause::kRunnerCrashed, "signal 11");
+  SubmitJob array = Bench::SubmitCommand("array");
+  array.job.array = std::make_shared<const Array>(Array{.size = 5, .max_parallel = 1});
+  bench_.Do(std::move(array));
+  bench_.Do(CountWaiting{});
+  EXPECT_EQ(
+      std::get<WaitingReply>(bench_.reply().content).jobs,
+      (std::map<std::string, int64_t>{{"ARRAY_PARALLEL", 1}, {"BACKOFF", 1}, {"DEPENDENCY", 1}}));
 }
 
 TEST_F(Queue, CountingThoseThatWaitLooksAtALimitedNumberOfNodes) {

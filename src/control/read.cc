@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "control/messages.h"
@@ -40,19 +41,8 @@ JobView Control::State::View(const JobEntry& entry) {
     if (const NodeEntry* node = FindNode(job.node)) view.node_endpoint = node->node.endpoint;
   }
   if (job.state == JobState::kQueued) {
-    if (entry.waits_for > 0) {
-      view.reasons.push_back({"DEPENDENCY", WaitMessage(entry), {}});
-    } else if (job.array != nullptr && job.array->room() == 0) {
-      view.reasons.push_back(
-          {"ARRAY_PARALLEL",
-           std::to_string(job.array->alive()) + (job.array->alive() == 1
-                                                     ? " of its members runs, as many as it lets"
-                                                     : " of its members run, as many as it lets"),
-           {}});
-    } else if (held_back.count(job.sequence) > 0) {
-      view.reasons.push_back({"MASS_LOSS", MassLossMessage(), {}});
-    } else if (!IsInLine(job)) {
-      view.reasons.push_back({"BACKOFF", "waits before the next try", {}});
+    if (auto reason = NotDueReason(entry)) {
+      view.reasons.push_back(std::move(*reason));
     } else if (const scheduler::Claim* claim = ClaimOf(job)) {
       view.reasons.push_back(PreemptingReason(*claim));
     }
@@ -79,9 +69,12 @@ NodeView Control::State::View(const NodeEntry& entry) const {
 
 void Control::State::Apply(GetJob& c) {
   if (auto found = Recall(c.job); !found.ok()) {
-    if (auto view = ViewUnstarted(c.job); view && found.status().code() == Code::kNotFound)
-      return Answer(c.reply_to, OkStatus(), JobReply{std::move(*view)});
-    return Answer(c.reply_to, found.status());
+    auto view = found.status().code() == Code::kNotFound ? ViewUnstarted(c.job) : std::nullopt;
+    if (!view) return Answer(c.reply_to, found.status());
+    const Member& member = *view->job.member;
+    const JobEntry& array = *Find(member.array);
+    view->outlook = OutlookOf(array, member.number - array.job.array->started);
+    return Answer(c.reply_to, OkStatus(), JobReply{std::move(*view)});
   }
   pending.push_back({c.reply_to, c.job, false, false});
 }
@@ -161,11 +154,36 @@ void Control::State::Apply(CountWaiting& c) {
     if (reasons.empty()) reply.jobs["QUEUED"] += waiting;
     for (const scheduler::Reason& reason : reasons) reply.jobs[reason.code] += waiting;
   }
-  if (!held_back.empty()) reply.jobs["MASS_LOSS"] = std::ssize(held_back);
-  due += std::ssize(held_back);
-  const int64_t queued = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
-  if (queued > due) reply.jobs["NOT_DUE"] += queued - due;
+  if (counters.jobs_by_state[static_cast<int>(JobState::kQueued)] > due)
+    CountNotDue(kMostLooks, &reply.jobs);
   Answer(c.reply_to, OkStatus(), std::move(reply));
+}
+
+void Control::State::CountNotDue(int64_t most_looks, std::map<std::string, int64_t>* counts) const {
+  int64_t rest = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
+  for (const auto& [key, line] : lines) rest -= std::ssize(line.jobs);
+  auto count = [&](const char* code, int64_t number) {
+    if (number > 0) (*counts)[code] += number;
+    rest -= number;
+  };
+  std::unordered_set<const JobEntry*> dependent;  // one may wait for several
+  for (const auto& [id, waiting] : dependents) {
+    for (const JobId& one : waiting) {
+      if (most_looks-- == 0) break;
+      const JobEntry* entry = jobs.at(one).get();
+      if (entry->job.state == JobState::kQueued) dependent.insert(entry);
+    }
+  }
+  count("DEPENDENCY", std::ssize(dependent));
+  int64_t full = 0;  // arrays that let no more of their members run
+  for (const auto& [sequence, of_array] : members) {
+    const auto array = by_sequence.find(sequence);
+    full += array != by_sequence.end() && array->second->job.state == JobState::kQueued &&
+            NotDueOf(*array->second) == NotDue::kArrayParallel;
+  }
+  count("ARRAY_PARALLEL", full);
+  count("MASS_LOSS", std::ssize(held_back));
+  count(most_looks < 0 ? "NOT_EXAMINED" : "BACKOFF", rest);
 }
 
 }  // namespace cyxwiz::control

@@ -263,6 +263,7 @@ struct JobFilter {
   std::string user;              // empty: all
   int32_t type = 0;              // 0: all
   std::vector<JobState> states;  // empty: all
+  std::string project;           // empty: all; only for CancelJobs
   JobId array_id;                // the members of this array, and only states count; empty: members
                                  // are left out
   int64_t array = 0;             // its sequence: set by the core

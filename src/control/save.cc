@@ -39,7 +39,7 @@ static auto Fields(JobEntry& j) {
                   j.other_ranks, j.adopted, j.running_since, j.saved_at, j.wake, j.run_end,
                   j.queue_end, j.deadline, j.waits_for, j.member_terms, j.forget_at);
 }
-static auto Fields(LineJobs& l) { return std::tie(l.jobs, l.fresh, l.preempts_from); }
+static auto Fields(LineJobs& l) { return std::tie(l.jobs, l.arrays, l.fresh, l.preempts_from); }
 static auto Fields(Counters& c) {
   return std::tie(c.jobs_by_state, c.nodes_online, c.nodes_known, c.submitted, c.succeeded,
                   c.failed, c.cancelled, c.attempts_started, c.attempts_lost, c.mass_loss);
@@ -115,7 +115,7 @@ bool Control::State::IsWhole() const {
     }
   }
   for (const auto& [key, line] : lines) {
-    if (line.jobs.empty() || !all_in_memory(line.jobs)) return false;
+    if (line.jobs.empty() || !all_in_memory(line.jobs) || !all_in_memory(line.arrays)) return false;
   }
   for (const auto& [id, waiting] : dependents) {
     for (const JobId& one : waiting) {

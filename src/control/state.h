@@ -28,6 +28,7 @@
 #include "control/removed_jobs.h"
 #include "control/timers.h"
 #include "scheduler/fleet.h"
+#include "scheduler/forecast.h"
 #include "scheduler/preemption.h"
 #include "scheduler/quotas.h"
 #include "scheduler/scheduler.h"
@@ -44,6 +45,13 @@ bool MayBeTheNodes(Cause cause);
 inline int64_t Milliseconds(Duration d) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
 }
+
+// How much a question may cost.
+struct PlanBounds {
+  int64_t most_counted = 0;  // of those ahead; beyond it no place is told
+  int64_t most_ahead = 0;    // beyond it no start is forecast
+  size_t most_steps = 0;     // of the forecast
+};
 
 struct Control::State {
   explicit State(Options o)
@@ -99,6 +107,7 @@ struct Control::State {
   };
   std::vector<PendingReply> pending;
   std::map<LineKey, std::vector<scheduler::Reason>> explained;
+  int64_t outlook_looks = 0;  // that outlooks have cost
 
   JobEntry* Find(const JobId& id) {
     auto found = jobs.find(id);
@@ -173,14 +182,22 @@ struct Control::State {
   void EraseMembers(const JobEntry& array);
   // A member that has not become a job; nullopt: there is none of this id.
   std::optional<JobView> ViewUnstarted(const JobId& id);
+  // As Recall, for who wants to change the job. FAILED_PRECONDITION: it is such a member.
+  Result<JobEntry*> RecallStarted(const JobId& id);
   void ListMembers(ListJobs& c);
 
   // ---- submit.cc
   void Apply(SubmitJob& c);
   // Accepts a job whose id is new, or says why not.
   Status Submit(SubmitJob& c);
+  // The job that was accepted when this one was submitted before; nullptr: its id is free.
+  // ALREADY_EXISTS: another job has it.
+  Result<JobEntry*> FindSame(const Job& job, const JobBody& body, bool fresh_id);
+  Status CheckRoomInQueue() const;
+  // What is asked of a job beside room.
+  Status CheckSubmission(const Job& job, bool fresh_id);
   // Whether no id of an array's member means two jobs.
-  Status CheckArrayId(const SubmitJob& c);
+  Status CheckArrayId(const Job& job, bool fresh_id);
   Status CheckTerms(const Job& job);
   void Apply(RetryJob& c);
 
@@ -210,17 +227,46 @@ struct Control::State {
   void Apply(GetNode& c);
   void Apply(ListNodes& c);
   void Apply(CountWaiting& c);
+  // Counts the queued jobs that are in no line by what they wait for. Looks at no more than so many
+  // jobs that wait for others.
+  void CountNotDue(int64_t most_looks, std::map<std::string, int64_t>* counts) const;
+
+  // ---- due.cc: queued jobs that are in no line
+  enum class NotDue { kIsDue, kDependency, kArrayParallel, kMassLoss, kBackoff };
+  // Of a queued job, or one that is only thought of.
+  NotDue NotDueOf(const JobEntry& entry) const;
+  // nullopt: it is due.
+  std::optional<scheduler::Reason> NotDueReason(const JobEntry& entry) const;
+  // The least that would have to change for it to be due; empty: it is.
+  std::string ChangeToBeDue(const JobEntry& entry) const;
+  // nullopt: it is not known when.
+  std::optional<Duration> DueIn(const JobEntry& entry) const;
 
   // ---- plan.cc: questions about the queue
-  // The nodes, with those that are only supposed.
-  std::vector<scheduler::NodeState> SupposedNodes(const WhatIf& what_if) const;
+  // The nodes, with those that are only supposed. FAILED_PRECONDITION: nothing is known of these.
+  Result<scheduler::Fleet> SupposedFleet(const WhatIf& what_if) const;
   // How long a job with this body is expected to run.
   std::optional<Duration> ExpectedDuration(const JobEntry& entry) const;
   std::optional<Duration> Remaining(const JobEntry& entry) const;
-  // What becomes of a job that stands in the queue, or would.
-  void Plan(const Job& job, const WhatIf& what_if, PlanReply* reply);
-  // Which attempts would make room for it.
+  std::vector<scheduler::Running> RunningAttempts() const;
+  // Puts the job, those that go before it and those for which room is kept in line. Returns how
+  // many attempts go before it; when these are more than the bounds let, not all are in line.
+  int64_t LineUp(const JobEntry& entry, int64_t members_before, const PlanBounds& bounds,
+                 scheduler::Prospect* prospect) const;
+  using KeepsNode = std::function<bool(const scheduler::NodeState&)>;
+  std::string SmallestChange(const JobEntry& entry,
+                             const std::vector<scheduler::NodeState>& of_nodes,
+                             const KeepsNode& is_kept) const;
+  // What becomes of a job that is queued, or would be. members_before: of an array, those before
+  // the one that is meant which have not started.
+  Status Plan(const JobEntry& entry, int64_t members_before, const WhatIf& what_if,
+              const PlanBounds& bounds, PlanReply* reply);
+  // Which attempts would make room for it; of one that is due.
   void PlanRoom(const Job& job, PlanReply* reply) const;
+  // Where no start is known, but nodes are kept for it.
+  void AddHold(const Job& job, PlanReply* reply) const;
+  // nullopt: it is not queued, or it would cost too much.
+  std::optional<Outlook> OutlookOf(const JobEntry& entry, int64_t members_before = 0);
   void Apply(PlanJob& c);
   void Apply(ExplainJob& c);
 
@@ -249,10 +295,16 @@ struct Control::State {
   // Before the job is told of: what it waits for.
   void StartWaiting(JobEntry& entry);
   void StopWaiting(JobEntry& entry);
+  // How many jobs, those named twice twice, it comes after that have not ended.
+  int32_t Awaited(const Job& job) const;
   // Jobs that waited for those which have ended may start now, or never will. One after the other:
   // a chain may be long.
   void WakeDependents();
   std::string WaitMessage(const JobEntry& entry) const;
+  // What must become of the jobs that it waits for.
+  std::string AwaitedEnds(const JobEntry& entry) const;
+  // When they are expected to have ended; nullopt: it is not known.
+  std::optional<Duration> AwaitedIn(const JobEntry& entry) const;
 
   // ---- limits.cc
   // A limit of `whole` of which `used` is over. The clock may have jumped meanwhile: never longer
@@ -309,6 +361,8 @@ struct Control::State {
   static scheduler::Preemption RoomOf(const scheduler::Claim& claim);
   std::vector<JobId> VictimsOf(const scheduler::Preemption& room) const;
   scheduler::Reason PreemptingReason(const scheduler::Claim& claim) const;
+  // Who must still end; empty: nobody.
+  std::string RoomToBeMade(const scheduler::Claim& claim) const;
   // Attempts of this class, each rank of a gang as one, are placed (+), or have ended (-).
   void CountPlaced(const Job& job, int64_t change);
 

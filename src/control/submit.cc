@@ -6,38 +6,49 @@
 
 namespace cyxwiz::control {
 
-void Control::State::Apply(SubmitJob& c) {
-  auto existing = c.fresh_id ? NoSuchJob(c.job.id) : Recall(c.job.id);
-  if (!existing.ok() && existing.status().code() != Code::kNotFound)
-    return Answer(c.reply_to, existing.status());
-  if (existing.ok()) {
-    const Job& old = (*existing)->job;
-    bool same = (*existing)->body->sha256 == c.body->sha256 && old.name == c.job.name &&
-                old.user == c.job.user;
-    if (!same) {
-      return Answer(c.reply_to, AlreadyExists("a different job with the id '" + c.job.id.value +
-                                                  "' exists already",
-                                              "leave job_id empty, or choose another"));
-    }
-    pending.push_back({c.reply_to, c.job.id, true, true});
-    return;
+Result<JobEntry*> Control::State::FindSame(const Job& job, const JobBody& body, bool fresh_id) {
+  if (fresh_id) return nullptr;
+  auto existing = Recall(job.id);
+  if (!existing.ok()) {
+    if (existing.status().code() == Code::kNotFound) return nullptr;
+    return existing.status();
   }
+  const Job& old = (*existing)->job;
+  bool same =
+      (*existing)->body->sha256 == body.sha256 && old.name == job.name && old.user == job.user;
+  if (same) return *existing;
+  return AlreadyExists("a different job with the id '" + job.id.value + "' exists already",
+                       "leave job_id empty, or choose another");
+}
+
+void Control::State::Apply(SubmitJob& c) {
+  auto same = FindSame(c.job, *c.body, c.fresh_id);
+  if (!same.ok()) return Answer(c.reply_to, same.status());
   JobId id = c.job.id;
-  Status accepted = Submit(c);
-  if (!accepted.ok()) return Answer(c.reply_to, std::move(accepted));
-  pending.push_back({c.reply_to, id, true, false});
+  const bool existed = *same != nullptr;
+  if (!existed) {
+    if (Status accepted = Submit(c); !accepted.ok()) return Answer(c.reply_to, std::move(accepted));
+  }
+  pending.push_back({c.reply_to, id, true, existed});
+}
+
+Status Control::State::CheckRoomInQueue() const {
+  int64_t queued = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
+  if (queued < options.max_queued) return OkStatus();
+  return ResourceExhausted("the queue is full: " + std::to_string(queued) + " jobs wait",
+                           "try again later");
+}
+
+Status Control::State::CheckSubmission(const Job& job, bool fresh_id) {
+  RETURN_IF_ERROR(CheckArrayId(job, fresh_id));
+  return job.terms != nullptr ? CheckTerms(job) : OkStatus();
 }
 
 Status Control::State::Submit(SubmitJob& c) {
-  int64_t queued = counters.jobs_by_state[static_cast<int>(JobState::kQueued)];
-  if (queued >= options.max_queued) {
-    return ResourceExhausted("the queue is full: " + std::to_string(queued) + " jobs wait",
-                             "try again later");
-  }
+  RETURN_IF_ERROR(CheckRoomInQueue());
   RETURN_IF_ERROR(scheduler::CouldEverRun(RequestOf(c.job), fleet.nodes()));
   RETURN_IF_ERROR(quotas.CouldEverRun(LineOf(c.job)));
-  RETURN_IF_ERROR(CheckArrayId(c));
-  if (c.job.terms != nullptr) RETURN_IF_ERROR(CheckTerms(c.job));
+  RETURN_IF_ERROR(CheckSubmission(c.job, c.fresh_id));
   auto entry = std::make_unique<JobEntry>();
   Job& job = entry->job;
   job = std::move(c.job);
@@ -64,15 +75,15 @@ Status Control::State::Submit(SubmitJob& c) {
   return OkStatus();
 }
 
-Status Control::State::CheckArrayId(const SubmitJob& c) {
-  const std::string& id = c.job.id.value;
-  if (c.job.array != nullptr) {
+Status Control::State::CheckArrayId(const Job& job, bool fresh_id) {
+  const std::string& id = job.id.value;
+  if (job.array != nullptr) {
     if (id.size() > kMaxArrayIdBytes) {
       return InvalidArgument("job_id: that of an array has at most " +
                              std::to_string(kMaxArrayIdBytes) + " bytes, found " +
                              std::to_string(id.size()));
     }
-    if (c.fresh_id) return OkStatus();
+    if (fresh_id) return OkStatus();
     // Its members must have theirs to themselves.
     const std::string prefix = id + ".";
     bool taken = std::any_of(jobs.begin(), jobs.end(),
@@ -87,8 +98,8 @@ Status Control::State::CheckArrayId(const SubmitJob& c) {
     }
     return OkStatus();
   }
-  if (c.fresh_id) return OkStatus();
-  if (ViewUnstarted(c.job.id)) {
+  if (fresh_id) return OkStatus();
+  if (ViewUnstarted(job.id)) {
     return AlreadyExists("'" + id + "' is a member of an array that has not started yet",
                          "choose another job_id");
   }
@@ -102,6 +113,13 @@ Status Control::State::CheckTerms(const Job& job) {
       return InvalidArgument("job '" + id + "' cannot come after itself");
     auto other = Recall(dependency.job);
     if (!other.ok() && other.status().code() != Code::kNotFound) return other.status();
+    if (const auto view = other.ok() ? std::nullopt : ViewUnstarted(dependency.job)) {
+      return FailedPrecondition("'" + id +
+                                    "', after which this one shall come, is a member of an " +
+                                    "array that has not started yet",
+                                "let it come after the array '" + view->job.member->array.value +
+                                    "', or submit it once that member has started");
+    }
     if (!other.ok()) {
       return NotFound("job '" + id + "', after which this one shall come, is not known",
                       "submit that one first");
@@ -122,7 +140,7 @@ Status Control::State::CheckTerms(const Job& job) {
 }
 
 void Control::State::Apply(RetryJob& c) {
-  auto found = Recall(c.job);
+  auto found = RecallStarted(c.job);
   if (!found.ok()) return Answer(c.reply_to, found.status());
   JobEntry* entry = *found;
   const Job& old = entry->job;

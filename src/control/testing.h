@@ -115,6 +115,12 @@ class Bench : public Archive {
             .total_epochs = 5};
     return {.job = job, .body = std::make_shared<JobBody>(JobBody{"sha-" + config, config})};
   }
+  static PlanJob PlanCommand(int64_t cores = 1, int32_t priority = 1) {
+    return PlanOf(SubmitCommand("fresh", cores, priority));
+  }
+  static PlanJob PlanOf(SubmitJob submit) {
+    return {.job = std::move(submit.job), .body = std::move(submit.body)};
+  }
   static SubmitJob GangCommand(const std::string& id, int32_t nodes, int64_t cores = 2,
                                int32_t priority = 1) {
     SubmitJob command = SubmitCommand(id, cores, priority);

@@ -17,7 +17,6 @@ bool ChangesNothing(const Command& command) {
          std::holds_alternative<control::GetNode>(command) ||
          std::holds_alternative<control::ListNodes>(command) ||
          std::holds_alternative<control::CountWaiting>(command) ||
-         std::holds_alternative<control::PlanJob>(command) ||
          std::holds_alternative<control::Tick>(command);
 }
 

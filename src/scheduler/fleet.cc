@@ -162,6 +162,16 @@ const Claim* Fleet::ClaimFor(const NodeState& node, const LineKey& line) const {
   return nullptr;
 }
 
+bool Fleet::IsBeingMade(const Claim& claim) const {
+  auto some_end_on = [this](const Claim::Place& place) {
+    return std::any_of(claims_.begin(), claims_.end(), [&](const Claim& one) {
+      const Claim::Place* there = one.On(place.node);
+      return there != nullptr && !there->victims.empty();
+    });
+  };
+  return std::any_of(claim.places.begin(), claim.places.end(), some_end_on);
+}
+
 void Fleet::EndVictim(int64_t job, const NodeId& node) {
   for (Claim& claim : claims_) {
     for (Claim::Place& place : claim.places) {

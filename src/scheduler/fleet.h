@@ -125,6 +125,8 @@ class Fleet {
   void DropClaim(const Claim& claim);               // one of claims()
   // The one that has done its service when a job of the line gets its place there; nullptr: none.
   const Claim* ClaimFor(const NodeState& node, const LineKey& line) const;
+  // Whether an attempt that makes room on one of its nodes has not ended.
+  bool IsBeingMade(const Claim& claim) const;
   // The attempt of this job has ended there.
   void EndVictim(int64_t job, const NodeId& node);
   // Whether the line may have its request of what is free on the node, with what is claimed there.

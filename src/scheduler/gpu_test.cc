@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "scheduler/forecast.h"
 #include "scheduler/preemption.h"
 #include "scheduler/scheduler.h"
 
@@ -188,7 +189,7 @@ TEST_F(GpuTest, AForecastFollowsEachGpu) {
   }
   // Together 0.8 are free now, but 0.5 of one only after ten minutes.
   Line line{LineFor(Ask(500)), {{1, 1}}, true};
-  auto forecast = ForecastStart(fleet_.nodes(), {line}, running, shares_, now_, 1,
+  auto forecast = ForecastStart({.fleet = fleet_, .lines = {line}, .running = running}, {.job = 1},
                                 [](int64_t) { return std::nullopt; });
   ASSERT_TRUE(forecast);
   EXPECT_EQ(forecast->start, std::chrono::minutes(10));

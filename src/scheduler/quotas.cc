@@ -1,5 +1,6 @@
 #include "scheduler/quotas.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace cyxwiz::scheduler {
@@ -36,6 +37,17 @@ std::string Text(const Quota& quota, const Resources& amount) {
   add(quota.memory_bytes >= 0, FormatBytes(part.memory_bytes));
   add(quota.gpu_millis >= 0, FormatGpus(part.gpu_millis));
   return text.empty() ? "nothing that it limits" : text;
+}
+
+// By how much what is held goes beyond a quota with so much more: "1 core, 2.0 GiB".
+std::string Excess(const Quota& quota, const Resources& held, const Resources& more) {
+  auto beyond = [](int64_t most, int64_t now, int64_t added) {
+    return most >= 0 && added > 0 && now + added > most ? now + added - most : -1;
+  };
+  const Quota excess{beyond(quota.cpu_millis, held.cpu_millis, more.cpu_millis),
+                     beyond(quota.memory_bytes, held.memory_bytes, more.memory_bytes),
+                     beyond(quota.gpu_millis, held.gpu_millis, more.gpu_millis)};
+  return ToString(excess);
 }
 
 std::string Needed(const Quota& quota, const Resources& amount) {
@@ -108,6 +120,20 @@ std::string Quotas::Explain(const LineKey& line) const {
             Needed(owner.quota, TotalOf(line.request));
   });
   return text.empty() ? "no quota is meant for it" : text;
+}
+
+std::string Quotas::SmallestChange(const LineKey& line) const {
+  const Resources total = TotalOf(line.request);
+  std::string text;
+  ForEach(owners_, line.account, line.project, [&](const Owner& owner) {
+    if (owner.quota.borrow || owner.Holds(total)) return;
+    text += (text.empty() ? "" : ", and ");
+    text += IsUncounted(owner.quota, total)
+                ? "ask for a share of the GPU (gpu_share)"
+                : "jobs of " + owner.name + " must give back " +
+                      Excess(owner.quota, owner.held, total) + ", or its quota be raised by that";
+  });
+  return text;
 }
 
 Status Quotas::CouldEverRun(const LineKey& line) const {

@@ -44,6 +44,8 @@ class Quotas {
   bool IsBorrowing(const std::string& user, const std::string& project) const;
   // Why the line's standing is not kWithin, with numbers.
   std::string Explain(const LineKey& line) const;
+  // The least that would have to change so that the line is not kBlocked; empty: it is not.
+  std::string SmallestChange(const LineKey& line) const;
   // Whether the line could start if its owners held nothing. FAILED_PRECONDITION, with the
   // numbers, when not.
   Status CouldEverRun(const LineKey& line) const;

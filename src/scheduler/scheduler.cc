@@ -59,44 +59,82 @@ std::string GpuPiece(const GpuPart& part, const NodeState& node) {
          std::to_string(part.index) + " of node '" + node.id.value + "'";
 }
 
-// The checks a node must pass, each with the reason that it gives. kNone: the request can start
-// here now.
+// The checks a node must pass, each with the reason that it gives: first what can never change.
 enum class Obstacle {
   kNone,
-  kOffline,
-  kCordoned,
-  kQuarantined,
-  kHeld,
   kNoDevice,
   kNoLabel,
   kOtherPool,
   kNoGangs,
   kTooLarge,
+  kOffline,
+  kCordoned,
+  kQuarantined,
+  kHeld,
   kNotEnoughFree,
   kNoSingleGpu,
-  kAntiAffinity
+  kAntiAffinity,
+  kKept
 };
 
-Obstacle Check(const Request& request, const NodeState& node) {
-  // What can never change comes first, so that the reason names the lasting obstacle.
-  if (!HasDevice(node, request.device)) return Obstacle::kNoDevice;
-  if (!HasLabelsOf(node, request)) return Obstacle::kNoLabel;
-  if (IsInOtherPool(node, request)) return Obstacle::kOtherPool;
-  if (HasRanks(request) && !node.gangs) return Obstacle::kNoGangs;
-  if (!HasRoom(node.capacity, node.capacity, request.resources)) return Obstacle::kTooLarge;
-  if (!node.online) return Obstacle::kOffline;
-  if (node.cordoned) return Obstacle::kCordoned;
-  if (node.quarantined && !node.probe) return Obstacle::kQuarantined;
+bool IsLasting(Obstacle obstacle) {
+  return obstacle >= Obstacle::kNoDevice && obstacle <= Obstacle::kTooLarge;
+}
+
+// Calls visit with each of them that stands between the request and the node, until it returns
+// false. Where one can never change only such ones count: the rest would not help.
+template <typename Visit>
+void ForEachObstacle(const Request& request, const NodeState& node, Visit visit) {
+  const bool has_device = HasDevice(node, request.device);
+  if (!has_device && !visit(Obstacle::kNoDevice)) return;
+  const bool has_labels = HasLabelsOf(node, request);
+  if (!has_labels && !visit(Obstacle::kNoLabel)) return;
+  const bool other_pool = IsInOtherPool(node, request);
+  if (other_pool && !visit(Obstacle::kOtherPool)) return;
+  const bool takes_ranks = node.gangs || !HasRanks(request);
+  if (!takes_ranks && !visit(Obstacle::kNoGangs)) return;
+  // GPUs that go with another device are told of with that.
+  const bool large_enough = has_device ? HasRoom(node.capacity, node.capacity, request.resources)
+                                       : node.capacity.HoldsAllButGpus(request.resources);
+  if (!large_enough && !visit(Obstacle::kTooLarge)) return;
+  if (!has_device || !has_labels || other_pool || !takes_ranks || !large_enough) return;
+  if (!node.online && !visit(Obstacle::kOffline)) return;
+  if (node.cordoned && !visit(Obstacle::kCordoned)) return;
+  if (node.quarantined && !node.probe && !visit(Obstacle::kQuarantined)) return;
   if (!HasRoom(node.free, node.capacity, request.resources)) {
     const bool has_room = !request.resources.named.empty() &&
                           HasRoom(node.free, node.capacity, request.resources.Explicit());
-    if (has_room) return Obstacle::kAntiAffinity;
-    return request.resources.AsksForGpu() && node.free.HoldsAllButGpus(request.resources)
-               ? Obstacle::kNoSingleGpu
-               : Obstacle::kNotEnoughFree;
+    const Obstacle missing =
+        has_room ? Obstacle::kAntiAffinity
+        : request.resources.AsksForGpu() && node.free.HoldsAllButGpus(request.resources)
+            ? Obstacle::kNoSingleGpu
+            : Obstacle::kNotEnoughFree;
+    if (!visit(missing)) return;
   }
-  if (node.held) return Obstacle::kHeld;
-  return Obstacle::kNone;
+  if (node.online && node.held) visit(Obstacle::kHeld);
+}
+
+// The first of them; kNone: the request can start here now.
+Obstacle Check(const Request& request, const NodeState& node) {
+  Obstacle first = Obstacle::kNone;
+  ForEachObstacle(request, node, [&first](Obstacle obstacle) {
+    first = obstacle;
+    return false;
+  });
+  return first;
+}
+
+// All of them. is_kept: see Explain.
+std::vector<Obstacle> ObstaclesOf(const Request& request, const NodeState& node,
+                                  const std::function<bool(const NodeState&)>& is_kept) {
+  std::vector<Obstacle> obstacles;
+  ForEachObstacle(request, node, [&obstacles](Obstacle obstacle) {
+    obstacles.push_back(obstacle);
+    return true;
+  });
+  const bool lasts = std::any_of(obstacles.begin(), obstacles.end(), IsLasting);
+  if (!lasts && is_kept && is_kept(node)) obstacles.push_back(Obstacle::kKept);
+  return obstacles;
 }
 
 bool EndsBefore(const Hold& hold, const Request& request, MonotonicTime now) {
@@ -534,11 +572,9 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
   const NodeState* with_piece = nullptr;
   GpuPart piece;  // of a GPU, the largest that is free
   const NodeState* largest = nullptr;
-  for (const NodeState& node : nodes) {
-    switch (Check(request, node)) {
+  auto add = [&](Obstacle obstacle, const NodeState& node) {
+    switch (obstacle) {
       case Obstacle::kNone:
-        (is_kept && is_kept(node) ? kept : ready).Add(node);
-        if (static_cast<int64_t>(ready.count) == LeastNodes(request)) return {};
         break;
       case Obstacle::kOffline:
         offline.Add(node);
@@ -551,6 +587,9 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
         break;
       case Obstacle::kQuarantined:
         quarantined.Add(node);
+        break;
+      case Obstacle::kKept:
+        kept.Add(node);
         break;
       case Obstacle::kNoDevice:
         no_device.Add(node);
@@ -590,6 +629,13 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
           roomiest = &node;
         break;
     }
+  };
+  for (const NodeState& node : nodes) {
+    const std::vector<Obstacle> obstacles = ObstaclesOf(request, node, is_kept);
+    for (Obstacle obstacle : obstacles) add(obstacle, node);
+    if (!obstacles.empty()) continue;
+    ready.Add(node);
+    if (static_cast<int64_t>(ready.count) == LeastNodes(request)) return {};
   }
   std::vector<Reason> reasons;
   auto tell = [&reasons](Group& group, auto message) {
@@ -620,7 +666,7 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
            " with room for it: a job of the same anti-affinity group runs there";
   });
   tell(kept, [&] {
-    return kept.Nodes() + " with room for it: kept for a job that others have passed by for long";
+    return kept.Nodes() + " that could hold it: kept for a job that others have passed by for long";
   });
   tell(held, [&] {
     return held.Nodes() +
@@ -655,13 +701,14 @@ std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>
   return reasons;
 }
 
-std::string SmallestChange(const Request& request, const std::vector<NodeState>& nodes) {
+std::string SmallestChange(const Request& request, const std::vector<NodeState>& nodes,
+                           const std::function<bool(const NodeState&)>& is_kept) {
   if (nodes.empty()) return "start a Server Node";
   // The node that is nearest to taking it, by what stands in the way and then by how much is
   // missing.
   const NodeState* nearest = nullptr;
   double nearest_cost = 0;
-  Obstacle nearest_obstacle = Obstacle::kNone;
+  std::vector<Obstacle> nearest_obstacles;
   auto part = [](int64_t missing, int64_t capacity) {
     return missing > 0
                ? static_cast<double>(missing) / static_cast<double>(std::max<int64_t>(capacity, 1))
@@ -678,54 +725,50 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
                              return sum + part(n.amount, node.capacity.Named(n.name));
                            });
   };
-  int32_t missing = LeastNodes(request);
-  for (const NodeState& node : nodes) {
-    Obstacle obstacle = Check(request, node);
-    double cost = 0;
+  auto cost_of = [&](Obstacle obstacle, const NodeState& node) {
     switch (obstacle) {
       case Obstacle::kNone:
-        if (--missing == 0) return "";
-        continue;
       case Obstacle::kHeld:
-        cost = 0;
-        break;
+        return 0.0;
       case Obstacle::kNotEnoughFree:
       case Obstacle::kNoSingleGpu:
-        cost = 1 + missing_of(node.free, node);
-        break;
+        return 1 + missing_of(node.free, node);
       case Obstacle::kAntiAffinity:
-        cost = 0.5;
-        break;
+        return 0.5;
+      case Obstacle::kKept:
+        return 2.0;
       case Obstacle::kCordoned:
-        cost = 10;
-        break;
+        return 10.0;
       case Obstacle::kQuarantined:
-        cost = 15;
-        break;
+        return 15.0;
       case Obstacle::kOffline:
-        cost = 20;
-        break;
+        return 20.0;
       case Obstacle::kTooLarge:
-        cost = 30 + missing_of(node.capacity, node);
-        break;
+        return 30 + missing_of(node.capacity, node);
       case Obstacle::kNoGangs:
-        cost = 1e7;
-        break;
       case Obstacle::kOtherPool:
-        cost = 1e7;
-        break;
+        return 1e7;
       case Obstacle::kNoLabel:
-        cost = 1e8;
-        break;
+        return 1e8;
       case Obstacle::kNoDevice:
-        cost = 1e9;
         break;
     }
-    if (nearest == nullptr || cost < nearest_cost) {
-      nearest = &node;
-      nearest_cost = cost;
-      nearest_obstacle = obstacle;
+    return 1e9;
+  };
+  int32_t missing = LeastNodes(request);
+  for (const NodeState& node : nodes) {
+    std::vector<Obstacle> obstacles = ObstaclesOf(request, node, is_kept);
+    if (obstacles.empty()) {
+      if (--missing == 0) return "";
+      continue;
     }
+    const double cost = std::accumulate(
+        obstacles.begin(), obstacles.end(), 0.0,
+        [&](double sum, Obstacle obstacle) { return sum + cost_of(obstacle, node); });
+    if (nearest != nullptr && cost >= nearest_cost) continue;
+    nearest = &node;
+    nearest_cost = cost;
+    nearest_obstacles = std::move(obstacles);
   }
   auto shortage = [&](const Resources& have) {
     Resources missing = request.resources - have;
@@ -750,98 +793,48 @@ std::string SmallestChange(const Request& request, const std::vector<NodeState>&
                   : "";
   if (nearest == nullptr) return first + "add a node";
   const std::string id = "node '" + nearest->id.value + "'";
-  switch (nearest_obstacle) {
-    case Obstacle::kHeld:
-      return first + "wait a moment: " + id + " is tried again";
-    case Obstacle::kNotEnoughFree:
-      return first + id + " must have " + shortage(nearest->free) + " more free";
-    case Obstacle::kNoSingleGpu:
-      return first + id + " must have " + GpuNeed(request.resources) +
-             " free: the largest free piece is " +
-             GpuPiece(LargestGpuPart(nearest->free, request.resources), *nearest);
-    case Obstacle::kAntiAffinity:
-      return first + "a job of the same anti-affinity group must end on " + id;
-    case Obstacle::kCordoned:
-      return first + "uncordon " + id;
-    case Obstacle::kQuarantined:
-      return first + "release " + id + " from quarantine, once it is sound: uncordon it";
-    case Obstacle::kOffline:
-      return first + "bring " + id + " back";
-    case Obstacle::kNoGangs:
-      return first + "add a node that takes ranks of gangs";
-    case Obstacle::kOtherPool:
-      return first + "add a node that is in no pool, or name the pool '" +
-             nearest->labels->at(kPoolLabel) + "' in the job";
-    case Obstacle::kNoLabel:
-      return first + "add a node with the labels that it asks for, or ask for others";
-    case Obstacle::kTooLarge:
-      if (request.resources.AsksForGpu() && nearest->capacity.HoldsAllButGpus(request.resources))
-        return first + "ask for less of a GPU, or add a node with " + GpuNeed(request.resources);
-      return first + "ask for " + shortage(nearest->capacity) + " less, or add a node that has it";
-    default:
-      return first + "add a node with a device of type " + DeviceName(request.device);
-  }
-}
-
-std::optional<Forecast> ForecastStart(
-    std::vector<NodeState> nodes, std::vector<Line> lines, std::vector<Running> running,
-    Shares shares, MonotonicTime now, int64_t target,
-    const std::function<std::optional<Duration>(int64_t)>& duration, Quotas quotas,
-    size_t most_steps) {
-  struct End {
-    Duration at;
-    size_t order;  // so that equal times come in a fixed order
-    NodeId node;
-    Resources resources;  // that it holds
-    std::string account, project;
-    bool operator<(const End& other) const {
-      return at != other.at ? at > other.at : order > other.order;
-    }
-  };
-  std::priority_queue<End> ends;
-  size_t order = 0;
-  for (Running& one : running) {
-    if (one.remaining)
-      ends.push({*one.remaining, order++, one.node, one.resources, one.account, one.project});
-  }
-  // A node that is held is asked again before long.
-  for (NodeState& node : nodes) node.held = false;
-  Fleet fleet(std::move(nodes));
-  Duration passed = {};
-  for (size_t steps = 0; steps <= most_steps; ++steps) {
-    for (const Placement& placement : Schedule(&fleet, lines, &shares, now + passed, &quotas)) {
-      if (placement.job == target) return Forecast{placement.node, passed};
-      for (Line& line : lines) {
-        auto found = std::find_if(line.jobs.begin(), line.jobs.end(),
-                                  [&](const Waiting& one) { return one.job == placement.job; });
-        if (found == line.jobs.end()) continue;
-        line.jobs.erase(found);
-        auto takes = duration(placement.job);
-        if (!takes) break;
-        auto end_on = [&](const NodeId& node, size_t rank) {
-          Resources held = line.key.request.resources;
-          if (!placement.gpus.empty()) held.gpus = placement.gpus[rank];
-          ends.push({passed + *takes, order++, node, std::move(held), line.key.account,
-                     line.key.project});
-        };
-        end_on(placement.node, 0);
-        for (size_t i = 0; i < placement.others.size(); ++i) end_on(placement.others[i], i + 1);
+  auto change = [&](Obstacle obstacle) -> std::string {
+    switch (obstacle) {
+      case Obstacle::kNone:
+        return "";
+      case Obstacle::kHeld:
+        return "wait a moment: " + id + " is tried again";
+      case Obstacle::kNotEnoughFree:
+        return id + " must have " + shortage(nearest->free) + " more free";
+      case Obstacle::kNoSingleGpu:
+        return id + " must have " + GpuNeed(request.resources) +
+               " free: the largest free piece is " +
+               GpuPiece(LargestGpuPart(nearest->free, request.resources), *nearest);
+      case Obstacle::kAntiAffinity:
+        return "a job of the same anti-affinity group must end on " + id;
+      case Obstacle::kKept:
+        return "the job that " + id + " is kept for must start first";
+      case Obstacle::kCordoned:
+        return "uncordon " + id;
+      case Obstacle::kQuarantined:
+        return "release " + id + " from quarantine, once it is sound: uncordon it";
+      case Obstacle::kOffline:
+        return "bring " + id + " back";
+      case Obstacle::kNoGangs:
+        return "add a node that takes ranks of gangs";
+      case Obstacle::kOtherPool:
+        return "add a node that is in no pool, or name the pool '" +
+               nearest->labels->at(kPoolLabel) + "' in the job";
+      case Obstacle::kNoLabel:
+        return "add a node with the labels that it asks for, or ask for others";
+      case Obstacle::kTooLarge:
+        if (request.resources.AsksForGpu() && nearest->capacity.HoldsAllButGpus(request.resources))
+          return "ask for less of a GPU, or add a node with " + GpuNeed(request.resources);
+        return "ask for " + shortage(nearest->capacity) + " less, or add a node that has it";
+      case Obstacle::kNoDevice:
         break;
-      }
     }
-    for (Line& line : lines) line.fresh = quotas.Of(line.key) == Standing::kBlocked;
-    if (ends.empty()) return std::nullopt;
-    passed = ends.top().at;
-    while (!ends.empty() && ends.top().at == passed) {
-      Resources held = ends.top().resources;
-      fleet.GiveBack(ends.top().node, held);
-      held.gpus = {};
-      shares.GiveBack(ends.top().account, ends.top().project, held, now + passed);
-      quotas.GiveBack(ends.top().account, ends.top().project, held);
-      ends.pop();
-    }
-  }
-  return std::nullopt;
+    return std::string("add a node with a device of type ") + DeviceName(request.device);
+  };
+  std::string text;
+  for (Obstacle obstacle : nearest_obstacles)
+    text += (text.empty() ? "" : ", and ") + change(obstacle);
+  return first + text;
 }
 
 Status CouldEverRun(const Request& request, const std::vector<NodeState>& nodes) {

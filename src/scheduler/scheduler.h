@@ -55,7 +55,8 @@ struct Reason {
       code;  // QUOTA_EXCEEDED, QUOTA_BORROWING, NO_NODES, NODES_OFFLINE, NODES_HELD,
              // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL,
              // OTHER_POOL, NO_GANGS, TOO_LARGE, TOO_FEW_NODES, NOT_ENOUGH_FREE,
-             // NO_SINGLE_GPU, ANTI_AFFINITY, BACKOFF, NODES_KEPT, PREEMPTING, DEPENDENCY, QUEUED
+             // NO_SINGLE_GPU, ANTI_AFFINITY, NODES_KEPT, PREEMPTING, DEPENDENCY, ARRAY_PARALLEL,
+             // MASS_LOSS, BACKOFF, QUEUED
   std::string message;
   std::vector<NodeId> nodes;  // at most kMostNodesNamed of them
   bool operator==(const Reason&) const = default;
@@ -110,34 +111,15 @@ bool CanStartOn(const Fleet& fleet, const NodeState& node, const LineKey& line, 
 int64_t MostPlacements(const Request& request, const Fleet& fleet, bool changed_only);
 
 // Everything that keeps `request` from starting now; empty when there are nodes that could take it
-// at once. is_kept: whether a hold keeps a node from it; nullptr: none does.
+// at once. Of a node that could hold it all that stands in the way is told. is_kept: whether a hold
+// keeps a node from it; nullptr: none does.
 std::vector<Reason> Explain(const Request& request, const std::vector<NodeState>& nodes,
                             const std::function<bool(const NodeState&)>& is_kept = nullptr);
 
 // The least that would have to change for `request` to start now, in one sentence; empty when
 // nothing need change or nothing is known that would do.
-std::string SmallestChange(const Request& request, const std::vector<NodeState>& nodes);
-
-// An attempt that holds resources until it ends.
-struct Running {
-  NodeId node;
-  Resources resources;                // that it holds
-  std::optional<Duration> remaining;  // absent: not known
-  std::string account, project;
-};
-struct Forecast {
-  NodeId node;
-  Duration start = {};
-};
-// When and where the job with the sequence `target` would start, by running Schedule again and
-// again as attempts end. duration tells how long a queued job is expected to run; a job of unknown
-// duration is taken to never end. Absent when that cannot be told, or more than `most_steps` ends
-// would have to be looked at.
-std::optional<Forecast> ForecastStart(
-    std::vector<NodeState> nodes, std::vector<Line> lines, std::vector<Running> running,
-    Shares shares, MonotonicTime now, int64_t target,
-    const std::function<std::optional<Duration>(int64_t)>& duration, Quotas quotas = {},
-    size_t most_steps = 1000);
+std::string SmallestChange(const Request& request, const std::vector<NodeState>& nodes,
+                           const std::function<bool(const NodeState&)>& is_kept = nullptr);
 
 // Whether some node, online or not, could hold the request if it were empty; for a gang, whether as
 // many as it needs could. FAILED_PRECONDITION, with the numbers, when not.

@@ -552,19 +552,39 @@ TEST_F(HoldTest, NoPromiseIsBroken) {
   }
 }
 
-TEST(Scheduler, ForecastsAStartFromTheEndsOfOthers) {
-  using std::chrono::seconds;
+TEST(Explain, TellsAllThatStandsInTheWayOnANode) {
   NodeState node = MakeNode("a", 2, 8);
-  node.free = {};
-  auto takes = [](int64_t) -> std::optional<Duration> { return seconds(30); };
-  std::vector<Running> running = {{node.id, {1000, kGiB, 0}, seconds(10)},
-                                  {node.id, {1000, kGiB, 0}, seconds(20)}};
-  node.free.memory_bytes = 6 * kGiB;
-  auto forecast =
-      ForecastStart({node}, {MakeLine(1, 1, 1, {1, 2, 3})}, running, Shares(), {}, 3, takes);
-  ASSERT_TRUE(forecast.has_value());
-  EXPECT_EQ(forecast->start, Duration(seconds(40)));  // behind 1, which starts at 10
-  EXPECT_EQ(forecast->node.value, "a");
+  node.cordoned = node.held = true;
+  node.free.cpu_millis = 500;
+  const Request request{{2000, kGiB, 0}};
+  std::vector<std::string> codes;
+  auto is_kept = [](const NodeState&) { return true; };
+  for (const Reason& reason : Explain(request, {node}, is_kept)) codes.push_back(reason.code);
+  EXPECT_EQ(codes, (std::vector<std::string>{"NOT_ENOUGH_FREE", "NODES_KEPT", "NODES_HELD",
+                                             "NODES_CORDONED"}));
+  EXPECT_EQ(SmallestChange(request, {node}, is_kept),
+            "uncordon node 'a', and node 'a' must have 1.5 cores more free, and wait a moment: "
+            "node 'a' is tried again, and the job that node 'a' is kept for must start first");
+  node.capacity.cpu_millis = 1000;  // the rest would not help
+  codes.clear();
+  for (const Reason& reason : Explain(request, {node}, is_kept)) codes.push_back(reason.code);
+  EXPECT_EQ(codes, std::vector<std::string>{"TOO_LARGE"});
+}
+
+TEST(Explain, TheSmallestChangeIsOnTheNodeWithTheLeastInTheWay) {
+  NodeState both = MakeNode("both", 2, 8), cordoned = MakeNode("cordoned", 2, 8);
+  both.cordoned = cordoned.cordoned = true;
+  both.free.cpu_millis = 0;
+  EXPECT_EQ(SmallestChange({{1000, kGiB, 0}}, {both, cordoned}), "uncordon node 'cordoned'");
+  EXPECT_EQ(SmallestChange({{1000, kGiB, 0}}, {both}),
+            "uncordon node 'both', and node 'both' must have 1 core more free");
+}
+
+TEST(Explain, TellsOfAJobThatFitsNowhereAllThatIsMissing) {
+  std::vector<std::string> codes;
+  Request request{{8000, kGiB, 1000}, 2, {{"disk", "ssd"}}};
+  for (const Reason& reason : Explain(request, {MakeNode("a", 2, 8)})) codes.push_back(reason.code);
+  EXPECT_EQ(codes, (std::vector<std::string>{"NO_SUCH_DEVICE", "NO_SUCH_LABEL", "TOO_LARGE"}));
 }
 
 TEST(Explain, NamesEveryObstacleWithNumbers) {
@@ -735,19 +755,6 @@ TEST(Gangs, AreToldHowManyNodesAreReady) {
   EXPECT_EQ(
       CouldEverRun(ElasticLine(3, 5, {}).key.request, nodes).message(),
       "the job needs 3 to 5 nodes with 2 cores, 1.0 GiB each, and of 3 registered 2 can hold that");
-}
-
-TEST(Gangs, AreForecastToStartWhenEnoughNodesAreFree) {
-  std::vector<NodeState> nodes = {GangNode("a", 2), GangNode("b", 2), GangNode("c", 2)};
-  std::vector<Running> running;
-  for (NodeState& node : nodes) {
-    node.free.cpu_millis = 0;
-    running.push_back({node.id, {2000, 0, 0}, std::chrono::minutes(running.size() + 1), "", ""});
-  }
-  auto forecast = ForecastStart(nodes, {GangLine(2, 2, {7})}, running, Shares(), {}, 7,
-                                [](int64_t) { return std::nullopt; });
-  ASSERT_TRUE(forecast.has_value());
-  EXPECT_EQ(forecast->start, std::chrono::minutes(2));
 }
 
 TEST_F(HoldTest, EachHasNodesOfItsOwn) {

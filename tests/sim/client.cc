@@ -167,13 +167,15 @@ void Client::Try(const Action& action, int tries) {
     }
     case ActionKind::kExplain:
       return Call<control::PlanReply>(control::ExplainJob{.job = id}, action, tries);
-    case ActionKind::kPlan:
-      return Call<control::PlanReply>(
-          control::PlanJob{.request = {.resources = {1000, 1000, 0},
-                                       .nodes = static_cast<int32_t>(1 + action.n % 3),
-                                       .min_nodes = static_cast<int32_t>(action.n % 2)},
-                           .what_if = {.more_nodes = 1}},
-          action, tries);
+    case ActionKind::kPlan: {
+      control::PlanJob plan{.job = {.id = {"planned"}, .resources = {1000, 1000, 0}},
+                            .body = std::make_shared<const control::JobBody>(),
+                            .what_if = {.more_nodes = 1}};
+      plan.job.terms = std::make_shared<const control::Terms>(
+          control::Terms{.nodes = static_cast<int32_t>(1 + action.n % 3),
+                         .min_nodes = static_cast<int32_t>(action.n % 2)});
+      return Call<control::PlanReply>(std::move(plan), action, tries);
+    }
     case ActionKind::kCordon: {
       auto after = [this](int64_t ms) {
         return UnixTime{world_->server->process()->now().unix.ms + ms};
