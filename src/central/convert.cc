@@ -112,6 +112,12 @@ void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
   status->set_created_at(job.created_at.seconds());
   status->set_total_epochs(job.total_epochs);
   ToReasons(view.reasons, status->mutable_reasons());
+  if (view.outlook) {
+    if (!view.outlook->smallest_change.empty())
+      status->set_smallest_change(view.outlook->smallest_change);
+    if (view.outlook->queue_position > 0) status->set_queue_position(view.outlook->queue_position);
+    if (view.outlook->start) status->set_estimated_start_time(view.outlook->start->seconds());
+  }
   status->set_retries(job.retries);
   status->set_user_id(job.user);
   status->set_cause(static_cast<protocol::FailureCause>(job.cause));

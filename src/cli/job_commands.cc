@@ -150,6 +150,13 @@ std::string StatusToText(const protocol::GetJobStatusResponse& response, const C
       line("", reason.message() + nodes + (nodes.empty() ? "" : ")"));
     }
   }
+  if (status.has_smallest_change()) line("Would start", "if: " + status.smallest_change());
+  if (status.has_queue_position())
+    line("Place", std::to_string(status.queue_position()) + " of those that wait");
+  if (status.has_estimated_start_time()) {
+    line("Expected", "in " + FormatDuration(std::chrono::seconds(
+                                 std::max<int64_t>(0, status.estimated_start_time() - now))));
+  }
   if (status.has_array()) {
     line("Members", std::to_string(status.array().size()) + ": " + ArrayText(status.array()));
   }
