@@ -14,7 +14,8 @@ from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, U
 
 import grpc
 
-from cyxwiz import _dataset, errors
+from cyxwiz import _dataset, _what_if, errors
+from cyxwiz._what_if import WhatIf
 from cyxwiz.job_file import JobLike, job_config
 from cyxwiz.protocol import (
     common_pb2,
@@ -45,6 +46,7 @@ from cyxwiz.types import (
     node_from_wire,
     plan_from_wire,
     status_from_wire,
+    submission_from_wire,
 )
 
 DEFAULT_SERVER = "127.0.0.1:50051"
@@ -174,7 +176,7 @@ class Client:
         """
         config = job_config(job, **fields)
         response = self._call(self._jobs.SubmitJob, job_pb2.SubmitJobRequest(config=config))
-        return Submission(response.job_id, response.assigned_node_id)
+        return submission_from_wire(response)
 
     def evaluate(self, model: ModelRef, data: str, *, metrics: Optional[Sequence[str]] = None, **fields: Any) -> Submission:
         """Submits a job that measures a trained model on data: the test part, or all of data that has none.
@@ -322,12 +324,14 @@ class Client:
         """
         self._call(self._jobs.CancelJob, job_pb2.CancelJobRequest(job_id=_id(job), reason=reason))
 
-    def cancel_jobs(self, *, user: str = "", pending_only: bool = False, running_only: bool = False, all: bool = False,
-                    reason: str = "") -> int:
+    def cancel_jobs(self, *, user: str = "", project: str = "", type: str = "", pending_only: bool = False,
+                    running_only: bool = False, all: bool = False, reason: str = "") -> int:
         """Cancels every job that fits, in one transaction, after every submit that was answered before.
 
         Args:
             user: only this user's jobs.
+            project: only this project's.
+            type: only ``"training"``, ``"inference"``, ``"evaluation"`` or ``"preprocessing"``.
             pending_only, running_only: only jobs that wait, or only those that run.
             all: must be true when no filter is given.
 
@@ -336,10 +340,14 @@ class Client:
         """
         if pending_only and running_only:
             raise ValueError("pending_only and running_only exclude each other")
+        if type and f"JOB_TYPE_{type.upper()}" not in job_pb2.JobType.keys():
+            raise ValueError(f"type: expected training, inference, evaluation or preprocessing, found {type!r}")
+        job_type = job_pb2.JobType.Value(f"JOB_TYPE_{(type or 'unknown').upper()}")
         status = (common_pb2.STATUS_PENDING if pending_only
                   else common_pb2.STATUS_IN_PROGRESS if running_only else common_pb2.STATUS_UNKNOWN)
         response = self._call(self._control.CancelJobs,
-                              control_pb2.CancelJobsRequest(user_id=user, status=status, all=all, reason=reason))
+                              control_pb2.CancelJobsRequest(user_id=user, project=project, job_type=job_type,
+                                                            status=status, all=all, reason=reason))
         return response.cancelled + response.cancelling
 
     def pause(self, job: JobRef) -> JobStatus:
@@ -366,23 +374,34 @@ class Client:
                               control_pb2.SetJobPriorityRequest(job_id=_id(job), priority=int(priority)))
         return status_from_wire(response.status)
 
-    def explain(self, job: JobRef, *, more_nodes: int = 0, at: Optional[float] = None) -> Plan:
+    def explain(self, job: JobRef, *, more_nodes: int = 0, what_if: Optional[WhatIf] = None,
+                at: Optional[float] = None) -> Plan:
         """Why a job waits, what would start it, its place in the queue and its expected start.
 
         Args:
             more_nodes: the same for a fleet with so many more nodes, each like the largest one; nothing is changed.
+            what_if: instead of more_nodes, also what each of them has: ``{"nodes": 1, "cpus": 16, "memory": "32GiB",
+                "gpus": 2, "gpu_memory": "80GiB"}``, where the rest is as of the largest node.
             at: what the answer was at that moment, in seconds since 1970, as far as the server keeps history.
+
+        Raises:
+            NotFound; Refused when there is no history of that moment; ValueError for another form of what_if.
         """
-        request = control_pb2.ExplainJobRequest(job_id=_id(job), at_ms=round((at or 0) * 1000))
-        request.what_if.more_nodes = more_nodes
+        if more_nodes and what_if is not None:
+            raise ValueError("more_nodes and what_if say the same thing: leave one out")
+        request = control_pb2.ExplainJobRequest(job_id=_id(job), at_ms=round((at or 0) * 1000),
+                                                what_if=_what_if.to_wire(what_if or {"nodes": more_nodes}))
         return plan_from_wire(self._call(self._control.ExplainJob, request))
 
-    def plan(self, job: Optional[JobLike] = None, **fields: Any) -> Plan:
+    def plan(self, job: Optional[JobLike] = None, *, what_if: Optional[WhatIf] = None, **fields: Any) -> Plan:
         """What would become of a job if it were submitted now (arguments as for submit); nothing is changed.
+
+        Args:
+            what_if: as for explain.
 
         Raises Refused and ValueError as submit does.
         """
-        request = control_pb2.PlanJobRequest(config=job_config(job, **fields))
+        request = control_pb2.PlanJobRequest(config=job_config(job, **fields), what_if=_what_if.to_wire(what_if or {}))
         return plan_from_wire(self._call(self._control.PlanJob, request).plan)
 
     def events(self, job: Optional[JobRef] = None, *, node: str = "", after: int = 0,

@@ -183,18 +183,19 @@ _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 
           "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
-def _bytes(name: str, value: Any) -> int:
+def memory_bytes(where: str, value: Any) -> int:
+    """An amount of memory as job files write it. Raises ValueError, beginning with `where`, for anything else."""
     if isinstance(value, str):
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([A-Za-z]*)", value)
         if match and match[2].lower() in _UNITS:
             return round(float(match[1]) * _UNITS[match[2].lower()])
     elif isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError(f"job: {name}: expected an amount of memory such as '512MiB', '2GiB' or a number of bytes, found {value!r}")
+    raise ValueError(f"{where}: expected an amount of memory such as '512MiB', '2GiB' or a number of bytes, found {value!r}")
 
 
 def _memory(config: job_pb2.JobConfig, key: str, value: Any) -> None:
-    _number(config, key, _bytes(key, value))
+    _number(config, key, memory_bytes(f"job: {key}", value))
 
 
 def _mapping(where: str, value: Any, example: str) -> Mapping[Any, Any]:
@@ -215,9 +216,9 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
                 raise ValueError(f"job: {key}: cpus and cpu_millis say the same thing: leave one out")
             _number(config.resources, "cpu_millis", round(amount * 1000), where)
         elif name == "memory":
-            _number(config.resources, "memory_bytes", _bytes(where, amount), where)
+            _number(config.resources, "memory_bytes", memory_bytes(f"job: {where}", amount), where)
         elif name == "disk":
-            _number(config.resources, "disk_bytes", _bytes(where, amount), where)
+            _number(config.resources, "disk_bytes", memory_bytes(f"job: {where}", amount), where)
         elif name == "named":
             for own, number in _mapping(where, amount, "{'licence': 1}").items():
                 if isinstance(number, bool) or not isinstance(number, int):
@@ -230,7 +231,7 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
                 raise ValueError(f"job: {key}: gpus and gpu_share exclude each other: leave one out")
             _number(config.resources, "gpu_share_millis", round(amount * 1000), where)
         elif name == "gpu_memory":
-            _number(config.resources, "gpu_memory_bytes", _bytes(where, amount), where)
+            _number(config.resources, "gpu_memory_bytes", memory_bytes(f"job: {where}", amount), where)
         elif name in ("cpu_millis", "gpus"):
             _number(config.resources, name, amount, where)
         elif name in ("nodes", "processes"):

@@ -68,6 +68,12 @@ class Submission:
     job_id: str
     #: The node that was given the job at once; empty while it waits.
     assigned_node_id: str
+    #: While it waits, as in its JobStatus.
+    reasons: List["Reason"] = field(default_factory=list)
+    smallest_change: str = ""
+    queue_position: int = 0
+    #: When it starts, where that can be told.
+    estimated_start: Optional[datetime] = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,11 @@ class JobStatus:
     rank_nodes: Tuple[str, ...] = ()
     #: While it is on a node: what it holds of its GPUs.
     gpus: Tuple[GpuPart, ...] = ()
+    #: While the job waits, as in its Plan, and only from calls about this job, Client.status among them: left empty, 0 and
+    #: None also where it would cost the server too much to tell; Client.explain tells it then.
+    smallest_change: str = ""
+    queue_position: int = 0
+    estimated_start: Optional[datetime] = None
     #: Only from Client.status and Client.wait, once the job has ended.
     result: Optional[JobResult] = None
 
@@ -221,7 +232,7 @@ class Plan:
     reasons: List[Reason]
     #: The least that would have to change for it to start now, as a sentence; empty: nothing.
     smallest_change: str
-    #: 1: it is next; 0: the job does not wait.
+    #: 1: it is next; 0: the job does not wait. Of arrays before it each member counts that may start now.
     queue_position: int
     jobs_queued: int
     #: Where it would start now; empty: nowhere.
@@ -406,6 +417,9 @@ def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResu
         array_number=status.array_number,
         rank_nodes=tuple(status.rank_nodes),
         gpus=tuple(GpuPart(part.index, part.share_millis / 1000, part.memory_bytes) for part in status.gpus),
+        smallest_change=status.smallest_change,
+        queue_position=status.queue_position,
+        estimated_start=_time(status.estimated_start_time),
         result=result_from_wire(result) if result is not None else None,
     )
 
@@ -413,6 +427,18 @@ def status_from_wire(status: job_pb2.JobStatus, result: Optional[job_pb2.JobResu
 def _array(counts: job_pb2.ArrayCounts) -> ArrayCounts:
     return ArrayCounts(counts.size, counts.max_parallel, counts.waiting, counts.running, counts.succeeded, counts.failed,
                        counts.cancelled)
+
+
+def submission_from_wire(response: job_pb2.SubmitJobResponse) -> Submission:
+    """The Submission of a wire message."""
+    return Submission(
+        job_id=response.job_id,
+        assigned_node_id=response.assigned_node_id,
+        reasons=[Reason(r.code, r.message, list(r.nodes)) for r in response.reasons],
+        smallest_change=response.smallest_change,
+        queue_position=response.queue_position,
+        estimated_start=_time(response.estimated_start_time),
+    )
 
 
 def plan_from_wire(plan: control_pb2.JobPlan) -> Plan:

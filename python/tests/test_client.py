@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 import cyxwiz
+from cyxwiz import _what_if
 from cyxwiz.protocol import (
     common_pb2,
     deployment_pb2,
@@ -75,6 +76,29 @@ def test_submit_returns_id_and_node(service, client):
     submission = client.submit(model={"layers": []}, dataset="mock://random_data")
     assert submission == cyxwiz.Submission("j", "n")
     assert service.requests[0].config.model_definition == '{"layers": []}'
+
+
+def test_submit_and_status_tell_when_a_job_that_waits_may_start(service, client):
+    reasons = [job_pb2.Reason(code="NOT_ENOUGH_FREE", message="busy", nodes=["n"])]
+    waiting = {"reasons": reasons, "smallest_change": "add a node", "queue_position": 3, "estimated_start_time": 1_800_000_000}
+    service.on["SubmitJob"] = lambda request, context: job_pb2.SubmitJobResponse(job_id="j", **waiting)
+    service.on["GetJobStatus"] = lambda request, context: job_pb2.GetJobStatusResponse(
+        status=wire_status(job_pb2.JOB_STATE_QUEUED, **waiting))
+    for told in client.submit(model={"layers": []}, dataset="mock://random_data"), client.status("j"):
+        assert told.reasons == [cyxwiz.Reason("NOT_ENOUGH_FREE", "busy", ["n"])]
+        assert told.smallest_change == "add a node" and told.queue_position == 3
+        assert told.estimated_start.timestamp() == 1_800_000_000
+
+
+def test_supposed_nodes_are_written_as_in_a_job_file():
+    wire = _what_if.to_wire({"nodes": 2, "cpus": 1.5, "memory": "32GiB", "gpus": 4, "gpu_memory": "80GiB"})
+    assert wire.more_nodes == 2 and wire.resources.cpu_millis == 1500 and wire.resources.memory_bytes == 32 << 30
+    assert wire.resources.gpus == 4 and wire.resources.gpu_memory_bytes == 80 << 30
+    assert _what_if.to_wire({"cpus": 4}).more_nodes == 1, "one is meant where only what it has is said"
+    assert _what_if.to_wire({}).more_nodes == 0
+    for wrong in {"disk": 1}, {"cpus": "many"}, {"nodes": -1}, {"nodes": 1.5}, {"memory": "much"}, {"gpus": True}:
+        with pytest.raises(ValueError, match="^what_if: "):
+            _what_if.to_wire(wrong)
 
 
 def test_a_closed_client_says_so(service, client):

@@ -11,6 +11,7 @@
 #include "spec/job_file.h"
 #include "wire/job_config.h"
 #include "wire/json.h"
+#include "wire/what_if.h"
 
 namespace cyxwiz::central {
 namespace {
@@ -77,6 +78,15 @@ Status ReadEnum(const Parameters& given, const char* name,
   return OkStatus();
 }
 
+Result<protocol::WhatIf> ReadWhatIf(const Parameters& given) {
+  auto found = given.find("what_if");
+  if (found == given.end()) return protocol::WhatIf();
+  // A plus that is not escaped has become a space.
+  std::string text = found->second;
+  std::replace(text.begin(), text.end(), ' ', '+');
+  return ParseWhatIf("query parameter 'what_if'", text);
+}
+
 std::string ReadText(const Parameters& given, const char* name) {
   auto found = given.find(name);
   return found == given.end() ? "" : found->second;
@@ -122,6 +132,12 @@ Json ToJson(const spec::Problem& problem) {
           {"expected", problem.expected},
           {"found", problem.found},
           {"hint", problem.hint}};
+}
+
+Json ToJson(const google::protobuf::RepeatedPtrField<protocol::Problem>& problems) {
+  Json list;  // null where there are none
+  for (const protocol::Problem& problem : problems) list.push_back(wire::ToJson(problem));
+  return list;
 }
 
 // A job as a SubmitJobRequest ({"config": {...}}), a JobConfig ({"model_definition": "...", ...}),
@@ -200,7 +216,8 @@ std::span<const RestApi::Entry> RestApi::Table() {
       {{"POST", "/api/v1/jobs/{id}/retry"}, {}, &RestApi::RetryJob},
       {{"POST", "/api/v1/jobs/{id}/priority"}, {"priority"}, &RestApi::SetJobPriority},
       {{"DELETE", "/api/v1/jobs/{id}"}, {}, &RestApi::DeleteJob},
-      {{"GET", "/api/v1/jobs/{id}/explain"}, {"at"}, &RestApi::ExplainJob},
+      {{"GET", "/api/v1/jobs/{id}/explain"}, {"at", "what_if"}, &RestApi::ExplainJob},
+      {{"POST", "/api/v1/jobs/plan"}, {"what_if"}, &RestApi::PlanJob},
       {{"GET", "/api/v1/events"},
        {"job_id", "node_id", "after", "page_size"},
        &RestApi::ListEvents},
@@ -208,6 +225,8 @@ std::span<const RestApi::Entry> RestApi::Table() {
       {{"GET", "/api/v1/jobs/{id}/events"}, {}, &RestApi::FollowJob},
       {{"GET", "/api/v1/nodes"}, {"page_size", "page_token", "online_only"}, &RestApi::ListNodes},
       {{"GET", "/api/v1/nodes/{id}"}, {}, &RestApi::GetNode},
+      {{"POST", "/api/v1/nodes/{id}/cordon"}, {}, &RestApi::CordonNode},
+      {{"POST", "/api/v1/nodes/{id}/uncordon"}, {}, &RestApi::UncordonNode},
       {{"GET", "/api/v1/datasets"}, {"name", "page_size", "page_token"}, &RestApi::ListDatasets},
       {{"PUT", "/api/v1/datasets/{name}"}, {"version"}, &RestApi::PutDataset},
       {{"DELETE", "/api/v1/datasets/{name}"}, {"version"}, &RestApi::RemoveDataset},
@@ -272,25 +291,29 @@ void RestApi::GetMetrics(Call& call) {
   });
 }
 
-void RestApi::SubmitJob(Call& call) {
+std::optional<protocol::SubmitJobRequest> RestApi::ReadJobOrRefuse(const Call& call) {
   const std::string& path = call.request.path;
   Result<Json> body = ReadBody(call.request);
   if (!body.ok()) {
-    return call.exchange->Respond(
+    call.exchange->Respond(
         ProblemResponse(body.status(), path, nullptr, HttpStatusOfBody(body.status())));
+    return std::nullopt;
   }
   Json problems;
   Result<protocol::SubmitJobRequest> request = ReadJob(call.request.body, *body, &problems);
-  if (!request.ok())
-    return call.exchange->Respond(ProblemResponse(request.status(), path, problems));
+  if (request.ok()) return *std::move(request);
+  call.exchange->Respond(ProblemResponse(request.status(), path, problems));
+  return std::nullopt;
+}
+
+void RestApi::SubmitJob(Call& call) {
+  const std::string& path = call.request.path;
+  const auto request = ReadJobOrRefuse(call);
+  if (!request) return;
   api_->SubmitJob(*request, [exchange = call.exchange, path](
                                 Status status, const protocol::SubmitJobResponse& answer) {
-    if (!status.ok()) {
-      Json found;
-      for (const protocol::Problem& problem : answer.problems())
-        found.push_back(wire::ToJson(problem));
-      return exchange->Respond(ProblemResponse(status, path, found));
-    }
+    if (!status.ok())
+      return exchange->Respond(ProblemResponse(status, path, ToJson(answer.problems())));
     HttpResponse response = JsonResponse(wire::ToJson(answer), 201);
     response.headers.emplace_back("Location", path + "/" + EncodeSegment(answer.job_id()));
     exchange->Respond(std::move(response));
@@ -404,7 +427,27 @@ void RestApi::ExplainJob(Call& call) {
         call.request.path));
   }
   request.set_at_ms(*moment * 1000);
+  auto what_if = ReadWhatIf(call.request.query);
+  if (!what_if.ok())
+    return call.exchange->Respond(ProblemResponse(what_if.status(), call.request.path));
+  *request.mutable_what_if() = *std::move(what_if);
   api_->ExplainJob(request, Answer<protocol::JobPlan>(call.exchange, call.request.path));
+}
+
+void RestApi::PlanJob(Call& call) {
+  const std::string& path = call.request.path;
+  auto what_if = ReadWhatIf(call.request.query);
+  if (!what_if.ok()) return call.exchange->Respond(ProblemResponse(what_if.status(), path));
+  const auto job = ReadJobOrRefuse(call);
+  if (!job) return;
+  protocol::PlanJobRequest request;
+  *request.mutable_config() = job->config();
+  *request.mutable_what_if() = *std::move(what_if);
+  api_->PlanJob(request, [exchange = call.exchange, path](Status status,
+                                                          const protocol::PlanJobResponse& answer) {
+    exchange->Respond(status.ok() ? JsonResponse(wire::ToJson(answer.plan()))
+                                  : ProblemResponse(status, path, ToJson(answer.problems())));
+  });
 }
 
 Status RestApi::ReadEventQuery(const Call& call, protocol::ListEventsRequest* request) {
@@ -476,6 +519,25 @@ void RestApi::GetNode(Call& call) {
   request.set_node_id(call.values["id"]);
   api_->GetNodeInfo(request,
                     Answer<protocol::GetNodeInfoResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::CordonNode(Call& call) {
+  const std::string& path = call.request.path;
+  protocol::CordonNodeRequest request;
+  if (!call.request.body.empty()) {
+    if (Status status = ReadMessage(call.request, &request); !status.ok()) {
+      return call.exchange->Respond(
+          ProblemResponse(status, path, nullptr, HttpStatusOfBody(status)));
+    }
+  }
+  request.set_node_id(call.values["id"]);
+  api_->CordonNode(request, Answer<protocol::NodeResponse>(call.exchange, path));
+}
+
+void RestApi::UncordonNode(Call& call) {
+  protocol::UncordonNodeRequest request;
+  request.set_node_id(call.values["id"]);
+  api_->UncordonNode(request, Answer<protocol::NodeResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::ListDatasets(Call& call) {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -41,6 +42,8 @@ class RestApi : public HttpHandler {
     void (RestApi::*method)(Call& call);
   };
   static std::span<const Entry> Table();
+  // The job of the body; nullopt: it is none, and that has been answered.
+  static std::optional<protocol::SubmitJobRequest> ReadJobOrRefuse(const Call& call);
   // "job_id", "node_id" and "after" of the query.
   static Status ReadEventQuery(const Call& call, protocol::ListEventsRequest* request);
 
@@ -58,11 +61,14 @@ class RestApi : public HttpHandler {
   void SetJobPriority(Call& call);
   void DeleteJob(Call& call);
   void ExplainJob(Call& call);
+  void PlanJob(Call& call);
   void ListEvents(Call& call);
   void FollowEvents(Call& call);
   void FollowJob(Call& call);
   void ListNodes(Call& call);
   void GetNode(Call& call);
+  void CordonNode(Call& call);
+  void UncordonNode(Call& call);
   void ListDatasets(Call& call);
   void PutDataset(Call& call);
   void RemoveDataset(Call& call);

@@ -173,6 +173,49 @@ TEST_F(RestServerTest, AJobIsCancelledWithOrWithoutAReason) {
   ExpectProblem(Call("POST", "/api/v1/jobs/j2/cancel"), 404, "no job 'j2'");
 }
 
+TEST_F(RestServerTest, AJobIsPlannedInEachOfItsFormsWithSupposedNodes) {
+  ClientResponse response =
+      Call("POST", "/api/v1/jobs/plan?what_if=nodes=%2B2,cpus=16,memory=32GiB",
+           R"({"config": {"name": "planned", "model_definition": "{}"}})");
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(response.json()["estimate_basis"], "planned");
+  EXPECT_EQ(response.json()["resources"]["cpu_millis"], 16'000);
+  EXPECT_EQ(response.json()["jobs_queued"], 2) << "more nodes";
+  response = Call("POST", "/api/v1/jobs/plan",
+                  R"({"name": "file", "model": {"layers": []}, "dataset": "mock://random_data"})");
+  EXPECT_EQ(response.json()["estimate_basis"], "file") << response.body;
+  EXPECT_TRUE(api_.submitted.empty());
+
+  response = Call("POST", "/api/v1/jobs/plan", R"({"config": {"name": "wrong"}})");
+  ExpectProblem(response, 400, "the job has 1 problem");
+  EXPECT_EQ(response.json()["problems"][0]["path"], "$.name");
+  ExpectProblem(Call("POST", "/api/v1/jobs/plan?what_if=nodes=many", R"({"config": {}})"), 400,
+                "query parameter 'what_if': expected nodes=+N");
+  ExpectProblem(Call("POST", "/api/v1/jobs/plan"), 415, "application/json");
+}
+
+TEST_F(RestServerTest, AnExplanationMaySupposeNodes) {
+  EXPECT_EQ(Call("GET", "/api/v1/jobs/j1/explain?what_if=nodes=+2").json()["jobs_queued"], 2);
+  EXPECT_EQ(Call("GET", "/api/v1/jobs/j1/explain").json()["jobs_queued"], 0);
+  ExpectProblem(Call("GET", "/api/v1/jobs/j1/explain?what_if=more"), 400, "what_if");
+}
+
+TEST_F(RestServerTest, ANodeIsCordonedDrainedAndUncordoned) {
+  ClientResponse response = Call("POST", "/api/v1/nodes/n1/cordon");
+  EXPECT_EQ(response.status, 200) << response.body;
+  EXPECT_EQ(response.json()["info"]["cordoned"], true);
+  EXPECT_EQ(response.json()["info"]["draining"], false);
+  response = Call("POST", "/api/v1/nodes/n1/cordon",
+                  R"({"drain": true, "reason": "new disk", "until": 1800000000})");
+  EXPECT_EQ(response.json()["info"]["draining"], true);
+  EXPECT_EQ(response.json()["info"]["cordon_reason"], "new disk");
+  EXPECT_EQ(response.json()["info"]["cordon_until"], 1800000000);
+  EXPECT_EQ(Call("POST", "/api/v1/nodes/n1/uncordon").json()["info"]["cordoned"], false);
+  ExpectProblem(Call("POST", "/api/v1/nodes/nope/cordon"), 404, "no such node");
+  ExpectProblem(Call("POST", "/api/v1/nodes/nope/uncordon"), 404, "no such node");
+  ExpectProblem(Call("POST", "/api/v1/nodes/n1/cordon", R"({"dran": true})"), 400, "dran");
+}
+
 TEST_F(RestServerTest, ManyJobsAreCancelledByAFilter) {
   ClientResponse response =
       Call("POST", "/api/v1/jobs/cancel", R"({"user_id": "ann", "status": "STATUS_PENDING"})");

@@ -232,21 +232,43 @@ class FakeApi : public Api {
     response.set_cancelled(3);
     done(OkStatus(), response);
   }
-  void PlanJob(const protocol::PlanJobRequest&, Done<protocol::PlanJobResponse> done) override {
-    done(Unimplemented("not on this side"), {});
+  void PlanJob(const protocol::PlanJobRequest& request,
+               Done<protocol::PlanJobResponse> done) override {
+    protocol::PlanJobResponse response;
+    if (request.config().name() == "wrong") {
+      response.add_problems()->set_path("$.name");
+      return done(InvalidArgument("the job has 1 problem"), response);
+    }
+    // What was asked comes back.
+    response.mutable_plan()->set_estimate_basis(request.config().name());
+    *response.mutable_plan()->mutable_resources() = request.what_if().resources();
+    response.mutable_plan()->set_jobs_queued(request.what_if().more_nodes());
+    done(OkStatus(), response);
   }
-  void CordonNode(const protocol::CordonNodeRequest&, Done<protocol::NodeResponse> done) override {
-    done(Unimplemented("not on this side"), {});
+  void CordonNode(const protocol::CordonNodeRequest& request,
+                  Done<protocol::NodeResponse> done) override {
+    if (request.node_id() != "n1") return done(NotFound("there is no such node"), {});
+    protocol::NodeResponse response;
+    response.mutable_info()->set_node_id(request.node_id());
+    response.mutable_info()->set_cordoned(true);
+    response.mutable_info()->set_draining(request.drain());
+    response.mutable_info()->set_cordon_reason(request.reason());
+    response.mutable_info()->set_cordon_until(request.until());
+    done(OkStatus(), response);
   }
-  void UncordonNode(const protocol::UncordonNodeRequest&,
+  void UncordonNode(const protocol::UncordonNodeRequest& request,
                     Done<protocol::NodeResponse> done) override {
-    done(Unimplemented("not on this side"), {});
+    if (request.node_id() != "n1") return done(NotFound("there is no such node"), {});
+    protocol::NodeResponse response;
+    response.mutable_info()->set_node_id(request.node_id());
+    done(OkStatus(), response);
   }
   void ExplainJob(const protocol::ExplainJobRequest& request,
                   Done<protocol::JobPlan> done) override {
     if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
     protocol::JobPlan plan;
     plan.set_queue_position(3);
+    plan.set_jobs_queued(request.what_if().more_nodes());
     done(OkStatus(), plan);
   }
   void ListEvents(const protocol::ListEventsRequest& request,

@@ -364,6 +364,7 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
                 "  cyxwiz cancel ID\n"
                 "  cyxwiz cancel ID --reason 'wrong data'\n"
                 "  cyxwiz cancel --user ada --status pending\n"
+                "  cyxwiz cancel --project vision --type inference\n"
                 "  cyxwiz cancel --all",
                 [&](const Session& s) {
                   if (cancel.IsBulk() == !cancel.job_id.empty()) {
@@ -377,6 +378,13 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   command->add_option("ID", cancel.job_id, "Id of the job")->type_name(" ");
   command->add_flag("--all", cancel.all, "Every job that has not ended");
   command->add_option("--user", cancel.user, "Every job of this user")->type_name("NAME");
+  command->add_option("--project", cancel.project, "Every job of this project")->type_name("NAME");
+  command
+      ->add_option("--type", cancel.type, "Every training, inference, evaluation or preprocessing")
+      ->type_name("TYPE")
+      ->check(
+          CLI::IsMember({"training", "inference", "evaluation", "preprocessing"}, CLI::ignore_case)
+              .description(""));
   command->add_option("--status", cancel.status, "Every job that is pending or running")
       ->type_name("STATUS")
       ->check(CLI::IsMember({"pending", "running"}, CLI::ignore_case).description(""));
@@ -415,8 +423,9 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   command->add_option("--at", explain.at, "Say what the answer was then (default: now)")
       ->type_name("MOMENT");
   auto add_what_if = [](CLI::App* of, std::string* target) {
-    of->add_option("--what-if", *target,
-                   "Suppose more nodes: nodes=+N, with cpus=, memory= and gpus= of each")
+    of->add_option(
+          "--what-if", *target,
+          "Suppose more nodes: nodes=+N, with cpus=, memory=, gpus= and gpu_memory= of each")
         ->type_name("CHANGE");
   };
   add_what_if(command, &explain.what_if);

@@ -48,8 +48,12 @@ struct CancelOptions {
   std::string job_id, reason;
   // Instead of a job_id: every job that fits.
   bool all = false;
-  std::string user, status;  // "", "pending", "running"
-  bool IsBulk() const { return all || !user.empty() || !status.empty(); }
+  std::string user, project;
+  std::string status;  // "", "pending", "running"
+  std::string type;    // "", "training", "inference", ...
+  bool IsBulk() const {
+    return all || !user.empty() || !project.empty() || !status.empty() || !type.empty();
+  }
 };
 struct PriorityOptions {
   std::string job_id, priority;  // "low", "normal", "high", "critical"

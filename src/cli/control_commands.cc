@@ -23,6 +23,7 @@
 #include "spec/job_file.h"
 #include "wire/job_config.h"
 #include "wire/json.h"
+#include "wire/what_if.h"
 
 namespace cyxwiz::cli {
 namespace {
@@ -66,44 +67,14 @@ std::string PriorityWord(protocol::JobPriority priority) {
   return name;
 }
 
-// "16" or "+16" nodes: "nodes=+1,cpus=16,memory=32GiB".
-Result<protocol::WhatIf> ParseWhatIf(const std::string& text) {
-  protocol::WhatIf what_if;
-  size_t begin = 0;
-  while (begin < text.size()) {
-    size_t end = std::min(text.find(',', begin), text.size());
-    std::string part = text.substr(begin, end - begin);
-    begin = end + 1;
-    size_t equals = part.find('=');
-    std::string name = part.substr(0, equals);
-    std::string value = equals == std::string::npos ? "" : part.substr(equals + 1);
-    auto wrong = [&](const char* expected) {
-      return InvalidArgument(
-          "--what-if: expected " + std::string(expected) + ", found '" + part + "'",
-          "such as --what-if nodes=+1,cpus=16,memory=32GiB");
-    };
-    if (name == "nodes") {
-      auto number = ParseInt(value.starts_with('+') ? value.substr(1) : value);
-      if (!number || *number < 0 || *number > 1000) return wrong("nodes=+N, N from 0 to 1000");
-      what_if.set_more_nodes(static_cast<int32_t>(*number));
-    } else if (name == "cpus") {
-      auto number = ParseDouble(value);
-      if (!number || !(*number > 0) || *number > 1e6) return wrong("cpus=N");
-      what_if.mutable_resources()->set_cpu_millis(static_cast<int64_t>(*number * 1000));
-    } else if (name == "memory") {
-      auto bytes = spec::ParseMemory(value);
-      if (!bytes) return wrong("memory=AMOUNT");
-      what_if.mutable_resources()->set_memory_bytes(*bytes);
-    } else if (name == "gpus") {
-      auto number = ParseInt(value);
-      if (!number || *number < 0 || *number > 1024) return wrong("gpus=N");
-      what_if.mutable_resources()->set_gpus(static_cast<int32_t>(*number));
-    } else {
-      return wrong("nodes, cpus, memory or gpus");
-    }
-  }
-  if (what_if.has_resources() && what_if.more_nodes() == 0) what_if.set_more_nodes(1);
-  return what_if;
+// "training"; empty: JOB_TYPE_UNKNOWN, which means all.
+protocol::JobType JobTypeOf(const std::string& word) {
+  std::string name = "JOB_TYPE_" + word;
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return std::toupper(c); });
+  protocol::JobType type = protocol::JOB_TYPE_UNKNOWN;
+  protocol::JobType_Parse(name, &type);
+  return type;
 }
 
 // "a, b, and 3 more"
@@ -257,6 +228,8 @@ int RunCancelJobs(const Session& session, const CancelOptions& options) {
   request.set_all(options.all);
   if (options.status == "pending") request.set_status(protocol::STATUS_PENDING);
   if (options.status == "running") request.set_status(protocol::STATUS_IN_PROGRESS);
+  request.set_job_type(JobTypeOf(options.type));
+  request.set_project(options.project);
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
   auto response = (*client)->Call((*client)->job_control(), &Jobs::CancelJobs, request);
@@ -275,7 +248,7 @@ int RunCancelJobs(const Session& session, const CancelOptions& options) {
 
 int RunExplain(const Session& session, const ExplainOptions& options) {
   Console& console = session.console;
-  auto what_if = ParseWhatIf(options.what_if);
+  auto what_if = ParseWhatIf("--what-if", options.what_if);
   if (!what_if.ok()) return console.FailUsage(what_if.status().message(), what_if.status().hint());
   protocol::ExplainJobRequest request;
   request.set_job_id(options.job_id);
@@ -307,7 +280,7 @@ int RunExplain(const Session& session, const ExplainOptions& options) {
 
 int RunPlan(const Session& session, const PlanOptions& options) {
   Console& console = session.console;
-  auto what_if = ParseWhatIf(options.what_if);
+  auto what_if = ParseWhatIf("--what-if", options.what_if);
   if (!what_if.ok()) return console.FailUsage(what_if.status().message(), what_if.status().hint());
   protocol::JobConfig config;
   if (int code = ReadJob(session, options.file, &config); code != kExitOk) return code;
@@ -322,9 +295,15 @@ int RunPlan(const Session& session, const PlanOptions& options) {
   if (console.json) {
     console.PrintJson(wire::ToJson(response->plan()));
   } else {
+    if (response->plan().has_status()) {
+      console.out << "Job " << response->plan().status().job_id()
+                  << " has been accepted before, and is "
+                  << StateWord(response->plan().status().state()) << "\n";
+    }
     console.out << PlanToText(response->plan(), console, ReadClocks().unix.seconds()) << std::flush;
   }
-  return response->plan().could_ever_run() ? kExitOk : kExitRefused;
+  const bool accepted = response->plan().has_status();
+  return accepted || response->plan().could_ever_run() ? kExitOk : kExitRefused;
 }
 
 int RunEvents(const Session& session, const EventsOptions& options) {

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from pathlib import Path
 
 import cyxwiz
 import grpc
@@ -71,6 +72,26 @@ def test_bulk_cancel_needs_a_filter_and_cancels_in_one_go(make_cluster):
     assert json.loads(done.stdout)["cancelled"] == 5, done
 
 
+def test_bulk_cancel_takes_a_project_and_a_type_in_every_form(make_cluster):
+    cluster = make_cluster()
+
+    def submit(project):
+        return cluster.submit(job(project=project)).job_id
+
+    vision, speech, none = submit("vision"), submit("speech"), submit("")
+    client = cluster.client()
+    assert client.cancel_jobs(project="vision", type="inference") == 0
+    assert client.cancel_jobs(project="vision", type="training") == 1
+    with pytest.raises(ValueError, match="expected training"):
+        client.cancel_jobs(type="guessing")
+    done = cluster.cli("cancel", "--project", "speech", "--type", "training", "--json")
+    assert json.loads(done.stdout)["cancelled"] == 1, done
+    assert [cluster.status(i).state for i in (vision, speech, none)] == 2 * [job_pb2.JOB_STATE_CANCELLED] + [QUEUED]
+    status, _, answer = cluster.rest("POST", "/api/v1/jobs/cancel", {"project": "nobody's"})
+    assert status == 200 and answer["cancelled"] == 0
+    assert cluster.rest("POST", "/api/v1/jobs/cancel", {"job_type": "JOB_TYPE_TRAINING"})[2]["cancelled"] == 1
+
+
 def test_priority_moves_a_job_ahead_and_explain_tells_the_place(make_cluster):
     cluster = make_cluster()
     first, second = (cluster.submit(job()).job_id for _ in range(2))
@@ -83,6 +104,34 @@ def test_priority_moves_a_job_ahead_and_explain_tells_the_place(make_cluster):
     supposed = json.loads(cluster.cli("explain", first, "--what-if", "nodes=+2,cpus=4,memory=8GiB", "--json").stdout)
     assert supposed["node_id"].startswith("what-if-")
     assert cluster.status(first).state == QUEUED
+
+
+def test_every_form_supposes_nodes_and_plans(shared, job_file):
+    # Where only cores are said a supposed node has the memory of the largest.
+    wide = {"resources": {"cpus": 600}}
+    large = json.loads(shared.cli("plan", job_file(**wide), "--what-if", "cpus=600", "--json").stdout)
+    assert large["could_ever_run"] and large["node_id"] == "what-if-1", large
+    content = json.loads(Path(job_file(**wide)).read_text())
+    status, _, planned = shared.rest("POST", "/api/v1/jobs/plan?what_if=nodes=%2B1,cpus=600", content)
+    assert status == 200 and planned["node_id"] == "what-if-1", planned
+    assert not shared.rest("POST", "/api/v1/jobs/plan", content)[2]["could_ever_run"]
+    client = shared.client()
+    assert client.plan(content, what_if={"cpus": 600}).node_id == "what-if-1"
+    status, _, refused = shared.rest("POST", "/api/v1/jobs/plan", {**content, "after": ["nobody"]})
+    assert status == 404 and "'nobody'" in refused["detail"]
+    waiting = shared.submit(long_job(resources={"cpus": 2})).job_id, shared.submit(long_job(resources={"cpus": 2})).job_id
+    try:
+        assert client.explain(waiting[1], what_if={"nodes": 1}).node_id == "what-if-1"
+        explained = shared.rest("GET", f"/api/v1/jobs/{waiting[1]}/explain?what_if=nodes=1")[2]
+        assert explained["node_id"] == "what-if-1"
+        status = shared.rest("GET", f"/api/v1/jobs/{waiting[1]}")[2]["status"]
+        assert status["queue_position"] == 1 and "free" in status["smallest_change"]
+        text = shared.cli("status", waiting[1]).stdout
+        assert "Place" in text and "Would start" in text
+    finally:
+        for id in waiting:
+            client.cancel(id)
+            shared.wait(id)
 
 
 def test_plan_changes_nothing(shared, job_file):
@@ -151,6 +200,15 @@ def test_drain_gives_jobs_to_another_node_and_uncordon_undoes_it(make_cluster):
     assert cluster.cli("uncordon", first.id).returncode == 0
     cluster.succeed(waiting)
     assert cluster.cli("drain", "nope").returncode == 3
+
+
+def test_a_node_is_drained_and_uncordoned_by_rest(make_cluster):
+    cluster = make_cluster()
+    node = cluster.add_node().id
+    status, _, answer = cluster.rest("POST", f"/api/v1/nodes/{node}/cordon", {"drain": True, "reason": "new disk"})
+    assert status == 200 and answer["info"]["draining"] and answer["info"]["cordon_reason"] == "new disk"
+    assert not cluster.rest("POST", f"/api/v1/nodes/{node}/uncordon")[2]["info"]["cordoned"]
+    assert cluster.rest("POST", "/api/v1/nodes/nope/cordon")[0] == 404
 
 
 def test_the_python_client_operates_jobs(shared):
