@@ -29,11 +29,12 @@ struct JobEntry {
   bool changed = false;     // must be written with this batch
   bool progressed = false;  // must be written within progress_flush
   bool touched = false;     // followers must be told with this batch
+  bool adopted = false;     // the current attempt was begun under an earlier run of this server
   int32_t node_faults = 0;  // attempts that a node's own trouble ended, for their backoff
+  int32_t waits_for = 0;    // jobs that must end first
   // Of the current attempt:
   RankEntry rank;
   std::unique_ptr<std::vector<RankEntry>> other_ranks;  // of a gang: from rank 1 on
-  bool adopted = false;                                 // begun under an earlier run of this server
   // Since when it has run, and since when work would be lost with it: at the earliest the start of
   // this server.
   MonotonicTime running_since, saved_at;
@@ -42,10 +43,11 @@ struct JobEntry {
   // When its limits end it; Never() without.
   MonotonicTime run_end = MonotonicTime::Never(), queue_end = MonotonicTime::Never(),
                 deadline = MonotonicTime::Never();
-  int32_t waits_for = 0;                             // jobs that must end first
   std::shared_ptr<const Terms> member_terms;         // of an array's members, once one has started
   MonotonicTime forget_at = MonotonicTime::Never();  // once it has ended: when it leaves memory
 };
+// A million jobs may wait: the allocator has pieces of 640 bytes and then of 768.
+static_assert(sizeof(JobEntry) <= 640);
 
 struct NodeEntry {
   Node node;

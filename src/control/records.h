@@ -205,7 +205,7 @@ struct Job {
   Resources resources;
   int32_t device = 0;  // wire DeviceType; 0 any
   int32_t max_retries = 2;
-  int32_t total_epochs = 0;
+  int32_t total_epochs = 0, current_epoch = 0;
   ContentKey data = 0;                   // what it reads of that which nodes keep
   std::shared_ptr<const Terms> terms;    // null: none
   std::shared_ptr<const Array> array;    // null: it is none
@@ -213,30 +213,30 @@ struct Job {
   std::shared_ptr<const Gang> gang;      // null: it was on one node at most
 
   JobState state = JobState::kQueued;
+  Cause cause = Cause::kNone;
   std::string message;                        // why it is in this state, for a person
   UnixTime created_at, started_at, ended_at;  // 0 while it has not happened
   // When the current attempt was assigned and, once it runs, began to.
   UnixTime attempt_started_at;
-  UnixTime not_before;                        // backoff: not scheduled earlier
-  AttemptNumber attempt = 0;                  // current or last; of an earlier job before the first
-  NodeId node;                                // of the current or last attempt, or its rank 0
-  Rare<std::vector<GpuPart>> gpus;            // that it got there
-  int32_t retries = 0;                        // failures that counted against max_retries
-  int32_t nodes_lost = 0;                     // in a row, each while it ran this job
-  Cause limit_hit = Cause::kNone;             // the attempt shall end, and the job fails with this
+  UnixTime not_before;              // backoff: not scheduled earlier
+  AttemptNumber attempt = 0;        // current or last; of an earlier job before the first
+  int32_t preemptions = 0;          // attempts that ended to make room for another job
+  NodeId node;                      // of the current or last attempt, or its rank 0
+  Rare<std::vector<GpuPart>> gpus;  // that it got there
+  int32_t retries = 0;              // failures that counted against max_retries
+  int32_t nodes_lost = 0;           // in a row, each while it ran this job
+  Cause limit_hit = Cause::kNone;   // the attempt shall end, and the job fails with this
   bool cancel_requested = false;
-  Rare<std::string> cancel_reason;
   bool pause_requested = false;  // the attempt shall write a checkpoint and end
-  Rare<JobId> preempted_for;     // likewise, to make room for this job; empty: it need not
-  int32_t preemptions = 0;       // attempts that ended so
-  Rare<JobId> retry_of;          // the ended job that this one does again; empty: none
-  Cause cause = Cause::kNone;
+  Rare<std::string> cancel_reason;
+  Rare<JobId> preempted_for;  // it shall write a checkpoint and end, to make room for this job;
+                              // empty: it need not
+  Rare<JobId> retry_of;       // the ended job that this one does again; empty: none
   Rare<ErrorInfo> error;
   Rare<LogTail> log_tail;  // once the attempt has ended
 
   // The last report; lost at most one second's worth by a crash of the server.
-  double progress = 0;
-  int32_t current_epoch = 0;
+  double progress = 0;  // and current_epoch
   Rare<std::map<std::string, double>> metrics;
 
   // Result
