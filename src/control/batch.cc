@@ -150,7 +150,8 @@ void Control::State::Finish() {
       auto known = views.find(entry);
       auto view =
           known != views.end() ? known->second : std::make_shared<const JobView>(View(*entry));
-      if (auto outlook = OutlookOf(*entry)) {
+      // Who submits many at once waits for none of them, and need not wait for this.
+      if (auto outlook = pending.size() == 1 ? OutlookOf(*entry) : std::nullopt) {
         auto own = std::make_shared<JobView>(*view);
         own->outlook = std::move(outlook);
         view = std::move(own);

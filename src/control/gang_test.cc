@@ -465,7 +465,7 @@ TEST(Gang, AnElasticOneIsPlannedWithWhatItMakesDoWith) {
   Bench b;
   b.Register("a");
   auto plan = [&](int32_t least) {
-    b.Do(PlanJob{.request = {.resources = {2000, kGiB, 0}, .nodes = 3, .min_nodes = least}});
+    b.Do(Bench::PlanOf(ElasticCommand("e", least, 3)));
     return b.reply<PlanReply>();
   };
   EXPECT_EQ(plan(1).node.value, "a");
