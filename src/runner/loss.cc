@@ -38,9 +38,9 @@ at::Tensor LossFunction::operator()(const at::Tensor& output, const at::Tensor& 
     case Loss::kHuber:
       return at::huber_loss(output, y, at::Reduction::Mean, huber_delta_);
     case Loss::kKl:
-      // A sum over each distribution, a mean over these ("batchmean").
+      // A sum over the distributions of a sample, a mean over these ("batchmean").
       return at::kl_div(at::log_softmax(output, -1), y, at::Reduction::Sum)
-          .div(static_cast<double>(output.numel() / output.size(-1)));
+          .div(static_cast<double>(output.size(0)));
   }
   return {};
 }

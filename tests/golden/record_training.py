@@ -59,6 +59,9 @@ def losses() -> list:
     distribution = torch.softmax(torch.randn(5, 4), 1)
     add("kl", {"loss": "kl"},
         lambda o, y: nn.KLDivLoss(reduction="batchmean")(torch.log_softmax(o, 1), y), logits, distribution)
+    add("kl of several distributions", {"loss": "kl"},
+        lambda o, y: nn.KLDivLoss(reduction="batchmean")(torch.log_softmax(o, -1), y),
+        torch.randn(2, 3, 4), torch.softmax(torch.randn(2, 3, 4), -1))
     return cases
 
 
