@@ -86,8 +86,9 @@ bool ForEachBatch(const Samples& samples, bool labels, Model* model, const LossF
 }
 
 bool Evaluate(const Samples& samples, const std::string& part, Model* model,
-              const LossFunction& loss, const std::function<bool(int64_t done)>& go_on,
-              Metrics* metrics, std::optional<ConfusionMatrix>* confusion_matrix) {
+              const LossFunction& loss, const std::function<void(const Feed& batch)>& diverged,
+              const std::function<bool(int64_t done)>& go_on, Metrics* metrics,
+              std::optional<ConfusionMatrix>* confusion_matrix) {
   const spec::JobSpec& job = samples.job;
   const spec::Task task = spec::TaskOf(job.training, job.model);
   Score score(samples.device, task, WantsMetric(job.training, spec::Metric::Kind::kAccuracy),
@@ -95,8 +96,10 @@ bool Evaluate(const Samples& samples, const std::string& part, Model* model,
   Evaluation evaluation(job.training, task,
                         task == spec::Task::kNumbers ? spec::ElementCount(job.model.output_shape)
                                                      : job.model.output_shape.back());
+  const auto samples_given = static_cast<int64_t>(samples.indices.size());
   auto add = [&](const Feed& feed, at::Tensor output, int64_t done) {
     score.Add(loss(output, feed.y()), output, feed);
+    if (diverged && score.Diverged(/*exact=*/done == samples_given)) diverged(feed);
     if (evaluation.wanted()) {
       at::Tensor labels = feed.classes();
       if (task == spec::Task::kClasses) {

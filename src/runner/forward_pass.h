@@ -55,11 +55,13 @@ bool ForEachBatch(const Samples& samples, bool labels, Model* model, const LossF
                   const UseBatch& use);
 
 // Loss and metrics over the samples as <part>_<metric>: the one evaluation that there is, of
-// trainings and of evaluation jobs. go_on: asked after each batch, with the samples done; false:
-// asked to end, and *metrics are as before.
+// trainings and of evaluation jobs. diverged: told the first batch whose loss is no finite number
+// (on a GPU, the last batch); nullptr: nobody is. go_on: asked after each batch, with the samples
+// done; false: asked to end, and *metrics are as before.
 bool Evaluate(const Samples& samples, const std::string& part, Model* model,
-              const LossFunction& loss, const std::function<bool(int64_t done)>& go_on,
-              Metrics* metrics, std::optional<ConfusionMatrix>* confusion_matrix);
+              const LossFunction& loss, const std::function<void(const Feed& batch)>& diverged,
+              const std::function<bool(int64_t done)>& go_on, Metrics* metrics,
+              std::optional<ConfusionMatrix>* confusion_matrix);
 
 // Labels of a sample that are classes.
 int64_t PositionsOf(const spec::JobSpec& job);

@@ -87,8 +87,8 @@ bool ModelRun::GoOn(int64_t done) {
 
 ModelResult ModelRun::Evaluate() {
   const bool finished = runner::Evaluate(
-      samples(), "test", &*model_, *loss_, [this](int64_t done) { return GoOn(done); },
-      &result_.metrics, &result_.confusion_matrix);
+      samples(), "test", &*model_, *loss_, /*diverged=*/nullptr,
+      [this](int64_t done) { return GoOn(done); }, &result_.metrics, &result_.confusion_matrix);
   return End(finished);
 }
 

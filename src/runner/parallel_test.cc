@@ -686,6 +686,30 @@ TEST(ShardedOptimizer, ItsCheckpointIsWholeAndTheRestIsTheSameToTheBit) {
   }
 }
 
+TEST(Parallel, AllRanksSeeThatAStepHasSpoiltTheModel) {
+  Options options{{"batch_size", "200"}, {"epochs", "1"}, {"learning_rate", "1e38"}};
+  Job job = MakeJob("[6]", kDense, options);
+  for (float& value : std::get<std::vector<float>>(job.dataset.train.features)) value *= 1e6f;
+  for (const Outcome& rank : Trained(job, 2)) {
+    EXPECT_EQ(rank.end, End::kFailed);
+    EXPECT_EQ(rank.cause, "diverged");
+    EXPECT_TRUE(rank.weights.empty());
+  }
+}
+
+TEST(Parallel, ALossThatIsNoNumberInTheEvaluationEndsAll) {
+  Job job = MakeJob("[6]", kDense,
+                    {{"batch_size", "160"},
+                     {"epochs", "1"},
+                     {"validation_split", "0.2"},
+                     {"learning_rate", "3e37"}});
+  const std::vector<Outcome> ranks = Trained(job, 2);
+  EXPECT_EQ(ranks[0].end, End::kFailed);
+  EXPECT_EQ(ranks[0].cause, "diverged");
+  EXPECT_EQ(ranks[1].end, End::kFailed);
+  EXPECT_EQ(ranks[1].cause, "peer_lost");
+}
+
 TEST(Parallel, AStopOfOneRankStopsAll) {
   Job job = MakeJob("[6]", kDense, {{"batch_size", "20"}, {"epochs", "1000"}});
   for (const Outcome& rank :

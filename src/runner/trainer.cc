@@ -276,7 +276,7 @@ double Trainer::ComputeGradients(double part, bool anew, bool counted) {
   auto count = [&](const auto& loss, const at::Tensor& output) {
     if (!counted) return;
     score_.Add(loss, output, batch);
-    if (score_.Diverged(/*exact=*/false)) ThrowDiverged();
+    if (score_.Diverged(/*exact=*/false)) ThrowLossDiverged();
   };
   if (dense_network_ != nullptr) {
     double loss = dense_network_->ComputeGradients(batch.x(), batch.y());
@@ -392,7 +392,7 @@ bool Trainer::RunEpoch() {
     auto now = Clock::now();
     bool end = samples_ >= samples_per_epoch_;
     bool report = now - last_report >= kBetweenReports && !end;
-    if (!device_.is_cpu() && score_.Diverged(report || end)) ThrowDiverged();
+    if (!device_.is_cpu() && score_.Diverged(report || end)) ThrowLossDiverged();
     if (step == Step::kMade) observer_->OnStep(step_);
     if (group_ != nullptr && step == Step::kNone)
       continue;  // they agree, and their gradients are one, at steps
@@ -414,6 +414,7 @@ bool Trainer::RunEpoch() {
   count_seconds();
   TellStarted();
   report_training();
+  CheckFinite();
   if (!EvaluateEpoch()) return false;
   observer_->Log(Format("epoch %lld/%lld:", ToLong(epoch_), ToLong(training_.epochs)) +
                  MetricsText());
@@ -440,20 +441,38 @@ std::string Trainer::MetricsText() const {
   return text;
 }
 
-void Trainer::ThrowDiverged() {
+void Trainer::CheckFinite() {
+  at::NoGradGuard no_grad;
+  const bool average = !wants_average() || IsFinite(average_);
+  const bool model =
+      IsFinite(model_->parameters()) &&
+      std::all_of(model_->state().begin(), model_->state().end(), [](const auto& part) {
+        return part.second.requires_grad() || IsFinite(part.second);
+      });
+  if (average && model) return;
+  ThrowDiverged("the model's values are no longer finite numbers", step_,
+                model ? "the average of the weights" : PartNotFinite(*model_));
+}
+
+void Trainer::ThrowLossDiverged() {
   std::string first;
   if (slice_.count > 0)
     first = FirstNotFinite(&*model_, *loss_, *feed_, [this] { return ForwardTraining(); });
-  const long long step = ToLong(device_.is_cpu() ? step_ + 1 : step_);
-  throw FailureError{
-      {"diverged",
-       Format("the loss is no longer a finite number in epoch %lld, step %lld%s%s", ToLong(epoch_),
-              step, first.empty() ? "" : "; the first that is none: ", first.c_str()),
-       first == "the input" ? "look for values in the data that are no finite numbers"
-                            : Format("try a smaller learning_rate than %g, clip_norm, or scale the "
-                                     "features",
-                                     schedule_->At(step_, epoch_)),
-       first == "the input" ? "$.dataset" : "$.hyperparameters.learning_rate"}};
+  ThrowDiverged("the loss is no longer a finite number", device_.is_cpu() ? step_ + 1 : step_,
+                first);
+}
+
+void Trainer::ThrowDiverged(const std::string& what, int64_t step, const std::string& first) {
+  throw FailureError{{"diverged",
+                      Format("%s in epoch %lld, step %lld%s%s", what.c_str(),
+                             ToLong(std::min(epoch_, training_.epochs)), ToLong(step),
+                             first.empty() ? "" : "; the first that is none: ", first.c_str()),
+                      first == "the input"
+                          ? "look for values in the data that are no finite numbers"
+                          : Format("try a smaller learning_rate than %g, clip_norm, or scale the "
+                                   "features",
+                                   schedule_->At(step_, std::min(epoch_, training_.epochs))),
+                      first == "the input" ? "$.dataset" : "$.hyperparameters.learning_rate"}};
 }
 
 at::Tensor Trainer::ForwardTraining() {

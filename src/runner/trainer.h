@@ -73,8 +73,13 @@ class Trainer {
   void TellStarted();
   void SendProgress(int64_t samples_of_epoch, bool end_of_epoch);
   std::string MetricsText() const;
-  // Runs the batch in feed_ once more to tell where.
-  [[noreturn]] void ThrowDiverged();
+  // Throws when a step has left weights or statistics, or their average, that are no finite
+  // numbers.
+  void CheckFinite();
+  // Of the training's loss. Runs the batch in feed_ once more to tell where.
+  [[noreturn]] void ThrowLossDiverged();
+  // what: "the loss is no longer a finite number". first: as FirstNotFinite.
+  [[noreturn]] void ThrowDiverged(const std::string& what, int64_t step, const std::string& first);
   // Of the batch in feed_.
   at::Tensor ForwardTraining();
 

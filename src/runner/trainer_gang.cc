@@ -141,7 +141,7 @@ double Trainer::ComputeGangGradients(double part, bool anew, bool counted, bool 
   state_agreed_ |= sum.states > 0;
   if (counted) {
     score_.AddSums(samples, static_cast<double>(sum.loss_sum), std::llround(sum.correct));
-    if (score_.Diverged(/*exact=*/false)) ThrowDiverged();
+    if (score_.Diverged(/*exact=*/false)) ThrowLossDiverged();
   }
   return static_cast<double>(sum.loss_sum) / static_cast<double>(samples);
 }

@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "runner/data_type.h"
+#include "runner/divergence.h"
 #include "runner/trainer.h"
 
 namespace cyxwiz::runner {
@@ -43,6 +44,7 @@ void Trainer::UseResultWeights() {
     model_->parameters().copy_(average_);
   }
   has_result_weights_ = true;
+  CheckFinite();
 }
 
 bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& indices,
@@ -53,9 +55,16 @@ bool Trainer::Evaluate(const data::Split& split, const std::vector<int64_t>& ind
   const bool test = &split == &dataset_.test;
   // The test tells of the model as others will run it.
   const spec::Precision precision = test ? spec::Precision::kFloat32 : training_.precision;
+  auto diverged = [&](const Feed& batch) {
+    const std::string first = FirstNotFinite(&*model_, *loss_, batch, [&] {
+      return Forward(&*model_, batch.x(), /*training=*/false, *loss_, precision);
+    });
+    ThrowDiverged("the " + part + " loss is not a finite number", step_, first);
+  };
   return runner::Evaluate(
       {job_, split, test ? "test" : "training", indices, batch_size_, device_, precision}, part,
-      &*model_, *loss_, [this](int64_t) { return GoOn(); }, &metrics_, &confusion_matrix_);
+      &*model_, *loss_, diverged, [this](int64_t) { return GoOn(); }, &metrics_,
+      &confusion_matrix_);
 }
 
 bool Trainer::EvaluateEpoch() {

@@ -52,7 +52,8 @@ TrainingState Trainer::State() {
   state.step = step_;
   state.loss_sum = score_.loss_sum();
   state.correct = score_.correct();
-  if (!std::isfinite(state.loss_sum)) ThrowDiverged();  // on a GPU known only now
+  if (!std::isfinite(state.loss_sum)) ThrowLossDiverged();  // on a GPU known only now
+  CheckFinite();
   state.metrics = metrics_;
   auto add_numbers = [&](const std::string& prefix, const std::map<std::string, double>& numbers) {
     for (const auto& [name, value] : numbers) state.numbers[prefix + name] = value;

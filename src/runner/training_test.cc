@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/testing.h"
 #include "data/testing.h"
+#include "runner/divergence.h"
 #include "runner/engine.h"
 #include "runner/evaluation.h"
 #include "runner/improvement.h"
@@ -766,6 +767,116 @@ TEST(Training, TheLayerWhoseGradientWasTooLargeIsNamed) {
                                         "'second'"),
             std::string::npos)
       << result.failure.message;
+}
+
+TEST(Training, AStepThatSpoilsTheModelEndsTheTrainingAtTheEpochsEnd) {
+  // All samples in one batch of one epoch: its loss is that of the initial weights.
+  const std::map<std::string, std::string> base{
+      {"optimizer", "sgd"}, {"epochs", "1"}, {"batch_size", "200"}, {"loss", "mse"}};
+  const std::vector<std::map<std::string, std::string>> variants{
+      {},
+      {{"validation_split", "0.2"}},
+      {{"validation_split", "0.2"}, {"keep", "best"}},
+      {{"validation_split", "0.2"}, {"early_stopping_patience", "1"}},
+      {{"ema_decay", "0.9"}},
+      {{"optimizer", "muon"}},
+      {{"optimizer", "lbfgs"}, {"max_iter", "1"}},
+      {{"gradient_accumulation_steps", "2"}, {"batch_size", "100"}}};
+  for (bool test : {true, false}) {
+    for (auto options : variants) {
+      SCOPED_TRACE(Json(options).dump());
+      options.insert(base.begin(), base.end());
+      Job job = MakeJob(R"({"type":"dense","units":4,"name":"first","activation":"tanh"},
+                           {"type":"dense","units":1,"name":"second"})",
+                        options, false);
+      for (float& label : std::get<std::vector<float>>(job.dataset.train.labels)) label = 1e18f;
+      job.spec.training.learning_rate = 1e40;
+      if (!test) job.dataset.test = {};
+      TrainingObserver silent;
+      TrainingResult result = Train(job.spec, job.dataset, 1, &silent);
+      ASSERT_EQ(result.end, End::kFailed);
+      EXPECT_EQ(result.failure.cause, "diverged");
+      EXPECT_TRUE(result.weights.empty());
+      EXPECT_NE(result.failure.message.find(
+                    "the model's values are no longer finite numbers in epoch 1, step 1; the first "
+                    "that is none: the weights of layer 'second'"),
+                std::string::npos)
+          << result.failure.message;
+    }
+  }
+}
+
+TEST(Training, StatisticsThatAreNoNumbersEndIt) {
+  Job job = MakeJob(R"({"type":"batch_normalization","name":"bn"},
+                       {"type":"dense","units":2})",
+                    {{"epochs", "1"}, {"batch_size", "200"}});
+  // A variance that overflows, in a batch whose own normalisation hides it.
+  auto& features = std::get<std::vector<float>>(job.dataset.train.features);
+  for (size_t i = 0; i < features.size(); ++i) features[i] = i % 4 < 2 ? 1e21f : -1e21f;
+  job.dataset.test = {};
+  TrainingObserver silent;
+  TrainingResult result = Train(job.spec, job.dataset, 1, &silent);
+  ASSERT_EQ(result.end, End::kFailed);
+  EXPECT_NE(result.failure.message.find("the statistics of layer 'bn'"), std::string::npos)
+      << result.failure.message;
+}
+
+TEST(Training, ALossOfAnEvaluationThatIsNoNumberEndsIt) {
+  auto message = [](const Job& job) {
+    TrainingObserver silent;
+    TrainingResult result = Train(job.spec, job.dataset, 1, &silent);
+    EXPECT_EQ(result.end, End::kFailed);
+    EXPECT_EQ(result.failure.cause, "diverged");
+    return result.failure.message;
+  };
+  // Finite weights whose outputs overflow.
+  std::map<std::string, std::string> options{
+      {"optimizer", "sgd"}, {"learning_rate", "3e37"}, {"epochs", "1"}, {"batch_size", "160"}};
+  options["validation_split"] = "0.2";
+  const std::string layers = R"({"type":"dense","units":64,"name":"first"},
+                                {"type":"dense","units":2,"name":"second"})";
+  EXPECT_NE(message(MakeJob(layers, options))
+                .find("the validation loss is not a finite number in epoch 1, step 1; the first "
+                      "that is none: the output of layer "),
+            std::string::npos);
+  options.erase("validation_split");
+  options["batch_size"] = "200";
+  EXPECT_NE(message(MakeJob(layers, options))
+                .find("the test loss is not a finite number in epoch 1, step 1; the first "
+                      "that is none: the output of layer "),
+            std::string::npos);
+  Job job = MakeJob(layers, {{"epochs", "1"}});
+  std::get<std::vector<float>>(job.dataset.test.features)[7] = std::nanf("");
+  EXPECT_NE(message(job).find("the test loss is not a finite number in epoch 1, step 20; the first "
+                              "that is none: the input"),
+            std::string::npos);
+}
+
+TEST(Training, AStateHoldsFiniteNumbersOnly) {
+  struct Saving : TrainingObserver {
+    bool StateWanted() override { return true; }
+    void OnState(TrainingState state) override {
+      ++states;
+      for (const TensorView& t : state.tensors) {
+        if (!t.name.starts_with("model.") || t.type != DataType::kFloat32) continue;
+        at::Tensor values = at::from_blob(const_cast<void*>(t.data), t.shape, at::kFloat);
+        EXPECT_TRUE(at::isfinite(values).all().item<bool>()) << t.name;
+      }
+    }
+    int states = 0;
+  } saving;
+  Job job = MakeJob(kTwo, {{"optimizer", "sgd"}});
+  job.spec.training.learning_rate = 1e45;
+  TrainingResult result = Train(job.spec, job.dataset, 1, &saving);
+  ASSERT_EQ(result.end, End::kFailed);
+  EXPECT_EQ(result.failure.cause, "diverged");
+  EXPECT_EQ(saving.states, 0);
+}
+
+TEST(Divergence, LargeFiniteValuesAreNone) {
+  EXPECT_TRUE(IsFinite(at::full({64}, 3e38f)));  // whose sum overflows
+  EXPECT_FALSE(IsFinite(at::tensor({1.0f, HUGE_VALF, -HUGE_VALF})));
+  EXPECT_FALSE(IsFinite(at::tensor({1.0f, std::nanf("")})));
 }
 
 TEST(Training, Bfloat16LearnsToo) {
