@@ -50,8 +50,7 @@ std::vector<TensorSpec> BatchNormalizationTensors(const LayerOptions&, const Sha
           {"num_batches_tracked", {}, kZeros, /*trainable=*/false, /*whole=*/true}};
 }
 
-// ---- layer_normalization: over the last dimensions.
-
+// PyTorch's argument of what normalises over the last dimensions.
 constexpr Key kNormalizedShape = {"normalized_shape"};
 
 void LayerNormalizationList(LayerNormalizationOptions& normalization, OptionList& list) {
@@ -60,6 +59,20 @@ void LayerNormalizationList(LayerNormalizationOptions& normalization, OptionList
   list.Bool({"scale", "elementwise_affine"}, &normalization.scale);
   list.Bool({"use_bias", "bias", "center"}, &normalization.use_bias);
   if (list.reader() == nullptr) return;
+// Whether the shape that it gives, if any, is that of the dimensions that are normalised; a problem
+// when not.
+void CheckNormalizedShape(const Shape& normalized, ObjectReader& reader) {
+  const Json* given = reader.Find(kNormalizedShape);
+  if (given == nullptr) return;
+  const bool fits = given->is_array() ? given->get<Shape>() == normalized
+                                      : normalized.size() == 1 && *given == normalized.back();
+  if (fits) return;
+  reader.Refuse(kNormalizedShape, "does not fit the last dimensions of the input",
+                ToString(normalized), "leave it out: it is inferred");
+}
+
+// ---- layer_normalization: over the last dimensions.
+
   ObjectReader& reader = *list.reader();
   if (reader.Find({"use_bias", "bias", "center"}) == nullptr) {
     normalization.use_bias = normalization.scale;
@@ -67,7 +80,6 @@ void LayerNormalizationList(LayerNormalizationOptions& normalization, OptionList
   if (!normalization.scale && normalization.use_bias) {
     reader.Refuse({"use_bias", "bias", "center"}, "needs a scale", "false, or \"scale\": true");
   }
-  // PyTorch's argument.
   const Json* shape = reader.Find(kNormalizedShape);
   if (shape == nullptr) return;
   if (reader.Find({"dimensions"}) != nullptr) {
@@ -95,15 +107,7 @@ std::optional<Shape> InferLayerNormalization(const LayerOptions& options, const 
                         std::to_string(normalization.dimensions));
     return std::nullopt;
   }
-  const Shape normalized = NormalizedShape(options, input);
-  if (const Json* given = reader.Find(kNormalizedShape)) {
-    const bool fits =
-        given->is_array() ? given->get<Shape>() == normalized : *given == normalized.back();
-    if (!fits) {
-      reader.Refuse(kNormalizedShape, "does not fit the last dimensions of the input",
-                    ToString(normalized), "leave it out: it is inferred");
-    }
-  }
+  CheckNormalizedShape(NormalizedShape(options, input), reader);
   return input;
 }
 
@@ -152,6 +156,19 @@ std::vector<TensorSpec> RmsNormalizationTensors(const LayerOptions&, const Shape
   return {{"weight", {inputs[0].back()}, kOnes}};
 }
 
+  if (list.reader() == nullptr) return;
+  const Json* shape = list.reader()->Find(kNormalizedShape);
+  if (shape != nullptr && shape->is_array()) {
+    list.reader()->Shape(kNormalizedShape);
+  } else {
+    list.Inferred(kNormalizedShape);
+  }
+}
+
+std::optional<Shape> InferRmsNormalization(const LayerOptions&, const Shapes& inputs,
+                                           ObjectReader& reader) {
+  CheckNormalizedShape({inputs[0].back()}, reader);
+  return inputs[0];
 }  // namespace
 
 std::vector<LayerKind> NormalizationLayers() {
@@ -185,7 +202,7 @@ std::vector<LayerKind> NormalizationLayers() {
        {"rms_norm"},
        ReadOptions<Rms, RmsNormalizationList>,
        WriteOptions<Rms, RmsNormalizationList>,
-       InferSame,
+       InferRmsNormalization,
        RmsNormalizationTensors,
        NormalizationCost},
   };

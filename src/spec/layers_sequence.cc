@@ -19,6 +19,13 @@ LayerCost LinearCost(int64_t length, int64_t in, int64_t out) {
   return {Product(2, length, in, out), Product(kFloatBytes, length, out)};
 }
 
+// PyTorch's argument: samples are [length, features], so that a batch comes first.
+void BatchFirst(OptionList& list) {
+  static constexpr Key kBatchFirst = {"batch_first"};
+  if (list.reader() == nullptr || list.reader()->Bool(kBatchFirst).value_or(true)) return;
+  list.reader()->Refuse(kBatchFirst, "must be true", "true", "a sample is [length, features]");
+}
+
 // ---- lstm, gru
 
 template <bool gru>
@@ -31,6 +38,7 @@ void RecurrentList(RecurrentOptions& recurrent, OptionList& list) {
   list.Real({"dropout"}, &recurrent.dropout, kDropoutRange);
   list.Bool({"use_bias", "bias"}, &recurrent.use_bias);
   list.Inferred({"input_size"});
+  BatchFirst(list);
   if (list.reader() == nullptr) return;
   ObjectReader& reader = *list.reader();
   if (recurrent.dropout > 0 && recurrent.layers == 1) {
@@ -101,17 +109,20 @@ void AttentionListOf(AttentionOptions& attention, OptionList& list) {
   list.Bool({"causal", "is_causal", "use_causal_mask"}, &attention.causal);
   list.Bool({"use_bias", "bias"}, &attention.use_bias);
 }
+constexpr Key kHeadFeatures = {"key_dim"};  // Keras's argument
 
 void AttentionList(AttentionOptions& attention, OptionList& list) {
   AttentionListOf(attention, list);
   list.Real({"dropout"}, &attention.dropout, kDropoutRange);
   list.Inferred({"embed_dim"});
+  BatchFirst(list);
 }
 
 bool HeadsFit(const AttentionOptions& attention, const Shape& input, ObjectReader& reader) {
   if (!IsSequence(input, reader)) return false;
   if (input[1] % attention.heads == 0) return true;
   reader.Refuse(kHeads, "must divide the features of the input",
+  list.Inferred(kHeadFeatures);
                 "a divisor of " + std::to_string(input[1]));
   return false;
 }
@@ -124,7 +135,10 @@ std::optional<Shape> InferAttention(const LayerOptions& options, const Shapes& i
 }
 
 std::vector<TensorSpec> AttentionTensorsOf(const std::string& prefix,
+  const int64_t heads = As<AttentionOptions>(options).heads;
                                            const AttentionOptions& attention, int64_t features) {
+  reader.Matches(kHeadFeatures, inputs[0][1] / heads,
+                 "a head's part of the features of the input " + ToString(inputs[0]));
   auto tensors = LinearTensors(prefix + "out_proj.", {features, features}, attention.use_bias);
   if (attention.use_bias) tensors[1].initial.kind = Initial::Kind::kZeroAfterUniform;
   // xavier_uniform_
