@@ -11,19 +11,12 @@ template <typename Options>
 std::string Convolve(const Options& conv, const spec::LayerSpec& layer, int64_t groups,
                      const std::string& x, const std::string& weight, const std::string& bias,
                      ScriptWriter& writer) {
-  std::string padded = x;
-  if (conv.padding == spec::Padding::kSame) {
-    spec::Sizes reach;  // of the window
-    for (size_t i = 0; i < conv.kernel.size(); ++i) {
-      reach.push_back(conv.dilation[i] * (conv.kernel[i] - 1) + 1);
-    }
-    padded = writer.Pad(
-        x, spec::SamePaddings(layer.input_shapes[0], layer.output_shape, reach, conv.strides));
-  }
-  return writer.Call(
-      "conv" + std::to_string(conv.kernel.size()) + "d",
-      {padded, weight, bias, ScriptList(conv.strides), ScriptList(conv.padding_sizes),
-       ScriptList(conv.dilation), std::to_string(groups)});
+  const spec::ConvolutionPadding padding =
+      spec::PaddingOf(conv, layer.input_shapes[0], layer.output_shape);
+  return writer.Call("conv" + std::to_string(conv.kernel.size()) + "d",
+                     {padding.around.empty() ? x : writer.Pad(x, padding.around), weight, bias,
+                      ScriptList(conv.strides), ScriptList(padding.own), ScriptList(conv.dilation),
+                      std::to_string(groups)});
 }
 
 std::string Convolution(const spec::LayerSpec& layer, Inputs x, ScriptWriter& writer) {

@@ -4,20 +4,15 @@
 namespace cyxwiz::runner {
 namespace {
 
-// What the window reaches over.
-spec::Sizes Reach(const spec::Sizes& kernel, const spec::Sizes& dilation) {
-  spec::Sizes reach;
-  for (size_t i = 0; i < kernel.size(); ++i) reach.push_back(dilation[i] * (kernel[i] - 1) + 1);
-  return reach;
+using spec::ConvolutionPadding;
+
+at::Tensor PutAround(const ConvolutionPadding& padding, const at::Tensor& x) {
+  return padding.around.empty() ? x : at::constant_pad_nd(x, padding.around);
 }
 
-// Options: kernel, strides, dilation, padding and padding_sizes. Zeros that "same" puts around the
-// image; empty when the convolution pads by itself.
 template <typename Options>
-std::vector<int64_t> ZerosAround(const Options& conv, const spec::LayerSpec& layer) {
-  if (conv.padding != spec::Padding::kSame) return {};
-  return spec::SamePaddings(layer.input_shapes[0], layer.output_shape,
-                            Reach(conv.kernel, conv.dilation), conv.strides);
+ConvolutionPadding PaddingOf(const Options& conv, const spec::LayerSpec& layer) {
+  return spec::PaddingOf(conv, layer.input_shapes[0], layer.output_shape);
 }
 
 // As many directions as the weight has.
@@ -32,18 +27,18 @@ at::Tensor Convolve(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 Operation Convolution(const spec::LayerSpec& layer, const LayerTensors& tensors) {
   const auto& conv = OptionsOf<spec::ConvolutionOptions>(layer);
   return [conv, weight = tensors("weight"), bias = tensors("bias"),
-          zeros = ZerosAround(conv, layer)](Inputs x, bool) {
-    return Convolve(zeros.empty() ? x[0] : at::constant_pad_nd(x[0], zeros), weight, bias,
-                    conv.strides, conv.padding_sizes, conv.dilation, conv.groups);
+          padding = PaddingOf(conv, layer)](Inputs x, bool) {
+    return Convolve(PutAround(padding, x[0]), weight, bias, conv.strides, padding.own,
+                    conv.dilation, conv.groups);
   };
 }
 
 Operation Depthwise(const spec::LayerSpec& layer, const LayerTensors& tensors) {
   const auto& conv = OptionsOf<spec::DepthwiseConvolutionOptions>(layer);
   return [conv, weight = tensors("weight"), bias = tensors("bias"),
-          zeros = ZerosAround(conv, layer)](Inputs x, bool) {
-    return at::conv2d(zeros.empty() ? x[0] : at::constant_pad_nd(x[0], zeros), weight, bias,
-                      conv.strides, conv.padding_sizes, conv.dilation, x[0].size(1));
+          padding = PaddingOf(conv, layer)](Inputs x, bool) {
+    return at::conv2d(PutAround(padding, x[0]), weight, bias, conv.strides, padding.own,
+                      conv.dilation, x[0].size(1));
   };
 }
 
@@ -51,10 +46,9 @@ Operation Separable(const spec::LayerSpec& layer, const LayerTensors& tensors) {
   const auto& options = OptionsOf<spec::SeparableConvolutionOptions>(layer);
   return [conv = options.depthwise, depthwise = tensors("depthwise.weight"),
           pointwise = tensors("pointwise.weight"), bias = tensors("pointwise.bias"),
-          zeros = ZerosAround(options.depthwise, layer)](Inputs x, bool) {
-    at::Tensor between =
-        at::conv2d(zeros.empty() ? x[0] : at::constant_pad_nd(x[0], zeros), depthwise, {},
-                   conv.strides, conv.padding_sizes, conv.dilation, x[0].size(1));
+          padding = PaddingOf(options.depthwise, layer)](Inputs x, bool) {
+    at::Tensor between = at::conv2d(PutAround(padding, x[0]), depthwise, {}, conv.strides,
+                                    padding.own, conv.dilation, x[0].size(1));
     return at::conv2d(between, pointwise, bias);
   };
 }

@@ -321,9 +321,9 @@ TEST(CheckJob, MemoryIsEstimatedFromDataWeightsAndActivations) {
   job.batch_size = 64;
   auto [spec, problems] = Check(job);
   ASSERT_TRUE(spec) << problems.ToString();
-  // Input, its flat form, hidden layer, output: floats of one sample. Of an evaluation's batch,
-  // which is larger than that of the training.
-  const int64_t activations = 4 * (784 + 128 + 10), base = 144 * kMiB;
+  // Input, its flat form, hidden layer, output, logarithms of its probabilities: floats of one
+  // sample. Of an evaluation's batch, which is larger than that of the training.
+  const int64_t activations = 4 * (784 + 128 + 10 + 10), base = 144 * kMiB;
   EXPECT_EQ(spec->estimate.memory_bytes,
             base + FashionMnist().bytes_in_memory + 7 * 4 * 101'770 + activations * 1024);
   EXPECT_EQ(spec->resources.cpu_millis, 1000);

@@ -75,6 +75,62 @@ int64_t RunnerBytes(const DatasetInfo* dataset, bool gpu) {
   return Sum(gpu ? kGpuRunnerBytes : kRunnerBytes, data);
 }
 
+// ends: it is the last one of a model of classes.
+bool IsOfDenseStack(const LayerSpec& layer, bool ends) {
+  auto fits = [ends](Activation activation) {
+    return activation == Activation::kNone || activation == Activation::kRelu ||
+           (ends && activation == Activation::kSoftmax);
+  };
+  if (!fits(layer.activation)) return false;
+  if (const auto* alone = std::get_if<ActivationOptions>(&layer.options))
+    return fits(alone->activation);
+  return std::holds_alternative<FlattenOptions>(layer.options) ||
+         (std::holds_alternative<DenseOptions>(layer.options) && layer.input_shapes[0].size() == 1);
+}
+
+// Whether the runner computes the gradients without autograd, in memory for all of them at once
+// (runner/dense_network.h).
+bool IsDenseStack(const ModelSpec& model, const TrainingSpec& training, bool gpu) {
+  const bool classes = training.loss == Loss::kCrossEntropy;
+  const bool plain = classes ? training.label_smoothing == 0 && training.class_weights.empty() &&
+                                   !training.balanced_class_weights
+                             : training.loss == Loss::kMse;
+  if (!plain || gpu || training.accumulation > 1 || training.precision != Precision::kFloat32)
+    return false;
+  int before = kModelInput;
+  for (const LayerSpec& layer : model.layers) {
+    const bool ends = classes && &layer == &model.layers.back();
+    if (layer.inputs != std::vector<int>{before++} || !IsOfDenseStack(layer, ends)) return false;
+  }
+  return true;
+}
+
+// Of the loss and the metrics, one sample.
+struct LossBytes {
+  int64_t forward = 0;   // while an evaluation computes them
+  int64_t backward = 0;  // of a training, until the model's output has its gradient
+};
+
+LossBytes MeasureLoss(const ModelSpec& model, const TrainingSpec& training, bool gpu) {
+  const int64_t outputs = Product(kFloat, ElementCount(model.output_shape));
+  const bool logarithms = training.loss == Loss::kCrossEntropy || training.loss == Loss::kKl ||
+                          training.loss == Loss::kBinaryCrossEntropy;
+  // Logarithms of probabilities, their gradients, and those of the outputs; or differences.
+  LossBytes bytes{outputs, Product(logarithms ? 3 : 1, outputs)};
+  if (IsDenseStack(model, training, gpu)) {
+    bytes.backward = outputs;
+    for (const LayerSpec& layer : model.layers) {
+      if (!std::holds_alternative<DenseOptions>(layer.options)) continue;
+      bytes.backward = Sum(bytes.backward, Product(kFloat, ElementCount(layer.output_shape)));
+    }
+  }
+  const bool predicts =
+      std::any_of(training.metrics.begin(), training.metrics.end(),
+                  [](const Metric& metric) { return metric.kind != Metric::Kind::kAccuracy; });
+  if (predicts) bytes.forward = Product(2, outputs);
+  return bytes;
+}
+
 struct LayerBytes {
   int64_t activations = 0;  // kept of the layers, one sample
   int64_t backward = 0;     // the most that they and gradients on their way back take, one sample
@@ -85,14 +141,16 @@ LayerBytes MeasureLayers(const ModelSpec& model) {
   LayerBytes bytes;
   bytes.activations = Product(kFloat, ElementCount(model.input_shape));
   for (const LayerSpec& layer : model.layers) {
-    bytes.activations = Sum(bytes.activations, CostOf(layer).activation_bytes);
+    const LayerCost cost = CostOf(layer);
+    bytes.activations = Sum(bytes.activations, cost.activation_bytes);
     // What comes after it has been given back by then; the data get no gradient.
     int64_t gradients = Product(kFloat, ElementCount(layer.output_shape));
     for (size_t i = 0; i < layer.inputs.size(); ++i) {
       if (layer.inputs[i] != kModelInput)
         gradients = Sum(gradients, Product(kFloat, ElementCount(layer.input_shapes[i])));
     }
-    bytes.backward = std::max(bytes.backward, Sum(bytes.activations, gradients));
+    bytes.backward =
+        std::max(bytes.backward, Sum(bytes.activations, gradients, cost.backward_bytes));
     bytes.buffers = Sum(bytes.buffers, BufferBytesOf(layer));
   }
   return bytes;
@@ -103,6 +161,7 @@ LayerBytes MeasureLayers(const ModelSpec& model) {
 Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
                      const DatasetInfo* dataset, bool gpu) {
   const auto [activations, backward, buffers] = MeasureLayers(model);
+  const LossBytes loss = MeasureLoss(model, training, gpu);
   const int64_t weights = Product(kFloat, model.parameters);
 
   // What goes into a checkpoint, so that there is a copy of it: weights, the optimizer's state,
@@ -118,9 +177,18 @@ Estimate EstimateJob(const ModelSpec& model, const TrainingSpec& training,
   Estimate estimate;
   // At least a quarter more than the activations, for memory of the kernels and what the allocator
   // cannot give out again (measured: 0.1 to 0.5 more). Evaluations have batches of their own.
-  const int64_t training_bytes =
-      Product(std::max(Sum(activations, activations / 4), backward), training.batch_size);
-  const int64_t forward_bytes = Product(activations, ForwardBatch(model, training.batch_size));
+  int64_t batch = training.batch_size, evaluated = kMostForwardSamples;
+  if (dataset != nullptr) {
+    const int64_t validation = ValidationSamples(training, dataset->train_samples);
+    batch = std::min(batch, dataset->train_samples - validation);
+    evaluated = std::max(validation, dataset->test_samples);
+  }
+  const int64_t training_bytes = Product(
+      std::max({Sum(activations, activations / 4), backward, Sum(activations, loss.backward)}),
+      batch);
+  const int64_t forward_bytes =
+      Product(Sum(activations, loss.forward),
+              std::min(evaluated, ForwardBatch(model, training.batch_size)));
   estimate.memory_bytes = Sum(RunnerBytes(dataset, gpu), Product(weights, 2 * kept + beside),
                               buffers, std::max(training_bytes, forward_bytes));
   estimate.artifact_bytes = Sum(
@@ -143,7 +211,8 @@ Estimate EstimateUse(JobType type, PredictionFormat output, const ModelSpec& mod
   // The model keeps room for gradients; the file of its weights is read whole.
   estimate.memory_bytes =
       Sum(RunnerBytes(dataset, gpu), Product(3, weights), Product(2, layers.buffers),
-          Product(layers.activations, ForwardBatch(model, training.batch_size)));
+          Product(Sum(layers.activations, MeasureLoss(model, training, gpu).forward),
+                  ForwardBatch(model, training.batch_size)));
   const int64_t values = ElementCount(model.output_shape);
   if (type == JobType::kEvaluation) {
     const bool counts = std::any_of(

@@ -18,6 +18,8 @@ namespace cyxwiz::spec {
 struct LayerCost {
   int64_t flops = 0;             // forward, one sample; a multiply-add counts 2
   int64_t activation_bytes = 0;  // kept from forward to backward, one sample
+  // While it goes back, beside the gradients of its inputs and its output, one sample.
+  int64_t backward_bytes = 0;
 };
 
 // What of a layer is unlike most layers.
@@ -69,5 +71,27 @@ std::pair<int64_t, int64_t> SamePadding(int64_t in, int64_t out, int64_t window,
 // first; empty when there is nothing to pad. input, output: channels and a size in each direction.
 std::vector<int64_t> SamePaddings(const Shape& input, const Shape& output, const Sizes& window,
                                   const Sizes& strides);
+
+// How a convolution is padded: zeros that are put around its input first, as SamePaddings has them
+// and empty where there are none, and what the convolution adds at both ends by itself, which costs
+// nothing.
+struct ConvolutionPadding {
+  std::vector<int64_t> around;
+  Sizes own;
+};
+// Options: kernel, strides, dilation, padding and padding_sizes.
+template <typename Options>
+ConvolutionPadding PaddingOf(const Options& conv, const Shape& input, const Shape& output) {
+  if (conv.padding != Padding::kSame) return {{}, conv.padding_sizes};
+  ConvolutionPadding even{{}, {}};
+  Sizes reach;  // of the window
+  for (size_t i = 0; i < conv.kernel.size(); ++i) {
+    reach.push_back(conv.dilation[i] * (conv.kernel[i] - 1) + 1);
+    auto [begin, end] = SamePadding(input[i + 1], output[i + 1], reach[i], conv.strides[i]);
+    if (begin == end) even.own.push_back(begin);
+  }
+  if (even.own.size() == reach.size()) return even;
+  return {SamePaddings(input, output, reach, conv.strides), conv.padding_sizes};
+}
 
 }  // namespace cyxwiz::spec

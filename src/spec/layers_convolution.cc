@@ -80,6 +80,23 @@ LayerCost WindowCost(int64_t window, const Shape& output) {
   return {Product(2, window, ElementCount(output)), Product(kFloatBytes, ElementCount(output))};
 }
 
+// With what is put around its input, whose copy is kept and gets a gradient. output: of its shape,
+// with any number of channels.
+template <typename Options>
+LayerCost WithPadding(LayerCost cost, const Options& conv, const Shape& input,
+                      const Shape& output) {
+  const std::vector<int64_t> around = PaddingOf(conv, input, output).around;
+  if (around.empty()) return cost;
+  int64_t bytes = Product(kFloatBytes, input[0]);
+  for (size_t i = 1; i < input.size(); ++i) {
+    const size_t last = around.size() - 2 * i;  // the last direction comes first
+    bytes = Product(bytes, Sum(input[i], around[last], around[last + 1]));
+  }
+  cost.activation_bytes = Sum(cost.activation_bytes, bytes);
+  cost.backward_bytes = Sum(cost.backward_bytes, bytes);
+  return cost;
+}
+
 // ---- conv1d, conv2d, conv3d
 
 template <size_t count>
@@ -106,7 +123,9 @@ std::vector<TensorSpec> ConvolutionTensors(const LayerOptions& options, const Sh
 
 LayerCost ConvolutionCost(const LayerOptions& options, const Shapes& inputs, const Shape& output) {
   const auto& conv = As<ConvolutionOptions>(options);
-  return WindowCost(Product(inputs[0][0] / conv.groups, ElementCount(conv.kernel)), output);
+  return WithPadding(
+      WindowCost(Product(inputs[0][0] / conv.groups, ElementCount(conv.kernel)), output), conv,
+      inputs[0], output);
 }
 
 template <size_t count>
@@ -140,8 +159,9 @@ std::vector<TensorSpec> DepthwiseTensors(const LayerOptions& options, const Shap
       "", WeightShape(Product(inputs[0][0], conv.depth_multiplier), 1, conv.kernel), conv.use_bias);
 }
 
-LayerCost DepthwiseCost(const LayerOptions& options, const Shapes&, const Shape& output) {
-  return WindowCost(ElementCount(As<DepthwiseConvolutionOptions>(options).kernel), output);
+LayerCost DepthwiseCost(const LayerOptions& options, const Shapes& inputs, const Shape& output) {
+  const auto& conv = As<DepthwiseConvolutionOptions>(options);
+  return WithPadding(WindowCost(ElementCount(conv.kernel), output), conv, inputs[0], output);
 }
 
 // ---- separable_conv2d
@@ -174,10 +194,11 @@ LayerCost SeparableCost(const LayerOptions& options, const Shapes& inputs, const
   const auto& conv = As<SeparableConvolutionOptions>(options);
   Shape between = output;
   between[0] = Product(inputs[0][0], conv.depthwise.depth_multiplier);
-  LayerCost depthwise = WindowCost(ElementCount(conv.depthwise.kernel), between);
+  LayerCost depthwise = WithPadding(WindowCost(ElementCount(conv.depthwise.kernel), between),
+                                    conv.depthwise, inputs[0], output);
   LayerCost pointwise = WindowCost(between[0], output);
   return {Sum(depthwise.flops, pointwise.flops),
-          Sum(depthwise.activation_bytes, pointwise.activation_bytes)};
+          Sum(depthwise.activation_bytes, pointwise.activation_bytes), depthwise.backward_bytes};
 }
 
 // ---- conv2d_transpose

@@ -10,6 +10,12 @@ LayerCost NormalizationCost(const LayerOptions&, const Shapes&, const Shape& out
   return {Product(4, ElementCount(output)), Product(kFloatBytes, ElementCount(output))};
 }
 
+// What computes in steps keeps two values of each: the input, scaled, comes before the weight.
+LayerCost RmsNormalizationCost(const LayerOptions&, const Shapes&, const Shape& output) {
+  const int64_t bytes = Product(kFloatBytes, ElementCount(output));
+  return {Product(4, ElementCount(output)), Product(2, bytes), bytes};
+}
+
 // ---- batch_normalization: each value of a flat sample, or each channel (the first dimension) of
 // any other.
 
@@ -53,12 +59,6 @@ std::vector<TensorSpec> BatchNormalizationTensors(const LayerOptions&, const Sha
 // PyTorch's argument of what normalises over the last dimensions.
 constexpr Key kNormalizedShape = {"normalized_shape"};
 
-void LayerNormalizationList(LayerNormalizationOptions& normalization, OptionList& list) {
-  list.Whole({"dimensions"}, &normalization.dimensions, 1, 8);
-  list.Real({"epsilon", "eps"}, &normalization.epsilon, kEpsilonRange);
-  list.Bool({"scale", "elementwise_affine"}, &normalization.scale);
-  list.Bool({"use_bias", "bias", "center"}, &normalization.use_bias);
-  if (list.reader() == nullptr) return;
 // Whether the shape that it gives, if any, is that of the dimensions that are normalised; a problem
 // when not.
 void CheckNormalizedShape(const Shape& normalized, ObjectReader& reader) {
@@ -73,6 +73,12 @@ void CheckNormalizedShape(const Shape& normalized, ObjectReader& reader) {
 
 // ---- layer_normalization: over the last dimensions.
 
+void LayerNormalizationList(LayerNormalizationOptions& normalization, OptionList& list) {
+  list.Whole({"dimensions"}, &normalization.dimensions, 1, 8);
+  list.Real({"epsilon", "eps"}, &normalization.epsilon, kEpsilonRange);
+  list.Bool({"scale", "elementwise_affine"}, &normalization.scale);
+  list.Bool({"use_bias", "bias", "center"}, &normalization.use_bias);
+  if (list.reader() == nullptr) return;
   ObjectReader& reader = *list.reader();
   if (reader.Find({"use_bias", "bias", "center"}) == nullptr) {
     normalization.use_bias = normalization.scale;
@@ -150,12 +156,6 @@ std::vector<TensorSpec> GroupNormalizationTensors(const LayerOptions&, const Sha
 
 void RmsNormalizationList(RmsNormalizationOptions& normalization, OptionList& list) {
   list.Real({"epsilon", "eps"}, &normalization.epsilon, kEpsilonRange);
-}
-
-std::vector<TensorSpec> RmsNormalizationTensors(const LayerOptions&, const Shapes& inputs) {
-  return {{"weight", {inputs[0].back()}, kOnes}};
-}
-
   if (list.reader() == nullptr) return;
   const Json* shape = list.reader()->Find(kNormalizedShape);
   if (shape != nullptr && shape->is_array()) {
@@ -169,6 +169,12 @@ std::optional<Shape> InferRmsNormalization(const LayerOptions&, const Shapes& in
                                            ObjectReader& reader) {
   CheckNormalizedShape({inputs[0].back()}, reader);
   return inputs[0];
+}
+
+std::vector<TensorSpec> RmsNormalizationTensors(const LayerOptions&, const Shapes& inputs) {
+  return {{"weight", {inputs[0].back()}, kOnes}};
+}
+
 }  // namespace
 
 std::vector<LayerKind> NormalizationLayers() {
@@ -204,7 +210,7 @@ std::vector<LayerKind> NormalizationLayers() {
        WriteOptions<Rms, RmsNormalizationList>,
        InferRmsNormalization,
        RmsNormalizationTensors,
-       NormalizationCost},
+       RmsNormalizationCost},
   };
 }
 

@@ -84,18 +84,24 @@ std::vector<TensorSpec> RecurrentTensors(const LayerOptions& options, const Shap
   return tensors;
 }
 
-LayerCost RecurrentCost(const LayerOptions& options, const Shapes& inputs, const Shape&) {
+LayerCost RecurrentCost(const LayerOptions& options, const Shapes& inputs, const Shape& output) {
   const auto& recurrent = As<RecurrentOptions>(options);
   const int64_t length = inputs[0][0], gates = Product(Gates(recurrent), recurrent.units);
   LayerCost cost;
   int64_t in = inputs[0][1];
   for (int64_t layer = 0; layer < recurrent.layers; ++layer) {
     LayerCost one = LinearCost(length, Sum(in, recurrent.units), gates);
-    // The gates before and after their activations, the cell and its tanh, the output.
-    one.activation_bytes =
-        Product(kFloatBytes, length, Sum(Product(2, gates), recurrent.units * 3));
+    // The gates before and after their activations, the cell, copies of what they change, the
+    // output and what puts outputs together (measured).
+    one.activation_bytes = Product(kFloatBytes, length, recurrent.units, recurrent.gru ? 10 : 13);
     for (int64_t i = 0; i < Directions(recurrent); ++i) cost = cost + one;
     in = Product(recurrent.units, Directions(recurrent));
+    if (recurrent.dropout > 0 && layer + 1 < recurrent.layers)  // and its mask
+      cost.activation_bytes = Sum(cost.activation_bytes, Product(kFloatBytes + 1, length, in));
+  }
+  // In the order of the batch, after that of the positions.
+  if (recurrent.return_sequences) {
+    cost.activation_bytes = Sum(cost.activation_bytes, Product(kFloatBytes, ElementCount(output)));
   }
   return cost;
 }
@@ -103,42 +109,42 @@ LayerCost RecurrentCost(const LayerOptions& options, const Shapes& inputs, const
 // ---- multi_head_attention: of a sequence to itself.
 
 constexpr Key kHeads = {"num_heads", "nhead"};
+constexpr Key kHeadFeatures = {"key_dim"};  // Keras's argument
 
 void AttentionListOf(AttentionOptions& attention, OptionList& list) {
   list.Whole(kHeads, &attention.heads, 1, kMaxHeads, OptionList::kRequired);
   list.Bool({"causal", "is_causal", "use_causal_mask"}, &attention.causal);
   list.Bool({"use_bias", "bias"}, &attention.use_bias);
+  BatchFirst(list);
 }
-constexpr Key kHeadFeatures = {"key_dim"};  // Keras's argument
 
 void AttentionList(AttentionOptions& attention, OptionList& list) {
   AttentionListOf(attention, list);
   list.Real({"dropout"}, &attention.dropout, kDropoutRange);
   list.Inferred({"embed_dim"});
-  BatchFirst(list);
+  list.Inferred(kHeadFeatures);
 }
 
 bool HeadsFit(const AttentionOptions& attention, const Shape& input, ObjectReader& reader) {
   if (!IsSequence(input, reader)) return false;
   if (input[1] % attention.heads == 0) return true;
   reader.Refuse(kHeads, "must divide the features of the input",
-  list.Inferred(kHeadFeatures);
                 "a divisor of " + std::to_string(input[1]));
   return false;
 }
 
 std::optional<Shape> InferAttention(const LayerOptions& options, const Shapes& inputs,
                                     ObjectReader& reader) {
+  const int64_t heads = As<AttentionOptions>(options).heads;
   if (!HeadsFit(As<AttentionOptions>(options), inputs[0], reader)) return std::nullopt;
+  reader.Matches(kHeadFeatures, inputs[0][1] / heads,
+                 "a head's part of the features of the input " + ToString(inputs[0]));
   reader.Matches({"embed_dim"}, inputs[0][1], "the features of the input " + ToString(inputs[0]));
   return inputs[0];
 }
 
 std::vector<TensorSpec> AttentionTensorsOf(const std::string& prefix,
-  const int64_t heads = As<AttentionOptions>(options).heads;
                                            const AttentionOptions& attention, int64_t features) {
-  reader.Matches(kHeadFeatures, inputs[0][1] / heads,
-                 "a head's part of the features of the input " + ToString(inputs[0]));
   auto tensors = LinearTensors(prefix + "out_proj.", {features, features}, attention.use_bias);
   if (attention.use_bias) tensors[1].initial.kind = Initial::Kind::kZeroAfterUniform;
   // xavier_uniform_

@@ -344,6 +344,33 @@ TEST(Layers, CostsAreThoseOfPaperAndPencil) {
   EXPECT_EQ(cost(R"({"type": "max_pooling1d"})", {4, 10}).activation_bytes, 12 * 4 * 5);
 }
 
+TEST(Layers, OnlyUnevenPaddingMakesACopyOfAConvolutionsInput) {
+  auto padding = [](const std::string& options, const Shape& input) {
+    OneLayer one = CheckLayer(
+        R"({"type": "conv2d", "filters": 6, "padding": "same", )" + options + "}", input);
+    EXPECT_TRUE(one.problems.empty()) << one.problems.ToString();
+    return PaddingOf(std::get<ConvolutionOptions>(one.layer.options), input,
+                     one.layer.output_shape);
+  };
+  EXPECT_EQ(padding(R"("kernel_size": 3)", {4, 8, 9}).own, (Sizes{1, 1}));
+  EXPECT_EQ(padding(R"("kernel_size": [5, 1], "dilation_rate": 3)", {4, 8, 9}).own, (Sizes{6, 0}));
+  EXPECT_TRUE(padding(R"("kernel_size": 3)", {4, 8, 9}).around.empty());
+  EXPECT_EQ(padding(R"("kernel_size": [3, 4])", {4, 8, 9}).around,
+            (std::vector<int64_t>{1, 2, 1, 1}));
+  EXPECT_EQ(padding(R"("kernel_size": [3, 4])", {4, 8, 9}).own, (Sizes{0, 0}));
+
+  auto bytes = [](const std::string& layer) {
+    return CostOf(CheckLayer(R"({"padding": "same", )" + layer + "}", {4, 8, 9}).layer)
+        .activation_bytes;
+  };
+  EXPECT_EQ(bytes(R"("type": "conv2d", "filters": 6, "kernel_size": 3)"), 4 * 6 * 72);
+  EXPECT_EQ(bytes(R"("type": "conv2d", "filters": 6, "kernel_size": [3, 4])"),
+            4 * (6 * 72 + 4 * 10 * 12));
+  EXPECT_EQ(bytes(R"("type": "depthwise_conv2d", "kernel_size": 2)"), 4 * (4 * 72 + 4 * 9 * 10));
+  EXPECT_EQ(bytes(R"("type": "separable_conv2d", "filters": 6, "kernel_size": 2)"),
+            4 * (4 * 72 + 6 * 72 + 4 * 9 * 10));
+}
+
 TEST(Layers, WrongOptionsOfFurtherLayersAreRefused) {
   struct Case {
     const char* layer;
@@ -409,6 +436,18 @@ TEST(Layers, WrongOptionsOfFurtherLayersAreRefused) {
            {R"({"type": "group_normalization"})", {4, 8}, ".groups", "missing"},
            {R"({"type": "group_normalization", "groups": 3})", {4, 8}, ".groups", "divisor of 4"},
            {R"({"type": "rms_normalization", "epsilon": "a"})", {4, 8}, ".epsilon", "not a number"},
+           {R"({"type": "RMSNorm", "normalized_shape": 9})",
+            {4, 8},
+            ".normalized_shape",
+            "expected [8], found 9"},
+           {R"({"type": "RMSNorm", "normalized_shape": [4, 8]})",
+            {4, 8},
+            ".normalized_shape",
+            "expected [8]"},
+           {R"({"type": "RMSNorm", "normalized_shape": "a"})",
+            {4, 8},
+            ".normalized_shape",
+            "not a whole number"},
            {R"({"type": "embedding", "output_dim": 4})", {4}, ".input_dim", "missing"},
            {R"({"type": "embedding", "input_dim": 0, "output_dim": 4})",
             {4},
@@ -434,20 +473,16 @@ TEST(Layers, WrongOptionsOfFurtherLayersAreRefused) {
             {4, 8},
             ".input_size",
             "expected 8, found 7"},
+           {R"({"type": "gru", "units": 4, "batch_first": false})",
+            {4, 8},
+            ".batch_first",
+            "expected true, found false"},
            {R"({"type": "multi_head_attention"})", {4, 8}, ".num_heads", "missing"},
+           {R"({"type": "multi_head_attention", "num_heads": 2, "key_dim": 8})",
+            {4, 8},
+            ".key_dim",
+            "expected 4, found 8"},
            {R"({"type": "multi_head_attention", "num_heads": 3})",
-           {R"({"type": "RMSNorm", "normalized_shape": 9})",
-            {4, 8},
-            ".normalized_shape",
-            "expected [8], found 9"},
-           {R"({"type": "RMSNorm", "normalized_shape": [4, 8]})",
-            {4, 8},
-            ".normalized_shape",
-            "expected [8]"},
-           {R"({"type": "RMSNorm", "normalized_shape": "a"})",
-            {4, 8},
-            ".normalized_shape",
-            "not a whole number"},
             {4, 8},
             ".num_heads",
             "divisor of 8"},
@@ -473,15 +508,7 @@ TEST(Layers, WrongOptionsOfFurtherLayersAreRefused) {
             ".target_shape",
             "expected 32 values"},
            {R"({"type": "reshape", "target_shape": [-1, -1]})",
-           {R"({"type": "gru", "units": 4, "batch_first": false})",
             {4, 8},
-            ".batch_first",
-            "expected true, found false"},
-            {4, 8},
-           {R"({"type": "multi_head_attention", "num_heads": 2, "key_dim": 8})",
-            {4, 8},
-            ".key_dim",
-            "expected 4, found 8"},
             ".target_shape",
             "more than one -1"},
            {R"({"type": "reshape", "target_shape": [0]})", {4, 8}, ".target_shape", "positive"},

@@ -1,7 +1,9 @@
 """What the specification estimates of a training's memory, against what its runner takes."""
 
+import array
 import json
 import pathlib
+import random
 import shutil
 import subprocess
 
@@ -36,16 +38,67 @@ def broad():
             "dataset": "mock://random_data?samples=400&test_samples=64&features=10"}
 
 
+def of_sequences(length, samples, *layers, **hyperparameters):
+    """Layers along sequences of 64 features, then a dense one; all samples are one batch."""
+    return {"model": {"layers": [{"type": "reshape", "target_shape": [length, 64]}, *layers, {"type": "flatten"},
+                                 {"type": "dense", "units": 10}]},
+            "hyperparameters": {"batch_size": samples, **hyperparameters},
+            "dataset": f"mock://random_data?samples={samples}&test_samples=1&features={64 * length}"}
+
+
+def recurrent(kind, length, samples, **options):
+    return of_sequences(length, samples, {"type": kind, "return_sequences": True, **options})
+
+
+def classes(**hyperparameters):
+    """Scores of 20,000 classes, of which the loss makes others of the same size."""
+    return {"model": {"layers": [{"type": "dense", "units": 20_000}]},
+            "hyperparameters": {"batch_size": 2048, "optimizer": "sgd", "metrics": ["accuracy"], **hyperparameters},
+            "dataset": "mock://random_data?samples=2048&test_samples=1&features=8&classes=20000"}
+
+
+def uneven():
+    """Zeros on one side of the images that are larger than these."""
+    conv = {"type": "conv2d", "filters": 2, "kernel_size": 2, "padding": "same", "dilation_rate": 301}
+    return {"model": {"layers": [{"type": "reshape", "target_shape": [3, 9, 9]}, conv, conv, {"type": "global_average_pooling2d"},
+                                 {"type": "dense", "units": 10}]},
+            "hyperparameters": {"batch_size": 64}, "dataset": "mock://random_data?samples=64&test_samples=1&features=243"}
+
+
+def positions():
+    """A class of 10,000 at each of 64 positions."""
+    return {"model": {"layers": [{"type": "embedding", "input_dim": 5000, "output_dim": 16}, {"type": "dense", "units": 10_000}]},
+            "hyperparameters": {"batch_size": 64}, "dataset": "file:///srv/data/tokens.npy?labels=/srv/data/next.npy"}
+
+
+def write_positions(folder):
+    for name, below in (("tokens", 5000), ("next", 10_000)):
+        header = str({"descr": "<i8", "fortran_order": False, "shape": (64, 64)}).ljust(117) + "\n"
+        numbers = random.Random(1)
+        values = array.array("q", (numbers.randrange(below) for _ in range(64 * 64)))
+        (folder / f"{name}.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + values.tobytes())
+
+
 def example(name):
     job = json.loads((EXAMPLES / f"{name}.json").read_text())
     job["hyperparameters"]["epochs"] = 1
     return job
 
 
-@pytest.mark.parametrize("job", [wide(), broad(), deep(), example("fashion-mnist-mlp"), example("flats"), example("gpl-3-gpt"), example("gpl-3-lstm")],
-                         ids=["wide", "broad", "deep", "fashion-mnist-mlp", "flats", "gpl-3-gpt", "gpl-3-lstm"])
+JOBS = {
+    "wide": wide(), "broad": broad(), "deep": deep(), "classes": classes(), "smoothed": classes(label_smoothing=0.1), "positions": positions(),
+    "uneven": uneven(), "rms": of_sequences(512, 256, *[{"type": "rms_normalization"}] * 8),
+    "gru": recurrent("gru", 512, 48, units=160), "lstm": recurrent("lstm", 512, 48, units=160),
+    "gru-both-ways": recurrent("gru", 256, 48, units=128, bidirectional=True, num_layers=2, dropout=0.2),
+    "lstm-both-ways": recurrent("lstm", 512, 32, units=96, bidirectional=True, num_layers=2, dropout=0.2),
+    "lstm-three": recurrent("lstm", 256, 64, units=64, bidirectional=True, num_layers=3),
+    **{name: example(name) for name in ("fashion-mnist-mlp", "flats", "gpl-3-gpt", "gpl-3-lstm")}}
+
+
+@pytest.mark.parametrize("job", JOBS.values(), ids=JOBS.keys())
 def test_memory_of_a_training_is_estimated_to_a_quarter(job, tmp_path):
     shutil.copy(EXAMPLES / "data/flats.csv", tmp_path)
+    write_positions(tmp_path)
     job["dataset"] = job["dataset"].replace("/srv/data/", f"{tmp_path}/")
     (tmp_path / "job.json").write_text(json.dumps(job))
     done = subprocess.run([BIN / "cyxwiz-runner", "--train", tmp_path / "job.json", "--folder", tmp_path / "result", "--data-root", tmp_path,
