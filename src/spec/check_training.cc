@@ -339,7 +339,7 @@ void ChooseBatchSize(const JobDescription& job, const ModelSpec& model, const Da
     return EstimateJob(model, *training, dataset, device == Device::kCuda).memory_bytes;
   };
   while (training->batch_size > 1 &&
-         ((dataset != nullptr && training->batch_size > dataset->train_samples) ||
+         ((dataset != nullptr && training->batch_size > TrainedSamples(*dataset, *training)) ||
           needed() > memory)) {
     training->batch_size /= 2;
   }

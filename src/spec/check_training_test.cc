@@ -260,8 +260,9 @@ TEST(Estimate, CountsWhatOptimizerAndAveragesKeep) {
 }
 
 TEST(BatchSize, IsTheLargestThatFitsWhenItIsToBeChosen) {
-  auto chosen = [](int64_t memory, int64_t samples) {
-    JobDescription job = WithUnits(10, {{"batch_size", "auto"}});
+  auto chosen = [](int64_t memory, int64_t samples, const char* validation_split = "0") {
+    JobDescription job =
+        WithUnits(10, {{"batch_size", "auto"}, {"validation_split", validation_split}});
     job.requested.memory_bytes = memory;
     DatasetInfo info = Table(10);
     info.sample_shape = {100'000};
@@ -281,6 +282,7 @@ TEST(BatchSize, IsTheLargestThatFitsWhenItIsToBeChosen) {
   EXPECT_GT(Check(twice, info).spec->estimate.memory_bytes, 400 * mib);
   EXPECT_EQ(chosen(int64_t{1} << 40, 60'000).spec->training.batch_size, kMaxAutoBatchSize);
   EXPECT_EQ(chosen(int64_t{1} << 40, 100).spec->training.batch_size, 64);
+  EXPECT_EQ(chosen(int64_t{1} << 40, 100, "0.5").spec->training.batch_size, 32);
   const char* path = "$.hyperparameters.batch_size";
   EXPECT_TRUE(SaysOnly(chosen(0, 100).problems, path, "resources.memory"));
   EXPECT_TRUE(SaysOnly(chosen(100 * mib, 100).problems, path, "no batch fits into the memory"));
