@@ -124,9 +124,9 @@ void ReadClassWeights(ObjectReader& reader, TrainingSpec* training) {
   double sum = 0;
   for (const std::string& text : *texts) {
     auto weight = ParseDouble(text);
-    if (!weight || !std::isfinite(*weight) || *weight < 0) {
+    if (!weight || !(*weight >= 0) || !FitsFloat32(*weight)) {
       reader.Refuse(kClassWeightsKey, "is no list of weights",
-                    "a number from 0 up for each class, such as 1, 2.5, or balanced");
+                    "a number of float32 from 0 up for each class, such as 1, 2.5, or balanced");
       training->class_weights.clear();  // they are not counted, too
       return;
     }

@@ -201,6 +201,11 @@ std::optional<int64_t> ObjectReader::Whole(const Key& key, int64_t min, int64_t 
   return std::nullopt;
 }
 
+bool FitsFloat32(double number) {
+  const auto narrow = static_cast<float>(number);
+  return std::isfinite(narrow) && (narrow != 0 || number == 0);
+}
+
 std::optional<double> ObjectReader::Real(const Key& key, const RealRange& range) {
   const Json* value = Find(key);
   if (value == nullptr) return std::nullopt;
@@ -214,7 +219,10 @@ std::optional<double> ObjectReader::Real(const Key& key, const RealRange& range)
   if (number && std::isfinite(*number) &&
       (range.above_min ? *number > range.min : *number >= range.min) &&
       (range.below_max ? *number < range.max : *number <= range.max)) {
-    return number;
+    if (FitsFloat32(*number)) return number;
+    Refuse(key, std::abs(*number) < 1 ? "is 0 in float32" : "is infinite in float32",
+           Expected(range) + ", within 1.4e-45 and 3.4e38");
+    return std::nullopt;
   }
   const char* what = "is not a number";
   if (number) what = std::isfinite(*number) ? "is out of range" : "is not a finite number";

@@ -57,6 +57,9 @@ struct RealRange {
   bool below_max = false;  // max itself is outside
 };
 
+// Whether the number is finite in float32, and 0 only when it is 0.
+bool FitsFloat32(double number);
+
 // One value of an enumeration. Aliases are accepted and not listed in messages.
 struct Choice {
   std::string_view name;
@@ -78,6 +81,7 @@ class ObjectReader {
 
   // Each returns nullopt when the member is absent, and nullopt with a problem when it is wrong.
   std::optional<int64_t> Whole(const Key& key, int64_t min, int64_t max);
+  // One that is computed with in float32, where it must not overflow or become 0.
   std::optional<double> Real(const Key& key, const RealRange& range);
   std::optional<bool> Bool(const Key& key);
   std::optional<std::string> Text(const Key& key);
