@@ -285,20 +285,20 @@ TEST_F(TableTest, TheLimitOfARecordIsExact) {
     EXPECT_GE(LoadText("a,b\n" + cell + "1,1" + "5" + end).train.samples, 1);
   }
   for (const char* end : {"\n", "\n3,1\n"}) {
-    ExpectWrong(Csv(Write("table.csv", "a,b\n" + cell + "123,15" + end)), Code::kResourceExhausted,
+    ExpectWrong(Csv(Write("table.csv", "a,b\n" + cell + "123,15" + end)), Code::kInvalidArgument,
                 {"line 2", "too long", "1.0 MiB"});
   }
   ExpectWrong(Csv(Write("table.csv", "a,b\n1,\"" + std::string(5 << 20, '\n'))),
-              Code::kResourceExhausted, {"line 2", "too long", "never closed"});
-  ExpectWrong(Csv(Write("table.csv.gz", Gzip(std::string(64 << 20, '1')))),
-              Code::kResourceExhausted, {"too long"});
+              Code::kInvalidArgument, {"line 2", "too long", "never closed"});
+  ExpectWrong(Csv(Write("table.csv.gz", Gzip(std::string(64 << 20, '1')))), Code::kInvalidArgument,
+              {"too long"});
 }
 
 TEST_F(TableTest, FilesThatNoMemoryHoldsAreRefusedAtOnce) {
   // Zeros that take no disk: one line.
   const std::string path = Write("table.csv", "a,b\n1,0\n2,");
   std::filesystem::resize_file(path, uint64_t{3} << 30);
-  ExpectWrong(Csv(path), Code::kResourceExhausted, {"line 3", "too long", "1.0 MiB"});
+  ExpectWrong(Csv(path), Code::kInvalidArgument, {"line 3", "too long", "1.0 MiB"});
   std::filesystem::resize_file(path, uint64_t{10} << 30);
   ExpectWrong(Csv(path), Code::kResourceExhausted,
               {"at most 4.0 GiB of text", "found 10.0 GiB", ".npy"});
