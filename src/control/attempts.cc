@@ -24,6 +24,13 @@ bool IsRetried(Cause cause) {
   }
 }
 
+// Whether it ran out of memory of which it had what was estimated, and not what it names: its node
+// tells so by the code.
+bool WasEstimatedTooLow(const AttemptEnd& end) {
+  return end.cause == Cause::kOutOfMemory &&
+         end.error.code == static_cast<int32_t>(Code::kOutOfRange);
+}
+
 }  // namespace
 
 void Control::State::Release(JobEntry& entry, NodeEntry& node) {
@@ -247,6 +254,22 @@ void Control::State::Fail(JobEntry& entry, const AttemptEnd& end) {
     SetState(entry, JobState::kFailed, job.error->message);
     return;
   }
+  std::string with;
+  if (WasEstimatedTooLow(end)) {
+    // With as much as before it would only happen again.
+    int64_t most = 0;
+    for (const auto& [id, node] : nodes) most = std::max(most, node.node.capacity.memory_bytes);
+    const int64_t before = job.resources.memory_bytes;
+    if (most <= before) {
+      SetState(entry, JobState::kFailed,
+               job.error->message + "; no node has more memory than the " + FormatBytes(before) +
+                   " that it had");
+      return;
+    }
+    job.resources.memory_bytes = most - before < before ? most : 2 * before;
+    with = " with " + FormatBytes(job.resources.memory_bytes) +
+           " of memory, for what was estimated was too little";
+  }
   job.retries++;
   StepBack(job);
   if (std::exchange(job.pause_requested, false)) {
@@ -257,7 +280,7 @@ void Control::State::Fail(JobEntry& entry, const AttemptEnd& end) {
   SetState(entry, JobState::kQueued,
            "attempt " + std::to_string(job.attempt) + " failed (" + CauseName(job.cause) + ": " +
                job.error->message + "), retry " + std::to_string(job.retries) + " of " +
-               std::to_string(job.max_retries));
+               std::to_string(job.max_retries) + with);
 }
 
 }  // namespace cyxwiz::control

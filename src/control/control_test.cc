@@ -123,6 +123,49 @@ TEST(JobLifecycle, ACrashIsRetriedWithBackoffUpToTheLimit) {
   EXPECT_EQ(b.Get("j").cause, Cause::kRunnerCrashed);
 }
 
+TEST(JobLifecycle, WhatRanOutOfEstimatedMemoryGetsTwiceAsMuchWhileANodeHasIt) {
+  Bench b;
+  b.Register("n");
+  const int64_t most = b.nodes.at("n").capacity.memory_bytes;
+  SubmitJob command = Bench::SubmitCommand("j");
+  command.job.resources.memory_bytes = most / 3;
+  command.job.max_retries = 5;
+  b.Do(command);
+  auto run_out = [&b](int attempt, Code code) {
+    b.Do(ReportCompletion{.node = NodeId{"n"},
+                          .attempt = {JobId{"j"}, attempt},
+                          .outcome = Outcome::kFailed,
+                          .cause = Cause::kOutOfMemory,
+                          .error = {static_cast<int32_t>(code), "not enough", ""}});
+  };
+  auto next = [&b](int attempt) {
+    b.Pass(seconds(5));
+    b.Beat("n");
+    b.Pass(seconds(5));
+    const Job job = b.Get("j");
+    EXPECT_EQ(job.state, JobState::kAssigned);
+    EXPECT_EQ(job.attempt, attempt);
+    return job.resources.memory_bytes;
+  };
+  run_out(1, Code::kResourceExhausted);
+  EXPECT_EQ(next(2), most / 3) << "what it had is what it named";
+  run_out(2, Code::kOutOfRange);
+  EXPECT_NE(b.Get("j").message.find("retry 2 of 5 with " + FormatBytes(most / 3 * 2)),
+            std::string::npos)
+      << b.Get("j").message;
+  b.Restart();
+  b.Register("n");
+  EXPECT_EQ(next(3), most / 3 * 2);
+  run_out(3, Code::kOutOfRange);
+  EXPECT_EQ(next(4), most) << "all that the largest node has";
+  run_out(4, Code::kOutOfRange);
+  const Job job = b.Get("j");
+  EXPECT_EQ(job.state, JobState::kFailed);
+  EXPECT_EQ(job.cause, Cause::kOutOfMemory);
+  EXPECT_EQ(job.message,
+            "not enough; no node has more memory than the " + FormatBytes(most) + " that it had");
+}
+
 TEST(JobLifecycle, TheTransitionTableKeepsFinalStatesFinal) {
   for (JobState from : {JobState::kSucceeded, JobState::kFailed, JobState::kCancelled}) {
     for (int to = 1; to <= 7; ++to) EXPECT_FALSE(IsLegal(from, static_cast<JobState>(to)));

@@ -39,12 +39,15 @@ void Fail(AttemptEnd* end, protocol::FailureCause cause, std::string message,
   end->error = Status(CodeOf(cause), std::move(message), std::move(hint));
 }
 
-// Who has not chosen a limit is told where it comes from.
-std::string MemoryHint(const EndFacts& facts, std::string otherwise) {
-  if (!facts.memory_estimated) return otherwise;
-  return "the job names no memory, and what it has was estimated: name more in resources.memory, "
-         "or "
-         "use a smaller batch_size or model";
+// For want of memory. Who has not chosen a limit is told where it comes from; by the code the
+// server knows that it was too low, and gives the next attempt more.
+void FailForMemory(const EndFacts& facts, AttemptEnd* end, std::string message, std::string hint) {
+  Fail(end, protocol::CAUSE_OUT_OF_MEMORY, std::move(message), std::move(hint));
+  if (!facts.memory_estimated) return;
+  end->error = Status(
+      Code::kOutOfRange, end->error.message(),
+      "the job names no memory, and what it has was estimated: name more in resources.memory, or "
+      "use a smaller batch_size or model");
 }
 
 }  // namespace
@@ -99,8 +102,12 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
     const FinalMessage& said = *facts.final_message;
     std::string message = said.path.empty() ? said.message : said.path + ": " + said.message;
     const protocol::FailureCause cause = CauseFromName(said.cause);
-    Fail(&end, cause, message.empty() ? "the runner gave no reason" : std::move(message),
-         cause == protocol::CAUSE_OUT_OF_MEMORY ? MemoryHint(facts, said.hint) : said.hint);
+    if (message.empty()) message = "the runner gave no reason";
+    if (cause == protocol::CAUSE_OUT_OF_MEMORY) {
+      FailForMemory(facts, &end, std::move(message), said.hint);
+    } else {
+      Fail(&end, cause, std::move(message), said.hint);
+    }
     return end;
   }
   if (!facts.node_trouble.empty()) {
@@ -114,12 +121,12 @@ AttemptEnd JudgeEnd(const EndFacts& facts) {
   }
   if (facts.exit && facts.exit->signal == SIGKILL && facts.oom_killed && !facts.killed_by_node) {
     std::string used = FormatBytes(facts.exit->max_rss_bytes);
-    Fail(&end, protocol::CAUSE_OUT_OF_MEMORY,
-         facts.memory_limit_bytes > 0
-             ? "the kernel killed the runner: it reached its memory limit of " +
-                   FormatBytes(facts.memory_limit_bytes)
-             : "the kernel killed the runner for want of memory; it used " + used,
-         MemoryHint(facts, "give the job more in resources.memory, or a smaller batch_size"));
+    FailForMemory(facts, &end,
+                  facts.memory_limit_bytes > 0
+                      ? "the kernel killed the runner: it reached its memory limit of " +
+                            FormatBytes(facts.memory_limit_bytes)
+                      : "the kernel killed the runner for want of memory; it used " + used,
+                  "give the job more in resources.memory, or a smaller batch_size");
     return end;
   }
   if (facts.exit && facts.exit->signal != 0) {

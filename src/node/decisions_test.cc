@@ -291,6 +291,7 @@ TEST(AttemptEnd, WhoNamedNoMemoryIsToldThatItWasEstimated) {
     facts.memory_estimated = estimated;
     AttemptEnd end = JudgeEnd(facts);
     EXPECT_EQ(end.cause, protocol::CAUSE_OUT_OF_MEMORY);
+    EXPECT_EQ(end.error.code(), estimated ? Code::kOutOfRange : Code::kResourceExhausted);
     return end.error.hint();
   };
   EndFacts killed = Exited(-1, SIGKILL);
