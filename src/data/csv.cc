@@ -117,9 +117,8 @@ Fault RecordReader::SplitQuoted(char** at, char* limit, std::vector<std::string_
 }
 
 Fault RecordReader::TooLong() const {
-  return Wrong("CSV file " + Place() + " is too long",
-               "at most " + FormatBytes(kMaxCsvRecordBytes), "more",
-               "is a quote never closed, or is this not a CSV file?");
+  return Wrong("CSV file " + Place() + " is too long", "at most " + FormatBytes(kMaxCsvRecordBytes),
+               "more", "is a quote never closed, or is this not a CSV file?");
 }
 
 }  // namespace cyxwiz::data

@@ -51,12 +51,11 @@ struct Placement {
 
 // One reason why a job waits.
 struct Reason {
-  std::string
-      code;  // QUOTA_EXCEEDED, QUOTA_BORROWING, NO_NODES, NODES_OFFLINE, NODES_HELD,
-             // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL,
-             // OTHER_POOL, NO_GANGS, TOO_LARGE, TOO_FEW_NODES, NOT_ENOUGH_FREE,
-             // NO_SINGLE_GPU, ANTI_AFFINITY, NODES_KEPT, PREEMPTING, DEPENDENCY, ARRAY_PARALLEL,
-             // MASS_LOSS, BACKOFF, QUEUED
+  std::string code;  // QUOTA_EXCEEDED, QUOTA_BORROWING, NO_NODES, NODES_OFFLINE, NODES_HELD,
+                     // NODES_CORDONED, NODES_QUARANTINED, NO_SUCH_DEVICE, NO_SUCH_LABEL,
+                     // OTHER_POOL, NO_GANGS, TOO_LARGE, TOO_FEW_NODES, NOT_ENOUGH_FREE,
+                     // NO_SINGLE_GPU, ANTI_AFFINITY, NODES_KEPT, PREEMPTING, DEPENDENCY,
+                     // ARRAY_PARALLEL, MASS_LOSS, BACKOFF, QUEUED
   std::string message;
   std::vector<NodeId> nodes;  // at most kMostNodesNamed of them
   bool operator==(const Reason&) const = default;
