@@ -139,6 +139,7 @@ TEST(JobLifecycle, WhatRanOutOfEstimatedMemoryGetsTwiceAsMuchWhileANodeHasIt) {
                           .error = {static_cast<int32_t>(code), "not enough", ""}});
   };
   auto next = [&b](int attempt) {
+    b.Beat("n");
     b.Pass(seconds(5));
     b.Beat("n");
     b.Pass(seconds(5));

@@ -309,14 +309,17 @@ std::optional<Outlook> Control::State::OutlookOf(const JobEntry& entry, int64_t 
 
 void Control::State::AddHold(const Job& job, PlanReply* reply) const {
   const scheduler::Hold* hold = IsInLine(job) ? HoldFor(job) : nullptr;
-  if (hold == nullptr || reply->estimated_start) return;
+  if (hold == nullptr) return;
+  const bool is_sure = hold->start != MonotonicTime::Never();
+  const UnixTime latest{now.unix.ms + (is_sure ? Milliseconds(hold->start - now.monotonic) : 0)};
+  if (reply->estimated_start && !(is_sure && latest < *reply->estimated_start)) return;
   std::string nodes;
   for (const scheduler::Hold::Place& place : hold->places)
     nodes += (nodes.empty() ? "'" : ", '") + place.node.value + "'";
   reply->estimate_basis = hold->places.size() == 1 ? "node " + nodes + " is kept for it"
                                                    : "nodes " + nodes + " are kept for it";
-  if (hold->start == MonotonicTime::Never()) return;
-  reply->estimated_start = UnixTime{now.unix.ms + Milliseconds(hold->start - now.monotonic)};
+  if (!is_sure) return;
+  reply->estimated_start = latest;
   reply->estimate_basis += ": at the latest then, by the limits of what runs there";
 }
 

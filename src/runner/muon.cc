@@ -4,6 +4,7 @@
 // et al., "Muon is Scalable for LLM Training", arXiv:2502.16982.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "runner/optimizers.h"
 
@@ -27,6 +28,9 @@ at::Tensor Orthogonalized(const at::Tensor& matrix, int64_t iterations) {
   }
   return tall ? x.t() : x;
 }
+
+// libtorch throws at a factor beyond float32; that the weights are then infinite is found later.
+double Finite(double factor) { return std::min<double>(factor, std::numeric_limits<float>::max()); }
 
 class Muon : public FlatOptimizer {
  public:
@@ -72,7 +76,7 @@ class Muon : public FlatOptimizer {
     at::Tensor update = Orthogonalized(
         t.nesterov ? part.gradient.lerp(part.mean, t.momentum) : part.mean, t.ns_steps);
     part.values.mul_(1 - learning_rate * t.weight_decay);
-    part.values.add_(update, -learning_rate * ScaleOf(part.values));
+    part.values.add_(update, -Finite(learning_rate * ScaleOf(part.values)));
   }
 
   void StepOther(Part& part, double learning_rate) {
@@ -82,7 +86,8 @@ class Muon : public FlatOptimizer {
     part.square.mul_(t.beta2).addcmul_(part.gradient, part.gradient, 1 - t.beta2);
     at::Tensor divisor =
         part.square.sqrt().div_(std::sqrt(1 - std::pow(t.beta2, steps_))).add_(t.epsilon);
-    part.values.addcdiv_(part.mean, divisor, -learning_rate / (1 - std::pow(t.beta1, steps_)));
+    part.values.addcdiv_(part.mean, divisor,
+                         -Finite(learning_rate / (1 - std::pow(t.beta1, steps_))));
   }
 
   at::Tensor mean_, square_;

@@ -855,7 +855,7 @@ TEST_F(HoldTest, KeepsAsManyNodesAsAGangNeeds) {
   ASSERT_EQ(hold->places.size(), 2u);
   EXPECT_EQ(hold->places[0].node.value, "a");
   EXPECT_EQ(hold->places[1].node.value, "c");
-  EXPECT_EQ(hold->start, At(40)) << "when the last of them is free";
+  EXPECT_EQ(hold->start, At(40) + kTimeToStop) << "when the last of them is free";
   fleet.AddHold(std::move(*hold));
   Shares shares;
   Line small{{1, Ask(2, 0), "", ""}, {{10, 1}, {11, 1}}, true};

@@ -400,14 +400,17 @@ TEST(CheckJob, ImpossibleAmountsAreRefused) {
   EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpu_share", "found 0.5"));
   job.requested.gpu_millis = kWholeGpu;
   EXPECT_TRUE(SaysOnly(Check(job).problems, "$.resources.gpus", "set \"device\" to \"cuda\""));
+  const char* kMany = "mock://random_data?samples=2000000&features=10";
   job = Job(R"({"layers": [{"type": "dense", "units": 1000000}, {"type": "dense", "units": 1000},
-                           {"type": "dense", "units": 1000000}, {"type": "dense", "units": 10}]})");
+                           {"type": "dense", "units": 1000000}, {"type": "dense", "units": 10}]})",
+            kMany);
   job.batch_size = kMaxBatchSize;
   EXPECT_TRUE(Check(job).spec);  // 17 TiB: for the scheduler to say that no node has them
   std::string layers;
   for (int i = 0; i < 100; ++i) layers += R"({"type": "dropout"}, {"type": "relu"},)";
   job = Job(R"({"layers": [{"type": "dense", "units": 1000000},)" + layers +
-            R"({"type": "dense", "units": 10}]})");
+                R"({"type": "dense", "units": 10}]})",
+            kMany);
   job.batch_size = kMaxBatchSize;
   EXPECT_TRUE(SaysOnly(Check(job).problems, "$.model", "more memory than any machine"));
 }

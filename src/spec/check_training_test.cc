@@ -279,6 +279,7 @@ TEST(BatchSize, IsTheLargestThatFitsWhenItIsToBeChosen) {
   JobDescription twice = WithUnits(10, {{"batch_size", std::to_string(2 * batch)}});
   DatasetInfo info = Table(10);
   info.sample_shape = {100'000};
+  info.train_samples = 60'000;
   EXPECT_GT(Check(twice, info).spec->estimate.memory_bytes, 400 * mib);
   EXPECT_EQ(chosen(int64_t{1} << 40, 60'000).spec->training.batch_size, kMaxAutoBatchSize);
   EXPECT_EQ(chosen(int64_t{1} << 40, 100).spec->training.batch_size, 64);
