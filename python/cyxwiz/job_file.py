@@ -194,8 +194,12 @@ def memory_bytes(where: str, value: Any) -> int:
     raise ValueError(f"{where}: expected an amount of memory such as '512MiB', '2GiB' or a number of bytes, found {value!r}")
 
 
+def _bytes(name: str, value: Any) -> int:
+    return memory_bytes(f"job: {name}", value)
+
+
 def _memory(config: job_pb2.JobConfig, key: str, value: Any) -> None:
-    _number(config, key, memory_bytes(f"job: {key}", value))
+    _number(config, key, _bytes(key, value))
 
 
 def _mapping(where: str, value: Any, example: str) -> Mapping[Any, Any]:
@@ -216,9 +220,9 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
                 raise ValueError(f"job: {key}: cpus and cpu_millis say the same thing: leave one out")
             _number(config.resources, "cpu_millis", round(amount * 1000), where)
         elif name == "memory":
-            _number(config.resources, "memory_bytes", memory_bytes(f"job: {where}", amount), where)
+            _number(config.resources, "memory_bytes", _bytes(where, amount), where)
         elif name == "disk":
-            _number(config.resources, "disk_bytes", memory_bytes(f"job: {where}", amount), where)
+            _number(config.resources, "disk_bytes", _bytes(where, amount), where)
         elif name == "named":
             for own, number in _mapping(where, amount, "{'licence': 1}").items():
                 if isinstance(number, bool) or not isinstance(number, int):
@@ -231,7 +235,7 @@ def _resources(config: job_pb2.JobConfig, key: str, value: Any) -> None:
                 raise ValueError(f"job: {key}: gpus and gpu_share exclude each other: leave one out")
             _number(config.resources, "gpu_share_millis", round(amount * 1000), where)
         elif name == "gpu_memory":
-            _number(config.resources, "gpu_memory_bytes", memory_bytes(f"job: {where}", amount), where)
+            _number(config.resources, "gpu_memory_bytes", _bytes(where, amount), where)
         elif name in ("cpu_millis", "gpus"):
             _number(config.resources, name, amount, where)
         elif name in ("nodes", "processes"):
