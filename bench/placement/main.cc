@@ -1,6 +1,6 @@
 // Measures the control core alone: how long a decision takes as the fleet and the queue grow, how
-// much memory a queued job takes, and how much more while all of them are cancelled at once. One
-// line of JSON a case.
+// much memory a queued job takes, and how much more while all of them are cancelled at once, and
+// how long a heartbeat waits meanwhile at most (but for commits). One line of JSON a case.
 //
 //   bench_placement [--quick]
 //
@@ -104,10 +104,8 @@ class Case {
       Take(output);
     }
     const int64_t waiting = control_.counters().jobs_by_state[1];
-    const int64_t cancel_bytes = PeakBytes([this] {
-      Add(control::CancelJobs{.filter = {.states = {control::JobState::kQueued}}});
-      Flush();
-    });
+    double beat_us = 0;
+    const int64_t cancel_bytes = PeakBytes([this, &beat_us] { beat_us = CancelAll(); });
     std::sort(took.begin(), took.end());
     auto at = [&took](double part) {
       return took[std::min(took.size() - 1,
@@ -118,16 +116,41 @@ class Case {
         "{\"nodes\": %lld, \"queued\": %lld, \"decisions\": %zu, \"p50_us\": %.2f, \"p99_us\": "
         "%.2f, "
         "\"most_us\": %.2f, \"submit_us\": %.2f, \"bytes_per_job\": %lld, "
-        "\"bytes_per_job_cancelled\": %lld}\n",
+        "\"bytes_per_job_cancelled\": %lld, \"beat_waits_us\": %.0f}\n",
         static_cast<long long>(nodes_), static_cast<long long>(jobs_), took.size(), at(0.5),
         at(0.99), took.back(), submit_us, static_cast<long long>(bytes / held),
-        static_cast<long long>(cancel_bytes / std::max<int64_t>(1, waiting)));
+        static_cast<long long>(cancel_bytes / std::max<int64_t>(1, waiting)), beat_us);
     std::fflush(stdout);
   }
 
  private:
   Now now() const {
     return {{elapsed_.count()}, {1'700'000'000'000 + elapsed_.count() / 1'000'000}};
+  }
+
+  // All that wait, in one request, with a heartbeat in each batch until it is answered. The longest
+  // batch, in microseconds.
+  double CancelAll() {
+    control::CancelJobs cancel{.filter = {.states = {control::JobState::kQueued}}};
+    cancel.reply_to = 1;
+    std::vector<control::Command> batch = {std::move(cancel)};
+    double longest = 0;
+    for (bool answered = false; !answered;) {
+      batch.push_back(control::Heartbeat{.node = {"node-0"}, .session = "session"});
+      elapsed_ += std::chrono::microseconds(100);
+      control::Output output;
+      const auto start = Clock::now();
+      control_.Apply(batch, now(), &output);
+      longest = std::max(longest,
+                         std::chrono::duration<double, std::micro>(Clock::now() - start).count());
+      batch.clear();
+      Take(output);
+      for (const control::Effect& effect : output.effects) {
+        auto* reply = std::get_if<control::Reply>(&effect);
+        answered |= reply != nullptr && reply->to == 1;
+      }
+    }
+    return longest;
   }
 
   template <typename Command>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import getpass
 import hashlib
 import os
 import random
@@ -10,7 +11,7 @@ import secrets
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import grpc
 
@@ -409,7 +410,8 @@ class Client:
         """What happened to a job, to a node or, with neither, to everything, oldest first.
 
         Args:
-            after: only events with a greater number; the last number seen, to go on from there.
+            after: only events with a greater number; the last number seen, to go on from there. Refused
+                (``OUT_OF_RANGE``) when some of these are no longer kept: the error says from where on they are.
             follow: go on with what happens from now on. Survives a restart of the server (see `patience`).
 
         Raises:
@@ -629,6 +631,14 @@ class Client:
         response = self._call(self._node_control.UncordonNode, control_pb2.UncordonNodeRequest(node_id=node))
         return node_from_wire(response.info)
 
+    def forget_node(self, node: str) -> None:
+        """Makes the server forget a node that is offline and has no attempts; it may register again.
+
+        Raises:
+            NotFound; Refused while it is online or has attempts.
+        """
+        self._call(self._node_control.ForgetNode, control_pb2.ForgetNodeRequest(node_id=node))
+
     # ---- calls ----
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
@@ -639,7 +649,7 @@ class Client:
 
     def _start(self, method: Callable[..., Any], request: Any, **options: Any) -> Any:
         try:
-            return method(request, **options)
+            return method(request, metadata=_WHO, **options)
         except ValueError:  # grpcio's way to say that the channel is closed
             if self._closed:
                 raise errors.CyxwizError("this client is closed; make a new one", "CANCELLED") from None
@@ -653,6 +663,18 @@ class Client:
             token = response.next_page_token
             if not token:
                 return
+
+
+def _who() -> List[Tuple[str, str]]:
+    """Who asks, for the server's history: the user of this process, where the system has a plain name for it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        return []
+    return [("cyxwiz-user", user)] if user.isascii() and user.isprintable() and " " not in user else []
+
+
+_WHO = _who()
 
 
 def _is(path: Path, sha256: str, size: int) -> bool:

@@ -270,6 +270,8 @@ class EventKind(enum.Enum):
     #: More than half of the nodes, and at least three, went silent at once.
     MASS_LOSS = 16
     MASS_LOSS_OVER = 17
+    #: By an operator, or because it was offline for long.
+    NODE_FORGOTTEN = 18
 
 
 @dataclass(frozen=True)
@@ -289,6 +291,9 @@ class Event:
     to_state: JobState
     cause: FailureCause
     message: str
+    #: Who made it happen: ``"client:USER@ADDRESS"``, ``"node:ID"``, ``"server:scheduler"``, ``"server:timer"`` or
+    #: ``"server:dependencies"``.
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -470,6 +475,7 @@ def event_from_wire(event: control_pb2.Event) -> Event:
         to_state=_enum(JobState, event.to, JobState.UNKNOWN),
         cause=_enum(FailureCause, event.cause, FailureCause.INTERNAL),
         message=event.message,
+        actor=event.actor,
     )
 
 

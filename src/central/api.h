@@ -33,16 +33,18 @@ class Api {
  public:
   virtual ~Api() = default;
 
+  // actor: who asks (control/actors.h).
+
   // A refused job: INVALID_ARGUMENT, and response.problems (field 100) holds every problem.
   virtual void SubmitJob(const protocol::SubmitJobRequest& request,
                          Done<protocol::SubmitJobResponse> done) = 0;
   virtual void GetJobStatus(const protocol::GetJobStatusRequest& request,
                             Done<protocol::GetJobStatusResponse> done) = 0;
-  virtual void CancelJob(const protocol::CancelJobRequest& request,
+  virtual void CancelJob(const protocol::CancelJobRequest& request, const std::string& actor,
                          Done<protocol::CancelJobResponse> done) = 0;
   virtual void ListJobs(const protocol::ListJobsRequest& request,
                         Done<protocol::ListJobsResponse> done) = 0;
-  virtual void DeleteJob(const protocol::DeleteJobRequest& request,
+  virtual void DeleteJob(const protocol::DeleteJobRequest& request, const std::string& actor,
                          Done<protocol::DeleteJobResponse> done) = 0;
   virtual void ListNodes(const protocol::ListNodesRequest& request,
                          Done<protocol::ListNodesResponse> done) = 0;
@@ -52,15 +54,15 @@ class Api {
                            Done<protocol::GetNodeInfoResponse> done) = 0;
 
   // Operating jobs and nodes; see control.proto.
-  virtual void PauseJob(const protocol::PauseJobRequest& request,
+  virtual void PauseJob(const protocol::PauseJobRequest& request, const std::string& actor,
                         Done<protocol::JobResponse> done) = 0;
-  virtual void ResumeJob(const protocol::ResumeJobRequest& request,
+  virtual void ResumeJob(const protocol::ResumeJobRequest& request, const std::string& actor,
                          Done<protocol::JobResponse> done) = 0;
   virtual void SetJobPriority(const protocol::SetJobPriorityRequest& request,
-                              Done<protocol::JobResponse> done) = 0;
-  virtual void RetryJob(const protocol::RetryJobRequest& request,
+                              const std::string& actor, Done<protocol::JobResponse> done) = 0;
+  virtual void RetryJob(const protocol::RetryJobRequest& request, const std::string& actor,
                         Done<protocol::JobResponse> done) = 0;
-  virtual void CancelJobs(const protocol::CancelJobsRequest& request,
+  virtual void CancelJobs(const protocol::CancelJobsRequest& request, const std::string& actor,
                           Done<protocol::CancelJobsResponse> done) = 0;
   virtual void ExplainJob(const protocol::ExplainJobRequest& request,
                           Done<protocol::JobPlan> done) = 0;
@@ -69,10 +71,12 @@ class Api {
                        Done<protocol::PlanJobResponse> done) = 0;
   virtual void ListEvents(const protocol::ListEventsRequest& request,
                           Done<protocol::ListEventsResponse> done) = 0;
-  virtual void CordonNode(const protocol::CordonNodeRequest& request,
+  virtual void CordonNode(const protocol::CordonNodeRequest& request, const std::string& actor,
                           Done<protocol::NodeResponse> done) = 0;
-  virtual void UncordonNode(const protocol::UncordonNodeRequest& request,
+  virtual void UncordonNode(const protocol::UncordonNodeRequest& request, const std::string& actor,
                             Done<protocol::NodeResponse> done) = 0;
+  virtual void ForgetNode(const protocol::ForgetNodeRequest& request, const std::string& actor,
+                          Done<protocol::ForgetNodeResponse> done) = 0;
 
   // Data sets that the server keeps; see dataset.proto.
   virtual void PutDataset(const protocol::PutDatasetRequest& request,

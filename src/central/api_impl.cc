@@ -169,11 +169,12 @@ class ApiImpl final : public Api {
         });
   }
 
-  void CancelJob(const protocol::CancelJobRequest& request,
+  void CancelJob(const protocol::CancelJobRequest& request, const std::string& actor,
                  Done<protocol::CancelJobResponse> done) override {
     Ask<control::JobReply>(
         core_,
-        control::CancelJob{.job = {request.job_id()}, .reason = Clip(request.reason(), 1000)},
+        control::CancelJob{
+            .job = {request.job_id()}, .reason = Clip(request.reason(), 1000), .actor = actor},
         std::move(done), [](const control::JobReply& reply, const auto& done) {
           protocol::CancelJobResponse response;
           response.set_status(protocol::STATUS_SUCCESS);
@@ -232,10 +233,10 @@ class ApiImpl final : public Api {
         });
   }
 
-  void DeleteJob(const protocol::DeleteJobRequest& request,
+  void DeleteJob(const protocol::DeleteJobRequest& request, const std::string& actor,
                  Done<protocol::DeleteJobResponse> done) override {
-    Ask<control::RemoveReply>(core_, control::RemoveJob{.job = {request.job_id()}}, std::move(done),
-                              [](const control::RemoveReply&, const auto& done) {
+    Ask<control::RemoveReply>(core_, control::RemoveJob{.job = {request.job_id()}, .actor = actor},
+                              std::move(done), [](const control::RemoveReply&, const auto& done) {
                                 protocol::DeleteJobResponse response;
                                 response.set_status(protocol::STATUS_SUCCESS);
                                 done(OkStatus(), std::move(response));
@@ -281,9 +282,13 @@ class ApiImpl final : public Api {
             response.set_network_avg_price(price / static_cast<double>(nodes.size()));
           response.set_total_count(static_cast<int32_t>(nodes.size()));
           SortNodes(nodes, filters.sort_by(), filters.sort_descending());
-          size_t begin = std::min(nodes.size(), static_cast<size_t>(position));
-          size_t end = std::min(nodes.size(), begin + static_cast<size_t>(page_size));
-          for (size_t i = begin; i < end; ++i) *response.add_nodes() = std::move(nodes[i]);
+          size_t end = std::min(nodes.size(), static_cast<size_t>(position));
+          size_t bytes = 0;
+          while (end < nodes.size() && response.nodes_size() < page_size &&
+                 bytes < kMostPageBytes) {
+            bytes += nodes[end].ByteSizeLong() + 8;
+            *response.add_nodes() = std::move(nodes[end++]);
+          }
           if (end < nodes.size())
             response.set_next_page_token(MakePageToken(static_cast<int64_t>(end), filter));
           done(OkStatus(), std::move(response));
@@ -340,10 +345,13 @@ class ApiImpl final : public Api {
             response.set_min_price_per_hour(least);
             response.set_max_price_per_hour(most);
           }
-          size_t count = nodes.size();
+          size_t count = nodes.size(), bytes = 0;
           if (request.max_results() > 0)
             count = std::min(count, static_cast<size_t>(request.max_results()));
-          for (size_t i = 0; i < count; ++i) *response.add_nodes() = std::move(nodes[i]);
+          for (size_t i = 0; i < count && bytes < kMostPageBytes; ++i) {
+            bytes += nodes[i].ByteSizeLong() + 8;
+            *response.add_nodes() = std::move(nodes[i]);
+          }
           done(OkStatus(), std::move(response));
         });
   }
@@ -358,20 +366,22 @@ class ApiImpl final : public Api {
                             });
   }
 
-  void PauseJob(const protocol::PauseJobRequest& request,
+  void PauseJob(const protocol::PauseJobRequest& request, const std::string& actor,
                 Done<protocol::JobResponse> done) override {
-    AskForJob(control::PauseJob{.job = {request.job_id()}}, std::move(done));
+    AskForJob(control::PauseJob{.job = {request.job_id()}, .actor = actor}, std::move(done));
   }
-  void ResumeJob(const protocol::ResumeJobRequest& request,
+  void ResumeJob(const protocol::ResumeJobRequest& request, const std::string& actor,
                  Done<protocol::JobResponse> done) override {
-    AskForJob(control::ResumeJob{.job = {request.job_id()}}, std::move(done));
+    AskForJob(control::ResumeJob{.job = {request.job_id()}, .actor = actor}, std::move(done));
   }
-  void SetJobPriority(const protocol::SetJobPriorityRequest& request,
+  void SetJobPriority(const protocol::SetJobPriorityRequest& request, const std::string& actor,
                       Done<protocol::JobResponse> done) override {
-    AskForJob(control::SetPriority{.job = {request.job_id()}, .priority = request.priority()},
-              std::move(done));
+    AskForJob(
+        control::SetPriority{
+            .job = {request.job_id()}, .priority = request.priority(), .actor = actor},
+        std::move(done));
   }
-  void RetryJob(const protocol::RetryJobRequest& request,
+  void RetryJob(const protocol::RetryJobRequest& request, const std::string& actor,
                 Done<protocol::JobResponse> done) override {
     JobId id{request.new_job_id()};
     if (id.empty()) {
@@ -381,7 +391,7 @@ class ApiImpl final : public Api {
                                   "1 to 128 of letters, digits, '.', '_' and '-'"),
                   {});
     }
-    control::RetryJob retry{.job = {request.job_id()}, .new_job = std::move(id)};
+    control::RetryJob retry{.job = {request.job_id()}, .new_job = std::move(id), .actor = actor};
     Ask<control::JobReply>(
         core_, control::GetJob{.job = retry.job}, std::move(done),
         [this, retry](const control::JobReply& reply, const auto& done) {
@@ -399,7 +409,7 @@ class ApiImpl final : public Api {
         });
   }
 
-  void CancelJobs(const protocol::CancelJobsRequest& request,
+  void CancelJobs(const protocol::CancelJobsRequest& request, const std::string& actor,
                   Done<protocol::CancelJobsResponse> done) override {
     using control::JobState;
     control::JobFilter filter{
@@ -435,7 +445,8 @@ class ApiImpl final : public Api {
     }
     Ask<control::CancelJobsReply>(
         core_,
-        control::CancelJobs{.filter = std::move(filter), .reason = Clip(request.reason(), 1000)},
+        control::CancelJobs{
+            .filter = std::move(filter), .reason = Clip(request.reason(), 1000), .actor = actor},
         std::move(done), [](const control::CancelJobsReply& reply, const auto& done) {
           protocol::CancelJobsResponse response;
           response.set_cancelled(reply.cancelled);
@@ -551,7 +562,7 @@ class ApiImpl final : public Api {
     return follower;
   }
 
-  void CordonNode(const protocol::CordonNodeRequest& request,
+  void CordonNode(const protocol::CordonNodeRequest& request, const std::string& actor,
                   Done<protocol::NodeResponse> done) override {
     constexpr int64_t kMostSeconds = int64_t{1} << 40;
     for (int64_t moment : {request.from(), request.until()}) {
@@ -564,13 +575,20 @@ class ApiImpl final : public Api {
                                    .drain = request.drain(),
                                    .reason = Clip(request.reason(), 1000),
                                    .from = {request.from() * 1000},
-                                   .until = {request.until() * 1000}},
+                                   .until = {request.until() * 1000},
+                                   .actor = actor},
                std::move(done));
   }
-  void UncordonNode(const protocol::UncordonNodeRequest& request,
+  void UncordonNode(const protocol::UncordonNodeRequest& request, const std::string& actor,
                     Done<protocol::NodeResponse> done) override {
-    AskForNode(control::CordonNode{.node = {request.node_id()}, .cordoned = false},
+    AskForNode(control::CordonNode{.node = {request.node_id()}, .cordoned = false, .actor = actor},
                std::move(done));
+  }
+  void ForgetNode(const protocol::ForgetNodeRequest& request, const std::string& actor,
+                  Done<protocol::ForgetNodeResponse> done) override {
+    Ask<control::RemoveReply>(
+        core_, control::ForgetNode{.node = {request.node_id()}, .actor = actor}, std::move(done),
+        [](const control::RemoveReply&, const auto& done) { done(OkStatus(), {}); });
   }
 
   std::unique_ptr<Follower> Follow(const std::string& job_id,

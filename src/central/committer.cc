@@ -185,6 +185,7 @@ void Committer::Send() {
                    [this](control::AssignEffect& assign) { sink_->Assign(std::move(assign)); },
                    [this](control::StopEffect& stop) { sink_->Stop(std::move(stop)); },
                    [this](control::ReleaseEffect& files) { sink_->Release(std::move(files)); },
+                   [this](control::CloseEffect& close) { sink_->Close(std::move(close)); },
                    [this](control::UpdateEffect& update) { sink_->Update(update); },
                    [this](control::EventEffect& event) { sink_->Tell(event.event); }},
         effect);
@@ -217,7 +218,9 @@ void Committer::NoteUncommitted() {
   for (const control::Record& record : output_.records) {
     if (auto* put = std::get_if<control::PutJob>(&record)) uncommitted_.insert(put->job.id);
     if (auto* gone = std::get_if<control::DeleteJob>(&record)) uncommitted_.insert(gone->id);
-    node_uncommitted_ |= std::holds_alternative<control::PutNode>(record);
+    node_uncommitted_ |= std::holds_alternative<control::PutNode>(record) ||
+                         std::holds_alternative<control::DeleteNode>(record);
+    cancellation_uncommitted_ |= std::holds_alternative<control::PutCancellation>(record);
   }
 }
 
@@ -232,7 +235,7 @@ Status Committer::TryDiskAgain(Now now) {
     RETURN_IF_ERROR(status);
     clock_lag_ += now.monotonic - frozen_at_;
     uncommitted_.clear();
-    node_uncommitted_ = false;
+    node_uncommitted_ = cancellation_uncommitted_ = false;
     disk_ = Disk::kLow;
     spdlog::warn("the server goes on: what waited for space on the disk is stored");
     Send();
@@ -285,6 +288,7 @@ void Committer::HandleFrozen(Item& item, Now now) {
                         [&](control::SetPriority& c) { refuse(c); },
                         [&](control::RetryJob& c) { refuse(c); },
                         [&](control::CordonNode& c) { refuse(c); },
+                        [&](control::ForgetNode& c) { refuse(c); },
                         [&](control::RemoveJob& c) { refuse(c); },
                         [&](control::GetJob& c) { read(c); },
                         [&](control::ListJobs& c) { read(c); },
@@ -328,6 +332,9 @@ void Committer::ReadFrozen(Item& item, Now now) {
 // Whether the reply to a read would be the same after a crash. What is *not* in it counts too: a
 // job whose deletion waits, or one that left the states asked for.
 bool Committer::IsDurable(const Command& read, const Reply& reply) const {
+  const bool of_nodes = std::holds_alternative<control::GetNode>(read) ||
+                        std::holds_alternative<control::ListNodes>(read);
+  if (cancellation_uncommitted_ && !of_nodes) return false;
   if (auto* get = std::get_if<control::GetJob>(&read)) {
     // Of a member that has not started its array tells.
     return !uncommitted_.contains(get->job) && !uncommitted_.contains(control::ArrayIdOf(get->job));

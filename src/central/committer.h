@@ -49,6 +49,8 @@ class EffectSink {
   virtual void Tell(const control::Event& event) = 0;
   // Nothing to do for who keeps no files.
   virtual void Release(control::ReleaseEffect) {}
+  // Nor for who keeps no connections.
+  virtual void Close(control::CloseEffect) {}
 };
 
 // Told of each commit, on the thread of Step.
@@ -139,6 +141,7 @@ class Committer {
   int retries_ = 0;
   std::set<JobId> uncommitted_;
   bool node_uncommitted_ = false;
+  bool cancellation_uncommitted_ = false;  // of any jobs
   std::vector<Item> held_;
   std::map<std::string, control::Heartbeat> beats_;  // the newest that each node was answered
   // How long it has been frozen in all: control's clock is that much behind.

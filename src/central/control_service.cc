@@ -95,6 +95,11 @@ class NodeControlServiceImpl final : public protocol::NodeControlService::Callba
                                    protocol::NodeResponse* response) override {
     return Call(api_, context, &Api::UncordonNode, request, response);
   }
+  ServerUnaryReactor* ForgetNode(CallbackServerContext* context,
+                                 const protocol::ForgetNodeRequest* request,
+                                 protocol::ForgetNodeResponse* response) override {
+    return Call(api_, context, &Api::ForgetNode, request, response);
+  }
 
  private:
   Api* const api_;

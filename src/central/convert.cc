@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "control/actors.h"
 #include "wire/job_config.h"
 
 namespace cyxwiz::central {
@@ -89,6 +90,18 @@ std::optional<std::vector<JobState>> StatesOf(protocol::StatusCode code) {
     default:
       return std::nullopt;
   }
+}
+
+std::string ClientActor(std::string_view user, std::string_view address) {
+  constexpr size_t kMostBytes = 128;
+  auto is_plain = [](std::string_view text) {
+    return !text.empty() && text.size() <= kMostBytes &&
+           std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+  };
+  std::string actor = control::kClientActor;
+  if (is_plain(user)) actor += ":" + std::string(user);
+  if (is_plain(address)) actor += "@" + std::string(address);
+  return actor;
 }
 
 void ToJobStatus(const control::JobView& view, protocol::JobStatus* status) {
@@ -247,6 +260,7 @@ void ToEvent(const control::Event& event, protocol::Event* out) {
   out->set_to(static_cast<protocol::JobState>(event.to));
   out->set_cause(static_cast<protocol::FailureCause>(event.cause));
   out->set_message(event.message);
+  out->set_actor(event.actor);
 }
 
 void ToReasons(const std::vector<scheduler::Reason>& reasons,

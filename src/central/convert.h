@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -27,6 +28,9 @@ protocol::StatusCode ToStatusCode(control::JobState state);
 std::optional<std::vector<control::JobState>> StatesOf(protocol::StatusCode code);
 
 void ToJobStatus(const control::JobView& view, protocol::JobStatus* status);
+// Who a client is, for control: the user that it says it is for, where that is a plain word, and
+// its address without the port; either may be empty.
+std::string ClientActor(std::string_view user, std::string_view address);
 // Call only for a job that has ended.
 void ToJobResult(const control::Job& job, protocol::JobResult* result);
 // The job as submitted, with job_id, name and user_id.

@@ -51,13 +51,15 @@ struct Dispatcher::StopCall {
 
 Dispatcher::Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events,
                        artifacts::ArtifactStore* checkpoints, const security::TokenSigner* signer,
-                       std::function<void(control::AssignOutcome)> post)
+                       std::function<void(control::AssignOutcome)> post,
+                       std::function<void(const NodeId&)> forget)
     : channels_(channels),
       hub_(hub),
       events_(events),
       checkpoints_(checkpoints),
       signer_(signer),
-      post_(std::move(post)) {}
+      post_(std::move(post)),
+      forget_(std::move(forget)) {}
 
 Dispatcher::~Dispatcher() {
   std::unique_lock lock(mutex_);
@@ -118,6 +120,11 @@ void Dispatcher::Release(control::ReleaseEffect effect) {
       if (!removed.ok()) spdlog::warn("a checkpoint's file stays: {}", removed.message());
     }
   });
+}
+
+void Dispatcher::Close(control::CloseEffect effect) {
+  channels_->Remove(effect.endpoint);
+  if (!effect.node.empty()) forget_(effect.node);
 }
 
 void Dispatcher::CallAssign(control::AssignEffect effect) {

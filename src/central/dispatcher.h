@@ -29,10 +29,12 @@ inline constexpr int64_t kTokenLifetimeSeconds = 24 * 3600;
 
 class Dispatcher : public EffectSink {
  public:
-  // post: gives an outcome to the core. None of the arguments is owned.
+  // post: gives an outcome to the core. forget: told of each node that is no longer known. None of
+  // the arguments is owned.
   Dispatcher(NodeChannels* channels, StreamHub* hub, EventHub* events,
              artifacts::ArtifactStore* checkpoints, const security::TokenSigner* signer,
-             std::function<void(control::AssignOutcome)> post);
+             std::function<void(control::AssignOutcome)> post,
+             std::function<void(const NodeId&)> forget);
   // Cancels calls that are still in flight and waits for their end.
   ~Dispatcher() override;
 
@@ -42,6 +44,7 @@ class Dispatcher : public EffectSink {
   void Update(const control::UpdateEffect& effect) override { hub_->Publish(effect); }
   void Tell(const control::Event& event) override;
   void Release(control::ReleaseEffect effect) override;
+  void Close(control::CloseEffect effect) override;
 
  private:
   struct AssignCall;
@@ -63,6 +66,7 @@ class Dispatcher : public EffectSink {
   artifacts::ArtifactStore* const checkpoints_;
   const security::TokenSigner* const signer_;
   const std::function<void(control::AssignOutcome)> post_;
+  const std::function<void(const NodeId&)> forget_;
 
   std::mutex mutex_;  // of the two below
   std::set<grpc::ClientContext*> in_flight_;

@@ -172,8 +172,20 @@ class DispatcherTest : public testing::Test {
       &events_,
       &checkpoints_,
       &signer_,
-      [this](control::AssignOutcome outcome) { outcomes_.Put(std::move(outcome)); }};
+      [this](control::AssignOutcome outcome) { outcomes_.Put(std::move(outcome)); },
+      [this](const NodeId& node) { forgotten_.push_back(node); }};
+  std::vector<NodeId> forgotten_;
 };
+
+TEST_F(DispatcherTest, TheChannelToANodeThatIsNoLongerKnownIsClosed) {
+  channels_.Get("gone:1");
+  channels_.Get("moved:1");
+  channels_.Get("stays:1");
+  dispatcher_->Close({NodeId{"gone"}, "gone:1"});
+  dispatcher_->Close({{}, "moved:1"});
+  EXPECT_EQ(channels_.size(), 1u);
+  EXPECT_EQ(forgotten_, std::vector<NodeId>{NodeId{"gone"}});
+}
 
 TEST_F(DispatcherTest, AnAssignmentNamesTheCheckpointToGoOnFrom) {
   FakeNode node;

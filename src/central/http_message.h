@@ -21,6 +21,8 @@ struct HttpRequest {
   std::map<std::string, std::string> query;  // decoded
   std::string content_type;                  // as sent; empty when absent
   std::string last_event_id;                 // of a reconnecting EventSource; empty when absent
+  std::string user;                          // that it says it is for; empty when absent
+  std::string address;                       // of the client
   std::string body;
 };
 

@@ -425,6 +425,10 @@ void Connection::OnRequest() {
     return Refuse(status, 400);
   request.content_type = std::string(message[http::field::content_type]);
   request.last_event_id = std::string(message["Last-Event-ID"]);
+  request.user = std::string(message["Cyxwiz-User"]);
+  boost::system::error_code gone;
+  if (auto peer = stream_.socket().remote_endpoint(gone); !gone)
+    request.address = peer.address().to_string();
   request.body = std::move(message.body());
   auto exchange = std::make_shared<Exchange>(shared_from_this(), request.path);
   try {

@@ -72,7 +72,8 @@ int Main(int argc, char** argv) {
              "how often nodes shall send heartbeats; at most a third of the lease", 10, 600'000);
   std::vector<std::string> share_weights, quotas;
   int64_t half_life_s = 86'400, ageing_s = 3'600, hold_after_s = 60, quarantine_failures = 3,
-          probe_wait_s = 300, max_nodes_lost = 3, mass_loss_hold_s = 300, preemption_min_run_s = 60,
+          probe_wait_s = 300, max_nodes_lost = 3, node_loss_reset_s = 600,
+          forget_nodes_after_days = 30, mass_loss_hold_s = 300, preemption_min_run_s = 60,
           preemption_most = 3, history_mb = 256, history_days = 7;
   control::Options& control = options.control;
   config.Add(
@@ -105,6 +106,15 @@ int Main(int argc, char** argv) {
              3600);
   config.Add("max_nodes_lost", &max_nodes_lost,
              "a job that so many nodes in a row are lost with is not tried again", 1, 1'000'000);
+  config.Add("node_loss_reset_s", &node_loss_reset_s,
+             "the row begins anew with an attempt that has run so long; also with one that has "
+             "written a checkpoint",
+             1, 1'000'000'000);
+  config.Add("max_nodes", &control.max_nodes, "how many nodes may register", 1, 1'000'000);
+  config.Add(
+      "forget_nodes_after_days", &forget_nodes_after_days,
+      "a node that has been offline for so long is forgotten, unless it is cordoned; 0: never", 0,
+      36'500);
   config.Add(
       "mass_loss_hold_s", &mass_loss_hold_s,
       "when most nodes go silent at once, jobs that ran there wait so long for half of them to "
@@ -144,6 +154,8 @@ int Main(int argc, char** argv) {
   control.preemption.min_run = std::chrono::seconds(preemption_min_run_s);
   control.preemption.most = static_cast<int32_t>(preemption_most);
   control.max_nodes_lost = static_cast<int32_t>(max_nodes_lost);
+  control.node_loss_reset = std::chrono::seconds(node_loss_reset_s);
+  control.forget_nodes_after = std::chrono::hours(24 * forget_nodes_after_days);
   control.mass_loss_hold = std::chrono::seconds(mass_loss_hold_s);
   if (Status read = ReadWeights(share_weights, &control.share_weights); !read.ok())
     return Fail(read, kExitUsage);

@@ -130,6 +130,11 @@ void Metrics::OnDatasetCache(const std::string& node, const protocol::DatasetCac
     dataset_caches_[node] = cache;
 }
 
+void Metrics::OnNodeForgotten(const std::string& node) {
+  std::lock_guard lock(mutex_);
+  dataset_caches_.erase(node);
+}
+
 std::string Metrics::Text(const control::Counters& counters, bool ready,
                           const std::map<std::string, int64_t>* waiting) const {
   std::vector<MetricFamily> families = registry_.Collect();

@@ -30,6 +30,7 @@ class Metrics : public HttpObserver, public CoreObserver {
   // go do not add up.
   void OnDatasetCache(const std::string& node, const protocol::DatasetCache& cache);
   static constexpr size_t kMostNodes = 10'000;
+  void OnNodeForgotten(const std::string& node);
 
   // For further metrics of the server.
   prometheus::Registry& registry() { return registry_; }

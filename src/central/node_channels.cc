@@ -24,6 +24,20 @@ std::shared_ptr<grpc::Channel> NodeChannels::Get(const std::string& endpoint) {
   return channel;
 }
 
+void NodeChannels::Remove(const std::string& endpoint) {
+  std::shared_ptr<grpc::Channel> last;  // ends outside of the lock
+  std::lock_guard lock(mutex_);
+  auto found = channels_.find(endpoint);
+  if (found == channels_.end()) return;
+  last = std::move(found->second);
+  channels_.erase(found);
+}
+
+size_t NodeChannels::size() const {
+  std::lock_guard lock(mutex_);
+  return channels_.size();
+}
+
 void NodeChannels::Connect(const std::string& endpoint) {
   std::shared_ptr<grpc::Channel> channel = Get(endpoint);
   grpc::experimental::ChannelResetConnectionBackoff(channel.get());

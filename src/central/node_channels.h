@@ -16,9 +16,12 @@ class NodeChannels {
   std::shared_ptr<grpc::Channel> Get(const std::string& endpoint);
   // A node has come (back) there: connect now rather than with the first call or after a backoff.
   void Connect(const std::string& endpoint);
+  // No node is there any more. Calls in flight go on.
+  void Remove(const std::string& endpoint);
+  size_t size() const;
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::unordered_map<std::string, std::shared_ptr<grpc::Channel>> channels_;
 };
 

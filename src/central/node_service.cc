@@ -30,6 +30,7 @@ constexpr char kSessionKey[] = "cyxwiz-session";
 constexpr size_t kMostErrorBytes = 16 << 10;
 constexpr size_t kMostLogTailBytes = 4 << 10;
 constexpr int kMostKeptData = 1000;
+constexpr size_t kMostInfoBytes = 64 << 10;
 constexpr auto kMostForMetrics = std::chrono::seconds(10);
 
 struct MetricsCall {
@@ -229,8 +230,19 @@ std::string DetailsOf(const protocol::ReportCompletionRequest& request) {
 
 // ---- NodeService --------------------------------------------------------------------------------
 
+// The server keeps it and hands it out to all that list nodes.
+Status CheckSize(const protocol::NodeInfo& info, const char* name) {
+  const size_t bytes = info.ByteSizeLong();
+  if (bytes <= kMostInfoBytes) return OkStatus();
+  return InvalidArgument(std::string(name) + ": what a node tells of itself may have " +
+                             std::to_string(kMostInfoBytes) + " bytes, found " +
+                             std::to_string(bytes),
+                         "tell fewer devices, labels or runtimes");
+}
+
 // What a node registers, checked.
 Result<control::Node> NodeOf(const protocol::NodeInfo& info) {
+  RETURN_IF_ERROR(CheckSize(info, "info"));
   control::Node node;
   node.id = {info.node_id()};
   if (!node.id.empty() && !IsValidId(node.id.value)) {
@@ -358,21 +370,22 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
                                   .boot = Clip(request->boot_id(), 100),
                                   .number = request->sent_at_ns()};
     response->set_session_token(command.session);
-    channels_->Connect(node->endpoint);
     ServerUnaryReactor* reactor = context->DefaultReactor();
-    core_->Post(std::move(command), [this, reactor, response](control::Reply reply) {
-      if (reply.status.ok()) {
-        const auto& registered = std::get<control::RegisterReply>(reply.content);
-        sessions_->Set(registered.node, response->session_token());
-        response->set_status(protocol::STATUS_SUCCESS);
-        response->set_node_id(registered.node.value);
-        response->set_server_public_key(public_key_);
-        response->set_heartbeat_interval_ms(heartbeat_ms_);
-        response->set_lease_ms(lease_ms_);
-        // Attempts to stop are told with the first heartbeat.
-      }
-      reactor->Finish(ToGrpc(reply.status));
-    });
+    core_->Post(std::move(command),
+                [this, reactor, response, endpoint = node->endpoint](control::Reply reply) {
+                  if (reply.status.ok()) {
+                    const auto& registered = std::get<control::RegisterReply>(reply.content);
+                    channels_->Connect(endpoint);
+                    sessions_->Set(registered.node, response->session_token());
+                    response->set_status(protocol::STATUS_SUCCESS);
+                    response->set_node_id(registered.node.value);
+                    response->set_server_public_key(public_key_);
+                    response->set_heartbeat_interval_ms(heartbeat_ms_);
+                    response->set_lease_ms(lease_ms_);
+                    // Attempts to stop are told with the first heartbeat.
+                  }
+                  reactor->Finish(ToGrpc(reply.status));
+                });
     return reactor;
   }
 
@@ -382,6 +395,7 @@ class NodeServiceImpl final : public protocol::NodeService::CallbackService {
     control::Heartbeat command{
         .node = {request->node_id()}, .session = SessionOf(*context), .active = ActiveOf(*request)};
     const protocol::NodeInfo& info = request->current_status();
+    if (Status size = CheckSize(info, "current_status"); !size.ok()) return Refuse(context, size);
     if (info.has_available()) command.available = ResourcesFromWire(info.available());
     // A heartbeat that carries only what changed must not erase what was registered.
     if (info.cpu_cores() > 0) command.info = info.SerializeAsString();

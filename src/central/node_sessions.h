@@ -16,6 +16,11 @@ class NodeSessions {
     std::lock_guard lock(mutex_);
     sessions_[node] = std::move(session);
   }
+  // It is no longer known.
+  void Remove(const NodeId& node) {
+    std::lock_guard lock(mutex_);
+    sessions_.erase(node);
+  }
   // Whether `session` may speak for `node`. True for a node that has not registered with this run
   // of the server: its heartbeat is what tells it to register again.
   bool Allows(const NodeId& node, const std::string& session) const {

@@ -7,6 +7,7 @@
 
 #include "base/suggest.h"
 #include "base/text.h"
+#include "central/convert.h"
 #include "central/rest_events.h"
 #include "spec/job_file.h"
 #include "wire/job_config.h"
@@ -225,6 +226,7 @@ std::span<const RestApi::Entry> RestApi::Table() {
       {{"GET", "/api/v1/jobs/{id}/events"}, {}, &RestApi::FollowJob},
       {{"GET", "/api/v1/nodes"}, {"page_size", "page_token", "online_only"}, &RestApi::ListNodes},
       {{"GET", "/api/v1/nodes/{id}"}, {}, &RestApi::GetNode},
+      {{"DELETE", "/api/v1/nodes/{id}"}, {}, &RestApi::ForgetNode},
       {{"POST", "/api/v1/nodes/{id}/cordon"}, {}, &RestApi::CordonNode},
       {{"POST", "/api/v1/nodes/{id}/uncordon"}, {}, &RestApi::UncordonNode},
       {{"GET", "/api/v1/datasets"}, {"name", "page_size", "page_token"}, &RestApi::ListDatasets},
@@ -270,6 +272,10 @@ void RestApi::Handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange
   }
   Call call{std::move(request), std::move(match.values), std::move(exchange)};
   (this->*entry.method)(call);
+}
+
+std::string RestApi::ActorOf(const Call& call) {
+  return ClientActor(call.request.user, call.request.address);
 }
 
 void RestApi::GetHealth(Call& call) {
@@ -366,7 +372,8 @@ void RestApi::CancelJob(Call& call) {
     }
     request.set_reason(body->value("reason", ""));
   }
-  api_->CancelJob(request, Answer<protocol::CancelJobResponse>(call.exchange, call.request.path));
+  api_->CancelJob(request, ActorOf(call),
+                  Answer<protocol::CancelJobResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::CancelJobs(Call& call) {
@@ -375,25 +382,29 @@ void RestApi::CancelJobs(Call& call) {
   if (Status status = ReadMessage(call.request, &request); !status.ok()) {
     return call.exchange->Respond(ProblemResponse(status, path, nullptr, HttpStatusOfBody(status)));
   }
-  api_->CancelJobs(request, Answer<protocol::CancelJobsResponse>(call.exchange, path));
+  api_->CancelJobs(request, ActorOf(call),
+                   Answer<protocol::CancelJobsResponse>(call.exchange, path));
 }
 
 void RestApi::PauseJob(Call& call) {
   protocol::PauseJobRequest request;
   request.set_job_id(call.values["id"]);
-  api_->PauseJob(request, Answer<protocol::JobResponse>(call.exchange, call.request.path));
+  api_->PauseJob(request, ActorOf(call),
+                 Answer<protocol::JobResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::ResumeJob(Call& call) {
   protocol::ResumeJobRequest request;
   request.set_job_id(call.values["id"]);
-  api_->ResumeJob(request, Answer<protocol::JobResponse>(call.exchange, call.request.path));
+  api_->ResumeJob(request, ActorOf(call),
+                  Answer<protocol::JobResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::RetryJob(Call& call) {
   protocol::RetryJobRequest request;
   request.set_job_id(call.values["id"]);
-  api_->RetryJob(request, Answer<protocol::JobResponse>(call.exchange, call.request.path));
+  api_->RetryJob(request, ActorOf(call),
+                 Answer<protocol::JobResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::SetJobPriority(Call& call) {
@@ -406,13 +417,15 @@ void RestApi::SetJobPriority(Call& call) {
           : ReadEnum(call.request.query, "priority", protocol::JobPriority_descriptor(), &priority);
   if (!status.ok()) return call.exchange->Respond(ProblemResponse(status, call.request.path));
   request.set_priority(priority);
-  api_->SetJobPriority(request, Answer<protocol::JobResponse>(call.exchange, call.request.path));
+  api_->SetJobPriority(request, ActorOf(call),
+                       Answer<protocol::JobResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::DeleteJob(Call& call) {
   protocol::DeleteJobRequest request;
   request.set_job_id(call.values["id"]);
-  api_->DeleteJob(request, Answer<protocol::DeleteJobResponse>(call.exchange, call.request.path));
+  api_->DeleteJob(request, ActorOf(call),
+                  Answer<protocol::DeleteJobResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::ExplainJob(Call& call) {
@@ -531,13 +544,21 @@ void RestApi::CordonNode(Call& call) {
     }
   }
   request.set_node_id(call.values["id"]);
-  api_->CordonNode(request, Answer<protocol::NodeResponse>(call.exchange, path));
+  api_->CordonNode(request, ActorOf(call), Answer<protocol::NodeResponse>(call.exchange, path));
 }
 
 void RestApi::UncordonNode(Call& call) {
   protocol::UncordonNodeRequest request;
   request.set_node_id(call.values["id"]);
-  api_->UncordonNode(request, Answer<protocol::NodeResponse>(call.exchange, call.request.path));
+  api_->UncordonNode(request, ActorOf(call),
+                     Answer<protocol::NodeResponse>(call.exchange, call.request.path));
+}
+
+void RestApi::ForgetNode(Call& call) {
+  protocol::ForgetNodeRequest request;
+  request.set_node_id(call.values["id"]);
+  api_->ForgetNode(request, ActorOf(call),
+                   Answer<protocol::ForgetNodeResponse>(call.exchange, call.request.path));
 }
 
 void RestApi::ListDatasets(Call& call) {

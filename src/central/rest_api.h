@@ -44,6 +44,7 @@ class RestApi : public HttpHandler {
   static std::span<const Entry> Table();
   // The job of the body; nullopt: it is none, and that has been answered.
   static std::optional<protocol::SubmitJobRequest> ReadJobOrRefuse(const Call& call);
+  static std::string ActorOf(const Call& call);
   // "job_id", "node_id" and "after" of the query.
   static Status ReadEventQuery(const Call& call, protocol::ListEventsRequest* request);
 
@@ -67,6 +68,7 @@ class RestApi : public HttpHandler {
   void FollowJob(Call& call);
   void ListNodes(Call& call);
   void GetNode(Call& call);
+  void ForgetNode(Call& call);
   void CordonNode(Call& call);
   void UncordonNode(Call& call);
   void ListDatasets(Call& call);

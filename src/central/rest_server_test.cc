@@ -228,6 +228,14 @@ TEST_F(RestServerTest, ManyJobsAreCancelledByAFilter) {
   EXPECT_EQ(Call("POST", "/api/v1/jobs/cancel", "all", "Content-Type: text/plain\r\n").status, 415);
 }
 
+TEST_F(RestServerTest, ANodeIsForgottenAndWhoAskedIsTold) {
+  EXPECT_EQ(Call("DELETE", "/api/v1/nodes/n%201", "", "Cyxwiz-User: ann\r\n").status, 200);
+  EXPECT_EQ(api_.forgotten, "n 1");
+  EXPECT_EQ(api_.forgotten_by, "client:ann@127.0.0.1");
+  EXPECT_EQ(Call("DELETE", "/api/v1/nodes/n", "", "Cyxwiz-User: no name\r\n").status, 200);
+  EXPECT_EQ(api_.forgotten_by, "client@127.0.0.1") << "a user is a word";
+}
+
 TEST_F(RestServerTest, UnknownPathsAndMethods) {
   ExpectProblem(Call("GET", "/"), 404, "no such path: '/'");
   ClientResponse response = Call("DELETE", "/api/v1/jobs");

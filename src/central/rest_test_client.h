@@ -165,7 +165,7 @@ class FakeApi : public Api {
     response.mutable_status()->set_progress(0.5);
     done(OkStatus(), response);
   }
-  void CancelJob(const protocol::CancelJobRequest& request,
+  void CancelJob(const protocol::CancelJobRequest& request, const std::string& /*actor*/,
                  Done<protocol::CancelJobResponse> done) override {
     if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
     {
@@ -186,28 +186,28 @@ class FakeApi : public Api {
     response.add_jobs()->set_job_id("j1");
     done(OkStatus(), response);
   }
-  void DeleteJob(const protocol::DeleteJobRequest& request,
+  void DeleteJob(const protocol::DeleteJobRequest& request, const std::string& /*actor*/,
                  Done<protocol::DeleteJobResponse> done) override {
     if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
     protocol::DeleteJobResponse response;
     response.set_status(protocol::STATUS_SUCCESS);
     done(OkStatus(), response);
   }
-  void PauseJob(const protocol::PauseJobRequest& request,
+  void PauseJob(const protocol::PauseJobRequest& request, const std::string& /*actor*/,
                 Done<protocol::JobResponse> done) override {
     if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
     protocol::JobResponse response;
     response.mutable_status()->set_job_id(request.job_id());
     done(OkStatus(), response);
   }
-  void ResumeJob(const protocol::ResumeJobRequest& request,
+  void ResumeJob(const protocol::ResumeJobRequest& request, const std::string& /*actor*/,
                  Done<protocol::JobResponse> done) override {
     if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
     protocol::JobResponse response;
     response.mutable_status()->set_job_id(request.job_id());
     done(OkStatus(), response);
   }
-  void SetJobPriority(const protocol::SetJobPriorityRequest& request,
+  void SetJobPriority(const protocol::SetJobPriorityRequest& request, const std::string& /*actor*/,
                       Done<protocol::JobResponse> done) override {
     if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
     protocol::JobResponse response;
@@ -215,14 +215,14 @@ class FakeApi : public Api {
     response.mutable_status()->set_priority(request.priority());
     done(OkStatus(), response);
   }
-  void RetryJob(const protocol::RetryJobRequest& request,
+  void RetryJob(const protocol::RetryJobRequest& request, const std::string& /*actor*/,
                 Done<protocol::JobResponse> done) override {
     if (request.job_id() != "j1") return done(NoJob(request.job_id()), {});
     protocol::JobResponse response;
     response.mutable_status()->set_job_id(request.job_id());
     done(OkStatus(), response);
   }
-  void CancelJobs(const protocol::CancelJobsRequest& request,
+  void CancelJobs(const protocol::CancelJobsRequest& request, const std::string& /*actor*/,
                   Done<protocol::CancelJobsResponse> done) override {
     {
       std::lock_guard lock(mutex);
@@ -245,7 +245,7 @@ class FakeApi : public Api {
     response.mutable_plan()->set_jobs_queued(request.what_if().more_nodes());
     done(OkStatus(), response);
   }
-  void CordonNode(const protocol::CordonNodeRequest& request,
+  void CordonNode(const protocol::CordonNodeRequest& request, const std::string& /*actor*/,
                   Done<protocol::NodeResponse> done) override {
     if (request.node_id() != "n1") return done(NotFound("there is no such node"), {});
     protocol::NodeResponse response;
@@ -256,12 +256,19 @@ class FakeApi : public Api {
     response.mutable_info()->set_cordon_until(request.until());
     done(OkStatus(), response);
   }
-  void UncordonNode(const protocol::UncordonNodeRequest& request,
+  void UncordonNode(const protocol::UncordonNodeRequest& request, const std::string& /*actor*/,
                     Done<protocol::NodeResponse> done) override {
     if (request.node_id() != "n1") return done(NotFound("there is no such node"), {});
     protocol::NodeResponse response;
     response.mutable_info()->set_node_id(request.node_id());
     done(OkStatus(), response);
+  }
+  void ForgetNode(const protocol::ForgetNodeRequest& request, const std::string& actor,
+                  Done<protocol::ForgetNodeResponse> done) override {
+    std::lock_guard lock(mutex);
+    forgotten = request.node_id();
+    forgotten_by = actor;
+    done(OkStatus(), {});
   }
   void ExplainJob(const protocol::ExplainJobRequest& request,
                   Done<protocol::JobPlan> done) override {
@@ -441,6 +448,7 @@ class FakeApi : public Api {
   protocol::ListJobsRequest listed;
   protocol::ListNodesRequest nodes_listed;
   protocol::CancelJobsRequest cancelled_many;
+  std::string forgotten, forgotten_by;
   std::string cancel_reason;
   Status ready;
 

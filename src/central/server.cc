@@ -56,11 +56,15 @@ class CentralServerImpl final : public CentralServer {
       Status deleted = datasets->DeleteLeftovers(ReadClocks().unix);
       if (!deleted.ok()) spdlog::warn("leftovers of uploads stay: {}", deleted.message());
     });
-    dispatcher_ =
-        std::make_unique<Dispatcher>(&channels_, &hub_, &events_, checkpoints_.get(), signer_.get(),
-                                     [core = core_.get()](control::AssignOutcome outcome) {
-                                       core->Post(std::move(outcome), nullptr);
-                                     });
+    dispatcher_ = std::make_unique<Dispatcher>(
+        &channels_, &hub_, &events_, checkpoints_.get(), signer_.get(),
+        [core = core_.get()](control::AssignOutcome outcome) {
+          core->Post(std::move(outcome), nullptr);
+        },
+        [this](const NodeId& node) {
+          sessions_.Remove(node);
+          metrics_->OnNodeForgotten(node.value);
+        });
     core_->SetSink(dispatcher_.get());
     logs_ = std::make_unique<LogRelay>(core_.get(), &channels_);
     if (journal_ != nullptr) past_ = std::make_unique<Past>(journal_.get());

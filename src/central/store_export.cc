@@ -99,6 +99,7 @@ Json ToJson(const control::Event& event) {
     json["cause"] = control::CauseName(event.cause);
   }
   if (!event.message.empty()) json["message"] = event.message;
+  if (!event.actor.empty()) json["actor"] = event.actor;
   return json;
 }
 

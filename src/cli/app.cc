@@ -497,11 +497,17 @@ int RunApp(const std::vector<std::string>& arguments, std::istream& in, Console&
   command = add("nodes", "List nodes and what of them is free",
                 "  cyxwiz nodes\n"
                 "  cyxwiz nodes --gpus                               what is free of each GPU\n"
-                "  cyxwiz nodes --online --json",
+                "  cyxwiz nodes --online --json\n"
+                "  cyxwiz nodes forget ID                            one that will not come back",
                 [&](const Session& s) { return RunNodes(s, nodes); });
   command->add_flag("--online", nodes.online_only, "Only nodes that answer");
   command->add_flag("--gpus", nodes.gpus, "Their GPUs, one by one");
   command->add_option("--pool", nodes.pool, "Only nodes of this pool")->type_name("NAME");
+  of = command;
+  command = add("forget", "Forget a node that is offline and has no attempts",
+                "  cyxwiz nodes forget ID", [&](const Session& s) { return RunNodes(s, nodes); });
+  command->add_option("ID", nodes.forget, "Id of the node")->type_name(" ")->required();
+  of = &app;
 
   DownloadOptions download;
   command =

@@ -1,5 +1,9 @@
 #include "cli/client.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <chrono>
 
 namespace cyxwiz::cli {
@@ -28,8 +32,13 @@ Client::Client(std::string server, std::shared_ptr<grpc::Channel> channel)
       node_control_(protocol::NodeControlService::NewStub(channel_)),
       datasets_(protocol::DatasetService::NewStub(channel_)) {}
 
-void Client::SetDeadline(grpc::ClientContext* context) {
+void Client::Prepare(grpc::ClientContext* context) {
   context->set_deadline(std::chrono::system_clock::now() + kCallTimeout);
+  const passwd* user = ::getpwuid(::geteuid());
+  const std::string name = user != nullptr ? user->pw_name : "";
+  const bool plain =
+      std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+  if (!name.empty() && plain) context->AddMetadata("cyxwiz-user", name);
 }
 
 Result<std::unique_ptr<Client>> Client::Connect(const std::string& server, Duration timeout) {
@@ -81,7 +90,7 @@ Result<protocol::SubmitJobResponse> Client::SubmitJob(const protocol::JobConfig&
   protocol::SubmitJobRequest request;
   *request.mutable_config() = config;
   grpc::ClientContext context;
-  SetDeadline(&context);
+  Prepare(&context);
   protocol::SubmitJobResponse response;
   grpc::Status status = jobs_->SubmitJob(&context, request, &response);
   if (status.ok()) return response;
@@ -99,7 +108,7 @@ Result<protocol::SubmitJobResponse> Client::SubmitJob(const protocol::JobConfig&
 Result<protocol::PlanJobResponse> Client::PlanJob(const protocol::PlanJobRequest& request,
                                                   std::vector<protocol::Problem>* problems) {
   grpc::ClientContext context;
-  SetDeadline(&context);
+  Prepare(&context);
   protocol::PlanJobResponse response;
   grpc::Status status = job_control_->PlanJob(&context, request, &response);
   if (status.ok()) return response;

@@ -43,7 +43,7 @@ class Client {
                                                      Response*),
                         const Request& request) {
     grpc::ClientContext context;
-    SetDeadline(&context);
+    Prepare(&context);
     Response response;
     grpc::Status status = (stub.*method)(&context, request, &response);
     if (!status.ok()) return FromGrpc(status);
@@ -70,7 +70,8 @@ class Client {
 
  private:
   Client(std::string server, std::shared_ptr<grpc::Channel> channel);
-  static void SetDeadline(grpc::ClientContext* context);
+  // With a deadline, and who asks: the user of this process.
+  static void Prepare(grpc::ClientContext* context);
   // What the server says is wrong with a job that it has refused.
   static void TakeProblems(const grpc::ClientContext& context,
                            std::vector<protocol::Problem>* problems);

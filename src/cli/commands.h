@@ -79,8 +79,9 @@ struct CordonOptions {
 };
 struct NodesOptions {
   bool online_only = false;
-  bool gpus = false;  // one by one
-  std::string pool;   // empty: all
+  bool gpus = false;   // one by one
+  std::string pool;    // empty: all
+  std::string forget;  // the node to be forgotten; empty: they are listed
 };
 struct DownloadOptions {
   std::string job_id;

@@ -152,6 +152,7 @@ std::string EventText(const protocol::Event& event, const Console& console) {
     text += " [" + cause.substr(cause.find('_') + 1) + "]";
   }
   if (!event.message().empty()) text += ": " + event.message();
+  if (!event.actor().empty()) text += " (" + event.actor() + ")";
   return Printable(text);
 }
 

@@ -81,6 +81,20 @@ void PrintGpus(const protocol::ListNodesResponse& list, const Console& console) 
   }
 }
 
+int Forget(Console& console, Client* client, const std::string& node) {
+  protocol::ForgetNodeRequest request;
+  request.set_node_id(node);
+  auto response = client->Call(client->node_control(),
+                               &protocol::NodeControlService::StubInterface::ForgetNode, request);
+  if (!response.ok()) return console.Fail(response.status());
+  if (console.json) {
+    console.PrintJson(wire::ToJson(*response));
+  } else {
+    console.out << "Forgot node " << Printable(node) << std::endl;
+  }
+  return kExitOk;
+}
+
 bool IsIn(const std::string& pool, const protocol::NodeInfo& node) {
   auto label = node.labels().find(kPoolLabel);
   return label != node.labels().end() && label->second == pool;
@@ -110,6 +124,7 @@ int RunNodes(const Session& session, const NodesOptions& options) {
   Console& console = session.console;
   auto client = Client::Connect(session.server);
   if (!client.ok()) return console.Fail(client.status());
+  if (!options.forget.empty()) return Forget(console, client->get(), options.forget);
   auto all = AllNodes(client->get(), options.online_only, options.pool);
   if (!all.ok()) return console.Fail(all.status());
   const protocol::ListNodesResponse& list = *all;

@@ -78,7 +78,7 @@ void Control::State::SettleArray(JobEntry& array) {
     if (job.state == JobState::kQueued && !IsInLine(job)) EnterLine(array);
     return;
   }
-  if (job.cancel_requested) return SetState(array, JobState::kCancelled, CancelMessage(job));
+  if (job.cancel_requested) return EndCancelled(array);
   if (job.limit_hit != Cause::kNone) return FailByLimit(array, job.limit_hit);
   if (job.state != JobState::kRunning) SetState(array, JobState::kRunning, "");
   job.progress = 1;

@@ -76,6 +76,8 @@ void Control::State::Keep(JobEntry& entry, Checkpoint checkpoint) {
   if (most > 0 && bytes > most) return Refuse(checkpoint);
   checkpoint_files.Add(checkpoint);
   if (!job.checkpoint->exists() || checkpoint.step >= job.checkpoint->step) {
+    // It goes on, so it is not what takes its nodes down.
+    if (checkpoint.step > job.checkpoint->step) job.nodes_lost = 0;
     std::swap(job.checkpoint.Edit(), checkpoint);
     entry.saved_at = now.monotonic;
     MarkChanged(entry);
@@ -133,12 +135,12 @@ AttemptEnd Control::State::Lost(Cause cause, std::string why, Duration wait) {
 void Control::State::Lose(JobEntry& entry, const AttemptEnd& end, const JobId& preempted_for) {
   Job& job = entry.job;
   const std::string& why = end.error.message;
-  if (end.took_node) job.nodes_lost++;
-  counters.attempts_lost++;
-  if (job.cancel_requested) {
-    SetState(entry, JobState::kCancelled, CancelMessage(job));
-    return;
+  if (end.took_node) {
+    if (now.monotonic - entry.running_since >= options.node_loss_reset) job.nodes_lost = 0;
+    job.nodes_lost++;
   }
+  counters.attempts_lost++;
+  if (job.cancel_requested) return EndCancelled(entry);
   if (job.limit_hit != Cause::kNone) return FailByLimit(entry, job.limit_hit);
   job.error = {};
   if (end.cause != Cause::kNodeLost) job.nodes_lost = 0;
@@ -240,12 +242,7 @@ std::string Control::State::NotCurrent(const AttemptId& attempt, const NodeId& n
 
 void Control::State::Fail(JobEntry& entry, const AttemptEnd& end) {
   Job& job = entry.job;
-  if (job.cancel_requested) {
-    job.cause = Cause::kCancelled;
-    job.error = {};
-    SetState(entry, JobState::kCancelled, CancelMessage(job));
-    return;
-  }
+  if (job.cancel_requested) return EndCancelled(entry);
   if (job.limit_hit != Cause::kNone) return FailByLimit(entry, job.limit_hit);
   job.cause = end.cause;
   job.error = end.error;

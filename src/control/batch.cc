@@ -38,6 +38,7 @@ Event& Control::State::Tell(EventKind kind, std::string message) {
   event.at = now.unix;
   event.kind = kind;
   event.message = std::move(message);
+  event.actor = actor;
   events.push_back(std::move(event));
   return events.back();
 }
@@ -109,7 +110,8 @@ void Control::State::Finish() {
     node->changed = false;
     output->records.push_back(PutNode{node->node});
   }
-  // In one piece: a batch may change every job there is.
+  StoreCancellations();
+  // In one piece: a batch may change many jobs.
   output->records.reserve(output->records.size() + touched.size() + events.size());
   output->effects.reserve(output->effects.size() + touched.size() + events.size() + pending.size());
   std::unordered_map<const JobEntry*, std::shared_ptr<const JobView>> views;

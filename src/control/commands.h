@@ -36,40 +36,50 @@ struct SubmitJob {
   std::shared_ptr<const JobBody> body;
   bool fresh_id = false;  // the caller has just made it: no other job has it
 };
+// actor, of all that clients ask for: who asks (actors.h).
 struct CancelJob {
   ReplyTo reply_to = 0;
   JobId job;
   std::string reason;
+  std::string actor;
 };
-// Many jobs in one transaction, after every submit that came before; see CancelJob.
+// Many jobs in one transaction, after every submit that came before; see CancelJob. None of them
+// starts once it is stored; it is answered when all of them are cancelled. RESOURCE_EXHAUSTED while
+// too many such are being carried out.
 struct CancelJobs {
   ReplyTo reply_to = 0;
   JobFilter filter;
   std::string reason;
+  std::string actor;
 };
 // A queued job leaves the queue until it is resumed; a running one writes a checkpoint first.
 struct PauseJob {
   ReplyTo reply_to = 0;
   JobId job;
+  std::string actor;
 };
 struct ResumeJob {
   ReplyTo reply_to = 0;
   JobId job;
+  std::string actor;
 };
 struct SetPriority {
   ReplyTo reply_to = 0;
   JobId job;
   int32_t priority = 1;
+  std::string actor;
 };
 // A failed or cancelled job again, as a new job; final states never change.
 struct RetryJob {
   ReplyTo reply_to = 0;
   JobId job;
   JobId new_job;
+  std::string actor;
 };
 struct RemoveJob {
   ReplyTo reply_to = 0;
   JobId job;
+  std::string actor;
 };  // DeleteJob on the wire; final jobs only
 struct GetJob {
   ReplyTo reply_to = 0;
@@ -106,6 +116,13 @@ struct CordonNode {
   bool drain = false;
   std::string reason;
   UnixTime from, until;  // when it begins and ends; 0: now, and when somebody ends it
+  std::string actor;
+};
+// A node that is offline and has no attempts is no longer known.
+struct ForgetNode {
+  ReplyTo reply_to = 0;
+  NodeId node;
+  std::string actor;
 };
 // What would become of this job if it were submitted now, or why that would be refused; changes
 // nothing.
@@ -183,7 +200,7 @@ struct Tick {};
 using Command = std::variant<SubmitJob, CancelJob, CancelJobs, PauseJob, ResumeJob, SetPriority,
                              RetryJob, RemoveJob, GetJob, ListJobs, FindJobs, ExplainJob, PlanJob,
                              GetNode, ListNodes, CountWaiting, CordonNode, RegisterNode, Heartbeat,
-                             AssignOutcome, ReportProgress, ReportCompletion, Tick>;
+                             AssignOutcome, ReportProgress, ReportCompletion, ForgetNode, Tick>;
 
 // ---- Replies and effects
 // ---------------------------------------------------------------------------------
@@ -238,7 +255,7 @@ struct PlanReply {
   std::vector<NodeId> preempts_on;          // where
   bool could_ever_run = true;
 };
-struct RemoveReply {};
+struct RemoveReply {};  // RemoveJob, ForgetNode
 struct ListReply {
   std::vector<JobView> jobs;
   int64_t next_after_sequence = 0 /* 0: last page */;
@@ -305,6 +322,11 @@ struct StopEffect {
   std::string reason;
   bool yield = false;  // it shall write a checkpoint first
 };
+// Nobody calls there any more: close the connection.
+struct CloseEffect {
+  NodeId node;  // that is no longer known; empty: it has another endpoint now
+  std::string endpoint;
+};
 // No job goes on from these files any more: delete them.
 struct ReleaseEffect {
   std::vector<std::string> sha256;
@@ -318,7 +340,7 @@ struct UpdateEffect {
 struct EventEffect {
   Event event;
 };
-using Effect =
-    std::variant<Reply, AssignEffect, StopEffect, ReleaseEffect, UpdateEffect, EventEffect>;
+using Effect = std::variant<Reply, AssignEffect, StopEffect, ReleaseEffect, UpdateEffect,
+                            EventEffect, CloseEffect>;
 
 }  // namespace cyxwiz::control

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "control/actors.h"
 #include "control/state.h"
 
 namespace cyxwiz::control {
@@ -37,6 +38,12 @@ void Control::State::Fire(const Timer& timer) {
       return EndMassLoss("they have not come back");
     case TimerKind::kForget:
       return Forget(timer);
+    case TimerKind::kForgetNode:
+      return ForgetLost(timer);
+    case TimerKind::kGoOn:
+      goes_on = false;
+      left_at_once = options.cancelled_at_once;
+      return;  // it is what comes next anyhow
     case TimerKind::kRunLimit:
       if (entry != nullptr && entry->run_end == timer.at) HitLimit(*entry, Cause::kTimeLimit);
       return;
@@ -63,18 +70,24 @@ void Control::Load(Snapshot snapshot, Now now) {
 void Control::Apply(std::span<Command> batch, Now now, Output* output) {
   State& s = *state_;
   // Time stands still until a batch is durable, so what it removes is gone from the archive then.
-  if (now.monotonic > s.now.monotonic) s.removed_lately.clear();
+  if (now.monotonic > s.now.monotonic) {
+    s.removed_lately.clear();
+    if (!s.goes_on) s.left_at_once = s.options.cancelled_at_once;
+  }
   s.now = now;
   s.output = output;
   s.explained.clear();
   for (Command& command : batch) {
+    s.actor = std::visit([](const auto& c) { return ActorOf(c); }, command);
     std::visit([&s](auto& c) { s.Apply(c); }, command);
-    s.WakeDependents();
+    s.GoOn();
   }
   while (auto timer = s.timers.Take(now.monotonic)) {
+    s.actor = kTimerActor;
     s.Fire(*timer);
-    s.WakeDependents();
+    s.GoOn();
   }
+  s.actor = kSchedulerActor;
   if (s.reschedule) s.Schedule();
   s.reschedule = false;
   s.explained.clear();

@@ -60,7 +60,10 @@ struct Options {
   // A node is kept for the job that goes first once others have passed it by for so long.
   Duration hold_after = std::chrono::minutes(1);
   PreemptionOptions preemption;
-  int32_t max_nodes_lost = 3;  // in a row while they ran the same job: it is not tried again
+  // In a row while they ran the same job: it is not tried again. One whose attempt wrote a
+  // checkpoint, or ran for node_loss_reset, does not count as what takes its nodes down.
+  int32_t max_nodes_lost = 3;
+  Duration node_loss_reset = std::chrono::minutes(10);
   // When most nodes go silent at once, jobs that ran there wait for so long for half of them to
   // come back; zero: they do not wait.
   Duration mass_loss_hold = std::chrono::minutes(5);
@@ -70,6 +73,10 @@ struct Options {
   int32_t quarantine_failures = 3;
   Duration probe_wait = std::chrono::minutes(5);
   Duration probe_wait_most = std::chrono::hours(1);
+  int64_t cancelled_at_once = 1000;  // jobs in one batch; more are cancelled in later ones
+  int64_t max_nodes = 10'000;        // RegisterNode beyond it: RESOURCE_EXHAUSTED
+  // A node that has been offline for so long is forgotten, unless it is cordoned; zero: never.
+  Duration forget_nodes_after = std::chrono::hours(24 * 30);
   int64_t max_queued = 1'000'000;  // SubmitJob beyond it: RESOURCE_EXHAUSTED
   int64_t max_events = 1'000'000;  // kept; the oldest go first
   int64_t max_removed = 10'000;    // deleted jobs that are remembered (RemovedJob), the newest

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <utility>
 
+#include "control/actors.h"
 #include "control/state.h"
 
 namespace cyxwiz::control {
@@ -20,8 +22,9 @@ void Control::State::StartWaiting(JobEntry& entry) {
     const JobEntry* other = Find(dependency.job);
     // One that is not there was deleted, which it was only once it had ended well.
     if (other == nullptr || !IsAwaited(other->job, job)) continue;
-    dependents[dependency.job].push_back(job.id);
-    entry.waits_for++;
+    auto [found, fresh] = dependents[dependency.job].try_emplace(job.sequence, dependency.any_end);
+    found->second &= dependency.any_end;  // it may be named twice
+    entry.waits_for += fresh ? 1 : 0;
   }
 }
 
@@ -38,7 +41,7 @@ void Control::State::StopWaiting(JobEntry& entry) {
   for (const Dependency& dependency : entry.job.terms->after) {
     auto found = dependents.find(dependency.job);
     if (found == dependents.end()) continue;
-    std::erase(found->second, entry.job.id);
+    found->second.erase(entry.job.sequence);
     if (found->second.empty()) dependents.erase(found);
   }
   entry.waits_for = 0;
@@ -51,26 +54,33 @@ void Control::State::WakeDependents() {
     auto waiting = dependents.extract(id);
     if (waiting.empty()) continue;
     const Job& over = Find(id)->job;
-    for (const JobId& one : waiting.mapped()) {
-      JobEntry& entry = *Find(one);
-      if (IsFinal(entry.job.state)) continue;  // it was named twice
-      entry.waits_for--;
-      const auto& after = entry.job.terms->after;
-      bool fine = over.state == JobState::kSucceeded ||
-                  std::all_of(after.begin(), after.end(), [&](const Dependency& dependency) {
-                    return dependency.job != id || dependency.any_end;
-                  });
-      if (!fine) {
-        entry.job.cause = Cause::kDependencyFailed;
-        SetState(entry, JobState::kCancelled,
-                 "job '" + id.value + "', which had to succeed first, has ended " +
-                     JobStateName(over.state));
-        continue;
+    Cancellation never{.cause = Cause::kDependencyFailed,
+                       .reason = "job '" + id.value + "', which had to succeed first, has ended " +
+                                 JobStateName(over.state),
+                       .actor = kDependenciesActor};
+    for (const auto& [sequence, any_end] : waiting.mapped()) {
+      if (over.state == JobState::kSucceeded || any_end) {
+        waking[sequence]++;
+      } else {
+        never.jobs.push_back(sequence);
       }
-      if (entry.waits_for == 0 && entry.job.state == JobState::kQueued) EnterLine(entry);
-      Touch(entry);
     }
+    if (never.jobs.empty()) continue;
+    const bool at_once = FitsNow(never);
+    BeginCancellation(std::move(never), at_once);
   }
+}
+
+void Control::State::WakeNext() {
+  const auto [sequence, ended_since] = *waking.begin();
+  waking.erase(waking.begin());
+  --left_at_once;
+  auto found = by_sequence.find(sequence);
+  if (found == by_sequence.end() || IsFinal(found->second->job.state)) return;
+  JobEntry& entry = *found->second;
+  entry.waits_for -= ended_since;
+  if (entry.waits_for == 0 && entry.job.state == JobState::kQueued) EnterLine(entry);
+  Touch(entry);
 }
 
 std::string Control::State::WaitMessage(const JobEntry& entry) const {

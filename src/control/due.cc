@@ -16,6 +16,7 @@ std::string Seconds(Duration time) {
 
 Control::State::NotDue Control::State::NotDueOf(const JobEntry& entry) const {
   const Job& job = entry.job;
+  if (IsDoomed(entry)) return NotDue::kCancelling;
   if (entry.waits_for > 0) return NotDue::kDependency;
   if (job.array != nullptr && job.array->room() == 0) return NotDue::kArrayParallel;
   if (held_back.count(job.sequence) > 0) return NotDue::kMassLoss;
@@ -26,6 +27,8 @@ std::optional<scheduler::Reason> Control::State::NotDueReason(const JobEntry& en
   switch (NotDueOf(entry)) {
     case NotDue::kIsDue:
       break;
+    case NotDue::kCancelling:
+      return scheduler::Reason{"CANCELLING", "is being cancelled, with many others", {}};
     case NotDue::kDependency:
       return scheduler::Reason{"DEPENDENCY", WaitMessage(entry), {}};
     case NotDue::kArrayParallel: {
@@ -50,6 +53,7 @@ std::optional<scheduler::Reason> Control::State::NotDueReason(const JobEntry& en
 std::string Control::State::ChangeToBeDue(const JobEntry& entry) const {
   switch (NotDueOf(entry)) {
     case NotDue::kIsDue:
+    case NotDue::kCancelling:
       break;
     case NotDue::kDependency:
       return AwaitedEnds(entry);
@@ -68,6 +72,8 @@ std::optional<Duration> Control::State::DueIn(const JobEntry& entry) const {
     case NotDue::kIsDue:
     case NotDue::kArrayParallel:  // a forecast follows its members
       break;
+    case NotDue::kCancelling:
+      return std::nullopt;
     case NotDue::kDependency:
       return AwaitedIn(entry);
     case NotDue::kMassLoss:

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "control/commands.h"
 #include "control/records.h"
 #include "scheduler/scheduler.h"
 
@@ -29,6 +30,7 @@ struct JobEntry {
   bool changed = false;     // must be written with this batch
   bool progressed = false;  // must be written within progress_flush
   bool touched = false;     // followers must be told with this batch
+  bool doomed = false;      // a cancellation has it, perhaps not done yet
   bool adopted = false;     // the current attempt was begun under an earlier run of this server
   int32_t node_faults = 0;  // attempts that a node's own trouble ended, for their backoff
   int32_t waits_for = 0;    // jobs that must end first
@@ -60,11 +62,21 @@ struct NodeEntry {
   MonotonicTime lease_end = MonotonicTime::Never();
   MonotonicTime held_until;
   MonotonicTime cordon_at = MonotonicTime::Never();  // when a planned cordon is looked at
+  MonotonicTime forget_at = MonotonicTime::Never();  // when it is, if it stays offline
   int32_t refusals = 0;                              // since it last took an attempt
   Resources reserved;
   std::set<JobId> jobs;  // whose current attempt, or a rank of it, is assigned or running here
   // Jobs with different bodies that failed here since one succeeded; text of each failure.
   std::map<int64_t, std::string> failures;
+};
+
+// A cancellation that is not done.
+struct CancellationEntry {
+  std::shared_ptr<const Cancellation> cancellation;
+  size_t done = 0;      // of its jobs
+  bool stored = false;  // the store has a row of it
+  ReplyTo reply_to = 0;
+  CancelJobsReply counts;
 };
 
 // Most nodes went silent at once.

@@ -43,6 +43,58 @@ TEST(KillsNodes, OnlyInARow) {
   EXPECT_EQ(b.StateOf("j"), "Assigned");
 }
 
+void Checkpointed(Bench& b, const std::string& job, int attempt, int64_t step) {
+  b.Do(ReportProgress{.node = NodeId{"n"},
+                      .attempt = {JobId{job}, attempt},
+                      .epoch = 1,
+                      .checkpoint = {std::to_string(step), 1, step, {{"f", "sha", 1}}}});
+}
+
+TEST(KillsNodes, NotAJobThatGoesOnInBetween) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  for (int attempt = 1; attempt <= 5; ++attempt) {
+    b.Progress("j", attempt, "n");
+    Checkpointed(b, "j", attempt, 100 * attempt);
+    EXPECT_EQ(b.jobs["j"].nodes_lost, 0);
+    b.Register("n");
+    EXPECT_EQ(b.Get("j").nodes_lost, 1);
+  }
+  EXPECT_EQ(b.StateOf("j"), "Assigned");
+}
+
+TEST(KillsNodes, ButOneThatComesNoFurtherThanItWas) {
+  Bench b;
+  b.Register("n");
+  b.Submit("j");
+  for (int attempt = 1; attempt <= 4; ++attempt) {
+    b.Progress("j", attempt, "n");
+    Checkpointed(b, "j", attempt, 100);
+    b.Register("n");
+  }
+  EXPECT_EQ(b.Get("j").cause, Cause::kKillsNodes);
+  EXPECT_EQ(b.Get("j").attempt, 3);
+}
+
+TEST(KillsNodes, NotAJobThatRunsForLong) {
+  Options options;
+  options.node_loss_reset = seconds(20);
+  Bench b(options);
+  b.Register("n");
+  b.Submit("j");
+  for (int attempt = 1; attempt <= 5; ++attempt) {
+    b.Progress("j", attempt, "n");
+    for (int i = 0; i < 5; ++i) {
+      b.Pass(seconds(4));
+      b.Beat("n", {{JobId{"j"}, attempt}});
+    }
+    b.Register("n");
+    EXPECT_EQ(b.Get("j").nodes_lost, 1) << attempt;
+  }
+  EXPECT_EQ(b.StateOf("j"), "Assigned");
+}
+
 TEST(KillsNodes, ALossTogetherWithTheServerDoesNotCount) {
   Bench b;
   b.Register("n");
@@ -305,6 +357,19 @@ TEST_F(Quarantine, NeverTakesMoreThanHalfOfTheNodes) {
   bench_.Register("a", 2);
   for (int i = 0; i < 6; ++i) FailOne();
   EXPECT_FALSE(Stored("a").quarantined) << "the only one";
+}
+
+TEST_F(Quarantine, NodesThatAreOfflineOrCordonedDoNotCount) {
+  for (const char* gone : {"x", "y", "z"}) bench_.Register(gone, 1);
+  bench_.Pass(seconds(11));
+  bench_.Register("a", 2);
+  bench_.Register("b", 4);
+  bench_.Do(CordonNode{.node = NodeId{"b"}});
+  for (int i = 0; i < 6; ++i) FailOne();
+  EXPECT_FALSE(Stored("a").quarantined) << "the only one in use";
+  bench_.Do(CordonNode{.node = NodeId{"b"}, .cordoned = false});
+  FailOne();
+  EXPECT_TRUE(Stored("a").quarantined) << "one of two";
 }
 
 TEST_F(Quarantine, AProbeThatSucceedsReleasesIt) {

@@ -92,13 +92,16 @@ inline auto Fields(Job& j) {
 }
 inline auto Fields(Event& e) {
   return std::tie(e.number, e.at, e.kind, e.sequence, e.job, e.node, e.attempt, e.from, e.to,
-                  e.cause, e.message);
+                  e.cause, e.message, e.actor);
 }
 inline auto Fields(Node& n) {
   return std::tie(n.id, n.endpoint, n.info, n.capacity, n.devices, n.registered_at,
                   n.jobs_completed, n.cordoned, n.draining, n.cordon_reason, n.cordon_from,
                   n.cordon_until, n.drain_then, n.labels, n.quarantined, n.quarantine_reason,
-                  n.failed_probes, n.rendezvous_port, n.rendezvous_ports);
+                  n.failed_probes, n.rendezvous_port, n.rendezvous_ports, n.lost_at);
+}
+inline auto Fields(Cancellation& c) {
+  return std::tie(c.number, c.jobs, c.cause, c.reason, c.actor);
 }
 inline auto Fields(RemovedJob& r) { return std::tie(r.id, r.sequence, r.attempt); }
 inline auto Fields(PutBody& r) { return std::tie(r.number, r.body); }
@@ -111,13 +114,17 @@ inline auto Fields(PutEvent& r) { return std::tie(r.event); }
 inline auto Fields(DeleteEvents& r) { return std::tie(r.below); }
 inline auto Fields(PutRemoved& r) { return std::tie(r.removed); }
 inline auto Fields(DeleteRemoved& r) { return std::tie(r.id); }
+inline auto Fields(DeleteNode& r) { return std::tie(r.id); }
+inline auto Fields(PutCancellation& r) { return std::tie(r.cancellation); }
+inline auto Fields(DeleteCancellation& r) { return std::tie(r.number); }
 inline auto Fields(EndedJob& e) { return std::tie(e.job, e.body); }
 static_assert(kNamesAllMembers<Artifact> && kNamesAllMembers<Checkpoint> &&
               kNamesAllMembers<ErrorInfo> && kNamesAllMembers<Limits> &&
               kNamesAllMembers<Dependency> && kNamesAllMembers<Terms> &&
               kNamesAllMembers<AttemptEnd> && kNamesAllMembers<Gang> && kNamesAllMembers<Array> &&
               kNamesAllMembers<Member> && kNamesAllMembers<Job> && kNamesAllMembers<Event> &&
-              kNamesAllMembers<Node> && kNamesAllMembers<RemovedJob>);
+              kNamesAllMembers<Node> && kNamesAllMembers<RemovedJob> &&
+              kNamesAllMembers<Cancellation>);
 
 // ---- Options, but for the archive, which is no value
 
@@ -125,9 +132,9 @@ inline auto Fields(PreemptionOptions& p) { return std::tie(p.on, p.min_run, p.mo
 inline auto Fields(Options& o) {
   return std::tie(o.lease, o.assign_timeout, o.keep_ended, o.progress_flush, o.retry_backoff,
                   o.retry_backoff_most, o.share_weights, o.quotas, o.share_half_life, o.ageing,
-                  o.hold_after, o.preemption, o.max_nodes_lost, o.mass_loss_hold,
-                  o.quarantine_failures, o.probe_wait, o.probe_wait_most, o.max_queued,
-                  o.max_events, o.max_removed);
+                  o.hold_after, o.preemption, o.max_nodes_lost, o.node_loss_reset, o.mass_loss_hold,
+                  o.quarantine_failures, o.probe_wait, o.probe_wait_most, o.cancelled_at_once,
+                  o.max_nodes, o.forget_nodes_after, o.max_queued, o.max_events, o.max_removed);
 }
 static_assert(kNamesAllMembers<PreemptionOptions>);
 static_assert(std::tuple_size_v<decltype(Fields(std::declval<Options&>()))> + 1 ==
@@ -140,13 +147,13 @@ inline auto Fields(JobFilter& f) {
   return std::tie(f.user, f.type, f.states, f.project, f.array_id, f.array);
 }
 inline auto Fields(SubmitJob& c) { return std::tie(c.reply_to, c.job, c.body, c.fresh_id); }
-inline auto Fields(CancelJob& c) { return std::tie(c.reply_to, c.job, c.reason); }
-inline auto Fields(CancelJobs& c) { return std::tie(c.reply_to, c.filter, c.reason); }
-inline auto Fields(PauseJob& c) { return std::tie(c.reply_to, c.job); }
-inline auto Fields(ResumeJob& c) { return std::tie(c.reply_to, c.job); }
-inline auto Fields(SetPriority& c) { return std::tie(c.reply_to, c.job, c.priority); }
-inline auto Fields(RetryJob& c) { return std::tie(c.reply_to, c.job, c.new_job); }
-inline auto Fields(RemoveJob& c) { return std::tie(c.reply_to, c.job); }
+inline auto Fields(CancelJob& c) { return std::tie(c.reply_to, c.job, c.reason, c.actor); }
+inline auto Fields(CancelJobs& c) { return std::tie(c.reply_to, c.filter, c.reason, c.actor); }
+inline auto Fields(PauseJob& c) { return std::tie(c.reply_to, c.job, c.actor); }
+inline auto Fields(ResumeJob& c) { return std::tie(c.reply_to, c.job, c.actor); }
+inline auto Fields(SetPriority& c) { return std::tie(c.reply_to, c.job, c.priority, c.actor); }
+inline auto Fields(RetryJob& c) { return std::tie(c.reply_to, c.job, c.new_job, c.actor); }
+inline auto Fields(RemoveJob& c) { return std::tie(c.reply_to, c.job, c.actor); }
 inline auto Fields(GetJob& c) { return std::tie(c.reply_to, c.job); }
 inline auto Fields(ListJobs& c) {
   return std::tie(c.reply_to, c.page_size, c.after_sequence, c.filter);
@@ -156,8 +163,9 @@ inline auto Fields(GetNode& c) { return std::tie(c.reply_to, c.node); }
 inline auto Fields(ListNodes& c) { return std::tie(c.reply_to); }
 inline auto Fields(CountWaiting& c) { return std::tie(c.reply_to); }
 inline auto Fields(CordonNode& c) {
-  return std::tie(c.reply_to, c.node, c.cordoned, c.drain, c.reason, c.from, c.until);
+  return std::tie(c.reply_to, c.node, c.cordoned, c.drain, c.reason, c.from, c.until, c.actor);
 }
+inline auto Fields(ForgetNode& c) { return std::tie(c.reply_to, c.node, c.actor); }
 inline auto Fields(PlanJob& c) {
   return std::tie(c.reply_to, c.job, c.body, c.fresh_id, c.what_if);
 }
@@ -180,7 +188,8 @@ inline auto Fields(ReportCompletion& c) {
                   c.metrics, c.compute_seconds, c.checkpoint, c.log_tail);
 }
 inline auto Fields(Tick&) { return std::tie(); }
-static_assert(kNamesAllMembers<SubmitJob> && kNamesAllMembers<CancelJobs> &&
+static_assert(kNamesAllMembers<SubmitJob> && kNamesAllMembers<CancelJob> &&
+              kNamesAllMembers<CancelJobs> && kNamesAllMembers<ForgetNode> &&
               kNamesAllMembers<SetPriority> && kNamesAllMembers<RetryJob> &&
               kNamesAllMembers<ListJobs> && kNamesAllMembers<JobFilter> &&
               kNamesAllMembers<CordonNode> && kNamesAllMembers<PlanJob> &&

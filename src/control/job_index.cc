@@ -1,7 +1,6 @@
 #include "control/job_index.h"
 
 #include <algorithm>
-#include <limits>
 #include <queue>
 
 namespace cyxwiz::control {
@@ -65,9 +64,25 @@ JobIndex::Page JobIndex::List(const JobFilter& filter, int64_t after_sequence,
 }
 
 std::vector<int64_t> JobIndex::All(const JobFilter& filter) const {
-  std::vector<int64_t> sequences =
-      List(filter, INT64_MAX, std::numeric_limits<size_t>::max()).sequences;
-  std::reverse(sequences.begin(), sequences.end());
+  std::vector<int64_t> sequences;
+  const Sets* sets = &all_;
+  if (!filter.user.empty()) {
+    auto found = by_user_.find(filter.user);
+    if (found == by_user_.end()) return sequences;
+    sets = &found->second;
+  }
+  for (size_t t = 0; t < kTypes; ++t) {
+    if (filter.type != 0 && t != static_cast<size_t>(filter.type)) continue;
+    for (size_t state = 0; state < kStates; ++state) {
+      const bool wanted =
+          filter.states.empty() ||
+          std::count(filter.states.begin(), filter.states.end(), static_cast<JobState>(state)) > 0;
+      const std::set<int64_t>& set = (*sets)[t][state];
+      if (wanted) sequences.insert(sequences.end(), set.begin(), set.end());
+    }
+  }
+  if (!std::is_sorted(sequences.begin(), sequences.end()))
+    std::sort(sequences.begin(), sequences.end());
   return sequences;
 }
 

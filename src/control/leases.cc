@@ -11,6 +11,8 @@ void Control::State::RenewLease(NodeEntry& node) {
   timers.Arm(node.lease_end, TimerKind::kLease, node.node.id.value);
   node.last_heartbeat = now.unix;
   if (!node.online) {
+    timers.Disarm(std::exchange(node.forget_at, MonotonicTime::Never()), TimerKind::kForgetNode,
+                  node.node.id.value);
     Tell(node, EventKind::kNodeRegistered, node.node.endpoint);
     node.online = true;
     counters.nodes_online++;
@@ -30,6 +32,9 @@ void Control::State::EndLease(const Timer& timer) {
   }
   node->online = false;
   node->lease_end = MonotonicTime::Never();
+  if (node->node.lost_at.ms == 0) node->node.lost_at = now.unix;
+  MarkChanged(*node);
+  ArmForgetNode(*node);
   EndSession(*node);
   std::vector<JobId> here(node->jobs.begin(), node->jobs.end());
   for (const JobId& id : here)
@@ -59,6 +64,12 @@ HeartbeatReply Control::State::Claim(NodeEntry& node, const std::vector<AttemptI
 }
 
 void Control::State::Apply(RegisterNode& c) {
+  if (FindNode(c.node.id) == nullptr && std::ssize(nodes) >= options.max_nodes) {
+    return Answer(c.reply_to, ResourceExhausted(
+                                  "the server knows " + std::to_string(nodes.size()) +
+                                      " nodes, as many as it takes",
+                                  "'cyxwiz nodes forget ID' forgets one that will not come back"));
+  }
   auto [found, fresh] = nodes.try_emplace(c.node.id);
   NodeEntry& node = found->second;
   if (c.number != 0 && c.boot == node.boot && c.number <= node.registration) {
@@ -70,6 +81,8 @@ void Control::State::Apply(RegisterNode& c) {
   node.boot = std::move(c.boot);
   node.registration = c.number;
   if (!fresh) {  // what the server alone knows
+    if (c.node.endpoint != node.node.endpoint)
+      output->effects.push_back(CloseEffect{{}, node.node.endpoint});
     c.node.jobs_completed = node.node.jobs_completed;
     c.node.cordoned = node.node.cordoned;
     c.node.draining = node.node.draining;

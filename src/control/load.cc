@@ -21,10 +21,7 @@ void Control::State::Load(Snapshot snapshot) {
   for (Node& node : snapshot.nodes) {
     NodeEntry& entry = nodes[node.id];
     entry.node = std::move(node);
-    if (entry.node.quarantined) {
-      nodes_quarantined++;
-      ArmProbe(entry);
-    }
+    if (entry.node.quarantined) ArmProbe(entry);
     counters.nodes_known++;
   }
   for (const RemovedJob& job : snapshot.removed) {
@@ -75,6 +72,8 @@ void Control::State::Load(Snapshot snapshot) {
   }
   for (auto& [id, node] : nodes) {
     PutIntoFleet(node);
+    if (node.node.lost_at.ms == 0) node.node.lost_at = now.unix;
+    ArmForgetNode(node);
     const Node& n = node.node;
     if (n.cordon_from.ms == 0 && n.cordon_until.ms == 0) continue;
     node.cordon_at = now.monotonic;
@@ -93,6 +92,7 @@ void Control::State::Load(Snapshot snapshot) {
               IsFinal(j.state) ? j.ended_at : now.unix});
   }
   for (const PastUse& use : snapshot.past) remember(use);
+  LoadCancellations(std::move(snapshot.cancellations));
   for (JobEntry* entry : unfinished) {
     StartWaiting(*entry);
     ArmLimits(*entry);

@@ -82,6 +82,7 @@ void Control::State::SetCordon(NodeEntry& node, bool cordoned, bool drain,
   Tell(node, cordoned ? EventKind::kNodeCordoned : EventKind::kNodeUncordoned,
        drain ? "draining" + (reason.empty() ? "" : ": " + reason) : reason);
   UpdateFleet(node);
+  if (!node.online) ArmForgetNode(node);
   if (!drain) return;
   for (const JobId& id : node.jobs) SendStop(*jobs.at(id), "the node is drained");
 }
@@ -106,6 +107,61 @@ void Control::State::FollowCordon(NodeEntry& node) {
   Duration wait = std::min<Duration>(std::chrono::milliseconds(next.ms - now.unix.ms), kLookAgain);
   node.cordon_at = now.monotonic + wait;
   timers.Arm(node.cordon_at, TimerKind::kCordon, n.id.value);
+}
+
+void Control::State::Apply(ForgetNode& c) {
+  NodeEntry* node = FindNode(c.node);
+  if (node == nullptr) return Answer(c.reply_to, NoSuchNode(c.node));
+  if (node->online) {
+    return Answer(c.reply_to, FailedPrecondition("node '" + c.node.value + "' is online",
+                                                 "stop it first; it is offline when its lease "
+                                                 "has ended"));
+  }
+  if (!node->jobs.empty()) {
+    return Answer(c.reply_to,
+                  FailedPrecondition("node '" + c.node.value + "' still holds " +
+                                         std::to_string(node->jobs.size()) +
+                                         (node->jobs.size() == 1 ? " attempt" : " attempts"),
+                                     "they are lost when its lease has ended"));
+  }
+  Forget(*node, "by an operator");
+  Answer(c.reply_to, OkStatus(), RemoveReply{});
+}
+
+void Control::State::ArmForgetNode(NodeEntry& node) {
+  const std::string& id = node.node.id.value;
+  timers.Disarm(std::exchange(node.forget_at, MonotonicTime::Never()), TimerKind::kForgetNode, id);
+  const Duration whole = options.forget_nodes_after;
+  if (whole <= Duration::zero()) return;
+  node.forget_at = now.monotonic + std::clamp(whole - Since(node.node.lost_at), Duration(1), whole);
+  timers.Arm(node.forget_at, TimerKind::kForgetNode, id);
+}
+
+void Control::State::ForgetLost(const Timer& timer) {
+  NodeEntry* node = FindNode(NodeId{timer.id});
+  if (node == nullptr || node->forget_at != timer.at) return;
+  if (node->online || node->node.cordoned || !node->jobs.empty()) return;
+  const auto days =
+      std::chrono::duration_cast<std::chrono::hours>(options.forget_nodes_after).count() / 24;
+  Forget(*node, "it was offline for " + std::to_string(days) + (days == 1 ? " day" : " days"));
+}
+
+void Control::State::Forget(NodeEntry& node, const std::string& why) {
+  const NodeId id = node.node.id;
+  Tell(node, EventKind::kNodeForgotten, why);
+  output->effects.push_back(CloseEffect{id, node.node.endpoint});
+  removals.push_back(DeleteNode{id});
+  timers.Disarm(node.forget_at, TimerKind::kForgetNode, id.value);
+  timers.Disarm(node.lease_end, TimerKind::kLease, id.value);
+  timers.Disarm(node.cordon_at, TimerKind::kCordon, id.value);
+  counters.nodes_known--;
+  if (node.changed) std::erase(changed_nodes, &node);
+  Resources total = shares.total() - fleet.Find(id)->capacity;
+  total.gpus = {};
+  shares.SetTotal(total);
+  fleet.Remove(id);
+  nodes.erase(id);
+  reschedule = true;
 }
 
 }  // namespace cyxwiz::control

@@ -31,34 +31,18 @@ void Control::State::Cancel(JobEntry& entry, const std::string& reason) {
     job.cancel_requested = true;
     job.cancel_reason = reason;
   }
-  if (job.state == JobState::kQueued || job.state == JobState::kPaused) {
-    SetState(entry, JobState::kCancelled, CancelMessage(job));
-    return;
-  }
+  if (job.state == JobState::kQueued || job.state == JobState::kPaused) return EndCancelled(entry);
   if (fresh) Tell(job, EventKind::kCancelRequested, reason);
   job.message = "cancelling";
   MarkChanged(entry);
   SendStop(entry, CancelMessage(job));
 }
 
-void Control::State::Apply(CancelJobs& c) {
-  CancelJobsReply reply;
-  for (int64_t sequence : index.All(c.filter)) {
-    JobEntry& entry = *by_sequence.at(sequence);
-    // Of an array that has begun each member's own state counts.
-    const bool has_begun = entry.job.array != nullptr && members.count(sequence) > 0;
-    if (IsFinal(entry.job.state) || (has_begun && !c.filter.states.empty())) continue;
-    if (!c.filter.project.empty() && ProjectOf(entry.job) != c.filter.project) continue;
-    Cancel(entry, c.reason);
-    (IsFinal(entry.job.state) ? reply.cancelled : reply.cancelling)++;
-  }
-  if (!c.filter.states.empty()) {
-    for (JobEntry* array : ArraysWithMembers(c.filter)) {
-      for (JobEntry* entry : CancelMembers(*array, c.filter.states, c.reason))
-        (IsFinal(entry->job.state) ? reply.cancelled : reply.cancelling)++;
-    }
-  }
-  Answer(c.reply_to, OkStatus(), reply);
+void Control::State::EndCancelled(JobEntry& entry) {
+  Job& job = entry.job;
+  job.cause = Cause::kCancelled;
+  job.error = {};
+  SetState(entry, JobState::kCancelled, CancelMessage(job));
 }
 
 void Control::State::Apply(PauseJob& c) {
@@ -67,7 +51,7 @@ void Control::State::Apply(PauseJob& c) {
   JobEntry* entry = *found;
   Job& job = entry->job;
   if (IsFinal(job.state)) return Answer(c.reply_to, HasEnded(job));
-  if (job.cancel_requested) {
+  if (job.cancel_requested || IsDoomed(*entry)) {
     return Answer(c.reply_to, FailedPrecondition("job '" + job.id.value + "' is being cancelled"));
   }
   Pause(*entry);

@@ -17,10 +17,14 @@ void Control::State::Suspect(NodeEntry& node, const JobEntry& entry, const std::
     return;
   }
   node.failures[entry.job.body] = "'" + entry.job.id.value + "' (" + what + ")";
-  if (std::ssize(node.failures) < options.quarantine_failures ||
-      2 * (nodes_quarantined + 1) > std::ssize(nodes)) {
-    return;
+  if (std::ssize(node.failures) < options.quarantine_failures) return;
+  int64_t in_use = 0, resting = 1;  // this one
+  for (const auto& [id, one] : nodes) {
+    if (!one.online || one.node.cordoned) continue;
+    in_use++;
+    resting += one.node.quarantined ? 1 : 0;
   }
+  if (2 * resting > in_use) return;
   std::string reason =
       std::to_string(node.failures.size()) + " unlike jobs failed one after the other:";
   for (const auto& [body, text] : node.failures) reason += " " + text;
@@ -28,7 +32,6 @@ void Control::State::Suspect(NodeEntry& node, const JobEntry& entry, const std::
   node.node.quarantined = true;
   node.node.quarantine_reason = reason;
   node.node.failed_probes = 0;
-  nodes_quarantined++;
   MarkChanged(node);
   Tell(node, EventKind::kNodeQuarantined, reason);
   UpdateFleet(node);
@@ -53,7 +56,6 @@ void Control::State::ReleaseNode(NodeEntry& node, const std::string& why) {
   node.node.quarantined = false;
   node.node.quarantine_reason.clear();
   node.node.failed_probes = 0;
-  nodes_quarantined--;
   MarkChanged(node);
   Tell(node, EventKind::kNodeReleased, why);
   UpdateFleet(node);

@@ -11,7 +11,7 @@ constexpr size_t kMostFront = 8;
 }  // namespace
 
 void Control::State::EnterLine(JobEntry& entry) {
-  if (entry.waits_for > 0 || held_back.count(entry.job.sequence) > 0) return;
+  if (entry.waits_for > 0 || held_back.count(entry.job.sequence) > 0 || IsDoomed(entry)) return;
   if (entry.job.array != nullptr && entry.job.array->room() == 0) return;
   const Job& job = entry.job;
   Duration wait = std::chrono::milliseconds(job.not_before.ms - now.unix.ms);

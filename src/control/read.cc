@@ -168,12 +168,16 @@ void Control::State::CountNotDue(int64_t most_looks, std::map<std::string, int64
   };
   std::unordered_set<const JobEntry*> dependent;  // one may wait for several
   for (const auto& [id, waiting] : dependents) {
-    for (const JobId& one : waiting) {
+    for (const auto& [one, any_end] : waiting) {
       if (most_looks-- == 0) break;
-      const JobEntry* entry = jobs.at(one).get();
-      if (entry->job.state == JobState::kQueued) dependent.insert(entry);
+      const JobEntry* entry = by_sequence.at(one);
+      if (entry->job.state == JobState::kQueued && !IsDoomed(*entry)) dependent.insert(entry);
     }
   }
+  int64_t doomed = 0;  // but for those among them that run
+  for (const auto& [number, one] : cancellations)
+    doomed += std::ssize(one.cancellation->jobs) - static_cast<int64_t>(one.done);
+  count("CANCELLING", std::min(doomed, rest));
   count("DEPENDENCY", std::ssize(dependent));
   int64_t full = 0;  // arrays that let no more of their members run
   for (const auto& [sequence, of_array] : members) {

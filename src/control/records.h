@@ -288,6 +288,7 @@ enum class EventKind {
   kPreemptRequested = 14,  // of an attempt that still writes its checkpoint; message: for which job
   kMassLoss = 16,          // most nodes went silent at once; node: the first whose lease ended
   kMassLossOver = 17,      // of no node
+  kNodeForgotten = 18,
 };
 const char* EventKindName(EventKind kind);  // "STATE_CHANGED"
 
@@ -302,6 +303,7 @@ struct Event {
   JobState from = {}, to = {};  // kSubmitted and kStateChanged
   Cause cause = Cause::kNone;
   std::string message;  // one sentence, for a person
+  std::string actor;    // who made it happen (actors.h)
 };
 
 // The kSubmitted event of a job.
@@ -336,6 +338,7 @@ struct Node {
   int32_t failed_probes = 0;
   // Ports of its host on which ranks 0 of gangs meet the others; 0: it takes no ranks.
   int32_t rendezvous_port = 0, rendezvous_ports = 0;  // the first, and how many
+  UnixTime lost_at;                                   // since when it is offline; 0: not known
 };
 
 // What stays of a job that was deleted. Its id may be submitted again: the new job goes on counting
@@ -345,6 +348,16 @@ struct RemovedJob {
   JobId id;
   int64_t sequence = 0;
   AttemptNumber attempt = 0;  // the last one
+};
+
+// Jobs that are to be cancelled, more than one batch takes: durable as a whole, so that none of
+// them starts from then on, also after a restart, though they are cancelled one after the other.
+struct Cancellation {
+  int64_t number = 0;         // unique, only grows; from the same counter as the jobs' sequences
+  std::vector<int64_t> jobs;  // sequences of those that were meant then, in order
+  Cause cause = Cause::kCancelled;  // or kDependencyFailed
+  std::string reason;               // of who asked; of kDependencyFailed the jobs' message
+  std::string actor;                // who asked
 };
 
 // One durable change. A batch of them is one transaction.
@@ -369,6 +382,15 @@ struct DeleteMembers {
 struct PutNode {
   Node node;
 };
+struct DeleteNode {
+  NodeId id;
+};
+struct PutCancellation {
+  std::shared_ptr<const Cancellation> cancellation;
+};
+struct DeleteCancellation {
+  int64_t number = 0;
+};
 struct PutEvent {
   Event event;
 };
@@ -383,7 +405,8 @@ struct DeleteRemoved {
   JobId id;
 };
 using Record = std::variant<PutBody, PutJob, DeleteJob, DeleteMembers, DeleteBody, PutNode,
-                            PutEvent, DeleteEvents, PutRemoved, DeleteRemoved>;
+                            PutEvent, DeleteEvents, PutRemoved, DeleteRemoved, DeleteNode,
+                            PutCancellation, DeleteCancellation>;
 
 // A job that has ended, and its body.
 struct EndedJob {
@@ -414,8 +437,9 @@ struct Snapshot {
   std::vector<Node> nodes;
   int64_t last_sequence = 0, last_body = 0;  // the largest that are stored
   int64_t last_event = 0;                    // number of the newest event, 0: none
-  int64_t first_event = 0;
+  int64_t first_event = 0;                   // events below this number have been deleted
   std::vector<RemovedJob> removed;
+  std::vector<Cancellation> cancellations;  // by number
 };
 
 }  // namespace cyxwiz::control

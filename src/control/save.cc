@@ -31,32 +31,38 @@ static auto Fields(NodeEntry& n) {
   return std::tuple_cat(
       std::tie(n.node, n.online, n.changed), std::make_tuple(SessionField{&n.session}),
       std::tie(n.boot, n.registration, n.last_heartbeat, n.lease_end, n.held_until, n.cordon_at,
-               n.refusals, n.reserved, n.jobs, n.failures));
+               n.forget_at, n.refusals, n.reserved, n.jobs, n.failures));
 }
 // Without its body, which Bodies has.
 static auto Fields(JobEntry& j) {
   return std::tie(j.job, j.stored, j.changed, j.progressed, j.touched, j.node_faults, j.rank,
                   j.other_ranks, j.adopted, j.running_since, j.saved_at, j.wake, j.run_end,
-                  j.queue_end, j.deadline, j.waits_for, j.member_terms, j.forget_at);
+                  j.queue_end, j.deadline, j.waits_for, j.doomed, j.member_terms, j.forget_at);
 }
 static auto Fields(LineJobs& l) { return std::tie(l.jobs, l.arrays, l.fresh, l.preempts_from); }
 static auto Fields(Counters& c) {
   return std::tie(c.jobs_by_state, c.nodes_online, c.nodes_known, c.submitted, c.succeeded,
                   c.failed, c.cancelled, c.attempts_started, c.attempts_lost, c.mass_loss);
 }
+static auto Fields(CancelJobsReply& r) { return std::tie(r.cancelled, r.cancelling); }
+static auto Fields(CancellationEntry& c) {
+  return std::tie(c.cancellation, c.done, c.stored, c.reply_to, c.counts);
+}
 static auto Fields(MassLoss& m) { return std::tie(m.lost, m.of, m.together_until, m.until); }
 static_assert(kNamesAllMembers<RankEntry> && kNamesAllMembers<Average> &&
               kNamesAllMembers<BodyEntry> && kNamesAllMembers<NodeEntry> &&
-              kNamesAllMembers<LineJobs> && kNamesAllMembers<MassLoss>);
+              kNamesAllMembers<LineJobs> && kNamesAllMembers<MassLoss> &&
+              kNamesAllMembers<CancelJobsReply> && kNamesAllMembers<CancellationEntry>);
 static_assert(std::tuple_size_v<decltype(Fields(std::declval<JobEntry&>()))> + 1 ==
               binary::MemberCount<JobEntry>());
 
 // Of what belongs to the batch in work only `reschedule` is set between two: by Load.
 auto Control::State::Fields() {
   return std::tie(options, now, nodes, bodies, removed, ended_counts, removed_lately, lines, fleet,
-                  shares, quotas, placed_by_class, overtaken, next_hold, nodes_quarantined,
-                  mass_loss, held_back, dependents, timers, unflushed, flush_armed, reschedule,
-                  next_sequence, first_event, checkpoint_files, epoch_seconds, counters);
+                  shares, quotas, placed_by_class, overtaken, next_hold, mass_loss, held_back,
+                  dependents, waking, cancellations, left_at_once, goes_on, timers, unflushed,
+                  flush_armed, reschedule, next_sequence, first_event, checkpoint_files,
+                  epoch_seconds, counters);
 }
 
 void Control::State::Save(std::string* out) {
@@ -118,10 +124,13 @@ bool Control::State::IsWhole() const {
     if (line.jobs.empty() || !all_in_memory(line.jobs) || !all_in_memory(line.arrays)) return false;
   }
   for (const auto& [id, waiting] : dependents) {
-    for (const JobId& one : waiting) {
-      auto found = jobs.find(one);
-      if (found == jobs.end() || found->second->job.terms == nullptr) return false;
+    for (const auto& [sequence, any_end] : waiting) {
+      auto found = by_sequence.find(sequence);
+      if (found == by_sequence.end() || found->second->job.terms == nullptr) return false;
     }
+  }
+  for (const auto& [number, entry] : cancellations) {
+    if (entry.cancellation == nullptr || entry.done > entry.cancellation->jobs.size()) return false;
   }
   return all_in_memory(unflushed) && all_in_memory(held_back);
 }

@@ -57,7 +57,8 @@ struct Control::State {
   explicit State(Options o)
       : options(std::move(o)),
         shares(options.share_half_life, options.share_weights),
-        quotas(options.quotas) {}
+        quotas(options.quotas),
+        left_at_once(options.cancelled_at_once) {}
 
   Options options;
   std::unordered_map<JobId, std::unique_ptr<JobEntry>> jobs;
@@ -78,10 +79,16 @@ struct Control::State {
   // jobs for which no node is kept; not many.
   std::map<int64_t, MonotonicTime> overtaken;
   MonotonicTime next_hold;  // no further node is kept before
-  int64_t nodes_quarantined = 0;
   MassLoss mass_loss;
   std::set<int64_t> held_back;  // sequences of queued jobs that wait for its end
-  std::unordered_map<JobId, std::vector<JobId>> dependents;  // of jobs that have not ended
+  // Of jobs that have not ended: sequences of those that wait for them, and whether any end will
+  // do.
+  std::unordered_map<JobId, std::map<int64_t, bool>> dependents;
+  std::map<int64_t, int32_t> waking;                   // which have so many fewer to wait for
+  std::map<int64_t, CancellationEntry> cancellations;  // by number: in this order
+  // Of options.cancelled_at_once, at this time; none while there is more to do, until its timer.
+  int64_t left_at_once;
+  bool goes_on = false;  // that timer is armed
   Timers timers;
   std::set<int64_t> unflushed;  // sequences of jobs with progressed
   bool flush_armed = false;
@@ -100,6 +107,8 @@ struct Control::State {
   std::vector<NodeEntry*> changed_nodes;
   std::vector<Event> events;
   std::vector<JobId> ended;  // whose dependents have not been looked at
+  std::vector<int64_t> fresh_cancellations;
+  std::string actor;  // of the command or timer in work
   struct PendingReply {
     ReplyTo to;
     JobId job;
@@ -205,7 +214,8 @@ struct Control::State {
   void Apply(CancelJob& c);
   // Of a job that has not ended.
   void Cancel(JobEntry& entry, const std::string& reason);
-  void Apply(CancelJobs& c);
+  // It was to be cancelled, and nothing of it runs any more.
+  void EndCancelled(JobEntry& entry);
   // Of a job that has not ended and is not being cancelled.
   void Pause(JobEntry& entry);
   void Apply(PauseJob& c);
@@ -213,6 +223,24 @@ struct Control::State {
   void ChangePriority(JobEntry& entry, int32_t priority);
   void Apply(SetPriority& c);
   void Apply(RemoveJob& c);
+
+  // ---- cancellations.cc: what takes more than one batch
+  void Apply(CancelJobs& c);
+  // Whether all of it can be done in this batch.
+  bool FitsNow(const Cancellation& cancellation) const;
+  // counts: of what has been cancelled with it already.
+  void BeginCancellation(Cancellation cancellation, bool at_once, ReplyTo reply_to = 0,
+                         CancelJobsReply counts = {});
+  // None of its jobs starts any more.
+  void Doom(const Cancellation& cancellation);
+  bool IsDoomed(const JobEntry& entry) const;
+  void CancelOne(const Cancellation& cancellation, int64_t sequence, CancelJobsReply* counts);
+  // Goes on with the first cancellation, as far as this batch may.
+  void CancelNext();
+  // All that follows from jobs that have ended, and what is left to do, as far as this batch may.
+  void GoOn();
+  void StoreCancellations();
+  void LoadCancellations(std::vector<Cancellation> stored);
 
   // ---- read.cc: jobs and nodes as clients see them
   // All jobs of a line wait for the same; asked once a batch.
@@ -232,7 +260,7 @@ struct Control::State {
   void CountNotDue(int64_t most_looks, std::map<std::string, int64_t>* counts) const;
 
   // ---- due.cc: queued jobs that are in no line
-  enum class NotDue { kIsDue, kDependency, kArrayParallel, kMassLoss, kBackoff };
+  enum class NotDue { kIsDue, kCancelling, kDependency, kArrayParallel, kMassLoss, kBackoff };
   // Of a queued job, or one that is only thought of.
   NotDue NotDueOf(const JobEntry& entry) const;
   // nullopt: it is due.
@@ -297,9 +325,10 @@ struct Control::State {
   void StopWaiting(JobEntry& entry);
   // How many jobs, those named twice twice, it comes after that have not ended.
   int32_t Awaited(const Job& job) const;
-  // Jobs that waited for those which have ended may start now, or never will. One after the other:
-  // a chain may be long.
+  // Jobs that waited for those which have ended may start soon, or never will.
   void WakeDependents();
+  // One of those that have fewer to wait for.
+  void WakeNext();
   std::string WaitMessage(const JobEntry& entry) const;
   // What must become of the jobs that it waits for.
   std::string AwaitedEnds(const JobEntry& entry) const;
@@ -468,6 +497,12 @@ struct Control::State {
   void SetCordon(NodeEntry& node, bool cordoned, bool drain, const std::string& reason);
   // Begins or ends a planned cordon when it is time, and comes back at the next such time.
   void FollowCordon(NodeEntry& node);
+  void Apply(ForgetNode& c);
+  // It is offline: in a while it is no longer known.
+  void ArmForgetNode(NodeEntry& node);
+  void ForgetLost(const Timer& timer);
+  // Of one that is offline and has no attempts. It is gone afterwards.
+  void Forget(NodeEntry& node, const std::string& why);
 
   // ---- quarantine.cc
   // An attempt failed on the node, perhaps by the node's fault. Unlike jobs that fail in a row tell

@@ -180,6 +180,7 @@ TEST(Dependencies, AFailureCancelsAWholeChainWithTheReason) {
   for (int i = 1; i < kLong; ++i)
     b.SubmitWith("j" + std::to_string(i), After("j" + std::to_string(i - 1)));
   b.Complete("j0", 1, "n", Outcome::kFailed, Cause::kUserError, "labels");
+  for (int batch = 0; batch < kLong / 1000; ++batch) b.GoOn();  // some a batch
   for (int i : {1, 2, kLong - 1}) {
     Job job = b.Get("j" + std::to_string(i));
     EXPECT_EQ(job.state, JobState::kCancelled);

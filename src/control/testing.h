@@ -98,6 +98,7 @@ class Bench : public Archive {
     }
     for (auto& [k, n] : nodes) snapshot.nodes.push_back(n);
     for (auto& [k, r] : removed) snapshot.removed.push_back(r);
+    for (auto& [k, c] : cancellations) snapshot.cancellations.push_back(c);
     if (!events.empty()) {
       snapshot.first_event = events.begin()->first;
       snapshot.last_event = events.rbegin()->first;
@@ -201,6 +202,13 @@ class Bench : public Archive {
     return found;
   }
   Control& control() { return *control_; }
+  size_t records() const { return output_.records.size(); }
+  bool answered() const {
+    return std::any_of(output_.effects.begin(), output_.effects.end(),
+                       [](const Effect& effect) { return std::holds_alternative<Reply>(effect); });
+  }
+  // Lets the next instant come.
+  void GoOn() { Pass(Duration(1)); }
 
   std::map<std::string, Job> jobs;  // as stored
   int lookups = 0;                  // in the archive
@@ -209,12 +217,17 @@ class Bench : public Archive {
   std::map<std::string, Node> nodes;
   std::map<std::string, RemovedJob> removed;
   std::map<int64_t, Event> events;
+  std::map<int64_t, Cancellation> cancellations;
 
  private:
   void Store(const Record& record) {
     if (auto* r = std::get_if<PutJob>(&record)) jobs[r->job.id.value] = r->job;
     if (auto* r = std::get_if<PutBody>(&record)) bodies[r->number] = r->body;
     if (auto* r = std::get_if<PutNode>(&record)) nodes[r->node.id.value] = r->node;
+    if (auto* r = std::get_if<DeleteNode>(&record)) nodes.erase(r->id.value);
+    if (auto* r = std::get_if<PutCancellation>(&record))
+      cancellations[r->cancellation->number] = *r->cancellation;
+    if (auto* r = std::get_if<DeleteCancellation>(&record)) cancellations.erase(r->number);
     if (auto* r = std::get_if<DeleteJob>(&record)) jobs.erase(r->id.value);
     if (auto* r = std::get_if<DeleteMembers>(&record)) {
       std::erase_if(jobs, [&](const auto& one) {

@@ -25,7 +25,9 @@ enum class TimerKind {
   kPreempt,
   kForget,
   kCordon,
-  kMassLoss
+  kMassLoss,
+  kGoOn,
+  kForgetNode
 };
 struct Timer {
   MonotonicTime at;

@@ -1,5 +1,7 @@
 #include "control/transitions.h"
 
+#include "control/actors.h"
+
 #include <array>
 #include <utility>
 
@@ -98,6 +100,9 @@ Event SubmittedEvent(const Job& job) {
   event.job = job.id;
   event.to = JobState::kQueued;
   if (!job.retry_of->empty()) event.message = "retry of " + job.retry_of->value;
+  event.actor = job.member != nullptr ? kSchedulerActor
+                : job.user.empty()    ? kClientActor
+                                      : std::string(kClientActor) + ":" + job.user;
   return event;
 }
 
@@ -137,6 +142,8 @@ const char* EventKindName(EventKind kind) {
       return "MASS_LOSS";
     case EventKind::kMassLossOver:
       return "MASS_LOSS_OVER";
+    case EventKind::kNodeForgotten:
+      return "NODE_FORGOTTEN";
   }
   return "UNKNOWN";
 }

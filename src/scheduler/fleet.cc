@@ -39,6 +39,34 @@ void Fleet::Put(NodeState node) {
   Loosen(found->second);
 }
 
+void Fleet::Remove(const NodeId& id) {
+  auto drop = [&id](auto& list, auto drop_one) {
+    for (size_t i = list.size(); i-- > 0;) {
+      if (list[i].On(id) != nullptr) drop_one(list[i]);
+    }
+  };
+  drop(holds_, [this](const Hold& hold) { DropHold(hold); });
+  drop(claims_, [this](const Claim& claim) { DropClaim(claim); });
+  // The last one takes its place.
+  const size_t index = by_id_.at(id), last = nodes_.size() - 1;
+  SetData(id, {});
+  std::vector<ContentKey> data = data_[last];
+  SetData(nodes_[last].id, {});
+  std::erase(loosened_, index);
+  std::replace(loosened_.begin(), loosened_.end(), last, index);
+  is_loosened_[index] = index != last && is_loosened_[last];
+  if (index != last) {
+    nodes_[index] = std::move(nodes_[last]);
+    by_id_[nodes_[index].id] = index;
+  }
+  by_id_.erase(id);
+  nodes_.pop_back();
+  data_.pop_back();
+  is_loosened_.pop_back();
+  ranks_.clear();
+  if (index != last) SetData(nodes_[index].id, std::move(data));
+}
+
 void Fleet::SetData(const NodeId& id, std::vector<ContentKey> data) {
   const size_t index = by_id_.at(id);
   for (ContentKey key : data_[index]) {

@@ -81,6 +81,8 @@ class Fleet {
 
   // Adds a node, or replaces the one of this id.
   void Put(NodeState node);
+  // The node, which must be there, is no longer; holds and claims that have a place there go too.
+  void Remove(const NodeId& id);
   // nullptr when there is none.
   const NodeState* Find(const NodeId& id) const;
   // Changes what is not an amount; f takes a NodeState&. The node must be there.
@@ -152,7 +154,7 @@ class Fleet {
     loosened_.push_back(index);
   }
 
-  std::vector<NodeState> nodes_;  // in order of arrival
+  std::vector<NodeState> nodes_;  // in order of arrival, until one is removed
   std::vector<Hold> holds_;       // few
   std::vector<Claim> claims_;     // few; in order of arrival
   std::unordered_map<NodeId, size_t> by_id_;

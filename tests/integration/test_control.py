@@ -1,6 +1,9 @@
 """Operating jobs and nodes: pause, resume, priority, retry, bulk cancel, explain, plan, events, cordon and drain."""
 
+import getpass
 import json
+import os
+import pwd
 import threading
 from pathlib import Path
 
@@ -90,6 +93,46 @@ def test_bulk_cancel_takes_a_project_and_a_type_in_every_form(make_cluster):
     status, _, answer = cluster.rest("POST", "/api/v1/jobs/cancel", {"project": "nobody's"})
     assert status == 200 and answer["cancelled"] == 0
     assert cluster.rest("POST", "/api/v1/jobs/cancel", {"job_type": "JOB_TYPE_TRAINING"})[2]["cancelled"] == 1
+
+
+def test_bulk_cancel_of_many_jobs_survives_a_kill(make_cluster):
+    cluster = make_cluster()
+    node = cluster.add_node(cpus=1)
+    running = cluster.submit(long_job(resources={"cpus": 1, "memory": "500MiB"})).job_id
+    cluster.wait_running(running)
+    calls = [cluster.jobs.SubmitJob.future(job_pb2.SubmitJobRequest(config=long_job(user_id="ada")))
+             for _ in range(3000)]
+    waiting = [call.result().job_id for call in calls]
+    stub = control_pb2_grpc.JobControlServiceStub(cluster.channel)
+    asked = stub.CancelJobs.future(control_pb2.CancelJobsRequest(user_id="ada", reason="lunch"), timeout=60)
+    cluster.wait(waiting[0])  # the request is stored
+    cluster.server.kill()
+    cluster.start_server()
+    del asked  # nobody answers it any more
+    last = cluster.wait(waiting[-1], timeout=30)
+    assert last.state == job_pb2.JOB_STATE_CANCELLED and last.cause == job_pb2.CAUSE_CANCELLED
+    assert {cluster.status(id).attempt for id in waiting[::100]} == {0}, "none of them has started"
+    status = cluster.status(running)
+    assert status.state == RUNNING and status.attempt == 1 and status.current_node_id == node.id
+
+
+def test_events_say_who(make_cluster):
+    cluster = make_cluster()
+    node = cluster.add_node()
+    id = cluster.submit(long_job(user_id="ann")).job_id
+    cluster.wait_running(id)
+    stub = control_pb2_grpc.JobControlServiceStub(cluster.channel)
+    stub.SetJobPriority(control_pb2.SetJobPriorityRequest(job_id=id, priority=job_pb2.PRIORITY_HIGH),
+                        metadata=[("cyxwiz-user", "bob")])
+    assert cluster.rest("POST", f"/api/v1/jobs/{id}/cancel", headers={"Cyxwiz-User": "eve"})[0] == 200
+    cluster.wait(id)
+    events = list(cluster.client().events(id))
+    assert [event.actor for event in events[:5]] == ["client:ann", "server:scheduler", f"node:{node.id}",
+                                                     "client:bob@127.0.0.1", "client:eve@127.0.0.1"]
+    assert cluster.cli("cordon", node.id).returncode == 0
+    assert f"(client:{pwd.getpwuid(os.geteuid()).pw_name}@127.0.0.1)" in cluster.cli("events", "--node", node.id).stdout
+    cluster.client().uncordon(node.id)
+    assert list(cluster.client().events(node=node.id))[-1].actor == f"client:{getpass.getuser()}@127.0.0.1"
 
 
 def test_priority_moves_a_job_ahead_and_explain_tells_the_place(make_cluster):

@@ -8,6 +8,7 @@ import subprocess
 import time
 from concurrent import futures
 
+import cyxwiz
 import grpc
 import pytest
 
@@ -16,6 +17,53 @@ from fake_node import FakeNode
 from cyxwiz.protocol import common_pb2, deployment_pb2, deployment_pb2_grpc, job_pb2, node_pb2, node_pb2_grpc
 
 RUNNING, QUEUED = job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_QUEUED
+
+
+# ---- nodes that do not come back ----
+
+def wait_for(cluster, node, kind, times=1):
+    """Until this has happened to the node so many times."""
+    of_kind = (event for event in cluster.client().events(node=node.id, follow=True) if event.kind is kind)
+    for _ in range(times):
+        next(of_kind)
+
+
+def test_a_node_that_is_offline_can_be_forgotten(make_cluster):
+    cluster = make_cluster(lease_ms=600, heartbeat_interval_ms=100)
+    node = cluster.add_node()
+    done = cluster.cli("nodes", "forget", node.id)
+    assert done.returncode == 4 and "is online" in done.stderr, done
+    node.kill()
+    wait_for(cluster, node, cyxwiz.EventKind.NODE_LOST)
+    assert cluster.cli("nodes", "forget", node.id).returncode == 0
+    assert cluster.client().nodes() == []
+    assert cluster.cli("nodes", "forget", node.id).returncode == 3
+    node.start()
+    node.kill()
+    wait_for(cluster, node, cyxwiz.EventKind.NODE_LOST, 2)
+    assert cluster.rest("DELETE", f"/api/v1/nodes/{node.id}")[0] == 200
+    with pytest.raises(cyxwiz.NotFound):
+        cluster.client().forget_node(node.id)
+    kinds = [event.kind for event in cluster.client().events(node=node.id)]
+    assert kinds.count(cyxwiz.EventKind.NODE_FORGOTTEN) == 2
+
+
+def test_what_a_node_tells_of_itself_is_limited(make_cluster):
+    cluster = make_cluster()
+    with FakeNode(cluster, "large") as node:
+        for i in range(100):  # only what it is called differs
+            node.info.node_id = f"large-{i}"
+            node.info.available_runtimes[:] = ["x" * 1000] * 60
+            node.register()
+        node.info.available_runtimes.extend(["x" * 1000] * 10)
+        for call in (node.register, node.heartbeat):
+            with pytest.raises(grpc.RpcError) as error:
+                call()
+            assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert "65536 bytes" in error.value.details()
+    page = cluster.discovery.ListNodes(node_pb2.ListNodesRequest(page_size=1000))
+    assert page.next_page_token and page.ByteSize() < 4 << 20, "a stock client takes it"
+    assert len(json.loads(cluster.cli("nodes", "--json").stdout)["nodes"]) == 101
 
 
 # ---- job tokens ----

@@ -79,7 +79,8 @@ std::string Describe(const control::Node& node) {
       << " then=" << node.drain_then << " quarantined=" << node.quarantined << " '"
       << node.quarantine_reason << "' " << node.failed_probes << " devices=";
   for (int32_t device : node.devices) out << device << ",";
-  out << " rendezvous=" << node.rendezvous_port << "+" << node.rendezvous_ports;
+  out << " rendezvous=" << node.rendezvous_port << "+" << node.rendezvous_ports
+      << " lost=" << node.lost_at.ms;
   return out.str();
 }
 
@@ -89,7 +90,15 @@ std::string Describe(const control::Event& event) {
       << " job=" << event.job << " sequence=" << event.sequence << " node=" << event.node
       << " attempt=" << event.attempt << " from=" << static_cast<int>(event.from)
       << " to=" << static_cast<int>(event.to) << " cause=" << CauseName(event.cause) << " message='"
-      << event.message << "'";
+      << event.message << "' actor=" << event.actor;
+  return out.str();
+}
+
+std::string Describe(const control::Cancellation& cancellation) {
+  std::ostringstream out;
+  out << "cancellation " << cancellation.number << " cause=" << CauseName(cancellation.cause)
+      << " reason='" << cancellation.reason << "' actor=" << cancellation.actor << " of";
+  for (int64_t sequence : cancellation.jobs) out << " " << sequence;
   return out.str();
 }
 
@@ -104,6 +113,7 @@ std::vector<std::string> Describe(const Checker::State& state) {
                     " attempt=" + std::to_string(job.attempt));
   }
   for (const auto& [number, event] : state.events) lines.push_back(Describe(event));
+  for (const auto& [number, one] : state.cancellations) lines.push_back(Describe(one));
   return lines;
 }
 
@@ -123,6 +133,11 @@ void Replay(const Record& record, Checker::State* state) {
     if (!used) state->bodies.erase(r->number);
   }
   if (auto* r = std::get_if<control::PutNode>(&record)) state->nodes[r->node.id] = r->node;
+  if (auto* r = std::get_if<control::DeleteNode>(&record)) state->nodes.erase(r->id);
+  if (auto* r = std::get_if<control::PutCancellation>(&record))
+    state->cancellations[r->cancellation->number] = *r->cancellation;
+  if (auto* r = std::get_if<control::DeleteCancellation>(&record))
+    state->cancellations.erase(r->number);
   if (auto* r = std::get_if<control::PutRemoved>(&record))
     state->removed[r->removed.id] = r->removed;
   if (auto* r = std::get_if<control::DeleteRemoved>(&record)) state->removed.erase(r->id);
@@ -219,6 +234,8 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
   }
   for (const control::Node& node : snapshot.nodes) found.nodes[node.id] = node;
   for (const control::RemovedJob& job : snapshot.removed) found.removed[job.id] = job;
+  for (const control::Cancellation& one : snapshot.cancellations)
+    found.cancellations[one.number] = one;
   std::string difference = Difference(state_, found);
   if (open_ && !difference.empty()) {
     State with_batch = state_;
@@ -236,6 +253,7 @@ void Checker::Loaded(const control::Snapshot& snapshot, const std::vector<contro
   if (!difference.empty()) {
     Break("durability", "what was committed is not what is loaded:\n  " + difference);
   }
+  if (!state_.cancellations.empty()) Reach(Place::kCancellationOverRestart);
   for (const auto& [id, job] : state_.jobs) {
     if (!job.preempted_for->empty()) Reach(Place::kPreemptedOverRestart);
     if (WindsUp(job)) Reach(Place::kGangEndOverRestart);
@@ -379,6 +397,23 @@ void Checker::Apply(const Record& record) {
       Break("no job lost", "deleted though nobody asked for it: " + Describe(found->second));
   }
   if (auto* r = std::get_if<control::PutNode>(&record)) Fold(Describe(r->node));
+  if (auto* r = std::get_if<control::DeleteNode>(&record)) {
+    Fold("forget " + r->id.value);
+    if (state_.nodes.count(r->id) == 0)
+      Break("replies are durable", "a node is forgotten that is not stored: " + r->id.value);
+    Reach(Place::kNodeForgotten);
+  }
+  if (auto* r = std::get_if<control::PutCancellation>(&record)) {
+    Fold(Describe(*r->cancellation));
+    doomed_.insert(r->cancellation->jobs.begin(), r->cancellation->jobs.end());
+  }
+  if (auto* r = std::get_if<control::DeleteCancellation>(&record)) {
+    Fold("cancelled " + std::to_string(r->number));
+    if (state_.cancellations.count(r->number) == 0)
+      Break("cancel is durable", "a cancellation is done that is not stored");
+    CheckCancelled(state_.cancellations[r->number]);
+    Reach(Place::kCancelledInParts);
+  }
   if (auto* r = std::get_if<control::PutEvent>(&record)) {
     Fold(Describe(r->event));
     if (r->event.kind == control::EventKind::kNodeQuarantined) Reach(Place::kQuarantined);
@@ -393,6 +428,19 @@ void Checker::Apply(const Record& record) {
       Break("legal transitions", Describe(r->event));
   }
   Replay(record, &state_);
+}
+
+void Checker::CheckCancelled(const control::Cancellation& cancellation) const {
+  const std::set<int64_t> meant(cancellation.jobs.begin(), cancellation.jobs.end());
+  std::map<JobId, const Job*> jobs;
+  for (const auto& [id, job] : state_.jobs) jobs[id] = &job;
+  for (const Record& record : batch_) {
+    if (auto* put = std::get_if<control::PutJob>(&record)) jobs[put->job.id] = &put->job;
+  }
+  for (const auto& [id, job] : jobs) {
+    if (meant.count(job->sequence) > 0 && !IsFinal(job->state) && !job->cancel_requested)
+      Break("cancel is durable", Describe(cancellation) + " is done, but not " + Describe(*job));
+  }
 }
 
 // The attempt shall make room from now on.
@@ -626,10 +674,13 @@ void Checker::Replied(const Command& command, const control::Reply& reply, bool 
       std::holds_alternative<control::ExplainJob>(command)) {
     CheckView(std::get<control::PlanReply>(reply.content).view);
   }
-  if (std::holds_alternative<control::RemoveReply>(reply.content) && alone) {
-    const JobId& id = std::get<control::RemoveJob>(command).job;
-    if (state_.jobs.count(id) > 0)
-      Break("replies are durable", "a job that was removed is stored: " + id.value);
+  if (auto* remove = std::get_if<control::RemoveJob>(&command); remove != nullptr && alone) {
+    if (state_.jobs.count(remove->job) > 0)
+      Break("replies are durable", "a job that was removed is stored: " + remove->job.value);
+  }
+  if (auto* forget = std::get_if<control::ForgetNode>(&command); forget != nullptr && alone) {
+    if (state_.nodes.count(forget->node) > 0)
+      Break("replies are durable", "a node that was forgotten is stored: " + forget->node.value);
   }
   if (auto* r = std::get_if<control::ListReply>(&reply.content); r != nullptr && unchanged) {
     for (const control::JobView& view : r->jobs) CheckView(view);
@@ -666,6 +717,9 @@ void Checker::Assigned(const control::AssignEffect& effect) {
     Break("replies are durable",
           "an attempt is handed out that is not stored: " + Describe(effect.job));
   }
+  const control::Member* member = effect.job.member.get();
+  if (doomed_.count(member != nullptr ? member->array_sequence : effect.job.sequence) > 0)
+    Break("cancelled jobs do not start", "a cancellation had it: " + Describe(effect.job));
   if (state_.nodes.at(effect.node).cordoned)
     Break("cordoned nodes rest", "an attempt for one: " + Describe(effect.job));
   if (!assigned_.emplace(effect.job.sequence, effect.attempt.attempt, effect.node).second)

@@ -47,6 +47,7 @@ class Checker {
     std::map<NodeId, control::Node> nodes;
     std::map<JobId, control::RemovedJob> removed;
     std::map<int64_t, control::Event> events;
+    std::map<int64_t, control::Cancellation> cancellations;
   };
 
   explicit Checker(const control::Options& options) : options_(options) {}
@@ -99,6 +100,8 @@ class Checker {
   void CheckArrays() const;
   void CheckGangs() const;
   void CheckPreemption(const control::Job& victim) const;
+  // It is done.
+  void CheckCancelled(const control::Cancellation& cancellation) const;
 
   const control::Options options_;  // of the server
   State state_;
@@ -109,6 +112,7 @@ class Checker {
   int64_t last_told_ = 0;  // number of an event
   int64_t unseen_ = 0;     // removals that may have been of jobs which came and went in one batch
   std::set<JobId> removing_;  // in this run of the server
+  std::set<int64_t> doomed_;  // sequences of jobs that a cancellation has had, ever
   MonotonicTime clock_;
   std::map<NodeId, MonotonicTime> answered_;  // when a heartbeat or registration was, last
   std::set<std::tuple<int64_t, AttemptNumber, NodeId>> assigned_;

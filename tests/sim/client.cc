@@ -190,6 +190,9 @@ void Client::Try(const Action& action, int tries) {
                               .until = action.n % 3 < 2 ? after(5000) : UnixTime()},
           action, tries);
     }
+    case ActionKind::kForget:
+      return Call<control::RemoveReply>(
+          control::ForgetNode{.node = {"node" + std::to_string(action.n)}}, action, tries);
     case ActionKind::kListNodes:
       return Call<control::NodesReply>(control::ListNodes{}, action, tries);
     default:

@@ -221,6 +221,15 @@ Plan MakePlan(uint64_t seed) {
     plan.actions.push_back(action);
   }
   plan.control.mass_loss_hold = sometimes(0.5, seconds(2), seconds(300));
+  Random rare(seed, "rare");  // of its own, so that what came before it stays what it was
+  plan.control.cancelled_at_once = rare.Chance(0.7) ? rare.Between(1, 3) : 1000;
+  if (rare.Chance(0.2)) plan.control.forget_nodes_after = rare.Between(seconds(1), seconds(20));
+  for (int64_t i = rare.Chance(0.3) ? rare.Between(1, 4) : 0; i > 0; --i) {
+    Action forget{rare.Between(Duration::zero(), plan.chaos), kForget};
+    forget.who = rare.Below(plan.clients);
+    forget.n = rare.Below(nodes);
+    plan.actions.push_back(forget);
+  }
   AddMeetings(ids, &plan);
   std::stable_sort(plan.actions.begin(), plan.actions.end(),
                    [](const Action& a, const Action& b) { return a.at < b.at; });

@@ -29,6 +29,7 @@ enum class ActionKind {
   kExplain,
   kPlan,
   kCordon,  // or drains, or neither any more
+  kForget,  // a node
 
   kServerKill,          // the process alone
   kServerKillInCommit,  // at one of its next operations on the disk
@@ -47,16 +48,36 @@ enum class ActionKind {
   kClockJump,
 };
 inline constexpr const char* kActionNames[] = {
-    "submit",      "cancel",         "remove",
-    "get",         "list",           "list-nodes",
-    "pause",       "resume",         "set-priority",
-    "retry",       "cancel-many",    "explain",
-    "plan",        "cordon",         "server-kill",
-    "commit-kill", "power-loss",     "commit-power-loss",
-    "server-stop", "server-freeze",  "disk-full",
-    "disk-error",  "node-kill",      "node-stop",
-    "node-freeze", "machine-freeze", "runners-crash",
-    "cut",         "clock-jump",
+    "submit",
+    "cancel",
+    "remove",
+    "get",
+    "list",
+    "list-nodes",
+    "pause",
+    "resume",
+    "set-priority",
+    "retry",
+    "cancel-many",
+    "explain",
+    "plan",
+    "cordon",
+    "forget",
+    "server-kill",
+    "commit-kill",
+    "power-loss",
+    "commit-power-loss",
+    "server-stop",
+    "server-freeze",
+    "disk-full",
+    "disk-error",
+    "node-kill",
+    "node-stop",
+    "node-freeze",
+    "machine-freeze",
+    "runners-crash",
+    "cut",
+    "clock-jump",
 };
 static_assert(std::size(kActionNames) == static_cast<size_t>(ActionKind::kClockJump) + 1);
 inline bool IsFault(ActionKind kind) { return kind >= ActionKind::kServerKill; }

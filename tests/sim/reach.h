@@ -58,6 +58,9 @@ enum class Place {
   kGpuShared,
   kNoSingleGpu,
   kMassLoss,
+  kCancelledInParts,
+  kCancellationOverRestart,
+  kNodeForgotten,
   kCount,
 };
 inline constexpr const char* kPlaceNames[] = {
@@ -111,6 +114,9 @@ inline constexpr const char* kPlaceNames[] = {
     "a GPU shared by several attempts",
     "a job that waits because no single GPU has room for it",
     "most nodes lost at once",
+    "jobs cancelled in several batches",
+    "jobs were left to be cancelled when the server started",
+    "a node forgotten",
 };
 static_assert(std::size(kPlaceNames) == static_cast<size_t>(Place::kCount));
 

@@ -25,7 +25,7 @@ const char* NameOf(const Command& command) {
       "SetPriority",    "RetryJob",         "RemoveJob",    "GetJob",    "ListJobs",
       "FindJobs",       "ExplainJob",       "PlanJob",      "GetNode",   "ListNodes",
       "CountWaiting",   "CordonNode",       "RegisterNode", "Heartbeat", "AssignOutcome",
-      "ReportProgress", "ReportCompletion", "Tick"};
+      "ReportProgress", "ReportCompletion", "ForgetNode",   "Tick"};
   static_assert(std::size(kNames) == std::variant_size_v<Command>);
   return kNames[command.index()];
 }

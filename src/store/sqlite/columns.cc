@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/json.h"
+#include "base/text.h"
 
 namespace cyxwiz::store {
 namespace {
@@ -116,6 +117,7 @@ std::string WriteExtra(const control::Node& node) {
   if (node.cordon_until.ms != 0) json["cordon_until_ms"] = node.cordon_until.ms;
   if (node.drain_then) json["drain_then"] = true;
   if (node.rendezvous_ports > 0) json["rendezvous"] = {node.rendezvous_port, node.rendezvous_ports};
+  if (node.lost_at.ms != 0) json["lost_ms"] = node.lost_at.ms;
   return json.empty() ? "" : Dump(json);
 }
 
@@ -129,6 +131,7 @@ Status ReadExtra(std::string_view text, control::Node* node) {
     node->cordon_from.ms = json.value("cordon_from_ms", int64_t{0});
     node->cordon_until.ms = json.value("cordon_until_ms", int64_t{0});
     node->drain_then = json.value("drain_then", false);
+    node->lost_at.ms = json.value("lost_ms", int64_t{0});
     if (auto rendezvous = json.find("rendezvous"); rendezvous != json.end()) {
       node->rendezvous_port = rendezvous->at(0).get<int32_t>();
       node->rendezvous_ports = rendezvous->at(1).get<int32_t>();
@@ -142,6 +145,37 @@ Status ReadExtra(std::string_view text, control::Node* node) {
     return NotOurs("extra", text);
   }
   return OkStatus();
+}
+
+std::string WriteSequences(const std::vector<int64_t>& sequences) {
+  std::string text;
+  for (size_t begin = 0, end = 0; begin < sequences.size(); begin = end) {
+    end = begin + 1;
+    while (end < sequences.size() && sequences[end] == sequences[end - 1] + 1) ++end;
+    if (!text.empty()) text += ',';
+    text += std::to_string(sequences[begin]);
+    if (end - begin > 1) text += '-' + std::to_string(sequences[end - 1]);
+  }
+  return text;
+}
+
+Result<std::vector<int64_t>> ReadSequences(std::string_view text) {
+  constexpr int64_t kMost = 100'000'000;  // more than a queue has
+  std::vector<int64_t> sequences;
+  if (text.ends_with(',')) return NotOurs("cancellations.jobs", text);
+  for (std::string_view left = text; !left.empty();) {
+    const std::string_view part = left.substr(0, left.find(','));
+    left.remove_prefix(std::min(left.size(), part.size() + 1));
+    const size_t dash = part.find('-');
+    const auto first = ParseInt(part.substr(0, dash));
+    const auto last = dash == std::string_view::npos ? first : ParseInt(part.substr(dash + 1));
+    if (!first || !last || *first < 1 || *last < *first || *last - *first > kMost ||
+        (!sequences.empty() && *first <= sequences.back())) {
+      return NotOurs("cancellations.jobs", text);
+    }
+    for (int64_t one = *first; one <= *last; ++one) sequences.push_back(one);
+  }
+  return sequences;
 }
 
 std::string WriteMetrics(const Metrics& metrics) {

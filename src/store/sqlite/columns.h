@@ -9,6 +9,7 @@
 //   gang        {"ranks":[["node-a",0],["node-b",1]],"end":{"kind":2,"cause":5,...}}     1: it has
 //   ended; a third is its gpus, if it got some; "" for none
 //   gpus        [[1,250,21474836480]]     index, thousandths, bytes of memory; "" for none
+//   cancellations.jobs  "17-250,252,300-1200": their sequences in order
 //   checkpoint  ["000000001234",3,1234,[["manifest.json","<sha256>",400]]]     "" for none
 //
 // The Read functions return DATA_LOSS for text they did not write.
@@ -44,6 +45,10 @@ Status ReadGang(std::string_view text, control::Job* job);
 
 std::string WriteGpus(const std::vector<GpuPart>& gpus);
 Result<std::vector<GpuPart>> ReadGpus(std::string_view text);
+
+// Ascending.
+std::string WriteSequences(const std::vector<int64_t>& sequences);
+Result<std::vector<int64_t>> ReadSequences(std::string_view text);
 
 std::string WriteDevices(const std::vector<int32_t>& devices);
 Result<std::vector<int32_t>> ReadDevices(std::string_view text);

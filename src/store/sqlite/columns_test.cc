@@ -70,6 +70,18 @@ TEST(Columns, ForeignTextIsDataLoss) {
   EXPECT_EQ(ReadDevices("[\"cpu\"]").status().code(), Code::kDataLoss);
 }
 
+TEST(Columns, SequencesRoundTripAsRanges) {
+  for (const std::vector<int64_t>& one :
+       {std::vector<int64_t>{}, {7}, {7, 8, 9}, {1, 3, 4, 9}, {1, 2, int64_t{1} << 40}}) {
+    auto read = ReadSequences(WriteSequences(one));
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(*read, one);
+  }
+  EXPECT_EQ(WriteSequences({17, 18, 19, 25}), "17-19,25");
+  for (const char* text : {"x", "1,", "3-1", "2,2", "0-4", "1-999999999999", "1--2"})
+    EXPECT_EQ(ReadSequences(text).status().code(), Code::kDataLoss) << text;
+}
+
 TEST(Columns, TextThatIsNotUtf8IsStillWritten) {
   EXPECT_TRUE(ReadMetrics(WriteMetrics({{"\xff", 1.0}})).ok());
 }

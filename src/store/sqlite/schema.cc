@@ -145,6 +145,22 @@ constexpr Migration kMigrations[] = {
       ALTER TABLE jobs ADD COLUMN log_tail TEXT NOT NULL DEFAULT '';
       ALTER TABLE jobs ADD COLUMN log_tail_offset INTEGER NOT NULL DEFAULT 0;
     )sql",
+    // 12 -> 13. Events were deleted from a million numbers on, and nobody kept which.
+    R"sql(
+      CREATE TABLE cancellations (
+        number INTEGER PRIMARY KEY,
+        jobs TEXT NOT NULL,
+        cause INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        actor TEXT NOT NULL
+      );
+      ALTER TABLE events ADD COLUMN actor TEXT NOT NULL DEFAULT '';
+      CREATE TABLE trimmed (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        below INTEGER NOT NULL
+      );
+      INSERT INTO trimmed SELECT 1, min(number) FROM events HAVING max(number) > 1000000;
+    )sql",
 };
 
 int64_t ReadPragma(SQLite::Database& database, const std::string& name) {

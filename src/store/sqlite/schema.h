@@ -4,6 +4,8 @@
 //   jobs     one row a job; metrics and artifacts as JSON (columns.h)
 //   nodes    one row a node that ever registered
 //   removed  one row for each of the last deleted jobs
+//   cancellations  one row for each request to cancel many jobs that is not done
+//   trimmed  one row once old events have been deleted: below which number
 //
 // PRAGMA application_id marks a file as ours, PRAGMA user_version counts the
 // migrations it has been through.

@@ -74,6 +74,25 @@ TEST(Schema, WholeGpusOfAnOlderFileAreThousandthsAfterwards) {
   EXPECT_EQ(*snapshot.nodes[0].capacity.gpus, (std::vector<GpuPart>{{0, 1000, 0}, {1, 1000, 0}}));
 }
 
+TEST(Schema, WhichEventsAnOlderFileHasDeletedIsToldByTheFirstItHas) {
+  for (const auto& [last, refused] : {std::pair{9, false}, std::pair{1'000'009, true}}) {
+    TempFolder folder;
+    {
+      SQLite::Database old(folder.File(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+      ASSERT_TRUE(Migrate(old, folder.File(), Migrations().first(12)).ok());
+      for (int number : {5, last}) {
+        old.exec("INSERT INTO events VALUES (" + std::to_string(number) +
+                 ", 0, 9, 0, '', 'n', 0, 0, 0, 0, '')");
+      }
+    }
+    auto store = Open(folder.File());
+    ASSERT_TRUE(store);
+    EXPECT_EQ(store->Events({.after = 2}).status().code(), refused ? Code::kOutOfRange : Code::kOk);
+    EXPECT_EQ(store->Events({})->size(), 2u);
+    EXPECT_EQ(store->Events({})->at(0).actor, "");
+  }
+}
+
 TEST(Schema, AFailingMigrationLeavesTheFileAtTheStepBefore) {
   TempFolder folder;
   std::vector<Migration> newer(Migrations().begin(), Migrations().end());

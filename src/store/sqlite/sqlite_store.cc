@@ -307,6 +307,15 @@ class SqliteStore : public JobStore {
   }
 
   Result<std::vector<control::Event>> Events(const control::EventQuery& query) override {
+    // Who has seen no more of a job than its submission, which its own row tells, misses nothing
+    // that it could know of.
+    if (query.after > 0 && query.after + 1 < trimmed_below_ && query.after != query.sequence) {
+      return Status(Code::kOutOfRange,
+                    "after: events up to " + std::to_string(trimmed_below_ - 1) +
+                        " are no longer kept, and event " + std::to_string(query.after) +
+                        " was the last one seen",
+                    "go on with what is kept: after " + std::to_string(trimmed_below_ - 1));
+    }
     try {
       return ReadEvents(query);
     } catch (const SQLite::Exception& e) {
@@ -326,6 +335,10 @@ class SqliteStore : public JobStore {
       }
       commit_.exec();
       commit_.reset();
+      for (const control::Record& record : records) {
+        if (auto* trimmed = std::get_if<control::DeleteEvents>(&record))
+          trimmed_below_ = trimmed->below;
+      }
     } catch (const SQLite::Exception& e) {
       Status status = ErrorStatus(path_, e, SystemErrno());
       broken_ = status.code() != Code::kResourceExhausted || !RollBack();
@@ -378,8 +391,9 @@ class SqliteStore : public JobStore {
   bool RollBack() {
     for (SQLite::Statement* statement :
          {&begin_, &commit_, &put_body_, &insert_job_, &replace_job_, &update_job_, &delete_job_,
-          &delete_members_, &delete_body_, &put_node_, &put_event_, &delete_events_, &put_removed_,
-          &delete_removed_}) {
+          &delete_members_, &delete_body_, &put_node_, &delete_node_, &put_event_, &delete_events_,
+          &put_trimmed_, &put_removed_, &delete_removed_, &put_cancellation_,
+          &delete_cancellation_}) {
       statement->tryReset();
     }
     // Some failures have rolled back already.
@@ -465,12 +479,36 @@ class SqliteStore : public JobStore {
     put_event_.bind(9, static_cast<int32_t>(event.to));
     put_event_.bind(10, static_cast<int32_t>(event.cause));
     put_event_.bindNoCopy(11, event.message);
+    put_event_.bindNoCopy(12, event.actor);
     Run(put_event_);
   }
 
   void Apply(const control::DeleteEvents& remove) {
     delete_events_.bind(1, remove.below);
     Run(delete_events_);
+    put_trimmed_.bind(1, remove.below);
+    Run(put_trimmed_);
+  }
+
+  void Apply(const control::DeleteNode& remove) {
+    delete_node_.bindNoCopy(1, remove.id.value);
+    Run(delete_node_);
+  }
+
+  void Apply(const control::PutCancellation& put) {
+    const control::Cancellation& cancellation = *put.cancellation;
+    const std::string jobs = WriteSequences(cancellation.jobs);
+    put_cancellation_.bind(1, cancellation.number);
+    put_cancellation_.bindNoCopy(2, jobs);
+    put_cancellation_.bind(3, static_cast<int32_t>(cancellation.cause));
+    put_cancellation_.bindNoCopy(4, cancellation.reason);
+    put_cancellation_.bindNoCopy(5, cancellation.actor);
+    Run(put_cancellation_);
+  }
+
+  void Apply(const control::DeleteCancellation& remove) {
+    delete_cancellation_.bind(1, remove.number);
+    Run(delete_cancellation_);
   }
 
   static control::Event ReadEvent(SQLite::Statement& s) {
@@ -486,6 +524,7 @@ class SqliteStore : public JobStore {
     event.to = static_cast<control::JobState>(s.getColumn(8).getInt());
     event.cause = static_cast<control::Cause>(s.getColumn(9).getInt());
     event.message = s.getColumn(10).getString();
+    event.actor = s.getColumn(11).getString();
     return event;
   }
 
@@ -497,7 +536,7 @@ class SqliteStore : public JobStore {
     if (!query.node.empty()) where += " AND node = ?3";
     SQLite::Statement stored(*database_,
                              "SELECT number, at, kind, sequence, job, node, attempt, from_state, "
-                             "to_state, cause, message FROM events" +
+                             "to_state, cause, message, actor FROM events" +
                                  where + " ORDER BY number LIMIT ?4");
     stored.bind(1, query.after);
     if (query.sequence != 0) stored.bind(2, query.sequence);
@@ -505,11 +544,13 @@ class SqliteStore : public JobStore {
     stored.bind(4, static_cast<int64_t>(query.limit));
     while (stored.executeStep()) events.push_back(ReadEvent(stored));
     if (!query.node.empty()) return events;  // nobody submits to a node
-    SQLite::Statement jobs(*database_, std::string("SELECT sequence, id, created_at, retry_of FROM "
-                                                   "jobs WHERE sequence > ?1") +
-                                           (query.sequence != 0 ? " AND sequence = ?2" : "") +
-                                           " ORDER BY sequence LIMIT ?3");
-    jobs.bind(1, query.after);
+    SQLite::Statement jobs(
+        *database_, std::string("SELECT sequence, id, created_at, retry_of, user, member_of FROM "
+                                "jobs WHERE sequence > ?1") +
+                        (query.sequence != 0 ? " AND sequence = ?2" : "") +
+                        " ORDER BY sequence LIMIT ?3");
+    // Of all jobs no event is told that is older than some that are not kept.
+    jobs.bind(1, query.sequence != 0 ? query.after : std::max(query.after, trimmed_below_ - 1));
     if (query.sequence != 0) jobs.bind(2, query.sequence);
     jobs.bind(3, static_cast<int64_t>(query.limit));
     size_t middle = events.size();
@@ -519,6 +560,8 @@ class SqliteStore : public JobStore {
       job.id.value = jobs.getColumn(1).getString();
       job.created_at.ms = jobs.getColumn(2).getInt64();
       job.retry_of = JobId{jobs.getColumn(3).getString()};
+      job.user = jobs.getColumn(4).getString();
+      if (jobs.getColumn(5).getInt64() > 0) job.member = std::make_shared<const control::Member>();
       events.push_back(control::SubmittedEvent(job));
     }
     std::inplace_merge(events.begin(), events.begin() + static_cast<ptrdiff_t>(middle),
@@ -841,13 +884,21 @@ class SqliteStore : public JobStore {
       }
       snapshot.nodes.push_back(std::move(node));
     }
-    auto bound = [this](const char* which) {
-      return database_
-          ->execAndGet(std::string("SELECT ifnull(") + which + "(number), 0) FROM events")
-          .getInt64();
-    };
-    snapshot.first_event = bound("min");
-    snapshot.last_event = bound("max");
+    snapshot.first_event = trimmed_below_;
+    snapshot.last_event =
+        database_->execAndGet("SELECT ifnull(max(number), 0) FROM events").getInt64();
+    SQLite::Statement cancellations(
+        *database_, "SELECT number, jobs, cause, reason, actor FROM cancellations ORDER BY number");
+    while (cancellations.executeStep()) {
+      control::Cancellation& one = snapshot.cancellations.emplace_back();
+      one.number = cancellations.getColumn(0).getInt64();
+      auto jobs_of = ReadSequences(cancellations.getColumn(1).getString());
+      if (!jobs_of.ok()) return Damaged(path_, jobs_of.status().message());
+      one.jobs = std::move(*jobs_of);
+      one.cause = static_cast<control::Cause>(cancellations.getColumn(2).getInt());
+      one.reason = cancellations.getColumn(3).getString();
+      one.actor = cancellations.getColumn(4).getString();
+    }
     SQLite::Statement removed(*database_, "SELECT id, sequence, attempt FROM removed");
     while (removed.executeStep()) {
       snapshot.removed.push_back({{removed.getColumn(0).getString()},
@@ -865,6 +916,9 @@ class SqliteStore : public JobStore {
   bool broken_ = false;
   int64_t max_sequence_ =
       database_->execAndGet("SELECT ifnull(max(sequence), 0) FROM jobs").getInt64();
+  // Events with a smaller number may have been deleted; of the last commit that was made.
+  int64_t trimmed_below_ =
+      database_->execAndGet("SELECT ifnull(max(below), 1) FROM trimmed").getInt64();
 
   SQLite::Statement begin_{*database_, "BEGIN IMMEDIATE"};
   SQLite::Statement commit_{*database_, "COMMIT"};
@@ -889,9 +943,17 @@ class SqliteStore : public JobStore {
                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"};
   SQLite::Statement put_event_{*database_,
                                "INSERT OR REPLACE INTO events (number, at, kind, sequence, job, "
-                               "node, attempt, from_state, to_state, cause, message) "
-                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"};
+                               "node, attempt, from_state, to_state, cause, message, actor) "
+                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"};
   SQLite::Statement delete_events_{*database_, "DELETE FROM events WHERE number < ?1"};
+  SQLite::Statement put_trimmed_{*database_,
+                                 "INSERT OR REPLACE INTO trimmed (one, below) VALUES (1, ?1)"};
+  SQLite::Statement delete_node_{*database_, "DELETE FROM nodes WHERE id = ?1"};
+  SQLite::Statement put_cancellation_{
+      *database_,
+      "INSERT OR REPLACE INTO cancellations (number, jobs, cause, reason, actor) "
+      "VALUES (?1, ?2, ?3, ?4, ?5)"};
+  SQLite::Statement delete_cancellation_{*database_, "DELETE FROM cancellations WHERE number = ?1"};
   SQLite::Statement put_removed_{
       *database_, "INSERT OR REPLACE INTO removed (id, sequence, attempt) VALUES (?1, ?2, ?3)"};
   SQLite::Statement delete_removed_{*database_, "DELETE FROM removed WHERE id = ?1"};

@@ -173,7 +173,8 @@ TEST(SqliteStore, EventsAreReadInOrderWithTheSubmissionsOfJobs) {
                        .from = JobState::kQueued,
                        .to = JobState::kAssigned,
                        .cause = control::Cause::kNodeLost,
-                       .message = "why"};
+                       .message = "why",
+                       .actor = "node:n"};
   control::Event lost{.number = 4, .kind = control::EventKind::kNodeLost, .node = {"n"}};
   std::vector<Record> records = {PutJob{QueuedJob(1)}, control::PutEvent{first},
                                  PutJob{QueuedJob(3)}, control::PutEvent{lost}};
@@ -200,12 +201,71 @@ TEST(SqliteStore, EventsAreReadInOrderWithTheSubmissionsOfJobs) {
   EXPECT_EQ(read.to, JobState::kAssigned);
   EXPECT_EQ(read.cause, control::Cause::kNodeLost);
   EXPECT_EQ(read.message, "why");
+  EXPECT_EQ(read.actor, "node:n");
   EXPECT_EQ(store->Events({.limit = 1})->at(0).kind, control::EventKind::kSubmitted);
   EXPECT_EQ(LoadAll(*store).last_event, 4);
   records = {control::DeleteEvents{.below = 3}};
   ASSERT_TRUE(store->Commit(records).ok());
-  EXPECT_EQ(numbers({}), (Numbers{1, 3, 4})) << "submissions belong to the jobs";
-  EXPECT_EQ(LoadAll(*store).first_event, 4);
+  EXPECT_EQ(numbers({}), (Numbers{3, 4})) << "all from there on, and nothing with a gap after it";
+  EXPECT_EQ(numbers({.sequence = 1}), (Numbers{1})) << "submissions belong to the jobs";
+  EXPECT_EQ(LoadAll(*store).first_event, 3);
+}
+
+TEST(SqliteStore, GoingOnAfterAnEventThatIsNoLongerKeptIsRefused) {
+  TempFolder folder;
+  auto store = Open(folder.File());
+  std::vector<Record> records = {PutJob{QueuedJob(1)}};
+  for (int64_t number = 2; number <= 9; ++number)
+    records.push_back(control::PutEvent{{.number = number, .sequence = 1, .job = {"job-1"}}});
+  ASSERT_TRUE(store->Commit(records).ok());
+  records = {control::DeleteEvents{.below = 6}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  for (int run = 0; run < 2; ++run) {
+    Status skipped = store->Events({.after = 4}).status();
+    EXPECT_EQ(skipped.code(), Code::kOutOfRange);
+    EXPECT_NE(skipped.message().find("up to 5 "), std::string::npos) << skipped;
+    EXPECT_EQ(store->Events({.after = 2, .sequence = 1}).status().code(), Code::kOutOfRange);
+    EXPECT_EQ(store->Events({.after = 5})->size(), 4u);
+    EXPECT_EQ(store->Events({})->size(), 4u) << "from the beginning is from the first one kept";
+    EXPECT_EQ(store->Events({.after = 1, .sequence = 1})->size(), 4u)
+        << "the submission is told by the job, then comes what is kept";
+    store.reset();
+    store = Open(folder.File());
+  }
+}
+
+TEST(SqliteStore, ACancellationIsThereUntilItIsDone) {
+  TempFolder folder;
+  control::Cancellation one{7, {1, 2, 3, 5}, control::Cause::kCancelled, "not wanted", "client:a"};
+  control::Cancellation other{9, {4}, control::Cause::kDependencyFailed, "why", ""};
+  std::vector<Record> records = {
+      control::PutCancellation{std::make_shared<const control::Cancellation>(other)},
+      control::PutCancellation{std::make_shared<const control::Cancellation>(one)}};
+  ASSERT_TRUE(Open(folder.File())->Commit(records).ok());
+  auto store = Open(folder.File());
+  control::Snapshot snapshot = LoadAll(*store);
+  ASSERT_EQ(snapshot.cancellations.size(), 2u);
+  EXPECT_EQ(snapshot.cancellations[0].number, 7);
+  EXPECT_EQ(snapshot.cancellations[0].jobs, one.jobs);
+  EXPECT_EQ(snapshot.cancellations[0].reason, "not wanted");
+  EXPECT_EQ(snapshot.cancellations[0].actor, "client:a");
+  EXPECT_EQ(snapshot.cancellations[1].cause, control::Cause::kDependencyFailed);
+  records = {control::DeleteCancellation{7}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_EQ(LoadAll(*store).cancellations.size(), 1u);
+}
+
+TEST(SqliteStore, ANodeThatIsForgottenIsGone) {
+  TempFolder folder;
+  control::Node node{.id = {"n"}, .endpoint = "h:1"};
+  node.lost_at = {77};
+  std::vector<Record> records = {PutNode{node}};
+  auto store = Open(folder.File());
+  ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_EQ(LoadAll(*store).nodes.at(0).lost_at.ms, 77);
+  records = {control::DeleteNode{{"n"}}};
+  ASSERT_TRUE(store->Commit(records).ok());
+  EXPECT_TRUE(LoadAll(*store).nodes.empty());
 }
 
 control::Job EndedJob(int64_t sequence, const std::string& user = "", int32_t type = 1,
