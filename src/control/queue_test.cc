@@ -221,8 +221,8 @@ TEST(Promises, AreKept) {
         attempts[one.attempt.job.value] = {one.node.value};
       }
       for (const StopEffect& one : bench.effects<StopEffect>()) {
-        if (attempts.count(one.attempt.job.value) > 0)
-          attempts[one.attempt.job.value].stop_in = draw(0, 2);
+        const auto told = attempts.find(one.attempt.job.value);
+        if (told != attempts.end() && told->second.stop_in < 0) told->second.stop_in = draw(0, 2);
       }
     };
     for (int step = 0; step < 200 && !started; ++step) {
