@@ -48,6 +48,8 @@ bool SaysChecksums(const unsigned char* page) {
          page[kReservedAt] == kChecksumBytes;
 }
 
+thread_local int64_t wrong_checksums_read = 0;
+
 bool IsRight(const unsigned char* page, uint64_t number) {
   uint64_t stored;
   std::memcpy(&stored, page + kContentBytes, kChecksumBytes);
@@ -67,7 +69,10 @@ int Learn(File* file) {
     page[kPageSizeAt] = kPageBytes >> 8;
     page[kPageSizeAt + 1] = 0;
     page[kReservedAt] = kChecksumBytes;
-    if (IsRight(page.data(), 0)) return SQLITE_IOERR_DATA;
+    if (IsRight(page.data(), 0)) {
+      ++wrong_checksums_read;
+      return SQLITE_IOERR_DATA;
+    }
   }
   file->checksums = on ? File::Checksums::kOn : File::Checksums::kOff;
   return SQLITE_OK;
@@ -84,6 +89,7 @@ int Read(sqlite3_file* file, void* data, int amount, sqlite3_int64 at) {
   if (result != SQLITE_OK || Of(file)->checksums != File::Checksums::kOn) return result;
   auto page = static_cast<const unsigned char*>(data);
   if (IsRight(page, static_cast<uint64_t>(at / kPageBytes))) return SQLITE_OK;
+  ++wrong_checksums_read;
   sqlite3_log(SQLITE_IOERR_DATA, "page %lld has a wrong checksum", at / kPageBytes + 1);
   return SQLITE_IOERR_DATA;
 }
@@ -230,6 +236,8 @@ void ReserveChecksums(SQLite::Database& database) {
   int bytes = kChecksumBytes;
   sqlite3_file_control(database.getHandle(), "main", SQLITE_FCNTL_RESERVE_BYTES, &bytes);
 }
+
+int64_t WrongChecksumsRead() { return wrong_checksums_read; }
 
 bool HasChecksums(SQLite::Database& database) {
   bool on = false;

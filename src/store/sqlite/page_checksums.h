@@ -13,6 +13,7 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
+#include <cstdint>
 #include <string>
 
 namespace cyxwiz::store {
@@ -27,6 +28,9 @@ void ReserveChecksums(SQLite::Database& database);
 
 // Whether the file of the open database has them.
 bool HasChecksums(SQLite::Database& database);
+
+// How often this thread has read a page whose checksum was wrong.
+int64_t WrongChecksumsRead();
 
 // For a file that SQLite fills in any order: whether it shall have them.
 void SetChecksums(SQLite::Database& database, bool on);

@@ -227,11 +227,13 @@ bool IsOutOfQuota(const SQLite::Exception& e, int error) {
 
 Status ErrorStatus(const std::string& path, const SQLite::Exception& e, int error) {
   std::string what = "'" + path + "': " + e.what();
-  switch (e.getErrorCode()) {
+  // Of an exception that was made of a result alone there is no other.
+  const int extended = e.getExtendedErrorCode() < 0 ? e.getErrorCode() : e.getExtendedErrorCode();
+  switch (e.getErrorCode() & 0xff) {
     case SQLITE_FULL:
       return FullDisk(path);
     case SQLITE_IOERR:
-      if (e.getExtendedErrorCode() == SQLITE_IOERR_DATA)
+      if (extended == SQLITE_IOERR_DATA)
         return Damaged(path, "a page does not have the content that was written");
       if (IsOutOfQuota(e, error)) return FullDisk(path);
       return Internal(what + (error != 0 ? ": " + ErrnoStatus("errno", error).message() : ""),
@@ -970,7 +972,9 @@ void GoThrough(SQLite::Database& database, int which, bool rewrite) {
   };
   sqlite3_int64 size = 0;
   check(file->pMethods->xFileSize(file, &size));
-  std::vector<char> chunk(1 << 16);  // SQLite does not write more than 128 KiB at once
+  // Never a page by itself, whose checksum would be looked at: the log may have a newer one. SQLite
+  // does not write more than 128 KiB at once.
+  std::vector<char> chunk(rewrite ? 1 << 16 : 3 * 1024);
   for (sqlite3_int64 at = 0; at < size;) {
     int count = static_cast<int>(std::min<sqlite3_int64>(size - at, std::ssize(chunk)));
     check(file->pMethods->xRead(file, chunk.data(), count, at));
@@ -1135,6 +1139,7 @@ std::unique_ptr<Backup> BeginBackup(SQLite::Database& database, const std::strin
 Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path,
                                                   const SqliteOptions& options) {
   const bool power_stayed = options.vfs.empty() && PowerStayed(path);
+  const int64_t wrong_before = WrongChecksumsRead();
   UniqueFd lock;
   if (options.read_only) {
     ASSIGN_OR_RETURN(lock, LockToRead(path));
@@ -1165,7 +1170,11 @@ Result<std::unique_ptr<JobStore>> OpenSqliteStore(const std::string& path,
         std::make_unique<SqliteStore>(path, std::move(lock), std::move(database), options));
   } catch (const SQLite::Exception& e) {
     int error = database ? sqlite3_system_errno(database->getHandle()) : 0;
-    return ErrorStatus(path, e, error);
+    // SQLite forgets why it could not read a page of the schema.
+    const bool is_damaged =
+        (e.getErrorCode() & 0xff) == SQLITE_IOERR && WrongChecksumsRead() > wrong_before;
+    return ErrorStatus(path, is_damaged ? SQLite::Exception(e.what(), SQLITE_IOERR_DATA) : e,
+                       error);
   }
 }
 
