@@ -230,6 +230,18 @@ Plan MakePlan(uint64_t seed) {
     forget.n = rare.Below(nodes);
     plan.actions.push_back(forget);
   }
+  // Many are cancelled, and the server ends while they are.
+  for (int64_t i = rare.Chance(0.3) ? rare.Between(1, 4) : 0; i > 0; --i) {
+    Action cancel{rare.Between(Duration::zero(), plan.chaos), kCancelMany};
+    cancel.who = rare.Below(plan.clients);
+    cancel.n = rare.Below(1000);
+    Action loss{cancel.at + rare.Between(Duration::zero(), milliseconds(50)),
+                rare.Chance(0.5) ? kServerKillInCommit : kPowerLossInCommit};
+    loss.n = static_cast<int64_t>(rare.Next() >> 16);
+    loss.length = LengthOf(rare, plan.control.lease);
+    plan.actions.push_back(cancel);
+    plan.actions.push_back(loss);
+  }
   AddMeetings(ids, &plan);
   std::stable_sort(plan.actions.begin(), plan.actions.end(),
                    [](const Action& a, const Action& b) { return a.at < b.at; });
