@@ -189,7 +189,9 @@ control::Job MakeJob(const protocol::JobConfig& config) {
   job.id = {config.job_id()};
   job.name = config.name();
   job.user = config.user_id();
-  job.type = config.job_type();
+  // Clients of the old wire leave it out and mean training.
+  job.type = config.job_type() == protocol::JOB_TYPE_UNKNOWN ? protocol::JOB_TYPE_TRAINING
+                                                             : config.job_type();
   job.priority = config.priority();
   job.max_retries = config.has_max_retries() ? config.max_retries() : kDefaultRetries;
   job.data = DataOf(config);
