@@ -11,8 +11,8 @@ def test_a_window_begins_and_ends_by_itself(make_cluster):
     cluster = make_cluster()
     node = cluster.add_node()
     client = cluster.client()
-    begin = datetime.now(timezone.utc) + timedelta(seconds=2)
-    shown = client.cordon(node.id, drain=True, reason="new disk", begin=begin, end=begin + timedelta(seconds=2))
+    begin = datetime.now(timezone.utc) + timedelta(seconds=4)
+    shown = client.cordon(node.id, drain=True, reason="new disk", begin=begin, end=begin + timedelta(seconds=5))
     assert not shown.cordoned and shown.cordon_from == begin.replace(microsecond=0)
     id = cluster.submit(long_job()).job_id
     cluster.wait_running(id)
