@@ -177,6 +177,14 @@ TEST(Claims, TheFreedRoomGoesToTheLineThatItWasMadeFor) {
   EXPECT_TRUE(fleet.claims().empty());
 }
 
+TEST(Claims, LastThoughTheirNodeRegistersAgain) {
+  const NodeState node{.id = {"a"}, .online = true, .capacity = {4000, 0, 0}, .free = {2000, 0, 0}};
+  Fleet fleet({node});
+  fleet.AddClaim({7, {kHigh, Cores(4), "u", ""}, {{{"a"}, {{1, {2000, 0, 0}}}}}});
+  fleet.Put(node);
+  EXPECT_EQ(Placed(&fleet, {{{kNormal, Cores(1), "u", ""}, {{8, kNormal}}, true}}), Jobs{});
+}
+
 TEST(Claims, AHigherClassGoesBeforeThem) {
   Fleet fleet({{.id = {"a"}, .online = true, .capacity = {4000, 0, 0}, .free = {4000, 0, 0}}});
   fleet.AddClaim({7, {kNormal, Cores(4), "u", ""}, {{{"a"}, {}}}});

@@ -399,16 +399,29 @@ TEST(Shares, OfProjectsCountFirstAndWithinOneThoseOfItsUsers) {
   expect("ann", "big", 0, 0);
 }
 
+TEST(Shares, AreThoseOfTheResourceOfWhichTheMostIsHeld) {
+  Resources total{10'000, 100, 0}, amount{1000, 20, 0};
+  total.SetNamed("licence", 4);
+  amount.SetNamed("licence", 2);
+  Shares shares;
+  shares.SetTotal(total);
+  shares.Take("ann", "", amount, {});
+  EXPECT_DOUBLE_EQ(shares.Of("ann", "", {}).of_project, 0.5) << "two of four licences";
+}
+
 TEST(Shares, AreBoundedThoughNamesComeFromClients) {
   Shares shares;
   shares.SetTotal({1000, 1, 0});
   MonotonicTime now;
+  shares.Take("ann", "first", {1000, 1, 0}, now);
+  shares.GiveBack("ann", "first", {1000, 1, 0}, now + std::chrono::seconds(1));
   for (int i = 0; i < 30'000; ++i) {
     now = now + std::chrono::seconds(1);
     shares.Take("u" + std::to_string(i), "", {1000, 1, 0}, now);
     shares.GiveBack("u" + std::to_string(i), "", {1000, 1, 0}, now + std::chrono::seconds(1));
   }
   EXPECT_LE(shares.size(), 10'001u);
+  EXPECT_EQ(shares.Of("ann", "first", now), Share()) << "a project goes with its last user";
 }
 
 // A fleet of one kind of resource, time in steps of one minute, and every job with a limit that it
@@ -464,6 +477,13 @@ TEST_F(HoldTest, TakesTheNodeWhereTheJobStartsFirst) {
   EXPECT_EQ(hold->places[0].node.value, "a");
   EXPECT_EQ(hold->start, At(30) + kTimeToStop);
   EXPECT_FALSE(PlanFor(fleet, Ask(5, 10)).has_value()) << "too large for any";
+}
+
+TEST_F(HoldTest, LastsThoughItsNodeRegistersAgain) {
+  Fleet fleet({MakeNode("a", 4, 64)});
+  fleet.AddHold(*PlanFor(fleet, Ask(4, 10)));
+  fleet.Put(MakeNode("a", 4, 64));
+  EXPECT_TRUE(IsKeptFrom(fleet, *fleet.Find({"a"}), {1, Ask(1, 0), "", ""}, now_));
 }
 
 TEST_F(HoldTest, LetsInOnlyWhatCannotDelayIt) {
