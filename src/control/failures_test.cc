@@ -240,6 +240,55 @@ TEST_F(MassLossTest, NodesThatWereSentAwayDoNotCount) {
   EXPECT_EQ(Told(EventKind::kMassLoss), 0);
 }
 
+TEST_F(MassLossTest, CordonedNodesCountWhileAnythingRunsThere) {
+  for (const char* id : {"c", "d", "e"})
+    bench_.Do(CordonNode{.node = NodeId{id}, .cordoned = true});
+  Time(seconds(15), {"a", "b"});
+  EXPECT_EQ(Told(EventKind::kMassLoss), 1);
+}
+
+TEST_F(MassLossTest, CordonedNodesWhereNothingRunsDoNotCount) {
+  for (const char* id : {"c", "d", "e"})
+    bench_.Do(CordonNode{.node = NodeId{id}, .cordoned = true});
+  bench_.Complete("on-c", 1, "c");
+  Time(seconds(15), {"a", "b"});
+  EXPECT_EQ(Told(EventKind::kNodeLost), 3);
+  EXPECT_EQ(Told(EventKind::kMassLoss), 0) << "two of four";
+}
+
+TEST_F(MassLossTest, WhatHadNotBegunThereDoesNotWait) {
+  bench_.Register("f", 1);
+  bench_.Submit("new");
+  ASSERT_EQ(bench_.Get("new").node.value, "f");
+  Time(seconds(15), {"a", "b"});
+  ASSERT_EQ(Told(EventKind::kMassLoss), 1);
+  bench_.Complete("on-a", 1, "a");
+  EXPECT_EQ(bench_.Get("new").node.value, "a");
+}
+
+TEST_F(MassLossTest, HalfOfThemAreEnoughToEndIt) {
+  bench_.Register("f", 1);
+  Time(seconds(15), {"a", "b"});
+  EXPECT_EQ(Told(EventKind::kMassLossOver), 0);
+  bench_.Register("c", 1);
+  EXPECT_EQ(Told(EventKind::kMassLossOver), 1) << "three of six";
+}
+
+TEST_F(MassLossTest, TheNextOneHasTheWholeTimeAgain) {
+  const std::vector<std::string> all = {"a", "b", "c", "d", "e"};
+  Time(seconds(15), {"a", "b"});
+  for (const char* id : {"c", "d", "e"}) {
+    bench_.Register(id, 1);
+    const std::string job = "on-" + std::string(id);
+    bench_.Progress(job, 2, bench_.Get(job).node.value);
+  }
+  Time(seconds(200), all);
+  Time(seconds(15), {"a", "b"});
+  ASSERT_EQ(Told(EventKind::kMassLoss), 2);
+  Time(seconds(100), {"a", "b"});
+  EXPECT_EQ(Told(EventKind::kMassLossOver), 1) << "300 s after the first, 100 s after the second";
+}
+
 TEST_F(MassLossTest, AfterAWhileItGoesOnWithoutThem) {
   Time(seconds(15), {"a", "b"});
   EXPECT_EQ(bench_.StateOf("on-c"), "Queued");
@@ -271,6 +320,13 @@ TEST(MassLoss, TwoNodesAreTooFew) {
   Bench b;
   b.Register("a", 1);
   b.Register("b", 1);
+  b.Pass(seconds(11));
+  for (const auto& [number, event] : b.events) EXPECT_NE(event.kind, EventKind::kMassLoss);
+}
+
+TEST(MassLoss, IsNotLookedForWhereNothingShallWait) {
+  Bench b({.mass_loss_hold = {}});
+  for (const char* id : {"a", "b", "c"}) b.Register(id, 1);
   b.Pass(seconds(11));
   for (const auto& [number, event] : b.events) EXPECT_NE(event.kind, EventKind::kMassLoss);
 }
