@@ -216,6 +216,22 @@ TEST_F(GangTest, AFailedRankFailsTheAttemptWithItsCause) {
   EXPECT_EQ(g.error->message, "rank 2 on node c: no such file");
 }
 
+TEST_F(GangTest, ItsLastLinesAreThoseOfTheRankThatDecidesHowItEnds) {
+  Run();
+  auto end = [this](const char* node, Outcome outcome, LogTail tail) {
+    b.Do(ReportCompletion{.node = {node},
+                          .attempt = {{"g"}, 1},
+                          .outcome = outcome,
+                          .cause = Cause::kUserError,
+                          .log_tail = std::move(tail)});
+  };
+  end("c", Outcome::kFailed, {7, "no such file"});
+  end("a", Outcome::kCancelled, {1, "stopping"});
+  end("b", Outcome::kCancelled, {2, "stopping"});
+  ASSERT_EQ(b.StateOf("g"), "Failed");
+  EXPECT_EQ(*b.Get("g").log_tail, (LogTail{7, "no such file"}));
+}
+
 TEST_F(GangTest, WhatARankSeesOfAnothersEndIsNoCause) {
   Run();
   b.Complete("g", 1, "a", Outcome::kFailed, Cause::kPeerLost, "rank 1 does not answer");
@@ -483,6 +499,45 @@ TEST(Gang, QuotasCountAllRanks) {
   EXPECT_EQ(b.reply().status.code(), Code::kFailedPrecondition);
   EXPECT_NE(b.reply().status.message().find("the job needs 4 cores"), std::string::npos)
       << b.reply().status;
+}
+
+TEST(Gang, QuotasCountAllRanksAfterARestartToo) {
+  Options options;
+  options.quotas["user:"] = {.cpu_millis = 5000, .borrow = false};
+  Bench b(options);
+  for (const char* id : {"a", "b", "c"}) b.Register(id);
+  b.Do(Bench::GangCommand("g", 2));
+  b.Submit("waits", 2);
+  EXPECT_EQ(b.StateOf("waits"), "Queued") << "four of five cores are taken";
+  b.Restart();
+  for (const char* id : {"a", "b", "c"}) b.Register(id, 2, {{{"g"}, 1}});
+  EXPECT_EQ(b.StateOf("waits"), "Queued");
+}
+
+TEST(Gang, WhatAllItsRanksHadIsNotForgottenOverARestart) {
+  Bench b({.lease = std::chrono::hours(10)});
+  auto submit_for = [&b](const std::string& user, SubmitJob command) {
+    command.job.user = user;
+    b.Do(std::move(command));
+  };
+  b.Register("a", 2);
+  b.Register("b", 2);
+  b.Register("c", 3);
+  submit_for("ann", Bench::GangCommand("g", 2));
+  submit_for("bob", Bench::SubmitCommand("s", 3));
+  for (const char* node : {"a", "b"}) b.Progress("g", 1, node);
+  b.Progress("s", 1, "c");
+  b.Pass(std::chrono::hours(5));
+  b.Do(PauseJob{.job = {"g"}});
+  for (const char* node : {"a", "b"}) b.Yield("g", 1, node);
+  b.Complete("s", 1, "c");
+  ASSERT_EQ(b.StateOf("g"), "Paused");
+  b.Restart();
+  submit_for("ann", Bench::SubmitCommand("of-ann", 1));
+  submit_for("bob", Bench::SubmitCommand("of-bob", 1));
+  b.Register("c", 1);
+  EXPECT_EQ(b.StateOf("of-bob"), "Assigned") << "ann has had four cores, bob three";
+  EXPECT_EQ(b.StateOf("of-ann"), "Queued");
 }
 
 TEST(Gang, MakesRoomWholeForAHigherClass) {
