@@ -62,6 +62,8 @@ TEST(Arrays, AFilterOfThoseThatWaitLetsTheMembersGoOnThatRun) {
   EXPECT_EQ(b.StateOf("a.0"), "Running");
   EXPECT_FALSE(b.Get("a.0").cancel_requested);
   EXPECT_EQ(b.StateOf("a.2"), "Cancelled");
+  b.Do(CancelJobs{.filter = {.states = kPending}});
+  EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 0) << "none waits any more";
   b.Restart();
   b.Register("n", 2, {{JobId{"a.0"}, 1}, {JobId{"a.1"}, 1}});
   for (const char* id : {"a.0", "a.1"}) b.Complete(id, 1, "n");
@@ -89,8 +91,11 @@ TEST(Arrays, AFilterOfThoseThatRunLetsTheMembersStartThatWait) {
   b.Register("n", 2);
   SubmitArray(b, "a", 4);
   b.Progress("a.0", 1, "n");
-  b.Do(CancelJobs{.filter = {.user = "nobody", .states = {JobState::kRunning}}});
-  EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 0);
+  for (const JobFilter& others : {JobFilter{.user = "nobody", .states = {JobState::kRunning}},
+                                  JobFilter{.type = 4, .states = {JobState::kRunning}}}) {
+    b.Do(CancelJobs{.filter = others});
+    EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 0);
+  }
   b.Do(CancelJobs{.filter = {.states = {JobState::kRunning}}});
   EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 1);
   EXPECT_TRUE(b.Get("a.0").cancel_requested);
@@ -164,6 +169,7 @@ TEST(Arrays, CancelledAsAWhole) {
   b.Do(CancelJob{.job = {"a"}, .reason = "enough"});
   EXPECT_EQ(b.effects<StopEffect>().size(), 2u);
   EXPECT_EQ(b.StateOf("a"), "Running") << "until the processes have ended";
+  EXPECT_EQ(*b.Get("a.0").cancel_reason, "enough");
   b.Complete("a.0", 1, "n", Outcome::kCancelled);
   b.Complete("a.1", 1, "n", Outcome::kCancelled);
   EXPECT_EQ(b.StateOf("a"), "Cancelled");
@@ -279,6 +285,16 @@ TEST(Arrays, ALimitEndsIt) {
   EXPECT_EQ(b.StateOf("a.0"), "Failed");
   EXPECT_EQ(b.StateOf("a"), "Failed");
   EXPECT_EQ(b.Get("a").cause, Cause::kDeadline);
+}
+
+TEST(Arrays, TheLimitOfItsCheckpointsIsThatOfEachMember) {
+  Bench b;
+  b.Register("n", 1);
+  SubmitArray(b, "a", 2, 0, {.limits = {.checkpoint_bytes = 1000}});
+  b.Do(ReportProgress{.node = {"n"},
+                      .attempt = {{"a.0"}, 1},
+                      .checkpoint = {"step-10", 1, 10, {{"state", "sha", 1001}}}});
+  EXPECT_FALSE(b.Get("a.0").checkpoint->exists());
 }
 
 TEST(Arrays, ItsPriorityIsThatOfItsMembers) {
