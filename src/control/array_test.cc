@@ -281,6 +281,8 @@ TEST(Arrays, ALimitEndsIt) {
   EXPECT_EQ(b.Get("a").array->started, 1);
   b.Pass(seconds(5));
   EXPECT_EQ(b.StateOf("a"), "Running");
+  b.Do(CancelJobs{.filter = {.states = {JobState::kQueued}}});
+  EXPECT_EQ(b.reply<CancelJobsReply>().cancelling, 0) << "the others will not start anyhow";
   b.Complete("a.0", 1, "n", Outcome::kCancelled);
   EXPECT_EQ(b.StateOf("a.0"), "Failed");
   EXPECT_EQ(b.StateOf("a"), "Failed");
