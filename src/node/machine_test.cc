@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "node/cgroup.h"
 #include "node/hardware.h"
@@ -44,11 +45,13 @@ TEST(Cgroup, ReadsTheQuotaOfVersionTwo) {
   EXPECT_EQ(CpuMillisFromCpuMax("nonsense"), std::nullopt);
 }
 
-// What the kernel has in one of the files of the groups named `attempt-1`, of version 1 or 2.
-std::string OfAttempt(const char* controller, const std::string& v1, const std::string& v2) {
+// What a file, of version 1 or 2, of this process's group "attempt-1" has, or of "", the one around
+// all attempts.
+std::string OfGroup(const char* controller, const std::string& group, const std::string& v1,
+                    const std::string& v2) {
   const CgroupPlace place = *FindCgroup(controller);
-  std::ifstream file(place.folder + "/cyxwiz-node-" + std::to_string(::getpid()) + "/attempt-1/" +
-                     (place.version == 1 ? v1 : v2));
+  std::ifstream file(place.folder + "/cyxwiz-node-" + std::to_string(::getpid()) + "/" + group +
+                     "/" + (place.version == 1 ? v1 : v2));
   std::string text;
   std::getline(file, text);
   return text;
@@ -59,11 +62,19 @@ TEST(AttemptLimits, HoldAnAttemptToItsCoresAndWeighItByThem) {
   if (!limits->hold_cpu()) GTEST_SKIP() << limits->why_no_cpu();
   auto group = limits->Create("attempt", 0, 250);
   ASSERT_NE(group, nullptr);
-  const std::string quota = OfAttempt("cpu", "cpu.cfs_quota_us", "cpu.max");
+  const std::string quota = OfGroup("cpu", "attempt-1", "cpu.cfs_quota_us", "cpu.max");
   EXPECT_TRUE(quota == "25000" || quota == "25000 100000") << quota;
-  const std::string weight = OfAttempt("cpu", "cpu.shares", "cpu.weight");
+  const std::string weight = OfGroup("cpu", "attempt-1", "cpu.shares", "cpu.weight");
   EXPECT_TRUE(weight == "256" || weight == "25") << weight;
   EXPECT_FALSE(group->limits_memory());
+}
+
+TEST(AttemptLimits, WeighAllAttemptsTogetherByTheCoresOfTheMachine) {
+  auto limits = AttemptLimits::Open();
+  if (!limits->hold_cpu()) GTEST_SKIP() << limits->why_no_cpu();
+  const int64_t cores = std::thread::hardware_concurrency();
+  EXPECT_EQ(OfGroup("cpu", "", "cpu.shares", "cpu.weight"),
+            std::to_string(FindCgroup("cpu")->version == 1 ? 1024 * cores : 100 * cores));
 }
 
 TEST(AttemptLimits, TheFewestCoresAreWhatTheKernelLets) {
@@ -71,7 +82,7 @@ TEST(AttemptLimits, TheFewestCoresAreWhatTheKernelLets) {
   if (!limits->hold_cpu()) GTEST_SKIP() << limits->why_no_cpu();
   auto group = limits->Create("attempt", 0, 1);
   ASSERT_NE(group, nullptr);
-  const std::string quota = OfAttempt("cpu", "cpu.cfs_quota_us", "cpu.max");
+  const std::string quota = OfGroup("cpu", "attempt-1", "cpu.cfs_quota_us", "cpu.max");
   EXPECT_TRUE(quota == "1000" || quota == "1000 100000") << quota;
 }
 
