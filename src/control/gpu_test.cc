@@ -135,6 +135,16 @@ TEST(Gpus, WhyAShareWaitsIsToldWithNumbers) {
   EXPECT_EQ(b.reply<PlanReply>().node.value, "what-if-1");
 }
 
+TEST(Gpus, ASupposedNodeHasGpusLikeTheKnownOnes) {
+  Bench b;
+  RegisterWithGpus(b, "n", 1);
+  b.Do(Ask("1", 1000));
+  b.Do(Ask("waits", 500, 80 * kGiB));
+  b.Do(ExplainJob{.job = {"waits"},
+                  .what_if = {.more_nodes = 1, .resources = {4000, 4 * kGiB, 1000}}});
+  EXPECT_EQ(b.reply<PlanReply>().node.value, "what-if-1");
+}
+
 TEST(Gpus, MoreThanAnyGpuHasIsRefused) {
   Bench b;
   RegisterWithGpus(b, "n", 2);

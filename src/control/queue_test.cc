@@ -280,6 +280,20 @@ TEST(Promises, AreKept) {
   EXPECT_GT(told, 20) << "such promises are made";
 }
 
+TEST_F(Queue, WhoHasHadHardlyMoreGoesOnBesideTheJobThatWaits) {
+  bench_.Register("n", 4);
+  SubmitFor("bob", "b0", 2);
+  bench_.Pass(minutes(1));
+  SubmitFor("ann", "a0", 2);
+  SubmitFor("ann", "large", 3);
+  SubmitFor("bob", "b1", 2);
+  EXPECT_EQ(End("b0"), std::vector<std::string>{"b1"});
+  bench_.Pass(minutes(2));
+  SubmitFor("bob", "b2", 1);
+  EXPECT_EQ(End("b1"), std::vector<std::string>{"b2"}) << "'large' waits for a0 anyhow";
+  EXPECT_EQ(End("a0"), std::vector<std::string>{"large"});
+}
+
 TEST_F(Queue, NodesAreKeptForSeveralJobsUpToAQuarterOfTheFleet) {
   for (int i = 0; i < 8; ++i) bench_.Register("n" + std::to_string(i), 2);
   for (int i = 0; i < 16; ++i) SubmitFor("ann", "s" + std::to_string(i));

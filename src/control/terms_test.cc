@@ -219,6 +219,16 @@ TEST(Dependencies, AllOfThemMustEnd) {
   EXPECT_EQ(b.StateOf("c"), "Assigned") << "a was deleted after it had succeeded";
 }
 
+TEST(Dependencies, TheFailureOfOneOfThemIsEnough) {
+  Bench b;
+  b.Register("n", 4);
+  b.Submit("a");
+  b.Submit("b");
+  b.SubmitWith("c", {.after = {{JobId{"a"}}, {JobId{"b"}, true}}});
+  b.Complete("a", 1, "n", Outcome::kFailed, Cause::kUserError, "labels");
+  EXPECT_EQ(b.StateOf("c"), "Cancelled") << "though b may end as it likes";
+}
+
 TEST(Dependencies, AJobThatHasTakenTheIdOfAnEndedOneIsNotWaitedFor) {
   Bench b;
   b.Register("n");
